@@ -1,0 +1,1 @@
+"""Deep policy-gradient agents under the microscope."""

@@ -1,0 +1,243 @@
+"""An agent: everything that decides what its next training batch and update would be."""
+
+import copy
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.distributions import Distribution as TorchDistribution
+
+from closerlook.agents.environment import EnvironmentSpec
+from closerlook.agents.normalization import RunningMoments, Scaling
+from closerlook.agents.policies import ModulePolicy, ModuleValue, Policy, Value
+from closerlook.errors import InputError
+
+ActionTransform = Literal["none", "clip", "squash"]
+"""What happens to an action on its way to the environment: nothing; clipping to the bounds of the action space;
+or tanh and rescaling to them."""
+
+State = Mapping[str, Tensor]
+"""Everything training changes, by dotted name: ``policy.*``, ``value.*``, ``observations.{count,mean,squares}``,
+``returns.{count,mean,squares}`` (moments of the discounted return that scales rewards), ``optimizer.*``."""
+
+
+@dataclass(frozen=True)
+class Regime:
+    """How a training batch is gathered.
+
+    Parameters
+    ----------
+    n_envs : int
+        Environments stepped side by side; a batch is one stream of each.
+    n_steps : int
+        Pairs of one stream.
+    reset_each_iteration : bool
+        Whether each stream begins with a reset (the paper) or goes on where the last one stopped.
+    """
+
+    n_envs: int = 1
+    n_steps: int = 2048
+    reset_each_iteration: bool = True
+
+    @property
+    def batch_pairs(self) -> int:
+        """State-action pairs of one batch."""
+        return self.n_envs * self.n_steps
+
+
+@dataclass(frozen=True)
+class Agent:
+    """A policy, a critic or none, and everything else that shapes a training batch.
+
+    Parameters
+    ----------
+    policy : Policy
+        Architecture of the policy; its parameters are ``state["policy.*"]``.
+    value : Value or None
+        Architecture of the critic; its parameters are ``state["value.*"]``.
+    state : mapping of str to Tensor
+        Everything training changes (see `State`). With `population` set, every tensor has a leading axis P.
+    gamma, gae_lambda : float
+        Discount factor, and the lambda of generalised advantage estimation.
+    observation_scaling : Scaling or None
+        How observations are standardised before the networks see them; None: not at all.
+    reward_scaling : Scaling or None
+        How rewards are divided by the standard deviation of the discounted return before the critic and the
+        advantages see them; None: not at all. True reward is never scaled.
+    action_transform : {"none", "clip", "squash"}
+        What happens to an action on its way to the environment.
+    normalize_advantages : bool
+        Whether the agent's algorithm standardises advantages within a batch.
+    algorithm : str or None
+        ``"ppo"``, ``"trpo"`` ..., None where unknown.
+    algorithm_settings : mapping
+        The algorithm's settings, as JSON values.
+    regime : Regime
+        How its training gathers a batch.
+    environment : EnvironmentSpec or None
+        What it was trained on.
+    iteration : int or None
+        Updates made so far.
+    agent_seed : int or None
+        Which of a run's agents this is.
+    population : int or None
+        P where the state is stacked, else None.
+    factory : str or None
+        ``package.module:function`` that builds this agent again, where its networks are code of the user's.
+    """
+
+    policy: Policy
+    value: Value | None
+    state: State = field(repr=False)
+    gamma: float = 0.99
+    gae_lambda: float = 0.95
+    observation_scaling: Scaling | None = None
+    reward_scaling: Scaling | None = None
+    action_transform: ActionTransform = "none"
+    normalize_advantages: bool = True
+    algorithm: str | None = None
+    algorithm_settings: Mapping[str, Any] = field(default_factory=dict)
+    regime: Regime = Regime()
+    environment: EnvironmentSpec | None = None
+    iteration: int | None = None
+    agent_seed: int | None = None
+    population: int | None = None
+    factory: str | None = None
+
+    @property
+    def policy_parameters(self) -> dict[str, Tensor]:
+        """The policy's parameters, in its own order."""
+        return {name: self.state[f"policy.{name}"] for name in self.policy.parameter_shapes}
+
+    @property
+    def value_parameters(self) -> dict[str, Tensor]:
+        """The critic's parameters, in its own order; empty where there is none."""
+        names = self.value.parameter_shapes if self.value is not None else ()
+        return {name: self.state[f"value.{name}"] for name in names}
+
+    def part(self, prefix: str) -> dict[str, Tensor]:
+        """Return the part of the state under a prefix, the prefix and its dot removed."""
+        start = f"{prefix}."
+        return {name[len(start) :]: tensor for name, tensor in self.state.items() if name.startswith(start)}
+
+    def with_state(self, changes: Mapping[str, Mapping[str, Tensor]], **fields: Any) -> "Agent":
+        """Return this agent with parts of its state replaced: ``{"policy": {...}, "optimizer": {...}}``."""
+        state = dict(self.state)
+        for prefix, part in changes.items():
+            state.update({f"{prefix}.{name}": tensor for name, tensor in part.items()})
+        return replace(self, state=state, **fields)
+
+    @staticmethod
+    def stack(agents: Sequence["Agent"]) -> "Agent":
+        """Stack single agents of one architecture and one set of settings into a population [P]."""
+        first = agents[0]
+        state = {name: torch.stack([agent.state[name] for agent in agents]) for name in first.state}
+        seed = first.agent_seed if len(agents) == 1 else None
+        return replace(first, state=state, population=len(agents), agent_seed=seed)
+
+    def unstack(self) -> list["Agent"]:
+        """Split a population into single agents; a single agent gives a list of itself."""
+        if self.population is None:
+            return [self]
+        return [
+            replace(self, state={name: tensor[i].clone() for name, tensor in self.state.items()}, population=None)
+            for i in range(self.population)
+        ]
+
+    @staticmethod
+    def from_torch(
+        policy: torch.nn.Module,
+        value: torch.nn.Module | None = None,
+        *,
+        distribution: Callable[[Any], TorchDistribution],
+        observation_size: int | None = None,
+        observation_mean: Any = None,
+        observation_var: Any = None,
+        observation_scaling: Scaling | None = None,
+        **fields: Any,
+    ) -> "Agent":
+        """Make an agent of any torch modules.
+
+        Parameters
+        ----------
+        policy : torch.nn.Module
+            Maps observations [N, obs] to what `distribution` takes.
+        value : torch.nn.Module or None
+            Maps observations [N, obs] to values [N] or [N, 1].
+        distribution : callable
+            Maps the policy's output to a `torch.distributions` distribution with the rows first.
+        observation_size : int, optional
+            Components of an observation; found from the first parameter matrix where it is not given.
+        observation_mean, observation_var : array_like, (obs,), optional
+            Statistics to standardise observations with, frozen; give both or neither.
+        observation_scaling : Scaling, optional
+            Epsilon and clip of that standardisation; default `Scaling()`.
+        **fields
+            Other fields of `Agent`: gamma, gae_lambda, action_transform, regime ...
+
+        Raises
+        ------
+        InputError
+            Where only one of mean and variance is given, or the observation size cannot be found.
+        """
+        if (observation_mean is None) != (observation_var is None):
+            raise InputError("only one of observation_mean and observation_var is given", "give both or neither")
+        policy, value = copy.deepcopy(policy).eval(), copy.deepcopy(value).eval() if value is not None else None
+        size = observation_size or _observation_size(policy, observation_mean)
+        state = {f"policy.{name}": p.detach().clone() for name, p in policy.named_parameters()}
+        if value is not None:
+            state |= {f"value.{name}": p.detach().clone() for name, p in value.named_parameters()}
+        if observation_mean is not None:
+            state |= _frozen_moments(observation_mean, observation_var, size)
+            observation_scaling = observation_scaling or Scaling()
+        return Agent(
+            policy=ModulePolicy(policy, distribution, size),
+            value=ModuleValue(value) if value is not None else None,
+            state=state,
+            observation_scaling=observation_scaling,
+            **fields,
+        )
+
+
+def moments(agent: Agent, name: Literal["observations", "returns"]) -> RunningMoments:
+    """Return running moments from a population's state, as NumPy arrays with the population axis."""
+    part = agent.part(name)
+    return RunningMoments(
+        *(part[field].detach().numpy().astype(np.float64) for field in ("count", "mean", "squares"))
+    )
+
+
+def moments_state(values: RunningMoments) -> dict[str, Tensor]:
+    """Return running moments as a part of a population's state: the inverse of `moments`."""
+    return {name: torch.from_numpy(np.array(getattr(values, name))) for name in ("count", "mean", "squares")}
+
+
+def _observation_size(policy: torch.nn.Module, mean: Any) -> int:
+    if mean is not None:
+        return int(np.asarray(mean).size)
+    for parameter in policy.parameters():
+        if parameter.ndim == 2:
+            return int(parameter.shape[1])
+    raise InputError("the size of an observation cannot be read off the policy", "pass observation_size=...")
+
+
+def _frozen_moments(mean: Any, variance: Any, size: int) -> dict[str, Tensor]:
+    """Express a given mean and variance as moments of very many observations, so that nothing moves them."""
+    count = 2.0**40
+    mean, variance = (np.asarray(x, dtype=np.float64).reshape(-1) for x in (mean, variance))
+    if mean.shape != (size,) or variance.shape != (size,):
+        raise InputError(
+            f"observation_mean and observation_var have {mean.size} and {variance.size} components, "
+            f"the policy takes {size}",
+            "give one number for each component",
+        )
+    if not (np.isfinite(mean).all() and np.isfinite(variance).all() and (variance >= 0).all()):
+        raise InputError("observation_mean or observation_var is not finite, or a variance is negative", "check them")
+    return {
+        "observations.count": torch.tensor(count, dtype=torch.float64),
+        "observations.mean": torch.from_numpy(mean.copy()),
+        "observations.squares": torch.from_numpy(variance * (count - 1)),
+    }

@@ -1,0 +1,250 @@
+"""Policies and value functions: the parts of an agent that have parameters, apart from the parameters themselves.
+
+An architecture here is immutable and holds no numbers; parameters are passed in, so one architecture serves one
+agent or a population of P agents (parameters with a leading axis), and an update is a function of parameters.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.distributions import Distribution as TorchDistribution
+from torch.func import functional_call
+
+from closerlook.estimation.distributions import (
+    AnyDistribution,
+    Categorical,
+    DiagonalGaussian,
+    Distribution,
+    Noise,
+    recognise,
+)
+from closerlook.estimation.networks import MLP, Initialization, Parameters, for_tiles
+
+MODULE_TILE = 32
+"""Rows of one call of a torch module while acting; see `closerlook.estimation.networks.TILE`."""
+
+Actor = Callable[[np.ndarray, np.ndarray], np.ndarray]
+"""Maps policy inputs (P, N, obs) float32 and noise (P, N, size) to actions (P, N, A) float32 or (P, N) int64."""
+
+
+class Policy(Protocol):
+    """What the rest of the library asks of a policy."""
+
+    @property
+    def parameter_shapes(self) -> dict[str, tuple[int, ...]]:
+        """Map parameter names, in order, to shapes without the population axis."""
+
+    @property
+    def noise(self) -> Noise:
+        """The noise one action needs."""
+
+    def distribution(self, parameters: Parameters, observations: Tensor) -> Distribution:
+        """Build action distributions at policy inputs [N, obs], or [P, N, obs] with stacked parameters [P, ...]."""
+
+    def actor(self, parameters: Parameters) -> Actor:
+        """Prepare stacked parameters [P, ...] for acting; rows do not depend on their companions to the last bit."""
+
+
+class Value(Protocol):
+    """What the rest of the library asks of a critic."""
+
+    @property
+    def parameter_shapes(self) -> dict[str, tuple[int, ...]]:
+        """Map parameter names, in order, to shapes without the population axis."""
+
+    def __call__(self, parameters: Parameters, observations: Tensor) -> Tensor:
+        """Values [N] at observations [N, obs], or [P, N] from [P, N, obs] with stacked parameters."""
+
+
+@dataclass(frozen=True)
+class GaussianMLP:
+    """A diagonal Gaussian whose mean is an MLP and whose log standard deviation is a free vector (Table 1)."""
+
+    network: MLP
+
+    @property
+    def parameter_shapes(self) -> dict[str, tuple[int, ...]]:
+        """Map parameter names, in order, to shapes: the network's, then ``log_std`` (A,)."""
+        return {**self.network.parameter_shapes, "log_std": (self.network.sizes[-1],)}
+
+    @property
+    def noise(self) -> Noise:
+        """One standard normal number for each action component."""
+        return Noise("normal", self.network.sizes[-1])
+
+    def initialize(self, generator: np.random.Generator, scheme: Initialization) -> dict[str, Tensor]:
+        """Draw initial parameters: head gain 0.01, log standard deviation 0."""
+        parameters = self.network.initialize(generator, scheme, output_gain=0.01)
+        return {**parameters, "log_std": torch.zeros(self.network.sizes[-1])}
+
+    def distribution(self, parameters: Parameters, observations: Tensor) -> DiagonalGaussian:
+        """Build the action distributions at policy inputs."""
+        log_std = parameters["log_std"]
+        return DiagonalGaussian(
+            self.network(parameters, observations), log_std if log_std.ndim == 1 else log_std.unsqueeze(1)
+        )
+
+    def actor(self, parameters: Parameters) -> Actor:
+        """Prepare stacked parameters for acting in NumPy."""
+        arrays = for_tiles({name: parameters[name] for name in self.network.parameter_shapes})
+        std = np.exp(parameters["log_std"].detach().numpy())[:, None]
+
+        def act(observations: np.ndarray, noise: np.ndarray) -> np.ndarray:
+            mean = self.network.on_tiles(arrays, observations)
+            return np.asarray(mean + std * noise.astype(np.float32))
+
+        return act
+
+
+@dataclass(frozen=True)
+class CategoricalMLP:
+    """A choice among A actions whose logits are an MLP."""
+
+    network: MLP
+
+    @property
+    def parameter_shapes(self) -> dict[str, tuple[int, ...]]:
+        """Map parameter names, in order, to shapes."""
+        return self.network.parameter_shapes
+
+    @property
+    def noise(self) -> Noise:
+        """One uniform number."""
+        return Noise("uniform", 1)
+
+    def initialize(self, generator: np.random.Generator, scheme: Initialization) -> dict[str, Tensor]:
+        """Draw initial parameters: head gain 0.01."""
+        return self.network.initialize(generator, scheme, output_gain=0.01)
+
+    def distribution(self, parameters: Parameters, observations: Tensor) -> Categorical:
+        """Build the action distributions at policy inputs."""
+        return Categorical(self.network(parameters, observations))
+
+    def actor(self, parameters: Parameters) -> Actor:
+        """Prepare stacked parameters for acting in NumPy."""
+        arrays = for_tiles(parameters)
+
+        def act(observations: np.ndarray, noise: np.ndarray) -> np.ndarray:
+            logits = torch.from_numpy(self.network.on_tiles(arrays, observations))
+            return Categorical(logits).sample(torch.from_numpy(noise)).numpy()
+
+        return act
+
+
+@dataclass(frozen=True)
+class MLPValue:
+    """A critic that is an MLP with one output."""
+
+    network: MLP
+
+    @property
+    def parameter_shapes(self) -> dict[str, tuple[int, ...]]:
+        """Map parameter names, in order, to shapes."""
+        return self.network.parameter_shapes
+
+    def initialize(self, generator: np.random.Generator, scheme: Initialization) -> dict[str, Tensor]:
+        """Draw initial parameters: head gain 1."""
+        return self.network.initialize(generator, scheme, output_gain=1.0)
+
+    def __call__(self, parameters: Parameters, observations: Tensor) -> Tensor:
+        """Values at observations."""
+        return self.network(parameters, observations).squeeze(-1)
+
+
+@dataclass(frozen=True)
+class ModulePolicy:
+    """Any torch module as a policy.
+
+    Parameters
+    ----------
+    module : torch.nn.Module
+        Maps policy inputs [N, obs] to whatever `build` takes: a tensor, or a tuple of tensors with rows first.
+    build : callable
+        Maps the module's output to a `torch.distributions` distribution whose batch shape begins with the rows.
+    """
+
+    module: torch.nn.Module = field(repr=False)
+    build: Callable[[Any], TorchDistribution] = field(repr=False)
+    observation_size: int
+
+    @property
+    def parameter_shapes(self) -> dict[str, tuple[int, ...]]:
+        """Map parameter names, in the module's order, to shapes."""
+        return {name: tuple(parameter.shape) for name, parameter in self.module.named_parameters()}
+
+    @property
+    def noise(self) -> Noise:
+        """Found by asking the module for the distribution of one zero observation."""
+        parameters = {name: p.detach() for name, p in self.module.named_parameters()}
+        with torch.no_grad():
+            probe = self.distribution(parameters, torch.zeros(1, self.observation_size))
+        if isinstance(probe, DiagonalGaussian):
+            return Noise("normal", probe.mean.shape[-1])
+        return Noise("uniform", 1) if isinstance(probe, Categorical) else Noise("seed", 1)
+
+    def distribution(self, parameters: Parameters, observations: Tensor) -> Distribution:
+        """Build the action distributions at policy inputs."""
+        return recognise(_call(self.module, parameters, observations), self.build)
+
+    def actor(self, parameters: Parameters) -> Actor:
+        """Prepare stacked parameters for acting: one call of the module for each policy and tile of rows."""
+        each = [{name: tensor[i] for name, tensor in parameters.items()} for i in range(_population(parameters))]
+
+        def act(observations: np.ndarray, noise: np.ndarray) -> np.ndarray:
+            with torch.no_grad():
+                rows = [self._act_on_tiles(p, o, n) for p, o, n in zip(each, observations, noise, strict=True)]
+            return np.stack(rows)
+
+        return act
+
+    def _act_on_tiles(self, parameters: Parameters, observations: np.ndarray, noise: np.ndarray) -> np.ndarray:
+        actions = []
+        for start in range(0, len(observations), MODULE_TILE):
+            stop = min(start + MODULE_TILE, len(observations))
+            padding = ((0, MODULE_TILE - (stop - start)), (0, 0))
+            inputs = torch.from_numpy(np.pad(observations[start:stop], padding))
+            distribution = self.distribution(parameters, inputs)
+            seeds_only = isinstance(distribution, AnyDistribution)
+            tile_noise = torch.from_numpy(np.pad(noise[start:stop], padding))
+            sample = distribution.sample(tile_noise if seeds_only else tile_noise.to(torch.float32))
+            actions.append(sample[: stop - start].numpy())
+        return np.concatenate(actions)
+
+
+@dataclass(frozen=True)
+class ModuleValue:
+    """Any torch module as a critic: maps observations [N, obs] to values [N] or [N, 1]."""
+
+    module: torch.nn.Module = field(repr=False)
+
+    @property
+    def parameter_shapes(self) -> dict[str, tuple[int, ...]]:
+        """Map parameter names, in the module's order, to shapes."""
+        return {name: tuple(parameter.shape) for name, parameter in self.module.named_parameters()}
+
+    def __call__(self, parameters: Parameters, observations: Tensor) -> Tensor:
+        """Values at observations."""
+        values: Tensor = _call(self.module, parameters, observations)
+        return values.reshape(observations.shape[:-1])
+
+
+def _call(module: torch.nn.Module, parameters: Parameters, observations: Tensor) -> Any:
+    """Run a module with the given parameters; a population [P, N, obs] through vmap, else one by one."""
+    if observations.ndim == 2:
+        return functional_call(module, dict(parameters), (observations,))
+    try:
+        return torch.func.vmap(lambda p, x: functional_call(module, p, (x,)))(dict(parameters), observations)
+    except RuntimeError:  # data-dependent control flow and some operators have no batching rule
+        each = [
+            functional_call(module, {name: tensor[i] for name, tensor in parameters.items()}, (rows,))
+            for i, rows in enumerate(observations)
+        ]
+        return torch.utils._pytree.tree_map(lambda *tensors: torch.stack(tensors), *each)
+
+
+def _population(parameters: Mapping[str, Tensor]) -> int:
+    return next(iter(parameters.values())).shape[0]

@@ -1,0 +1,1 @@
+"""Pure functions of tensors: networks, returns, gradients, intervals. No environments, files or settings."""

@@ -1,0 +1,84 @@
+"""Advantages and returns from rewards and values, with terminated, truncated and cut streams told apart.
+
+====== ====================================================================================
+symbol meaning
+====== ====================================================================================
+T      time steps of a stream, always the last axis
+...    any leading axes: streams, or policies and streams
+====== ====================================================================================
+
+A step t *ends* where the next step of the stream does not follow from it: the episode terminated, a time limit
+truncated it, or the stream was cut there (its last step). After a termination nothing follows, so the value of what
+follows is zero; after a truncation or a cut something would have followed, and its value stands in for it.
+"""
+
+import torch
+from torch import Tensor
+
+
+def gae(  # noqa: PLR0913 - the formula has these symbols
+    rewards: Tensor,
+    values: Tensor,
+    next_values: Tensor,
+    ends: Tensor,
+    *,
+    gamma: float,
+    gae_lambda: float,
+) -> Tensor:
+    """Generalised advantage estimates.
+
+    ``delta_t = r_t + gamma V(s_{t+1}) - V(s_t)`` and ``A_t = delta_t + gamma lambda A_{t+1}``, where the sum stops
+    at the end of an episode or of the stream.
+
+    Parameters
+    ----------
+    rewards, values : Tensor, (..., T)
+        Rewards, and the critic at the state each was earned in, in the same units.
+    next_values : Tensor, (..., T)
+        The critic at the state that followed: 0 after a termination; after a truncation or a cut, the value of the
+        state the episode would have gone on from, not of the next episode's first.
+    ends : Tensor, (..., T), bool
+        Whether the next step of the stream does not follow from this one; the last step counts as such anyway.
+    gamma, gae_lambda : float
+        Discount factor, and lambda.
+
+    Returns
+    -------
+    Tensor, (..., T)
+        Advantages.
+
+    References
+    ----------
+    Schulman et al., 2016, "High-Dimensional Continuous Control Using Generalized Advantage Estimation", eq. 16.
+    """
+    deltas = rewards + gamma * next_values - values
+    return discounted_sums(deltas, ends, gamma * gae_lambda)
+
+
+def discounted_sums(rewards: Tensor, ends: Tensor, discount: float, tail: Tensor | None = None) -> Tensor:
+    """Return ``R_t = r_t + discount * R_{t+1}``, starting anew at every end.
+
+    Parameters
+    ----------
+    rewards : Tensor, (..., T)
+        What is summed.
+    ends : Tensor, (..., T), bool
+        Where the next step does not follow.
+    discount : float
+        Weight of each further step.
+    tail : Tensor, (..., T), optional
+        What follows step t where t is an end, already discounted to step t + 1; default 0.
+
+    Returns
+    -------
+    Tensor, (..., T)
+        The sums.
+    """
+    sums = torch.empty_like(rewards)
+    following = torch.zeros_like(rewards[..., 0])
+    after = torch.zeros_like(rewards) if tail is None else tail
+    for t in range(rewards.shape[-1] - 1, -1, -1):
+        following = torch.where(ends[..., t], after[..., t], following)
+        following = rewards[..., t] + discount * following
+        sums[..., t] = following
+    return sums

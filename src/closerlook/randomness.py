@@ -1,0 +1,54 @@
+"""Counter-based randomness: every draw is named, so no result depends on the order in which draws are made.
+
+A draw is named by (root seed, purpose, stream, episode, kind). The name is the key and the counter of a Philox
+4x64 generator (Salmon et al., 2011, "Parallel random numbers: as easy as 1, 2, 3"): two names never share numbers,
+and the same name gives the same numbers in any process, in any order.
+"""
+
+import hashlib
+from typing import Literal
+
+import numpy as np
+
+Kind = Literal["reset", "action", "burn-in", "other"]
+
+_KIND_CODES: dict[Kind, int] = {"reset": 0, "action": 1, "burn-in": 2, "other": 3}
+_WORD = 2**64
+
+
+def _word(text: str) -> int:
+    return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "little")
+
+
+def generator(
+    seed: int, purpose: str, *, stream: int = 0, episode: int = 0, kind: Kind = "other"
+) -> np.random.Generator:
+    """Return the generator of one named sequence of draws.
+
+    Parameters
+    ----------
+    seed : int
+        Root seed; any integer, taken modulo 2**64.
+    purpose : str
+        What the draws are for, for example ``"gradients"``.
+    stream, episode : int
+        Which stream, and which episode of it.
+    kind : {"reset", "action", "burn-in", "other"}
+        Which sort of draw.
+
+    Returns
+    -------
+    numpy.random.Generator
+        A Philox generator at the start of its sequence.
+    """
+    counter = np.array([0, episode, stream, _KIND_CODES[kind]], dtype=np.uint64)
+    key = np.array([seed % _WORD, _word(purpose)], dtype=np.uint64)
+    return np.random.Generator(np.random.Philox(counter=counter, key=key))
+
+
+def derive_seed(seed: int, purpose: str, *, stream: int = 0, episode: int = 0, kind: Kind = "other") -> int:
+    """Return a named non-negative integer below 2**63, for libraries that take a seed rather than a generator.
+
+    An environment's episode is reset with such a seed, so ``gymnasium.make(id).reset(seed=...)`` replays it.
+    """
+    return int(generator(seed, purpose, stream=stream, episode=episode, kind=kind).integers(2**63))

@@ -1,0 +1,1 @@
+"""One offline HTML page from the datasets of a run."""

@@ -1,0 +1,1 @@
+"""Where state-action pairs come from: engines that step many environments, and the closed loop over them."""
