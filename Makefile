@@ -1,0 +1,50 @@
+# `make demo` and `make test` set up what they need: Python 3.11 or newer and make are enough.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check
+
+.PHONY: help demo test test-slow lint bench docs clean
+
+help:  ## List the targets
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | column -ts "$$(printf '\t')"
+
+$(VENV)/run.stamp: pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "closerlook needs Python 3.11 or newer; this is %s. Try: make PYTHON=python3.12 ..." % sys.version.split()[0])'
+	$(PYTHON) -m venv $(VENV)
+	$(PIP) install --quiet --constraint constraints.txt --editable .
+	@touch $@
+
+$(VENV)/dev.stamp: $(VENV)/run.stamp
+	$(PIP) install --quiet --constraint constraints.txt --editable '.[dev]'
+	@touch $@
+
+$(VENV)/docs.stamp: $(VENV)/dev.stamp
+	$(PIP) install --quiet --constraint constraints.txt --editable '.[docs]'
+	@touch $@
+
+demo: $(VENV)/run.stamp  ## Train a small Hopper agent, measure it, write a page about it: about three minutes
+	$(BIN)/closerlook demo --out demo
+
+lint: $(VENV)/dev.stamp  ## Style, types and import rules
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+test: lint  ## Lint, then every test that is not slow
+	$(BIN)/python -m pytest --numprocesses 2
+
+test-slow: $(VENV)/dev.stamp  ## The tests that take minutes: coverage of intervals, 10,000 steps of every task ...
+	$(BIN)/python -m pytest -m slow --numprocesses 2
+
+bench: $(VENV)/run.stamp  ## Speed of sampling and of gradients, as ratios with medians
+	$(BIN)/python benchmarks/sampling.py
+	$(BIN)/python benchmarks/gradients.py
+
+docs: $(VENV)/docs.stamp  ## Write the generated pages and build the site into site/
+	$(BIN)/python docs/generate.py
+	$(BIN)/mkdocs build --strict
+
+clean:  ## Remove the environment and everything built
+	rm -rf $(VENV) site .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
