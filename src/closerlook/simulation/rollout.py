@@ -1,0 +1,170 @@
+"""The closed loop: P policies, each on its own streams of one environment, stepped together.
+
+====== =====================================================================
+symbol meaning
+====== =====================================================================
+P      policies of the population
+S      streams of each policy
+T      scored steps of each stream
+K      boundaries: truncated steps, and streams cut before their episode ended
+H      steps simulated on past a boundary, at most
+====== =====================================================================
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from closerlook.agents.agent import Agent
+from closerlook.agents.environment import EnvironmentSpec
+from closerlook.agents.normalization import RunningMoments
+from closerlook.simulation.engine import BoolArray, FloatArray, IntArray
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """How each stream is sampled.
+
+    Parameters
+    ----------
+    n_steps : int
+        Scored steps of a stream, T.
+    burn_in : int
+        Upper bound of the unscored start, drawn uniformly from 0 to `burn_in` for each stream; 0: a stream starts
+        at a reset.
+    continuation_steps : int
+        How long to simulate on, unscored, past a time limit and past the cut at the end of a stream, so that returns
+        there are known: H. It stops early at a termination.
+    finish_episodes : bool
+        Whether each stream finishes its last episode, unscored, so that its return is known.
+    """
+
+    n_steps: int
+    burn_in: int = 0
+    continuation_steps: int = 0
+    finish_episodes: bool = False
+
+
+@dataclass(frozen=True)
+class Boundaries:
+    """Where something would have followed: one row for each truncated step, and for each stream whose last step
+    ended no episode; ordered by policy, stream, time.
+
+    Parameters
+    ----------
+    policy, stream, time : ndarray, (K,), int64
+        Indices into the rollout's first three axes.
+    observations : ndarray, (K, obs), float32
+        The state the episode would have gone on from, as the policy would see it.
+    continuation_rewards : ndarray, (K, H), float64
+        True rewards of the steps simulated on, zero after them.
+    continuation_length : ndarray, (K,), int64
+        How many there are: less than H after a termination, or where the environment cannot go on.
+    continuation_terminated : ndarray, (K,), bool
+        Whether the continuation ended by termination.
+    """
+
+    policy: IntArray
+    stream: IntArray
+    time: IntArray
+    observations: NDArray[np.float32]
+    continuation_rewards: FloatArray
+    continuation_length: IntArray
+    continuation_terminated: BoolArray
+
+
+@dataclass(frozen=True)
+class Episodes:
+    """Every episode that has a scored step; ordered by policy, stream, start. E rows.
+
+    Parameters
+    ----------
+    policy, stream : ndarray, (E,), int64
+        Indices into the rollout's first two axes.
+    start : ndarray, (E,), int64
+        Time index of the episode's first step; negative where it began in the burn-in.
+    length : ndarray, (E,), int64
+        All its steps, those of the burn-in and of the unscored finish included.
+    episode_return : ndarray, (E,), float64
+        The undiscounted sum of its true rewards, over the same steps.
+    finished : ndarray, (E,), bool
+        Whether it came to its end (termination or truncation); otherwise length and return are those so far.
+    """
+
+    policy: IntArray
+    stream: IntArray
+    start: IntArray
+    length: IntArray
+    episode_return: FloatArray
+    finished: BoolArray
+
+
+@dataclass(frozen=True)
+class Rollout:
+    """What P policies did on S streams of T steps each.
+
+    Parameters
+    ----------
+    observations : ndarray, (P, S, T, obs), float32
+        As the policy saw them: standardised and clipped.
+    actions : ndarray, (P, S, T, A) float32 or (P, S, T) int64
+        As the policy drew them, before any transform.
+    rewards : ndarray, (P, S, T), float64
+        True rewards.
+    terminated, truncated : ndarray, (P, S, T), bool
+        Whether the episode ended with this step, and how; never both: a termination on the last step before the time
+        limit is a termination.
+    boundaries : Boundaries
+        What lies past truncations and cuts.
+    episodes : Episodes
+        Lengths and returns.
+    observation_moments : RunningMoments or None
+        The moments after the rollout, where they were updated.
+    """
+
+    observations: NDArray[np.float32]
+    actions: NDArray[Any]
+    rewards: FloatArray
+    terminated: BoolArray
+    truncated: BoolArray
+    boundaries: Boundaries
+    episodes: Episodes
+    observation_moments: RunningMoments | None = None
+
+    @property
+    def n_policies(self) -> int:
+        """P."""
+        return self.rewards.shape[0]
+
+    @property
+    def n_streams(self) -> int:
+        """S."""
+        return self.rewards.shape[1]
+
+    @property
+    def n_steps(self) -> int:
+        """T."""
+        return self.rewards.shape[2]
+
+    @property
+    def pairs(self) -> int:
+        """State-action pairs: P S T."""
+        return self.rewards.size
+
+
+def rollout(
+    agents: Agent,
+    environment: EnvironmentSpec,
+    sampling: Sampling,
+    *,
+    seeds: Sequence[int],
+    purpose: str,
+    streams: Sequence[int],
+    lanes: int = 32,
+    update_observations: bool = False,
+) -> Rollout:
+    """Run a population; see the implementation to come."""
+    raise NotImplementedError
