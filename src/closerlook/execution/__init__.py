@@ -1,1 +1,94 @@
-"""Where jobs run: in this process or in one process for each core, behind one map."""
+"""One map for jobs: in this process, or in one process per core; the same numbers in both."""
+
+import os
+from collections.abc import Generator, Sequence
+from contextlib import closing
+
+from closerlook.errors import InputError
+from closerlook.execution.jobs import Job, JobCache, Progress, Result, Silence, Within, content_key
+from closerlook.execution.processes import WorkerError, close_pool, run_in_processes
+from closerlook.execution.serial import run_serially
+
+__all__ = [
+    "Job",
+    "JobCache",
+    "Progress",
+    "Result",
+    "Silence",
+    "Within",
+    "WorkerError",
+    "close_pool",
+    "content_key",
+    "default_workers",
+    "run_jobs",
+]
+
+
+def default_workers() -> int:
+    """Cores this process may use: one worker for each."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def run_jobs(
+    jobs: Sequence[Job],
+    *,
+    workers: int | None = None,
+    cache: JobCache | None = None,
+    progress: Progress | None = None,
+    label: str = "sampling",
+) -> list[Result]:
+    """Answer jobs, each at most once.
+
+    Parameters
+    ----------
+    jobs : sequence of Job
+        Independent of each other.
+    workers : int, optional
+        Worker processes, default one per core; 1 runs the jobs in this process. No answer depends on it.
+    cache : JobCache, optional
+        Answers found there are not computed again; each new one is stored as soon as it comes.
+    progress : Progress, optional
+        Told the pairs still to simulate, and each job as it ends.
+    label : str
+        What progress calls this run.
+
+    Returns
+    -------
+    list of dict
+        Answers, in the order of the jobs.
+
+    Raises
+    ------
+    InputError
+        What a job raised; or a worker that died (`WorkerError`). Answers that came before it are in the cache.
+    """
+    workers = default_workers() if workers is None else workers
+    if workers < 1:
+        raise InputError(f"{workers} workers cannot run anything", "give --workers 1 or more")
+    heard: Progress = Silence() if progress is None else progress
+    results = {number: found for number, job in enumerate(jobs) if (found := _stored(cache, job)) is not None}
+    missing = [(number, job) for number, job in enumerate(jobs) if number not in results]
+    heard.start(sum(job.pairs for _, job in missing), label)
+    try:
+        with closing(_answers(missing, workers)) as answers:
+            for number, result in answers:
+                if cache is not None:
+                    cache.save(jobs[number].key, result)
+                results[number] = result
+                heard.advance(jobs[number].pairs)
+    finally:
+        heard.finish()
+    return [results[number] for number in range(len(jobs))]
+
+
+def _stored(cache: JobCache | None, job: Job) -> Result | None:
+    return None if cache is None else cache.load(job.key)
+
+
+def _answers(jobs: list[tuple[int, Job]], workers: int) -> Generator[tuple[int, Result]]:
+    if workers == 1:
+        yield from run_serially(jobs)
+    elif jobs:
+        yield from run_in_processes(jobs, workers)

@@ -1,0 +1,169 @@
+"""What a job is, how it is named, and what runs of jobs report to.
+
+A measurement is a list of independent jobs. A job answers with small sufficient statistics, never with transitions,
+and carries a key made of everything that decides its answer: the same key is never computed twice.
+"""
+
+import dataclasses
+import hashlib
+import struct
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+
+Result = dict[str, np.ndarray]
+"""What a job answers with: arrays by name."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """One question to one worker.
+
+    Parameters
+    ----------
+    name : str
+        For messages, for example ``"gradients of agent 3, streams 0 to 31"``.
+    key : str
+        Names the answer (see `content_key`): it must hold everything the answer depends on.
+    function : callable
+        Module-level function; called as ``function(**arguments)``, answers with arrays by name.
+    arguments : mapping
+        Its arguments; they travel to a worker process by cloudpickle.
+    pairs : float
+        State-action pairs it will simulate: the unit of progress and of cost.
+    """
+
+    name: str
+    key: str
+    function: Callable[..., Result]
+    arguments: Mapping[str, Any]
+    pairs: float = 0.0
+
+    def run(self) -> Result:
+        """Answer, in this process."""
+        return self.function(**self.arguments)
+
+
+class JobCache(Protocol):
+    """Where answers are kept."""
+
+    def load(self, key: str) -> Result | None:
+        """Return the stored answer, None where there is none (or none that can be read)."""
+
+    def save(self, key: str, result: Result) -> None:
+        """Store an answer, all of it or nothing."""
+
+
+class Progress(Protocol):
+    """Who is told how far a run of jobs has come."""
+
+    def start(self, total_pairs: float, label: str) -> None:
+        """Begin: so many pairs are still to be simulated."""
+
+    def advance(self, pairs: float) -> None:
+        """Count pairs that are done."""
+
+    def finish(self) -> None:
+        """End, whether all was done or not."""
+
+
+class Silence:
+    """Progress that nobody hears."""
+
+    def start(self, total_pairs: float, label: str) -> None:
+        """Do nothing."""
+
+    def advance(self, pairs: float) -> None:
+        """Do nothing."""
+
+    def finish(self) -> None:
+        """Do nothing."""
+
+
+@dataclass(frozen=True)
+class Within:
+    """A stretch of a longer piece of work, whose own start and end are not announced.
+
+    Parameters
+    ----------
+    whole : Progress
+        Started and finished by whoever runs the whole; hears only of the pairs done here.
+    """
+
+    whole: Progress
+
+    def start(self, total_pairs: float, label: str) -> None:
+        """Do nothing: the whole has been started."""
+
+    def advance(self, pairs: float) -> None:
+        """Count pairs that are done."""
+        self.whole.advance(pairs)
+
+    def finish(self) -> None:
+        """Do nothing: the whole goes on."""
+
+
+def content_key(*parts: Any) -> str:
+    """Name a job's answer after everything that decides it.
+
+    Parameters
+    ----------
+    *parts
+        None, booleans, numbers, strings, bytes, NumPy arrays, torch tensors, dataclasses; sequences of them, and
+        mappings with string keys, whose order does not matter.
+
+    Returns
+    -------
+    str
+        32 hexadecimal digits, the same on every machine, in every process.
+
+    Raises
+    ------
+    TypeError
+        For anything else, whose contents could not be told from its name.
+    """
+    digest = hashlib.blake2b(digest_size=16)
+    for piece in _pieces(list(parts)):
+        digest.update(piece)
+    return digest.hexdigest()
+
+
+def _pieces(value: Any) -> Iterator[bytes]:
+    """Spell a value as bytes, each piece with its type and length, so that no two values are spelled alike."""
+    if isinstance(value, Mapping):
+        yield _frame("mapping", str(len(value)).encode())
+        for name in sorted(value):
+            yield from _pieces(str(name))
+            yield from _pieces(value[name])
+    elif dataclasses.is_dataclass(value) and not isinstance(value, type):
+        yield _frame("dataclass", type(value).__qualname__.encode())
+        yield from _pieces({field.name: getattr(value, field.name) for field in dataclasses.fields(value)})
+    elif isinstance(value, list | tuple | range):
+        yield _frame("sequence", str(len(value)).encode())
+        for item in value:
+            yield from _pieces(item)
+    else:
+        yield _leaf(value)
+
+
+def _leaf(value: Any) -> bytes:
+    if isinstance(value, np.generic) and value.ndim == 0:
+        value = value.item()
+    if value is None or isinstance(value, bool | int | str):
+        return _frame(type(value).__name__, str(value).encode())
+    if isinstance(value, float):
+        return _frame("float", struct.pack("<d", value))
+    if isinstance(value, bytes):
+        return _frame("bytes", value)
+    array = value.detach().cpu().numpy() if hasattr(value, "detach") else value
+    if isinstance(array, np.ndarray) and array.dtype != object:
+        heading = f"{array.dtype.newbyteorder('<').str} {array.shape} "
+        little_endian = array.astype(array.dtype.newbyteorder("<"), copy=False)
+        return _frame("array", heading.encode() + little_endian.tobytes())
+    raise TypeError(f"a {type(value).__name__} cannot be part of a key: {value!r}")
+
+
+def _frame(kind: str, content: bytes) -> bytes:
+    return f"{kind}:{len(content)}:".encode() + content

@@ -1,0 +1,90 @@
+"""Every variable of every dataset: its dimensions, unit, definition and source.
+
+The schema is written before the code: a diagnostic may store only what is defined here, and the documentation of
+datasets is generated from it.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import xarray as xr
+
+SCHEMA_VERSION = 1
+"""Raised whenever a definition changes; datasets carry it as the attribute ``schema_version``."""
+
+
+@dataclass(frozen=True)
+class Variable:
+    """One variable of a dataset.
+
+    Parameters
+    ----------
+    name : str
+        Its name in datasets.
+    dims : tuple of str
+        Its dimensions in order; a leading ``"agent"`` is absent where one agent was measured.
+    unit : str
+        ``"1"`` for a pure number, ``"pairs"``, ``"reward"`` ...
+    definition : str
+        What it is, in one or two sentences that name its target and its states.
+    source : str
+        Where the definition comes from, for example ``"Ilyas et al. (2020), Figure 1"``.
+    """
+
+    name: str
+    dims: tuple[str, ...]
+    unit: str
+    definition: str
+    source: str = ""
+
+
+SCHEMA: dict[str, Variable] = {}
+"""All variables, by name."""
+
+
+def define(variables: Iterable[Variable]) -> None:
+    """Add variables to the schema.
+
+    Raises
+    ------
+    ValueError
+        Where a name is taken by another definition.
+    """
+    for variable in variables:
+        if SCHEMA.setdefault(variable.name, variable) != variable:
+            raise ValueError(f"{variable.name} is defined twice")
+
+
+def validate(dataset: xr.Dataset) -> xr.Dataset:
+    """Check a dataset against the schema, and label its variables from it.
+
+    Returns
+    -------
+    xarray.Dataset
+        The dataset, each variable with the attributes ``units``, ``long_name`` and ``source``.
+
+    Raises
+    ------
+    ValueError
+        Where a variable is not defined, or has other dimensions than its definition.
+    """
+    labelled = dataset.assign_attrs(schema_version=SCHEMA_VERSION)
+    for name in map(str, dataset.data_vars):
+        variable = SCHEMA.get(name)
+        if variable is None:
+            raise ValueError(f"{name} is not defined in the schema")
+        dims = tuple(dim for dim in variable.dims if dim != "agent" or "agent" in dataset.dims)
+        if dataset[name].dims != dims:
+            raise ValueError(f"{name} has dimensions {dataset[name].dims}, its definition says {dims}")
+        labelled[name] = labelled[name].assign_attrs(
+            units=variable.unit, long_name=variable.definition, source=variable.source
+        )
+    return labelled
+
+
+def describe() -> str:
+    """Return the schema as a Markdown table."""
+    rows = [
+        f"| `{v.name}` | {', '.join(v.dims) or '-'} | {v.unit} | {v.definition} | {v.source} |" for v in SCHEMA.values()
+    ]
+    return "\n".join(["| variable | dimensions | unit | definition | source |", "|---|---|---|---|---|", *rows]) + "\n"
