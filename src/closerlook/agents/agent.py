@@ -205,9 +205,7 @@ class Agent:
 def moments(agent: Agent, name: Literal["observations", "returns"]) -> RunningMoments:
     """Return running moments from a population's state, as NumPy arrays with the population axis."""
     part = agent.part(name)
-    return RunningMoments(
-        *(part[field].detach().numpy().astype(np.float64) for field in ("count", "mean", "squares"))
-    )
+    return RunningMoments(*(part[field].detach().numpy().astype(np.float64) for field in ("count", "mean", "squares")))
 
 
 def moments_state(values: RunningMoments) -> dict[str, Tensor]:

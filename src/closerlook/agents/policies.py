@@ -22,13 +22,11 @@ from closerlook.estimation.distributions import (
     Noise,
     recognise,
 )
-from closerlook.estimation.networks import MLP, Initialization, Parameters, for_tiles
-
-MODULE_TILE = 32
-"""Rows of one call of a torch module while acting; see `closerlook.estimation.networks.TILE`."""
+from closerlook.estimation.networks import MLP, TILE, Initialization, Parameters, for_tiles
 
 Actor = Callable[[np.ndarray, np.ndarray], np.ndarray]
-"""Maps policy inputs (P, N, obs) float32 and noise (P, N, size) to actions (P, N, A) float32 or (P, N) int64."""
+"""Maps policy inputs (P, N, obs) float32 and noise (P, N, size) to actions (P, N, A) float32 or (P, N) int64. A row's
+action depends, to the last bit, on its own input, noise and place modulo `TILE`, never on other rows."""
 
 
 class Policy(Protocol):
@@ -46,7 +44,7 @@ class Policy(Protocol):
         """Build action distributions at policy inputs [N, obs], or [P, N, obs] with stacked parameters [P, ...]."""
 
     def actor(self, parameters: Parameters) -> Actor:
-        """Prepare stacked parameters [P, ...] for acting; rows do not depend on their companions to the last bit."""
+        """Prepare stacked parameters [P, ...] for acting."""
 
 
 class Value(Protocol):
@@ -203,9 +201,9 @@ class ModulePolicy:
 
     def _act_on_tiles(self, parameters: Parameters, observations: np.ndarray, noise: np.ndarray) -> np.ndarray:
         actions = []
-        for start in range(0, len(observations), MODULE_TILE):
-            stop = min(start + MODULE_TILE, len(observations))
-            padding = ((0, MODULE_TILE - (stop - start)), (0, 0))
+        for start in range(0, len(observations), TILE):
+            stop = min(start + TILE, len(observations))
+            padding = ((0, TILE - (stop - start)), (0, 0))
             inputs = torch.from_numpy(np.pad(observations[start:stop], padding))
             distribution = self.distribution(parameters, inputs)
             seeds_only = isinstance(distribution, AnyDistribution)

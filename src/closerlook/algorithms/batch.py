@@ -66,7 +66,12 @@ class Batch:
 
 @torch.no_grad()
 def make_batch(
-    agents: Agent, rollout: Rollout, rewards: np.ndarray, *, bootstrap: Bootstrap = "correct", gae_lambda: float | None = None
+    agents: Agent,
+    rollout: Rollout,
+    rewards: np.ndarray,
+    *,
+    bootstrap: Bootstrap = "correct",
+    gae_lambda: float | None = None,
 ) -> Batch:
     """Evaluate a population on its rollout.
 
@@ -92,7 +97,9 @@ def make_batch(
     values = _values(agents, observations)
     following, ends = _following_values(agents, rollout, values, bootstrap)
     own_lambda = agents.gae_lambda if gae_lambda is None else gae_lambda
-    advantages = gae(scaled, values, following, ends, gamma=agents.gamma, gae_lambda=1.0 if agents.value is None else own_lambda)
+    advantages = gae(
+        scaled, values, following, ends, gamma=agents.gamma, gae_lambda=1.0 if agents.value is None else own_lambda
+    )
     tail = torch.zeros_like(values) if bootstrap == "paper" else following
     weights = torch.ones_like(values)
     if bootstrap == "paper":
@@ -121,14 +128,10 @@ def _values(agents: Agent, observations: Tensor) -> Tensor:
     if agents.value is None:
         return torch.zeros(observations.shape[:3])
     parameters = agents.value_parameters
-    return torch.stack(
-        [agents.value(parameters, observations[:, s]) for s in range(observations.shape[1])], dim=1
-    )
+    return torch.stack([agents.value(parameters, observations[:, s]) for s in range(observations.shape[1])], dim=1)
 
 
-def _following_values(
-    agents: Agent, rollout: Rollout, values: Tensor, bootstrap: Bootstrap
-) -> tuple[Tensor, Tensor]:
+def _following_values(agents: Agent, rollout: Rollout, values: Tensor, bootstrap: Bootstrap) -> tuple[Tensor, Tensor]:
     """Return the critic at the state after each step (0 where the episode terminated), and where streams end."""
     terminated, truncated = torch.from_numpy(rollout.terminated), torch.from_numpy(rollout.truncated)
     ends = terminated | truncated

@@ -22,9 +22,10 @@ Activation = Literal["tanh", "relu"]
 Initialization = Literal["orthogonal", "xavier"]
 Parameters = Mapping[str, Tensor]
 
-TILE = 8
-"""Rows of one matrix product while acting. Products of 1 or 2 rows differ in the last bit from those of more, so
-rows are padded with zeros to whole tiles, and a row's result does not depend on its companions."""
+TILE = 16
+"""Rows of one matrix product while acting. The last bit of a row of a product depends on how many rows there are and,
+in some libraries, on the row's place; so acting works on tiles of this many rows, padded with zeros, and whoever acts
+keeps each stream at one place modulo `TILE`."""
 
 
 @dataclass(frozen=True)
@@ -102,7 +103,7 @@ class MLP:
         Returns
         -------
         ndarray, (P, N, O), float32
-            Each row's output, the same bits whatever N is.
+            Each row's output: the same bits for the same place modulo `TILE`, whatever N and the other rows are.
         """
         policies, rows, width = inputs.shape
         tiles = -(-rows // TILE)
@@ -131,9 +132,7 @@ def flatten(parameters: Parameters, names: Sequence[str], *, stacked: bool = Fal
     return torch.cat([parameters[name].flatten(first) for name in names], dim=-1)
 
 
-def unflatten(
-    vector: Tensor, shapes: Mapping[str, tuple[int, ...]], *, stacked: bool = False
-) -> dict[str, Tensor]:
+def unflatten(vector: Tensor, shapes: Mapping[str, tuple[int, ...]], *, stacked: bool = False) -> dict[str, Tensor]:
     """Undo `flatten`: split [D] (or [P, D]) into named tensors of the given shapes, in the mapping's order."""
     sizes = [int(np.prod(shape, dtype=int)) for shape in shapes.values()]
     lead = vector.shape[:1] if stacked else ()

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 
-def gae(  # noqa: PLR0913 - the formula has these symbols
+def gae(
     rewards: Tensor,
     values: Tensor,
     next_values: Tensor,

@@ -1,0 +1,125 @@
+"""Agents: any torch module, populations, what acts and what is differentiated agree."""
+
+import numpy as np
+import pytest
+import torch
+
+from closerlook.agents.agent import Agent, moments
+from closerlook.agents.normalization import Scaling
+from closerlook.agents.policies import CategoricalMLP, GaussianMLP, MLPValue
+from closerlook.errors import InputError
+from closerlook.estimation.networks import MLP
+from closerlook.randomness import generator
+
+
+def normal(outputs):
+    return torch.distributions.Normal(outputs, 0.7)
+
+
+def gaussian_agent(seed: int = 0) -> Agent:
+    policy, value = GaussianMLP(MLP((4, 16, 2))), MLPValue(MLP((4, 16, 1)))
+    parts = {
+        "policy": policy.initialize(generator(seed, "policy"), "orthogonal"),
+        "value": value.initialize(generator(seed, "value"), "orthogonal"),
+    }
+    return Agent(policy, value, state={}).with_state(parts)
+
+
+def test_stack_and_unstack_are_inverse():
+    agents = [gaussian_agent(seed) for seed in range(3)]
+    population = Agent.stack(agents)
+    assert population.population == 3
+    assert population.policy_parameters["0.weight"].shape == (3, 16, 4)
+    for one, back in zip(agents, population.unstack(), strict=True):
+        assert back.population is None
+        assert all(torch.equal(one.state[name], back.state[name]) for name in one.state)
+
+
+def test_what_acts_is_what_is_differentiated():
+    """With zero noise a Gaussian actor returns the mean; with noise, mean + std * noise."""
+    population = Agent.stack([gaussian_agent(seed) for seed in range(2)])
+    source = np.random.default_rng(0)
+    observations = source.standard_normal((2, 5, 4)).astype(np.float32)
+    noise = source.standard_normal((2, 5, 2))
+    actions = population.policy.actor(population.policy_parameters)(observations, noise)
+    distribution = population.policy.distribution(population.policy_parameters, torch.from_numpy(observations))
+    np.testing.assert_allclose(actions, distribution.sample(torch.from_numpy(noise).float()).numpy(), atol=1e-6)
+    assert actions.dtype == np.float32
+
+
+def test_a_categorical_actor_follows_its_probabilities():
+    policy = CategoricalMLP(MLP((3, 8, 4)))
+    parameters = {
+        name: tensor[None]
+        for name, tensor in policy.network.initialize(generator(0, "x"), "orthogonal", output_gain=1.0).items()
+    }
+    observations = np.tile(np.array([0.3, -1.0, 0.5], np.float32), (1, 20_000, 1))
+    noise = np.random.default_rng(0).random((1, 20_000, 1))
+    actions = policy.actor(parameters)(observations, noise)
+    expected = policy.distribution(parameters, torch.from_numpy(observations[:, :1])).log_probs.exp()[0, 0].numpy()
+    np.testing.assert_allclose(np.bincount(actions[0], minlength=4) / 20_000, expected, atol=0.015)
+
+
+class Branching(torch.nn.Module):
+    """A module that vmap cannot batch: what it does depends on its data."""
+
+    def __init__(self):
+        super().__init__()
+        self.linear = torch.nn.Linear(3, 2)
+
+    def forward(self, observations):
+        return self.linear(observations) * (2.0 if observations.sum().item() > 0 else 1.0)
+
+
+@pytest.mark.parametrize("make", [lambda: torch.nn.Linear(3, 2), Branching])
+def test_a_population_of_any_module_equals_its_members(make):
+    agents = [Agent.from_torch(make(), distribution=normal) for _ in range(3)]
+    population = Agent.stack(agents)
+    observations = torch.randn(3, 6, 3, generator=torch.Generator().manual_seed(0))
+    together = population.policy.distribution(population.policy_parameters, observations)
+    for i, agent in enumerate(agents):
+        alone = agents[0].policy.distribution(agent.policy_parameters, observations[i])
+        torch.testing.assert_close(together.mean[i], alone.mean)
+
+
+def test_module_rows_do_not_depend_on_their_companions():
+    module = torch.nn.Sequential(torch.nn.Linear(3, 50), torch.nn.Tanh(), torch.nn.Linear(50, 2))
+    agent = Agent.stack([Agent.from_torch(module, distribution=normal)])
+    source = np.random.default_rng(0)
+    observations, noise = source.standard_normal((1, 70, 3)).astype(np.float32), source.standard_normal((1, 70, 2))
+    actor = agent.policy.actor(agent.policy_parameters)
+    together = actor(observations, noise)
+    for rows in (slice(0, 1), slice(16, 19), slice(48, 70)):
+        np.testing.assert_array_equal(actor(observations[:, rows], noise[:, rows]), together[:, rows])
+
+
+def test_given_statistics_are_frozen_and_exact():
+    mean, variance = np.array([1.0, -2.0, 0.5]), np.array([4.0, 0.25, 1.0])
+    agent = Agent.from_torch(
+        torch.nn.Linear(3, 2), distribution=normal, observation_mean=mean, observation_var=variance
+    )
+    found = moments(Agent.stack([agent]), "observations")
+    np.testing.assert_allclose(found.mean[0], mean, rtol=1e-12)
+    np.testing.assert_allclose(found.variance[0], variance, rtol=1e-12)
+    assert agent.observation_scaling == Scaling()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"observation_mean": [0.0, 0.0, 0.0]}, "give both or neither"),
+        ({"observation_mean": [0.0], "observation_var": [1.0], "observation_size": 3}, "policy takes 3"),
+        ({"observation_mean": [0.0] * 3, "observation_var": [1.0, -1.0, 1.0]}, "negative"),
+    ],
+)
+def test_bad_statistics_are_named(arguments, message):
+    with pytest.raises(InputError, match=message):
+        Agent.from_torch(torch.nn.Linear(3, 2), distribution=normal, **arguments)
+
+
+def test_the_given_module_is_not_touched():
+    module = torch.nn.Linear(3, 2).train()
+    agent = Agent.from_torch(module, distribution=normal)
+    agent.policy_parameters["weight"].add_(1.0)
+    assert module.training
+    assert not torch.equal(module.weight, agent.policy_parameters["weight"])

@@ -1,0 +1,97 @@
+"""Distributions against torch's own and against quadrature."""
+
+import numpy as np
+import pytest
+import torch
+from scipy import integrate, stats
+
+from closerlook.estimation.distributions import AnyDistribution, Categorical, DiagonalGaussian, recognise
+
+
+@pytest.fixture
+def gaussians():
+    source = torch.Generator().manual_seed(0)
+    mean, other = (torch.randn(5, 3, generator=source, dtype=torch.float64) for _ in range(2))
+    return (
+        DiagonalGaussian(mean, torch.tensor([0.1, -0.7, 0.4], dtype=torch.float64)),
+        DiagonalGaussian(other, torch.tensor([-0.2, 0.3, 0.0], dtype=torch.float64)),
+    )
+
+
+def test_gaussian_equals_torch(gaussians):
+    ours, other = gaussians
+    theirs, theirs_other = (torch.distributions.Normal(d.mean, d.log_std.exp()) for d in gaussians)
+    actions = ours.mean + 0.3
+    torch.testing.assert_close(ours.log_prob(actions), theirs.log_prob(actions).sum(-1))
+    torch.testing.assert_close(ours.entropy(), theirs.entropy().sum(-1))
+    torch.testing.assert_close(ours.kl(other), torch.distributions.kl_divergence(theirs, theirs_other).sum(-1))
+
+
+def test_gaussian_kl_by_quadrature():
+    one = DiagonalGaussian(torch.tensor([[0.3]], dtype=torch.float64), torch.tensor([-0.5], dtype=torch.float64))
+    two = DiagonalGaussian(torch.tensor([[-0.4]], dtype=torch.float64), torch.tensor([0.2], dtype=torch.float64))
+    p, q = stats.norm(0.3, np.exp(-0.5)), stats.norm(-0.4, np.exp(0.2))
+    expected, _ = integrate.quad(lambda x: p.pdf(x) * (p.logpdf(x) - q.logpdf(x)), -10, 10)
+    assert one.kl(two).item() == pytest.approx(expected, rel=1e-9)
+    assert one.kl(two).item() != pytest.approx(two.kl(one).item(), rel=1e-3)
+
+
+def test_categorical_equals_torch():
+    source = torch.Generator().manual_seed(1)
+    logits, other = torch.randn(6, 4, generator=source), torch.randn(6, 4, generator=source)
+    ours, theirs = Categorical(logits), torch.distributions.Categorical(logits=logits)
+    actions = torch.tensor([0, 1, 2, 3, 1, 0])
+    torch.testing.assert_close(ours.log_prob(actions), theirs.log_prob(actions))
+    torch.testing.assert_close(ours.entropy(), theirs.entropy())
+    expected = torch.distributions.kl_divergence(theirs, torch.distributions.Categorical(logits=other))
+    torch.testing.assert_close(ours.kl(Categorical(other)), expected)
+
+
+def test_categorical_sampling_inverts_the_cumulative_distribution():
+    distribution = Categorical(torch.log(torch.tensor([[0.2, 0.5, 0.3]])).expand(5, 3))
+    noise = torch.tensor([[0.0], [0.19], [0.21], [0.71], [1 - 1e-9]])
+    assert distribution.sample(noise).tolist() == [0, 0, 1, 2, 2]
+
+
+def test_a_sampled_gaussian_has_its_moments():
+    noise = torch.from_numpy(np.random.default_rng(0).standard_normal((100_000, 2)))
+    log_std = torch.tensor([0.5, -1.0], dtype=torch.float64)
+    actions = DiagonalGaussian(torch.tensor([1.0, -2.0], dtype=torch.float64), log_std).sample(noise)
+    torch.testing.assert_close(actions.mean(0), torch.tensor([1.0, -2.0], dtype=torch.float64), atol=0.02, rtol=0)
+    torch.testing.assert_close(actions.std(0), log_std.exp(), atol=0.01, rtol=0)
+
+
+def test_known_families_are_recognised():
+    normal = recognise(torch.zeros(4, 2), lambda mean: torch.distributions.Normal(mean, 0.5))
+    wrapped = torch.zeros(4, 2), lambda mean: torch.distributions.Independent(torch.distributions.Normal(mean, 0.5), 1)
+    categorical = recognise(torch.zeros(4, 3), lambda logits: torch.distributions.Categorical(logits=logits))
+    assert isinstance(normal, DiagonalGaussian)
+    assert isinstance(recognise(*wrapped), DiagonalGaussian)
+    assert isinstance(categorical, Categorical)
+    torch.testing.assert_close(normal.log_std, torch.full((4, 2), 0.5).log())
+
+
+def test_any_distribution_is_keyed_row_by_row():
+    def build(outputs):
+        return torch.distributions.Independent(torch.distributions.Gamma(outputs.exp(), 1.0), 1)
+
+    outputs = torch.linspace(-1, 1, 8).reshape(4, 2)
+    distribution = recognise(outputs, build)
+    assert isinstance(distribution, AnyDistribution)
+    before = torch.random.get_rng_state()
+    all_rows = distribution.sample(torch.arange(4)[:, None])
+    one_row = recognise(outputs[2:3], build).sample(torch.tensor([[2]]))
+    assert torch.equal(before, torch.random.get_rng_state())
+    torch.testing.assert_close(all_rows[2:3], one_row, rtol=0, atol=0)
+    torch.testing.assert_close(distribution.log_prob(all_rows), build(outputs).log_prob(all_rows))
+
+
+def test_any_distribution_sums_over_components_that_are_not_independent_by_declaration():
+    def build(outputs):
+        return torch.distributions.Beta(outputs.exp(), 1.0)
+
+    outputs = torch.zeros(3, 2)
+    distribution = recognise(outputs, build)
+    actions = torch.full((3, 2), 0.25)
+    assert distribution.log_prob(actions).shape == (3,)
+    torch.testing.assert_close(distribution.entropy(), build(outputs).entropy().sum(-1))
