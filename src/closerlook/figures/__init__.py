@@ -1,0 +1,11 @@
+"""Figures, drawn from datasets alone.
+
+Each ``plot_*`` function draws one figure of a diagnostic and returns its matplotlib axes, so that anything can be
+changed afterwards.
+"""
+
+from closerlook.figures.drawing import save_figure
+from closerlook.figures.gradient_quality import plot_gradient_quality
+from closerlook.figures.training import plot_training
+
+__all__ = ["plot_gradient_quality", "plot_training", "save_figure"]

@@ -1,0 +1,147 @@
+"""What all figures share: colours, type, labels at the ends of lines, saving.
+
+Colours are those of Okabe and Ito (2008) and their like, told apart in all forms of colour blindness; nothing is told
+by colour alone.
+"""
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import matplotlib.pyplot as plt
+import numpy as np
+from matplotlib.axes import Axes
+from scipy import stats
+
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#AA4499", "#B8860B", "#56B4E9")
+"""Blue, vermilion, green, purple, ochre, sky blue: dark enough for text on white."""
+
+INK, QUIET, RULE = "#22262b", "#667079", "#d9dde1"
+
+STYLE: Any = {
+    "figure.facecolor": "white",
+    "figure.dpi": 110,
+    "font.family": "sans-serif",
+    "font.sans-serif": ["DejaVu Sans"],
+    "font.size": 9,
+    "text.color": INK,
+    "axes.edgecolor": QUIET,
+    "axes.labelcolor": INK,
+    "axes.labelsize": 9,
+    "axes.linewidth": 0.7,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.titlesize": 9.5,
+    "axes.titlelocation": "left",
+    "axes.titlepad": 8,
+    "xtick.color": QUIET,
+    "ytick.color": QUIET,
+    "xtick.labelcolor": INK,
+    "ytick.labelcolor": INK,
+    "xtick.major.width": 0.7,
+    "ytick.major.width": 0.7,
+    "lines.linewidth": 1.6,
+    "lines.solid_capstyle": "round",
+    "savefig.facecolor": "white",
+    "svg.hashsalt": "closerlook",
+}
+MAX_LABELLED = 4
+"""More lines than this in one panel are drawn thin, in one colour, with their mean."""
+
+
+def save_figure(ax: Axes, path: str | Path, formats: Iterable[str] = ("svg", "png")) -> list[Path]:
+    """Save the figure that holds some axes, once for each format, and close it.
+
+    Parameters
+    ----------
+    ax : matplotlib.axes.Axes
+        Any axes of the figure.
+    path : str or Path
+        Where to, without the suffix; its folder is there.
+    formats : iterable of str
+        Suffixes that matplotlib knows.
+
+    Returns
+    -------
+    list of Path
+        The files.
+    """
+    figure = ax.get_figure(root=True)
+    assert figure is not None
+    target = Path(path)
+    files = [target.with_name(f"{target.name}.{suffix}") for suffix in formats]
+    with plt.rc_context(STYLE):
+        for file in files:
+            undated = {"Date": None} if file.suffix == ".svg" else {}
+            figure.savefig(file, dpi=200, metadata=undated)
+    plt.close(figure)
+    return files
+
+
+def label_lines(axis: Axes, lines: Sequence[Any]) -> None:
+    """Write each line's label at its right end, in its colour, moved apart where they would overlap."""
+    labelled = [
+        line
+        for line in lines
+        if line.get_label() and not line.get_label().startswith("_") and np.isfinite(line.get_ydata()).any()
+    ]
+    if not labelled:
+        return
+    ends = []
+    for line in labelled:
+        x, y = (np.asarray(data, dtype=float) for data in line.get_data())
+        last = np.flatnonzero(np.isfinite(y))[-1]
+        ends.append((x[last], y[last]))
+    low, high = axis.get_ylim()
+    points_high = axis.bbox.height * 72 / axis.figure.dpi
+    places = spread([y for _, y in ends], gap=(high - low) * 11 / points_high)
+    for line, (x, _), place in zip(labelled, ends, places, strict=True):
+        axis.annotate(
+            line.get_label(), (x, place), xytext=(7, 0), textcoords="offset points", color=line.get_color(),
+            va="center", size=8, annotation_clip=False,
+        )  # fmt: skip
+
+
+def spread(positions: Sequence[float], gap: float) -> list[float]:
+    """Move numbers apart until neighbours differ by `gap`, each group staying centred where it was.
+
+    Returns
+    -------
+    list of float
+        In the order given.
+    """
+    order = np.argsort(positions, kind="stable")
+    groups: list[list[float]] = []
+    for position in np.asarray(positions, dtype=float)[order]:
+        groups.append([position])
+        while len(groups) > 1 and _centred(groups[-2], gap)[-1] + gap > _centred(groups[-1], gap)[0]:
+            last = groups.pop()
+            groups[-1] += last
+    placed = np.concatenate([_centred(group, gap) for group in groups]) if groups else np.empty(0)
+    result = np.empty(len(placed))
+    result[order] = placed
+    return [float(place) for place in result]
+
+
+def _centred(group: Sequence[float], gap: float) -> np.ndarray:
+    return np.mean(group) + gap * (np.arange(len(group)) - (len(group) - 1) / 2)
+
+
+def mean_with_interval(rows: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return mean and 95% t interval over rows, each column from the rows that have a number there."""
+    known = np.isfinite(rows)
+    count = known.sum(axis=0)
+    filled = np.where(known, rows, 0.0)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        mean = filled.sum(axis=0) / count
+        deviation = np.sqrt((np.where(known, rows - mean, 0.0) ** 2).sum(axis=0) / (count - 1) / count)
+        half = stats.t.ppf(0.975, np.maximum(count - 1, 1)) * deviation
+    return mean, mean - half, mean + half
+
+
+def short_number(value: float) -> str:
+    """Write 2048 as "2k", 1e6 as "1M", 200 as "200"."""
+    for unit, name in ((1e6, "M"), (1e3, "k")):
+        if value >= unit:
+            return f"{value / unit:.3g}{name}"
+    return f"{value:.3g}"

@@ -1,0 +1,199 @@
+"""The figure of gradient quality."""
+
+from collections.abc import Sequence
+
+import matplotlib.pyplot as plt
+import numpy as np
+import xarray as xr
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, LogLocator, MultipleLocator, NullFormatter
+
+from closerlook.figures.drawing import (
+    COLOURS,
+    INK,
+    MAX_LABELLED,
+    QUIET,
+    RULE,
+    STYLE,
+    label_lines,
+    mean_with_interval,
+    short_number,
+)
+
+
+def plot_gradient_quality(dataset: xr.Dataset, ax: Axes | None = None) -> Axes:
+    """Draw how well independent estimates of the policy gradient agree, over the pairs each was given.
+
+    The form of Figure 1 of Ilyas et al. (2020): pairs on a logarithmic axis, mean pairwise cosine similarity, a band
+    for its 95% interval, a mark at the training batch. Sizes below one stream, estimates from early states only, are
+    dashed with hollow points.
+
+    Parameters
+    ----------
+    dataset : xarray.Dataset
+        From `closerlook.gradient_quality`, of one agent or several.
+    ax : matplotlib.axes.Axes, optional
+        Draw everything there. Without it a figure is made, with a panel for each iteration.
+
+    Returns
+    -------
+    matplotlib.axes.Axes
+        The axes; the first panel's where there are several (``ax.figure.axes`` has them all).
+    """
+    agents = _with_agent_axis(dataset)
+    groups = _by_iteration(agents) if ax is None else {None: agents}
+    with plt.rc_context(STYLE):
+        axes = [ax] if ax is not None else _panels(len(groups))
+        for axis, (iteration, group) in zip(axes, groups.items(), strict=True):
+            _draw_cosines(axis, group)
+            if iteration is not None and (len(groups) > 1 or iteration >= 0):
+                axis.set_title(f"iteration {iteration}")
+        _finish_cosines(axes, agents)
+    return axes[0]
+
+
+def _with_agent_axis(dataset: xr.Dataset) -> xr.Dataset:
+    return dataset if "agent" in dataset.dims else dataset.expand_dims("agent")
+
+
+def _by_iteration(agents: xr.Dataset) -> dict[int | None, xr.Dataset]:
+    """Split agents by iteration, in rising order; all under None where it is not known."""
+    if "iteration" not in agents.coords:
+        return {None: agents}
+    iterations = np.broadcast_to(agents["iteration"].values, agents.sizes["agent"])
+    return {int(i): agents.isel(agent=np.flatnonzero(iterations == i)) for i in np.unique(iterations)}
+
+
+def _panels(count: int) -> list[Axes]:
+    size = (6.4, 4.0) if count == 1 else (1.0 + 2.9 * min(count, 4), 3.3 * -(-count // 4))
+    rows, columns = -(-count // 4), min(count, 4)
+    figure: Figure = plt.figure(figsize=size, layout="constrained")
+    figure.get_layout_engine().set(wspace=0.05)  # type: ignore[union-attr]  # constrained layout has it
+    first = figure.add_subplot(rows, columns, 1)
+    rest = [figure.add_subplot(rows, columns, i + 2, sharex=first, sharey=first) for i in range(count - 1)]
+    for axis in rest:
+        axis.tick_params(labelleft=axis.get_subplotspec().is_first_col())  # type: ignore[union-attr]
+    return [first, *rest]
+
+
+def _draw_cosines(axis: Axes, group: xr.Dataset) -> None:
+    """Draw one line for each agent; with many, thin lines and the mean over agents with its t interval."""
+    sizes = group["size"].values
+    cosines = group["pairwise_cosine"].values
+    below = sizes < _stream_pairs(group)
+    if len(cosines) <= MAX_LABELLED:
+        lows, highs = group["pairwise_cosine_low"].values, group["pairwise_cosine_high"].values
+        labels = _agent_labels(group)
+        for colour, label, middle, low, high in zip(COLOURS, labels, cosines, lows, highs, strict=False):
+            _draw_line(axis, sizes, middle, (low, high), below, colour=colour, label=label)
+    else:
+        for row in cosines:
+            axis.plot(sizes, row, color=QUIET, linewidth=0.8, alpha=0.55, gid="agent")
+        mean, low, high = mean_with_interval(cosines)
+        label = f"mean of {len(cosines)} agents"
+        _draw_line(axis, sizes, mean, (low, high), below, colour=COLOURS[0], label=label)
+
+
+def _draw_line(
+    axis: Axes,
+    sizes: np.ndarray,
+    middle: np.ndarray,
+    band: tuple[np.ndarray, np.ndarray],
+    below: np.ndarray,
+    *,
+    colour: str,
+    label: str,
+) -> None:
+    """Draw one curve with its band; the part below one stream dashed, with hollow points."""
+    axis.fill_between(sizes, *band, color=colour, alpha=0.16, linewidth=0)
+    whole = ~below
+    reach = below | (whole & (np.cumsum(whole) == 1))  # the dashes lead up to the first whole stream
+    if below.any():
+        axis.plot(sizes[reach], middle[reach], color=colour, linestyle=(0, (3, 2)), linewidth=1.2, gid="below")
+        axis.plot(sizes[below], middle[below], "o", color=colour, markerfacecolor="white", markersize=4, gid="hollow")
+    axis.plot(sizes[whole], middle[whole], "o-", color=colour, markersize=4, label=label, gid="estimate")
+
+
+def _finish_cosines(axes: Sequence[Axes], agents: xr.Dataset) -> None:
+    """Scale, mark, label and title the panels."""
+    sizes = agents["size"].values
+    lowest = min(float(axis.dataLim.y0) for axis in axes)
+    for axis in axes:
+        axis.set_xscale("log")
+        axis.set_xlim(sizes.min() / 1.3, sizes.max() * 1.3)
+        axis.set_ylim(max(-1.0, min(-0.1, np.floor(lowest * 10) / 10)), 1.02)
+        axis.xaxis.set_major_locator(LogLocator(10, numticks=12))
+        axis.xaxis.set_major_formatter(FuncFormatter(lambda value, _: short_number(value)))
+        axis.xaxis.set_minor_formatter(NullFormatter())
+        axis.yaxis.set_major_locator(MultipleLocator(0.25))
+        axis.grid(axis="y", color=RULE, linewidth=0.6)
+        axis.set_axisbelow(True)
+        axis.axhline(0, color=QUIET, linewidth=0.8, zorder=1)
+    axes[0].set_ylabel("mean pairwise cosine similarity")
+    label_lines(axes[-1], [line for line in axes[-1].lines if line.get_gid() == "estimate"])
+    _mark_batch(axes, agents.attrs.get("batch_pairs"))
+    _name_pairs(axes, agents)
+    _title(axes[0], agents)
+
+
+def _mark_batch(axes: Sequence[Axes], batch: int | None) -> None:
+    """Mark the training batch in every panel, and say so in the last, where curves leave most room."""
+    if not batch:
+        return
+    for axis in axes:
+        axis.axvline(batch, color=INK, linewidth=0.9, linestyle=(0, (1, 1.5)), zorder=1.5, gid="batch")
+    last = axes[-1]
+    start, stop = np.log(last.get_xlim())
+    room = (np.log(batch) - start) / (stop - start) * last.bbox.width / last.figure.dpi
+    side, shift = ("right", -4) if room > 1.2 else ("left", 4)
+    last.annotate(
+        f"training batch,\n{batch:,} pairs", (batch, 0.98), xycoords=last.get_xaxis_transform(),
+        xytext=(shift, 0), textcoords="offset points", ha=side, va="top", size=7.5,
+    )  # fmt: skip
+
+
+def _name_pairs(axes: Sequence[Axes], agents: xr.Dataset) -> None:
+    """Name the horizontal axis, and what dashes and hollow points are where there are any."""
+    name, stream = "state-action pairs in an estimate", _stream_pairs(agents)
+    if (agents["size"].values < stream).any():
+        name += f"\n(dashed, hollow: less than one stream of {stream:,.0f}, early states only)"
+    figure = axes[0].get_figure(root=True)
+    if len(axes) > 1 and figure is not None:
+        figure.supxlabel(name, size=9)
+    else:
+        axes[0].set_xlabel(name)
+
+
+def _title(axis: Axes, agents: xr.Dataset) -> None:
+    """Head the figure with environment and algorithm; a single panel also has its iteration there."""
+    environment, algorithm = agents.attrs.get("environment"), agents.attrs.get("algorithm")
+    words = [str(environment)] if environment else []
+    words += [str(algorithm).upper()] if algorithm else []
+    figure = axis.get_figure(root=True)
+    if figure is not None and len(figure.axes) > 1:
+        figure.suptitle(" · ".join(words), x=0.01, ha="left", size=10.5, weight="bold")
+    else:
+        own = axis.get_title(loc="left")
+        axis.set_title(" · ".join([*words, own] if own else words), weight="bold")
+
+
+def _agent_labels(group: xr.Dataset) -> list[str]:
+    """Name each agent by what tells it from the others: its iteration, its seed, or both."""
+    count = group.sizes["agent"]
+    parts = []
+    for coordinate, word in (("iteration", "iteration"), ("agent_seed", "seed")):
+        if coordinate in group.coords:
+            values = np.broadcast_to(group[coordinate].values, count)
+            if len(np.unique(values)) > 1:
+                parts.append([f"{word} {int(value)}" for value in values])
+    if not parts:
+        return [""] * count if count == 1 else [f"agent {i}" for i in range(count)]
+    return [", ".join(words) for words in zip(*parts, strict=True)]
+
+
+def _stream_pairs(group: xr.Dataset) -> float:
+    """Pairs of one stream: an estimate from fewer sees early states only."""
+    if "pairs" not in group or "streams" not in group:
+        return 0.0
+    return float(np.nanmax(group["pairs"].values / group["streams"].values))

@@ -1,0 +1,51 @@
+"""The figure of a training run."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import matplotlib.pyplot as plt
+import numpy as np
+from matplotlib.axes import Axes
+
+from closerlook.figures.drawing import COLOURS, INK, MAX_LABELLED, QUIET, RULE, STYLE, label_lines, mean_with_interval
+
+
+def plot_training(log: Mapping[str, Any], ax: Axes | None = None) -> Axes:
+    """Draw the reward curves of a training run: a thin line for each seed, and their mean.
+
+    Parameters
+    ----------
+    log : mapping of str to array_like
+        Columns ``iteration``, ``agent_seed`` and ``mean_episode_return``, one row for each iteration and seed: a data
+        frame of ``training.csv``, or a dictionary of arrays.
+    ax : matplotlib.axes.Axes, optional
+        Where to draw; a new figure without it.
+    """
+    iterations, seeds, returns = (
+        np.asarray(log[name], dtype=float) for name in ("iteration", "agent_seed", "mean_episode_return")
+    )
+    with plt.rc_context(STYLE):
+        axis = ax if ax is not None else plt.subplots(figsize=(6.4, 3.6), layout="constrained")[1]
+        curves = {int(seed): (iterations[seeds == seed], returns[seeds == seed]) for seed in np.unique(seeds)}
+        many = len(curves) > MAX_LABELLED
+        for number, (seed, curve) in enumerate(curves.items()):
+            colour, label = (QUIET, "") if many else (COLOURS[number], f"seed {seed}")
+            axis.plot(*curve, color=colour, linewidth=0.9, alpha=0.45 if many else 0.8, label=label, gid="seed")
+        if len(curves) > 1:
+            _draw_mean_curve(axis, curves)
+        axis.set(xlabel="iteration", ylabel="mean episode return")
+        axis.set_ylim(bottom=0.0 if np.nanmin(returns, initial=0.0) >= 0 else None)
+        axis.margins(x=0)
+        axis.grid(axis="y", color=RULE, linewidth=0.6)
+        axis.set_axisbelow(True)
+        label_lines(axis, axis.lines)
+    return axis
+
+
+def _draw_mean_curve(axis: Axes, curves: Mapping[int, tuple[np.ndarray, np.ndarray]]) -> None:
+    shared = np.unique(np.concatenate([iterations for iterations, _ in curves.values()]))
+    rows = np.full((len(curves), len(shared)), np.nan)
+    for row, (iterations, returns) in zip(rows, curves.values(), strict=True):
+        row[np.searchsorted(shared, iterations)] = returns
+    mean, _, _ = mean_with_interval(rows)
+    axis.plot(shared, mean, color=INK, linewidth=2.0, label=f"mean of {len(curves)}", gid="mean")
