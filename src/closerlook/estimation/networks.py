@@ -143,7 +143,16 @@ def unflatten(vector: Tensor, shapes: Mapping[str, tuple[int, ...]], *, stacked:
 def _affine(weight: Tensor, bias: Tensor, inputs: Tensor) -> Tensor:
     if weight.ndim == 2:
         return torch.nn.functional.linear(inputs, weight, bias)
-    return torch.baddbmm(bias.unsqueeze(1), inputs, weight.mT)
+    policies, rows = inputs.shape[:2]
+    if policies >= 2 and rows >= 4:
+        return torch.baddbmm(bias.unsqueeze(1), inputs, weight.mT)
+    # smaller stacked products take other paths through the library, whose last bits differ: pad, so that a policy's
+    # numbers do not depend on how many others are beside it
+    more = max(2 - policies, 0)
+    inputs = torch.nn.functional.pad(inputs, (0, 0, 0, max(4 - rows, 0), 0, more))
+    weight = torch.nn.functional.pad(weight, (0, 0, 0, 0, 0, more))
+    bias = torch.nn.functional.pad(bias, (0, 0, 0, more))
+    return torch.baddbmm(bias.unsqueeze(1), inputs, weight.mT)[:policies, :rows]
 
 
 def _orthogonal(generator: np.random.Generator, shape: tuple[int, int], gain: float) -> np.ndarray:

@@ -1,0 +1,142 @@
+"""Proximal policy optimisation on the population axis: (agents, batch, settings) -> (updated agents, what happened).
+
+Every detail is numbered, with its source, in ``docs/ppo.md``.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from closerlook.agents.agent import Agent
+from closerlook.algorithms.adam import PopulationAdam
+from closerlook.algorithms.batch import Batch
+from closerlook.algorithms.critic import fit_critic
+from closerlook.algorithms.minibatches import minibatches, pairs_of
+from closerlook.algorithms.update import UpdateInfo, describe_update, require_finite
+from closerlook.errors import InputError
+from closerlook.estimation.surrogate import clipped_surrogate, standardize
+
+
+@dataclass(frozen=True)
+class PPOSettings:
+    """Settings of a PPO update; the defaults are Table 1's column for Hopper."""
+
+    policy_learning_rate: float = 4.5e-4
+    """Adam's learning rate for the policy, at the first iteration."""
+    value_learning_rate: float = 2e-4
+    """Adam's learning rate for the critic, at the first iteration."""
+    anneal: bool = True
+    """Let both rates fall linearly, from the first iteration to 0 after the last."""
+    total_iterations: int = 488
+    """Iterations over which the rates fall; training sets it from its steps."""
+    policy_epochs: int = 10
+    """Passes of the policy through a batch."""
+    value_epochs: int = 10
+    """Passes of the critic through a batch."""
+    minibatches: int = 32
+    """Minibatches of a pass, whatever the size of the batch."""
+    clip: float = 0.2
+    """How far from 1 the probability ratio still counts in the surrogate."""
+    value_clip: float | None = None
+    """How far a value may move before the worse of clipped and unclipped error counts; none: as far as it goes."""
+    entropy_coefficient: float = 0.0
+    """Weight of the policy's entropy in the objective."""
+    max_grad_norm: float | None = None
+    """Longer policy gradients are shortened to this norm; none: never."""
+    adam_epsilon: float = 1e-5
+    """Added to the root of Adam's second moments."""
+
+    def __post_init__(self) -> None:
+        """Refuse settings that mean nothing."""
+        counts = ("total_iterations", "minibatches")
+        positive = ("clip", "value_clip", "max_grad_norm", "adam_epsilon", *counts)
+        not_negative = ("policy_learning_rate", "value_learning_rate", "policy_epochs", "value_epochs")
+        for name in (*positive, *not_negative):
+            value = getattr(self, name)
+            if value is not None and not (value > 0 if name in positive else value >= 0):
+                kind = "a positive number" if name in positive else "zero or a positive number"
+                raise InputError(f"{name} is {value}", f"give {kind}")
+
+    def rate(self, initial: float, iteration: int) -> float:
+        """Return the learning rate of an iteration, counted from 0."""
+        return initial * max(0.0, 1.0 - iteration / self.total_iterations) if self.anneal else initial
+
+
+def ppo_update(
+    agents: Agent, batch: Batch, settings: PPOSettings, *, seeds: Sequence[int], iteration: int
+) -> tuple[Agent, UpdateInfo]:
+    """Update the critics, then the policies, of a population; neither sees the other's update.
+
+    A member's result does not depend on who else is in the population.
+
+    Parameters
+    ----------
+    agents : Agent
+        A population of P.
+    batch : Batch
+        What to compute the update from, (P, S, T).
+    settings : PPOSettings
+        How.
+    seeds : sequence of int, (P,)
+        Each member's own; the minibatches are keyed by them.
+    iteration : int
+        Updates made before: it decides the learning rates and the minibatches.
+
+    Returns
+    -------
+    agents : Agent
+        Updated parameters and optimiser state; everything else as it was.
+    info : UpdateInfo
+        What happened, measured over the whole update on the whole batch.
+
+    Raises
+    ------
+    NonFiniteError
+        Where a parameter is no longer finite.
+
+    References
+    ----------
+    Schulman et al., 2017, "Proximal Policy Optimization Algorithms"; Table 1 of "A Closer Look at Deep Policy
+    Gradients" and steps.py of its released code.
+    """
+    value_rate = settings.rate(settings.value_learning_rate, iteration)
+    updated = fit_critic(agents, batch, settings, rate=value_rate, seeds=seeds, iteration=iteration)
+    updated, constant = _improve_policy(updated, batch, settings, seeds, iteration)
+    require_finite(updated, iteration)
+    return updated, describe_update(agents, updated, batch, clip=settings.clip, constant=constant)
+
+
+def _improve_policy(
+    agents: Agent, batch: Batch, settings: PPOSettings, seeds: Sequence[int], iteration: int
+) -> tuple[Agent, Tensor]:
+    """Climb the clipped surrogate; also count each member's minibatches of constant advantages, (P,)."""
+    columns = [pairs_of(c) for c in (batch.observations, batch.actions, batch.log_probs, batch.advantages)]
+    adam = PopulationAdam(agents.policy_parameters, agents.part("optimizer.policy"), settings.adam_epsilon)
+    rate = settings.rate(settings.policy_learning_rate, iteration)
+    constant = torch.zeros(len(seeds), dtype=torch.int64)
+    for epoch in range(settings.policy_epochs):
+        for pairs in minibatches(columns, settings.minibatches, seeds, "minibatches", iteration=iteration, epoch=epoch):
+            losses, flat = _policy_losses(agents, adam, pairs, settings)
+            adam.descend(losses, rate, max_grad_norm=settings.max_grad_norm)
+            constant += flat
+    return agents.with_state({"policy": adam.result(), "optimizer.policy": adam.state()}), constant
+
+
+def _policy_losses(
+    agents: Agent, adam: PopulationAdam, pairs: Sequence[Tensor], settings: PPOSettings
+) -> tuple[Tensor, Tensor]:
+    """Return each member's loss on a minibatch, and whether its advantages were constant, both (P,)."""
+    observations, actions, old_log_probs, advantages = pairs
+    distribution = agents.policy.distribution(adam.parameters, observations)
+    standardized, constant = standardize(advantages)
+    objective = clipped_surrogate(
+        distribution.log_prob(actions),
+        old_log_probs,
+        standardized if agents.normalize_advantages else advantages,
+        settings.clip,
+    ).mean(-1)
+    if settings.entropy_coefficient:
+        objective = objective + settings.entropy_coefficient * distribution.entropy().mean(-1)
+    return -objective, constant
