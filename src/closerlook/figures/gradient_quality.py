@@ -7,6 +7,7 @@ import numpy as np
 import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.ticker import FuncFormatter, LogLocator, MultipleLocator, NullFormatter
 
 from closerlook.figures.drawing import (
@@ -68,8 +69,7 @@ def _by_iteration(agents: xr.Dataset) -> dict[int | None, xr.Dataset]:
 def _panels(count: int) -> list[Axes]:
     size = (6.4, 4.0) if count == 1 else (1.0 + 2.9 * min(count, 4), 3.3 * -(-count // 4))
     rows, columns = -(-count // 4), min(count, 4)
-    figure: Figure = plt.figure(figsize=size, layout="constrained")
-    figure.get_layout_engine().set(wspace=0.05)  # type: ignore[union-attr]  # constrained layout has it
+    figure: Figure = plt.figure(figsize=size, layout=ConstrainedLayoutEngine(wspace=0.05))
     first = figure.add_subplot(rows, columns, 1)
     rest = [figure.add_subplot(rows, columns, i + 2, sharex=first, sharey=first) for i in range(count - 1)]
     for axis in rest:
