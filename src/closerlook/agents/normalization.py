@@ -67,9 +67,52 @@ class RunningMoments:
         divisor = np.maximum(self.count - 1, 1)[:, None]
         return np.where(self.count[:, None] > 1, self.squares / divisor, self.mean**2)
 
-    def push(self, values: np.ndarray) -> None:
-        """Take in one vector for each policy, values (P, K)."""
+    def push(self, values: np.ndarray, where: np.ndarray | None = None) -> None:
+        """Take in one vector for each policy, values (P, K); only of the policies `where` (P,) is True."""
+        if where is not None and not where.all():
+            self._push_some(values, where)
+            return
         self.count = self.count + 1
         change = values - self.mean
         self.mean = self.mean + change / self.count[:, None]
         self.squares = self.squares + change * (values - self.mean)
+
+    def push_rows(self, values: np.ndarray, where: np.ndarray) -> None:
+        """Take in several vectors for each policy at once.
+
+        Parameters
+        ----------
+        values : ndarray, (P, S, K)
+            Vectors.
+        where : ndarray, (P, S), bool
+            Which of them count.
+
+        References
+        ----------
+        Chan, Golub and LeVeque, 1983, "Algorithms for Computing the Sample Variance". A single vector is pushed by
+        Welford's formula, as the released code does it.
+        """
+        if values.shape[1] == 1:
+            self.push(values[:, 0], where[:, 0])
+            return
+        new = where.sum(axis=1).astype(np.float64)
+        weights = where[..., None].astype(np.float64)
+        mean = (values * weights).sum(axis=1) / np.maximum(new, 1.0)[:, None]
+        squares = (np.square(values - mean[:, None]) * weights).sum(axis=1)
+        change = np.where(new[:, None] > 0, mean - self.mean, 0.0)
+        total = np.maximum(self.count + new, 1.0)
+        self.squares = self.squares + squares + np.square(change) * (self.count * new / total)[:, None]
+        self.mean = self.mean + change * (new / total)[:, None]
+        self.count = self.count + new
+
+    def copy(self) -> "RunningMoments":
+        """Return moments that go their own way from here."""
+        return RunningMoments(self.count.copy(), self.mean.copy(), self.squares.copy())
+
+    def _push_some(self, values: np.ndarray, where: np.ndarray) -> None:
+        some = RunningMoments(self.count[where], self.mean[where], self.squares[where])
+        some.push(values[where])
+        for name in ("count", "mean", "squares"):
+            array = getattr(self, name).copy()
+            array[where] = getattr(some, name)
+            setattr(self, name, array)

@@ -33,6 +33,10 @@ class Policy(Protocol):
     """What the rest of the library asks of a policy."""
 
     @property
+    def observation_size(self) -> int:
+        """Components of a policy input."""
+
+    @property
     def parameter_shapes(self) -> dict[str, tuple[int, ...]]:
         """Map parameter names, in order, to shapes without the population axis."""
 
@@ -63,6 +67,11 @@ class GaussianMLP:
     """A diagonal Gaussian whose mean is an MLP and whose log standard deviation is a free vector (Table 1)."""
 
     network: MLP
+
+    @property
+    def observation_size(self) -> int:
+        """Components of a policy input."""
+        return self.network.sizes[0]
 
     @property
     def parameter_shapes(self) -> dict[str, tuple[int, ...]]:
@@ -103,6 +112,11 @@ class CategoricalMLP:
     """A choice among A actions whose logits are an MLP."""
 
     network: MLP
+
+    @property
+    def observation_size(self) -> int:
+        """Components of a policy input."""
+        return self.network.sizes[0]
 
     @property
     def parameter_shapes(self) -> dict[str, tuple[int, ...]]:

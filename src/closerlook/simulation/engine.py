@@ -1,69 +1,107 @@
-"""What a simulator offers the closed loop: many copies of one environment, the lanes, stepped together."""
+"""Which engine runs an environment, and what a result must record of the environment it came from."""
 
 import hashlib
 import inspect
-import json
-from collections.abc import Sequence
-from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
-import gymnasium
 import numpy as np
-from numpy.typing import NDArray
+from gymnasium.envs.mujoco import MujocoEnv
+from gymnasium.envs.registration import EnvSpec
+from gymnasium.spaces import Box
 
 from closerlook.agents.environment import EnvironmentSpec
+from closerlook.simulation.gymnasium_engine import AnyEnv, GymnasiumEngine, build_environment, find_source
+from closerlook.simulation.lanes import BoolArray, Engine, FloatArray, IntArray, StepResult
+from closerlook.simulation.mujoco_engine import MujocoEngine, supports
 
-FloatArray = NDArray[np.float64]
-IntArray = NDArray[np.int64]
-BoolArray = NDArray[np.bool_]
+__all__ = [
+    "BoolArray",
+    "Engine",
+    "FloatArray",
+    "IntArray",
+    "StepResult",
+    "describe_environment",
+    "make_engine",
+]
 
 
-@dataclass(frozen=True)
-class StepResult:
-    """What one step of L lanes gave.
+def make_engine(spec: EnvironmentSpec, lanes: int) -> Engine:
+    """Build lanes of an environment: the MuJoCo engine where it is supported, else the Gymnasium engine.
 
     Parameters
     ----------
-    observations : ndarray, (L, obs), float64
-        The states reached; of an episode that ended here, its last, not the next one's first.
-    rewards : ndarray, (L,), float64
-        True rewards.
-    terminated, truncated : ndarray, (L,), bool
-        Whether the environment itself ended the episode; a time limit is not the engine's business.
+    spec : EnvironmentSpec
+        The environment and its constructor arguments.
+    lanes : int
+        How many copies.
+
+    Raises
+    ------
+    InputError
+        Where the environment is unknown, cannot be built, or has spaces that are not supported.
     """
-
-    observations: FloatArray
-    rewards: FloatArray
-    terminated: BoolArray
-    truncated: BoolArray
+    return MujocoEngine(spec, lanes) if supports(spec) else GymnasiumEngine(spec, lanes)
 
 
-class Engine(Protocol):
-    """Lanes 0 to n - 1 of one environment; a lane is reset, then stepped, and knows no time limit."""
+def describe_environment(spec: EnvironmentSpec) -> dict[str, Any]:
+    """Describe an environment as JSON values, for the keys and the records of results.
 
-    @property
-    def observation_size(self) -> int:
-        """Components of a flattened observation."""
+    Returns
+    -------
+    dict
+        ``id``, ``arguments``, ``engine``, ``observation_size``, ``action_space``, ``time_limit``, ``versions`` of the
+        simulators, and ``source``: a fingerprint of the code (and of the model file) behind it.
 
-    @property
-    def action_space(self) -> gymnasium.spaces.Space[Any]:
-        """A Box or a Discrete space."""
+    Raises
+    ------
+    InputError
+        As `make_engine`.
+    """
+    engine = make_engine(spec, 1)
+    environment, _ = build_environment(spec)
+    packages = ["gymnasium", "numpy"] + (["mujoco"] if isinstance(environment.unwrapped, MujocoEnv) else [])
+    described = {
+        **spec.to_json(),
+        "engine": "mujoco" if isinstance(engine, MujocoEngine) else "gymnasium",
+        "observation_size": engine.observation_size,
+        "action_space": _describe_space(engine.action_space),
+        "time_limit": engine.time_limit,
+        "versions": {package: version(package) for package in packages},
+        "source": _fingerprint(spec, environment),
+    }
+    engine.close()
+    environment.close()
+    return described
 
-    @property
-    def time_limit(self) -> int | None:
-        """Steps after which an episode is to be truncated by the caller; None: never."""
 
-    @property
-    def can_continue(self) -> bool:
-        """Whether a lane may be stepped past every truncation: False once the environment truncated by itself."""
+def _describe_space(space: Any) -> dict[str, Any]:
+    if isinstance(space, Box):
+        bounds = {"low": np.ravel(space.low).tolist(), "high": np.ravel(space.high).tolist()}
+        return {"type": "Box", "shape": list(space.shape), "dtype": str(space.dtype), **bounds}
+    return {"type": "Discrete", "n": int(space.n), "start": int(space.start)}
 
-    def reset(self, lanes: IntArray, seeds: Sequence[int]) -> FloatArray:
-        """Begin an episode on the given lanes as ``gymnasium.make(id).reset(seed=seed)`` would: (L, obs)."""
 
-    def step(self, lanes: IntArray, actions: NDArray[Any]) -> StepResult:
-        """Step the given lanes with actions (L, A), or (L,) where they are discrete."""
+def _fingerprint(spec: EnvironmentSpec, environment: AnyEnv) -> str:
+    """Hash the files that define the environment's class, its wrappers, its factory and its model."""
+    digest = hashlib.blake2b(digest_size=16)
+    source = find_source(spec)
+    definitions: list[Any] = [] if isinstance(source, EnvSpec) else [source]
+    layer: Any = environment
+    while layer is not environment.unwrapped:
+        definitions.append(type(layer))
+        layer = layer.env
+    for definition in [*definitions, *type(environment.unwrapped).__mro__]:
+        if definition is not object:
+            digest.update(_code(definition))
+    if isinstance(environment.unwrapped, MujocoEnv):
+        digest.update(Path(environment.unwrapped.fullpath).read_bytes())
+    return digest.hexdigest()
 
-    def close(self) -> None:
-        """Let go of everything."""
+
+def _code(definition: Any) -> bytes:
+    try:
+        return inspect.getsource(definition).encode()
+    except (OSError, TypeError):  # built in an interactive session, or not written in Python
+        return repr(getattr(definition, "__qualname__", definition)).encode()

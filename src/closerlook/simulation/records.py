@@ -1,4 +1,4 @@
-"""The closed loop: P policies, each on its own streams of one environment, stepped together.
+"""What the closed loop is asked for and what it gives: settings, trajectories, boundaries, episodes.
 
 ====== =====================================================================
 symbol meaning
@@ -11,17 +11,14 @@ H      steps simulated on past a boundary, at most
 ====== =====================================================================
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from closerlook.agents.agent import Agent
-from closerlook.agents.environment import EnvironmentSpec
 from closerlook.agents.normalization import RunningMoments
-from closerlook.simulation.engine import BoolArray, FloatArray, IntArray
+from closerlook.simulation.lanes import BoolArray, FloatArray, IntArray
 
 
 @dataclass(frozen=True)
@@ -153,18 +150,3 @@ class Rollout:
     def pairs(self) -> int:
         """State-action pairs: P S T."""
         return self.rewards.size
-
-
-def rollout(
-    agents: Agent,
-    environment: EnvironmentSpec,
-    sampling: Sampling,
-    *,
-    seeds: Sequence[int],
-    purpose: str,
-    streams: Sequence[int],
-    lanes: int = 32,
-    update_observations: bool = False,
-) -> Rollout:
-    """Run a population; see the implementation to come."""
-    raise NotImplementedError

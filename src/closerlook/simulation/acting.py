@@ -1,0 +1,193 @@
+"""The policy's side of a step: standardised observations, keyed noise, actions as the environment takes them.
+
+====== ===================================
+symbol meaning
+====== ===================================
+P      policies
+L      lanes of each policy
+n      all lanes, P L, policy by policy
+====== ===================================
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import gymnasium
+import numpy as np
+import torch
+from gymnasium.spaces import Box, Discrete
+from numpy.typing import NDArray
+
+from closerlook.agents.agent import ActionTransform, Agent, moments
+from closerlook.agents.normalization import RunningMoments, Scaling
+from closerlook.errors import InputError
+from closerlook.estimation.distributions import Categorical, DiagonalGaussian, Noise
+from closerlook.simulation.lanes import BoolArray, FloatArray
+
+NOISE_CHUNK = 64
+"""Steps whose noise is drawn at a time. It shapes speed only: draws follow one another in a generator either way."""
+
+_DRAWS: dict[str, Callable[[np.random.Generator, tuple[int, int]], NDArray[Any]]] = {
+    "normal": lambda generator, shape: generator.standard_normal(shape),
+    "uniform": lambda generator, shape: generator.random(shape),
+    "seed": lambda generator, shape: generator.integers(2**63, size=shape),
+}
+
+
+class ObservationFilter:
+    """Standardises observations by each policy's moments, frozen or running.
+
+    Moments that have seen nothing leave observations as they are: before its first update an agent has no scale.
+
+    Parameters
+    ----------
+    scaling : Scaling or None
+        How; None: not at all.
+    statistics : RunningMoments or None
+        The moments, with the population axis P.
+    running : bool
+        Whether `push` updates them (a copy of them).
+    """
+
+    def __init__(self, scaling: Scaling | None, statistics: RunningMoments | None, *, running: bool) -> None:
+        self._scaling = scaling if statistics is not None else None
+        self._running = running and self._scaling is not None
+        self._moments = statistics.copy() if statistics is not None else None
+        self._prepare()
+
+    @staticmethod
+    def of(agents: Agent, *, running: bool) -> "ObservationFilter":
+        """Return the filter of a population."""
+        scaled = agents.observation_scaling is not None
+        statistics = moments(agents, "observations") if scaled else None
+        return ObservationFilter(agents.observation_scaling, statistics, running=running)
+
+    @property
+    def updated_moments(self) -> RunningMoments | None:
+        """The moments so far, where they are running."""
+        return self._moments if self._running else None
+
+    def push(self, observations: FloatArray, where: BoolArray) -> None:
+        """Take in observations (P, L, obs) of the lanes `where` (P, L); without running moments, nothing."""
+        if self._running and self._moments is not None and where.any():
+            self._moments.push_rows(observations, where)
+            self._prepare()
+
+    def all_rows(self, observations: FloatArray) -> NDArray[np.float32]:
+        """Turn observations (P, L, obs) into policy inputs."""
+        if self._scaling is None:
+            return observations.astype(np.float32)
+        standard = np.subtract(observations, self._mean[:, None])
+        standard /= self._divisor[:, None]
+        return self._scaling.bounded(standard).astype(np.float32)
+
+    def one_row(self, policy: int, observation: FloatArray) -> NDArray[np.float32]:
+        """Turn one observation (obs,) of one policy into its input."""
+        if self._scaling is None:
+            return observation.astype(np.float32)
+        standard = (observation - self._mean[policy]) / self._divisor[policy]
+        return self._scaling.bounded(standard).astype(np.float32)
+
+    def _prepare(self) -> None:
+        if self._scaling is not None and self._moments is not None:
+            self._mean = self._moments.mean
+            seen = self._moments.count[:, None] > 0
+            self._divisor = np.where(seen, self._scaling.divisor(self._moments.variance), 1.0)
+
+
+class ActionNoise:
+    """The noise of every lane's current episode, drawn in chunks from that episode's own generator.
+
+    Parameters
+    ----------
+    noise : Noise
+        Kind and size of what one action needs.
+    lanes : int
+        n.
+    """
+
+    def __init__(self, noise: Noise, lanes: int) -> None:
+        self._draw = _DRAWS[noise.kind]
+        self._shape = (NOISE_CHUNK, noise.size)
+        self._generators: list[np.random.Generator | None] = [None] * lanes
+        dtype = np.int64 if noise.kind == "seed" else np.float64
+        self._drawn = np.zeros((lanes, *self._shape), dtype)
+        self._next = np.zeros(lanes, np.int64)
+        self._rows = np.arange(lanes)
+
+    def begin(self, lane: int, generator: np.random.Generator) -> None:
+        """Begin an episode on a lane."""
+        self._generators[lane] = generator
+        self._next[lane] = NOISE_CHUNK
+
+    def draw(self) -> NDArray[Any]:
+        """Return the next noise of every lane, (n, size)."""
+        for lane in np.flatnonzero(self._next == NOISE_CHUNK).tolist():
+            generator = self._generators[lane]
+            assert generator is not None
+            self._drawn[lane] = self._draw(generator, self._shape)
+            self._next[lane] = 0
+        chosen = self._drawn[self._rows, self._next]
+        self._next += 1
+        return chosen
+
+
+def make_transform(transform: ActionTransform, space: gymnasium.spaces.Space[Any]) -> Callable[[Any], NDArray[Any]]:
+    """Return what happens to actions (n, A) on their way to the environment; integer actions pass as they are.
+
+    Raises
+    ------
+    InputError
+        Where actions are to be squashed to bounds that are infinite.
+    """
+    if not isinstance(space, Box) or transform == "none":
+        return lambda actions: actions
+    low, high = (np.ravel(bound).astype(np.float32) for bound in (space.low, space.high))
+    if transform == "clip":
+        return lambda actions: np.clip(actions, low, high)
+    if not (np.isfinite(low).all() and np.isfinite(high).all()):
+        raise InputError("actions are to be squashed, but the action space has no finite bounds", "use clip or none")
+    half = (high - low) / 2
+    return lambda actions: low + half * (np.tanh(actions) + np.float32(1))
+
+
+def check_spaces(agents: Agent, name: str, observation_size: int, space: gymnasium.spaces.Space[Any]) -> None:
+    """Check that a population fits an environment.
+
+    Raises
+    ------
+    InputError
+        Where observation sizes differ, or the policy's actions are not of the environment's kind or size.
+    """
+    expected = agents.policy.observation_size
+    if expected != observation_size:
+        raise InputError(
+            f"the policy takes observations of {expected} numbers, {name} gives {observation_size}",
+            "measure the agent on the environment it was made for",
+        )
+    kind, size = _actions_of(agents)
+    if isinstance(space, Discrete):
+        offered_kind, offered_size = "discrete", int(space.n)
+    else:
+        offered_kind, offered_size = "continuous", int(np.prod(space.shape or (), dtype=int))
+    if kind != offered_kind or (size is not None and size != offered_size):
+        chosen = f"{kind} actions" + (f" of size {size}" if size is not None else "")
+        raise InputError(
+            f"the policy chooses {chosen}, {name} takes {offered_kind} actions of size {offered_size}",
+            "measure the agent on the environment it was made for",
+        )
+
+
+def _actions_of(agents: Agent) -> tuple[str, int | None]:
+    """Return the kind of a population's actions, and their size (or number) where the distribution tells."""
+    first = {name: parameter[0] for name, parameter in agents.policy_parameters.items()}
+    with torch.no_grad():
+        probe = agents.policy.distribution(first, torch.zeros(1, agents.policy.observation_size))
+        if isinstance(probe, DiagonalGaussian):
+            return "continuous", int(probe.mean.shape[-1])
+        if isinstance(probe, Categorical):
+            return "discrete", int(probe.logits.shape[-1])
+        action = probe.sample(torch.zeros(1, 1, dtype=torch.int64))
+    if action.is_floating_point() and action.ndim == 2:
+        return "continuous", int(action.shape[-1])
+    return ("continuous" if action.is_floating_point() else "discrete"), None

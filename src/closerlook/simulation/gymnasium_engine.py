@@ -1,0 +1,169 @@
+"""Any Gymnasium environment as lanes: a plain list of environments, stepped one after the other."""
+
+import copy
+import importlib
+from collections.abc import Callable, Sequence
+from typing import Any, cast
+
+import gymnasium
+import numpy as np
+from gymnasium.envs.registration import EnvSpec
+from gymnasium.spaces import Box, Discrete
+from gymnasium.wrappers import OrderEnforcing, PassiveEnvChecker, TimeLimit
+from numpy.typing import NDArray
+
+from closerlook.agents.environment import EnvironmentSpec
+from closerlook.errors import InputError
+from closerlook.simulation.lanes import FloatArray, IntArray, StepResult
+
+AnyEnv = gymnasium.Env[Any, Any]
+
+_NAMES = "give a Gymnasium id such as Hopper-v5, module:Id, or package.module:function"
+
+
+def find_source(spec: EnvironmentSpec) -> EnvSpec | Callable[..., AnyEnv]:
+    """Return what builds the environment: the registered specification, or the function named.
+
+    Raises
+    ------
+    InputError
+        Where there is no such id, module, or function.
+    """
+    module_name, _, name = spec.id.rpartition(":")
+    try:
+        module = importlib.import_module(module_name) if module_name else None
+        found = getattr(module, name, None)
+        return cast("Callable[..., AnyEnv]", found) if callable(found) else gymnasium.spec(name)
+    except (ImportError, ValueError, TypeError) as error:
+        raise InputError(f"the module of environment {spec.id!r} cannot be imported ({error})", _NAMES) from error
+    except gymnasium.error.Error as error:
+        raise InputError(f"unknown environment {spec.id!r} ({str(error).rstrip('.')})", _NAMES) from error
+
+
+def build_environment(spec: EnvironmentSpec) -> tuple[AnyEnv, int | None]:
+    """Build one environment without its time limit, order enforcement and checks.
+
+    Parameters
+    ----------
+    spec : EnvironmentSpec
+        ``max_episode_steps`` among its arguments sets the time limit, as in `gymnasium.make`.
+
+    Returns
+    -------
+    gymnasium.Env, int or None
+        The environment, and the time limit that was taken off it.
+
+    Raises
+    ------
+    InputError
+        Where it is unknown or its constructor refuses the arguments.
+    """
+    source = find_source(spec)
+    try:
+        if isinstance(source, EnvSpec):
+            return _from_registry(source, dict(spec.arguments))
+        return _bare(source(**spec.arguments))
+    except InputError:
+        raise
+    except Exception as error:  # the constructor is anybody's code
+        reason = str(error).strip().splitlines() or [type(error).__name__]
+        raise InputError(
+            f"environment {spec.id!r} cannot be built ({reason[0]})", f"check its arguments {dict(spec.arguments)}"
+        ) from error
+
+
+def _from_registry(source: EnvSpec, arguments: dict[str, Any]) -> tuple[AnyEnv, int | None]:
+    limit = arguments.pop("max_episode_steps", source.max_episode_steps)
+    source = copy.deepcopy(source)
+    source.order_enforce = False
+    env, inner = _bare(gymnasium.make(source, max_episode_steps=-1, disable_env_checker=True, **arguments))
+    return env, inner if limit in (None, -1) else int(limit)
+
+
+def _bare(env: AnyEnv) -> tuple[AnyEnv, int | None]:
+    """Take the outermost time limit, order enforcement and checks off an environment."""
+    if not isinstance(env, gymnasium.Env):
+        raise TypeError(f"a {type(env).__name__} is not a gymnasium.Env")
+    limits = []
+    while isinstance(env, TimeLimit | OrderEnforcing | PassiveEnvChecker):
+        if isinstance(env, TimeLimit):
+            limits.append(env._max_episode_steps)
+        env = env.env
+    return env, min(limits, default=None)
+
+
+class GymnasiumEngine:
+    """Lanes of any Gymnasium environment with a Box of observations and a Box or a Discrete space of actions.
+
+    Parameters
+    ----------
+    spec : EnvironmentSpec
+        What to build.
+    lanes : int
+        How many copies.
+
+    Raises
+    ------
+    InputError
+        Where the environment cannot be built, or has other spaces.
+    """
+
+    def __init__(self, spec: EnvironmentSpec, lanes: int) -> None:
+        built = [build_environment(spec) for _ in range(lanes)]
+        self._environments = [environment for environment, _ in built]
+        self.time_limit = built[0][1]
+        self.can_continue = True
+        first = self._environments[0]
+        self.action_space = first.action_space
+        self.observation_size = _observation_size(spec, first)
+        self._to_actions = _action_reader(spec, self.action_space)
+
+    def reset(self, lanes: IntArray, seeds: Sequence[int]) -> FloatArray:
+        """Begin episodes; see `closerlook.simulation.lanes.Engine`."""
+        observations = np.empty((len(lanes), self.observation_size))
+        for row, (lane, seed) in enumerate(zip(lanes.tolist(), seeds, strict=True)):
+            observations[row] = np.ravel(self._environments[lane].reset(seed=seed)[0])
+        return observations
+
+    def step(self, lanes: IntArray, actions: NDArray[Any]) -> StepResult:
+        """Step lanes; see `closerlook.simulation.lanes.Engine`."""
+        observations, rewards = np.empty((len(lanes), self.observation_size)), np.empty(len(lanes))
+        terminated, truncated = np.empty(len(lanes), np.bool_), np.empty(len(lanes), np.bool_)
+        environments = self._environments
+        for row, (lane, action) in enumerate(zip(lanes.tolist(), self._to_actions(actions), strict=True)):
+            observation, rewards[row], terminated[row], truncated[row], _ = environments[lane].step(action)
+            observations[row] = observation if observation.ndim == 1 else observation.reshape(-1)
+        if self.can_continue and truncated.any():
+            self.can_continue = False
+        return StepResult(observations, rewards, terminated, truncated)
+
+    def close(self) -> None:
+        """Close every environment."""
+        for environment in self._environments:
+            environment.close()
+
+
+def _observation_size(spec: EnvironmentSpec, environment: AnyEnv) -> int:
+    space = environment.observation_space
+    if not isinstance(space, Box):
+        raise InputError(
+            f"environment {spec.id!r} has observations of type {type(space).__name__}, only Box is supported",
+            "wrap it in gymnasium.wrappers.FlattenObservation inside a function and name that",
+        )
+    return int(np.prod(space.shape, dtype=int))
+
+
+def _action_reader(
+    spec: EnvironmentSpec, space: gymnasium.spaces.Space[Any]
+) -> Callable[[NDArray[Any]], Sequence[Any] | NDArray[Any]]:
+    """Return what turns rows of actions into what the environments' ``step`` takes."""
+    if isinstance(space, Discrete):
+        kind, start = space.dtype.type, int(space.start)
+        return lambda actions: [kind(action + start) for action in actions.tolist()]
+    if isinstance(space, Box):
+        shape, dtype = space.shape, space.dtype
+        return lambda actions: actions.reshape(-1, *shape).astype(dtype, copy=False)
+    raise InputError(
+        f"environment {spec.id!r} has actions of type {type(space).__name__}, only Box and Discrete are supported",
+        "wrap it in an environment with one of these and name that",
+    )

@@ -1,0 +1,183 @@
+"""The six v5 locomotion tasks as lanes: many ``mjData`` of one model stepped in one plain loop.
+
+Everything but ``mj_step`` itself is done for all lanes at once by `closerlook.simulation.tasks`. Model, spaces and
+default arguments come from the environment that the installed Gymnasium builds, so nothing of it is repeated here.
+"""
+
+import inspect
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from dataclasses import fields as dataclass_fields
+from functools import lru_cache
+from typing import Any, cast
+
+import gymnasium
+import mujoco
+import numpy as np
+from gymnasium.envs.mujoco import MujocoEnv
+from gymnasium.envs.registration import EnvSpec
+from gymnasium.utils.seeding import np_random
+from numpy.typing import NDArray
+
+from closerlook.agents.environment import EnvironmentSpec
+from closerlook.simulation.gymnasium_engine import build_environment, find_source
+from closerlook.simulation.lanes import FloatArray, IntArray, StepResult
+from closerlook.simulation.tasks import TASKS, Fields, Task
+
+_BESIDE_THE_TASK = frozenset({"xml_file", "frame_skip", "default_camera_config", "max_episode_steps"})
+"""Arguments honoured through the model that Gymnasium builds, or that change nothing here."""
+
+
+@dataclass(frozen=True)
+class _Template:
+    """What the lanes share."""
+
+    model: Any
+    task: Task
+    frame_skip: int
+    seconds: float
+    time_limit: int | None
+    action_space: gymnasium.spaces.Space[Any]
+
+
+def supports(spec: EnvironmentSpec) -> bool:
+    """Whether this engine has the environment and honours its arguments."""
+    source = find_source(spec)
+    if not isinstance(source, EnvSpec) or source.additional_wrappers or source.entry_point not in TASKS:
+        return False
+    arguments = {**source.kwargs, **spec.arguments}
+    return set(arguments) <= _BESIDE_THE_TASK | {field.name for field in dataclass_fields(TASKS[source.entry_point])}
+
+
+class MujocoEngine:
+    """Lanes of one of the six tasks.
+
+    Parameters
+    ----------
+    spec : EnvironmentSpec
+        One that `supports` accepts.
+    lanes : int
+        How many ``mjData``.
+
+    Raises
+    ------
+    InputError
+        Where Gymnasium refuses the arguments.
+    """
+
+    def __init__(self, spec: EnvironmentSpec, lanes: int) -> None:
+        template = _template(spec.id, json.dumps(spec.to_json()["arguments"], sort_keys=True))
+        self._model, self._task, self._frame_skip = template.model, template.task, template.frame_skip
+        self._seconds = template.seconds
+        self.time_limit, self.action_space, self.can_continue = template.time_limit, template.action_space, True
+        self._data = [mujoco.MjData(self._model) for _ in range(lanes)]
+        self._columns = _Columns(self._data, self._task.fields)
+        self._controls = [data.ctrl for data in self._data]
+        self._initial = self._data[0].qpos.copy(), self._data[0].qvel.copy()
+        self._positions = np.zeros(lanes)
+        self.observation_size = self._task.observe(self._columns.gather([0])).shape[1]
+
+    def reset(self, lanes: IntArray, seeds: Sequence[int]) -> FloatArray:
+        """Begin episodes; see `closerlook.simulation.lanes.Engine`."""
+        chosen = lanes.tolist()
+        for lane, seed in zip(chosen, seeds, strict=True):
+            self._reset_one(self._data[lane], seed)
+        fields = self._columns.gather(chosen)
+        self._positions[lanes] = self._task.positions(fields)
+        return self._task.observe(fields)
+
+    def step(self, lanes: IntArray, actions: NDArray[Any]) -> StepResult:
+        """Step lanes; see `closerlook.simulation.lanes.Engine`."""
+        everyone = len(lanes) == len(self._data)
+        chosen = None if everyone else lanes.tolist()
+        self._simulate(chosen, actions)
+        fields = self._columns.gather(chosen)
+        where: Any = slice(None) if everyone else lanes
+        positions = self._task.positions(fields).copy()
+        velocities = (positions - self._positions[where]) / self._seconds
+        self._positions[where] = positions
+        return StepResult(
+            observations=self._task.observe(fields),
+            rewards=self._task.rewards(fields, velocities, actions),
+            terminated=self._task.terminated(fields),
+            truncated=np.zeros(len(lanes), np.bool_),
+        )
+
+    def close(self) -> None:
+        """Let go of the lanes."""
+        self._data, self._controls = [], []
+
+    def _simulate(self, chosen: list[int] | None, actions: NDArray[Any]) -> None:
+        data = self._data if chosen is None else [self._data[lane] for lane in chosen]
+        controls = self._controls if chosen is None else [self._controls[lane] for lane in chosen]
+        for control, action in zip(controls, actions, strict=True):
+            control[:] = action
+        step, model, frame_skip = mujoco.mj_step, self._model, self._frame_skip
+        for one in data:
+            step(model, one, frame_skip)
+        if self._task.needs_contact_forces:
+            for one in data:
+                mujoco.mj_rnePostConstraint(model, one)
+
+    def _reset_one(self, data: Any, seed: int) -> None:
+        """Draw an initial state from the generator of a seed, positions first."""
+        generator, _ = np_random(seed)
+        scale, (positions, velocities) = self._task.reset_noise_scale, self._initial
+        mujoco.mj_resetData(self._model, data)
+        data.qpos[:] = positions + generator.uniform(-scale, scale, positions.size)
+        if self._task.normal_velocity_noise:
+            data.qvel[:] = velocities + scale * generator.standard_normal(velocities.size)
+        else:
+            data.qvel[:] = velocities + generator.uniform(-scale, scale, velocities.size)
+        mujoco.mj_forward(self._model, data)
+
+
+class _Columns:
+    """Gathers fields of many ``mjData`` into one array each; the arrays are used again at the next call."""
+
+    def __init__(self, data: Sequence[Any], names: Sequence[str]) -> None:
+        self._views = {name: [getattr(one, name).reshape(-1) for one in data] for name in names}
+        self._buffers = {name: np.empty((len(data), views[0].size)) for name, views in self._views.items()}
+
+    def gather(self, chosen: Sequence[int] | None) -> Fields:
+        """Return fields (L, size) of the chosen lanes, or of all where None."""
+        fields = {}
+        for name, views in self._views.items():
+            picked = views if chosen is None else [views[lane] for lane in chosen]
+            buffer = self._buffers[name][: len(picked)]
+            np.concatenate(picked, out=buffer.reshape(-1))
+            fields[name] = buffer
+        return fields
+
+
+@lru_cache(maxsize=8)
+def _template(environment_id: str, arguments: str) -> _Template:
+    """Take model and settings from the environment that Gymnasium builds; compiling a model costs tens of steps."""
+    spec = EnvironmentSpec(environment_id, json.loads(arguments))
+    source = cast("EnvSpec", find_source(spec))
+    built, time_limit = build_environment(spec)
+    environment = cast("MujocoEnv", built.unwrapped)
+    template = _Template(
+        model=environment.model,
+        task=_make_task(environment, {**source.kwargs, **spec.arguments}, TASKS[cast("str", source.entry_point)]),
+        frame_skip=environment.frame_skip,
+        seconds=float(environment.dt),
+        time_limit=time_limit,
+        action_space=environment.action_space,
+    )
+    built.close()
+    return template
+
+
+def _make_task(environment: MujocoEnv, arguments: dict[str, Any], task: type[Task]) -> Task:
+    """Build the array functions with the constructor's defaults overlaid by the arguments."""
+    defaults = {name: p.default for name, p in inspect.signature(type(environment)).parameters.items()}
+    names = {field.name for field in dataclass_fields(task)}
+    settings = {name: value for name, value in {**defaults, **arguments}.items() if name in names}
+    model = environment.model
+    if "main_body" in names:
+        settings["main_body"] = int(model.body(settings["main_body"]).id)
+    if "body_mass" in names:
+        settings["body_mass"] = model.body_mass.copy()
+    return task(**settings)
