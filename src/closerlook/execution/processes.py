@@ -17,6 +17,7 @@ import warnings
 from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
+from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
 from typing import Any
 
@@ -40,6 +41,7 @@ class RemoteTraceback(Exception):  # noqa: N818 - the cause of an error, not one
 
 def _serve(connection: Connection) -> None:
     """Be a worker: answer jobs until the other end closes; what they print goes to stderr, stdout is for results."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
     with suppress(EOFError, OSError):
         while True:
@@ -169,6 +171,7 @@ def _pack(job: Job) -> bytes | None:
 @contextmanager
 def _interrupts_held() -> Iterator[None]:
     """Hold Ctrl-C back while processes start: they inherit the mask, and so leave it to this process to end them."""
+    resource_tracker.ensure_running()  # the first process would start it, and that lifts the mask again
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         yield

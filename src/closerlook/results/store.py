@@ -182,7 +182,10 @@ class JobFiles:
             Where the disk is full or cannot be written.
         """
         content = BytesIO()
-        np.savez(content, allow_pickle=False, **result)
+        with zipfile.ZipFile(content, "w") as archive:  # numpy.savez has names of its own among its arguments
+            for name, array in result.items():
+                with archive.open(f"{name}.npy", "w", force_zip64=True) as member:
+                    np.lib.format.write_array(member, np.asanyarray(array), allow_pickle=False)
         write_atomically(self.path / f"{key}.npz", lambda path: _write_bytes(path, content.getvalue()))
 
 

@@ -1,0 +1,174 @@
+"""Run folders: whole files or none, the same run again or a clear refusal."""
+
+import errno
+import json
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+import xarray as xr
+
+from closerlook.errors import InputError
+from closerlook.results import schema
+from closerlook.results.store import RunFolder, as_json, versions
+
+SETTINGS = {"pairs": 1000, "sizes": [128, 256], "seed": 0}
+
+
+def test_run_json_says_what_was_asked_of_what_and_where(tmp_path):
+    with RunFolder(tmp_path / "run").open_for("gradients", SETTINGS) as folder:
+        assert folder.read_json("run.json")["finished"] is False
+        folder.finish(pairs=1024.0)
+    record = json.loads((tmp_path / "run" / "run.json").read_text())
+    assert record["kind"] == "gradients"
+    assert record["settings"] == SETTINGS
+    assert (record["seed"], record["pairs"], record["finished"]) == (0, 1024, True)
+    assert {"mujoco", "gymnasium", "torch", "closerlook"} <= set(record["versions"])
+    assert record["wall_seconds"] >= 0
+    assert record["host"]["cores"] == os.cpu_count()
+
+
+def test_time_adds_up_over_attempts(tmp_path):
+    with RunFolder(tmp_path).open_for("gradients", SETTINGS) as folder:
+        folder._opened -= 100.0  # and no finish: interrupted
+    folder = RunFolder(tmp_path).open_for("gradients", SETTINGS)
+    folder.finish(pairs=1)
+    assert folder.read_json("run.json")["wall_seconds"] >= 100.0
+
+
+def test_the_same_settings_resume_and_others_are_refused_by_name(tmp_path):
+    RunFolder(tmp_path).open_for("gradients", SETTINGS)
+    RunFolder(tmp_path).open_for("gradients", {**SETTINGS, "sizes": (128, 256)})
+    with pytest.raises(InputError) as caught:
+        RunFolder(tmp_path).open_for("gradients", {"pairs": 2000, "sizes": [128, 256], "seed": 0, "iteration": 3})
+    message = str(caught.value)
+    assert "pairs 1000 there, 2000 asked" in message
+    assert "iteration (not set) there, 3 asked" in message
+    assert "sizes" not in message
+    assert "another --out" in message
+    assert "\n" not in message
+
+
+def test_another_kind_is_refused(tmp_path):
+    RunFolder(tmp_path).open_for("gradients", SETTINGS)
+    with pytest.raises(InputError, match='kind "gradients" there, "train" asked'):
+        RunFolder(tmp_path).open_for("train", SETTINGS)
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"[1]", b"\xff\xfe\x00"])
+def test_a_damaged_record_is_a_clear_error(tmp_path, content):
+    (tmp_path / "run.json").write_bytes(content)
+    with pytest.raises(InputError, match=r"run\.json"):
+        RunFolder(tmp_path).open_for("gradients", SETTINGS)
+
+
+def test_a_path_that_cannot_be_a_folder_is_a_clear_error(tmp_path):
+    (tmp_path / "file").write_text("")
+    for path in (tmp_path / "file", tmp_path / "file" / "run"):
+        with pytest.raises(InputError, match="cannot be written"):
+            RunFolder(path).open_for("gradients", SETTINGS)
+
+
+def test_answers_come_back_as_they_went(tmp_path):
+    jobs = RunFolder(tmp_path).jobs()
+    assert jobs.load("absent") is None
+    answer = {"a": np.arange(3), "file": np.array(np.nan), "empty": np.zeros((0, 2), dtype=np.float32)}
+    jobs.save("key", answer)
+    found = jobs.load("key")
+    assert set(found) == set(answer)
+    for name, array in answer.items():
+        assert found[name].dtype == array.dtype
+        np.testing.assert_array_equal(found[name], array)
+
+
+@pytest.mark.parametrize("damage", ["truncate", "flip", "empty", "text", "pickle"])
+def test_a_damaged_answer_counts_as_missing(tmp_path, damage):
+    jobs = RunFolder(tmp_path).jobs()
+    jobs.save("key", {"a": np.arange(1000.0)})
+    path = tmp_path / "jobs" / "key.npz"
+    content = bytearray(path.read_bytes())
+    if damage == "truncate":
+        content = content[: len(content) // 2]
+    elif damage == "flip":
+        content[len(content) // 2] ^= 0xFF
+    elif damage == "empty":
+        content = bytearray()
+    elif damage == "text":
+        content = bytearray(b"not an archive")
+    path.write_bytes(content)
+    if damage == "pickle":
+        np.savez(path, a=np.array([{}], dtype=object))
+    assert jobs.load("key") is None
+    jobs.save("key", {"a": np.arange(3.0)})
+    assert jobs.load("key") is not None
+
+
+@pytest.fixture
+def full_disk(monkeypatch):
+    """Fail every write half way, as a full disk does."""
+
+    def fill(self, content):
+        with self.open("wb") as file:
+            file.write(content[: len(content) // 2])
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self))
+
+    monkeypatch.setattr(Path, "write_bytes", fill)
+
+
+def test_nothing_half_written_is_left(tmp_path, full_disk):
+    for write in (
+        lambda: RunFolder(tmp_path).jobs().save("key", {"a": np.arange(1000)}),
+        lambda: RunFolder(tmp_path).write_json("x.json", {"a": 1}),
+    ):
+        with pytest.raises(InputError, match=r"disk is full.*make room and give the same command again"):
+            write()
+    assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
+
+
+def test_an_old_file_survives_a_failed_write(tmp_path, request):
+    folder = RunFolder(tmp_path)
+    folder.write_json("x.json", {"old": True})
+    request.getfixturevalue("full_disk")
+    with pytest.raises(InputError, match="disk is full"):
+        folder.write_json("x.json", {"old": False})
+    assert folder.read_json("x.json") == {"old": True}
+
+
+def test_datasets_come_back_as_they_went(tmp_path):
+    dataset = xr.Dataset({"y": (("size",), [0.5, np.nan])}, coords={"size": [128, 256]}, attrs={"environment": "E"})
+    path = RunFolder(tmp_path).write_dataset("gradients.nc", dataset)
+    with xr.open_dataset(path, engine="h5netcdf") as found:
+        xr.testing.assert_identical(found.load(), dataset)
+
+
+def test_json_has_null_for_what_is_not_a_number():
+    content = {"a": np.array([1.0, np.nan, -np.inf]), 3: (np.float32(0.5), np.int64(2), None, True), "p": Path("x")}
+    assert as_json(content) == {"a": [1.0, None, None], "3": [0.5, 2, None, True], "p": "x"}
+
+
+def test_versions_name_what_results_depend_on():
+    assert {"closerlook", "mujoco", "gymnasium", "torch", "numpy"} <= set(versions())
+
+
+@pytest.fixture
+def one_variable(monkeypatch):
+    monkeypatch.setattr(schema, "SCHEMA", {})
+    schema.define([schema.Variable("y", ("agent", "size"), "1", "A number.", "Somebody (2020)")])
+
+
+def test_the_schema_labels_what_it_defines(one_variable):
+    labelled = schema.validate(xr.Dataset({"y": (("size",), [1.0])}))
+    assert labelled["y"].attrs == {"units": "1", "long_name": "A number.", "source": "Somebody (2020)"}
+    assert labelled.attrs["schema_version"] == schema.SCHEMA_VERSION
+    schema.validate(xr.Dataset({"y": (("agent", "size"), [[1.0]])}))
+    assert "| `y` | agent, size | 1 | A number. | Somebody (2020) |" in schema.describe()
+
+
+def test_the_schema_refuses_what_it_does_not_define(one_variable):
+    with pytest.raises(ValueError, match="z is not defined"):
+        schema.validate(xr.Dataset({"z": (("size",), [1.0])}))
+    with pytest.raises(ValueError, match="y has dimensions"):
+        schema.validate(xr.Dataset({"y": (("time",), [1.0])}))
+    with pytest.raises(ValueError, match="y is defined twice"):
+        schema.define([schema.Variable("y", (), "1", "Another number.")])
