@@ -22,7 +22,7 @@ from closerlook.agents.agent import ActionTransform, Agent, moments
 from closerlook.agents.normalization import RunningMoments, Scaling
 from closerlook.errors import InputError
 from closerlook.estimation.distributions import Categorical, DiagonalGaussian, Noise
-from closerlook.simulation.lanes import BoolArray, FloatArray
+from closerlook.simulation.lanes import BoolArray, FloatArray, IntArray
 
 NOISE_CHUNK = 64
 """Steps whose noise is drawn at a time. It shapes speed only: draws follow one another in a generator either way."""
@@ -113,22 +113,21 @@ class ActionNoise:
         dtype = np.int64 if noise.kind == "seed" else np.float64
         self._drawn = np.zeros((lanes, *self._shape), dtype)
         self._next = np.zeros(lanes, np.int64)
-        self._rows = np.arange(lanes)
 
     def begin(self, lane: int, generator: np.random.Generator) -> None:
         """Begin an episode on a lane."""
         self._generators[lane] = generator
         self._next[lane] = NOISE_CHUNK
 
-    def draw(self) -> NDArray[Any]:
-        """Return the next noise of every lane, (n, size)."""
-        for lane in np.flatnonzero(self._next == NOISE_CHUNK).tolist():
+    def draw(self, lanes: IntArray) -> NDArray[Any]:
+        """Return the next noise of the given lanes, (len(lanes), size)."""
+        for lane in lanes[self._next[lanes] == NOISE_CHUNK].tolist():
             generator = self._generators[lane]
             assert generator is not None
             self._drawn[lane] = self._draw(generator, self._shape)
             self._next[lane] = 0
-        chosen = self._drawn[self._rows, self._next]
-        self._next += 1
+        chosen = self._drawn[lanes, self._next[lanes]]
+        self._next[lanes] += 1
         return chosen
 
 

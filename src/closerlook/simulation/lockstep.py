@@ -1,0 +1,294 @@
+"""The lockstep: every lane runs one stream after another, and all lanes take each step together.
+
+A lane *streams* (burn-in while its time is negative, then scored steps) and, where a time limit or the end of the
+stream cuts an episode off, goes *beyond* it: unscored, for as long as the continuation or the unfinished episode
+asks, before it is reset or takes its policy's next stream.
+
+====== ===================================
+symbol meaning
+====== ===================================
+P      policies
+L      lanes of each policy
+n      all lanes, P L, policy by policy
+a      the lanes that are not idle
+====== ===================================
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from closerlook.agents.agent import Agent
+from closerlook.errors import NonFiniteError
+from closerlook.randomness import derive_seed, generator
+from closerlook.simulation.acting import ActionNoise, ObservationFilter, make_transform
+from closerlook.simulation.lanes import BoolArray, Engine, IntArray, StepResult
+from closerlook.simulation.placement import StreamQueue
+from closerlook.simulation.recording import Recorder
+from closerlook.simulation.records import Rollout, Sampling
+
+_IDLE, _STREAMING, _BEYOND = 0, 1, 2
+_NEVER = np.iinfo(np.int64).max
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a lockstep is to do.
+
+    Parameters
+    ----------
+    environment : str
+        Its name, for messages.
+    sampling : Sampling
+        What to sample of each stream.
+    seeds : sequence of int, length P
+        Root seed of each policy.
+    purpose : str
+        What the draws are for.
+    streams : sequence of int, length S
+        Keys of the streams.
+    lanes : int
+        Streams of each policy that run together, L.
+    update_observations : bool
+        Whether observation moments are updated at every step.
+    """
+
+    environment: str
+    sampling: Sampling
+    seeds: Sequence[int]
+    purpose: str
+    streams: Sequence[int]
+    lanes: int
+    update_observations: bool
+
+
+class Lockstep:
+    """One rollout in progress.
+
+    Parameters
+    ----------
+    agents : Agent
+        A population of P.
+    engine : Engine
+        P L lanes.
+    plan : Plan
+        What to do.
+    """
+
+    def __init__(self, agents: Agent, engine: Engine, plan: Plan) -> None:
+        policies, sampling = len(plan.seeds), plan.sampling
+        self._engine, self._plan, self._sampling = engine, plan, sampling
+        self._grid = (policies, plan.lanes)
+        self._limit = _NEVER if engine.time_limit is None else engine.time_limit
+        self._filter = ObservationFilter.of(agents, running=plan.update_observations)
+        self._actor = agents.policy.actor(agents.policy_parameters)
+        self._transform = make_transform(agents.action_transform, engine.action_space)
+        n, width, noise = policies * plan.lanes, engine.observation_size, agents.policy.noise
+        self._noise = ActionNoise(noise, n)
+        self._queues = [StreamQueue(plan.streams, plan.lanes) for _ in plan.seeds]
+        rows = self._queues[0].rows
+        self._inputs = np.zeros((policies, rows, width), np.float32)
+        self._noise_rows = np.zeros((policies, rows, noise.size), np.int64 if noise.kind == "seed" else np.float64)
+        self._recorder = Recorder((policies, len(plan.streams), sampling.n_steps), width, sampling.continuation_steps)
+        self._set_up_lanes(n, width)
+
+    def run(self) -> Rollout:
+        """Run every stream of every policy to its end."""
+        self._begin_streams()
+        while (active := np.flatnonzero(self._phase)).size:
+            self._advance(active)
+        return self._recorder.rollout(self._filter.updated_moments)
+
+    def _set_up_lanes(self, n: int, width: int) -> None:
+        self._phase = np.zeros(n, np.int8)
+        self._stream, self._row, self._cell = (np.zeros(n, np.int64) for _ in range(3))
+        self._time = np.zeros(n, np.int64)  # steps since the stream's first scored one
+        self._episode, self._elapsed, self._start = (np.zeros(n, np.int64) for _ in range(3))
+        self._return = np.zeros(n)
+        self._observation = np.zeros((n, width))
+        self._continuing, self._finishing = np.zeros(n, np.bool_), np.zeros(n, np.bool_)
+        self._beyond = np.zeros(n, np.int64)
+        self._beyond_rewards = np.zeros((n, self._sampling.continuation_steps))
+        self._cut_inputs = np.zeros((n, width), np.float32)
+
+    def _advance(self, active: IntArray) -> None:
+        """Take one step on every lane that is not idle."""
+        inputs, actions = self._choose_actions(active)
+        streaming = self._phase[active] == _STREAMING
+        scored = streaming & (self._time[active] >= 0)
+        cells = (self._cell[active] + self._time[active])[scored]
+        self._recorder.acted(cells, inputs[scored], actions[scored])
+        result = self._engine.step(active, self._transform(actions))
+        self._check(active, result.rewards, "reward")
+        self._take_in(active, streaming, result)
+        at_limit = self._elapsed[active] == self._limit
+        truncated = (result.truncated | at_limit) & ~result.terminated
+        self._recorder.stepped(cells, result.rewards[scored], result.terminated[scored], truncated[scored])
+        stops = result.terminated | truncated | self._stops_by_count(active, streaming)
+        if stops.any():
+            self._handle_stops(active, stops, result, truncated)
+
+    def _choose_actions(self, active: IntArray) -> tuple[NDArray[np.float32], NDArray[Any]]:
+        """Return policy inputs (a, obs) and the actions (a, A) or (a,) drawn at them."""
+        every = self._filter.all_rows(self._observation.reshape(*self._grid, -1))
+        inputs = every.reshape(len(self._phase), -1)[active]
+        rows = self._row[active]
+        self._inputs.reshape(-1, inputs.shape[1])[rows] = inputs
+        self._noise_rows.reshape(-1, self._noise_rows.shape[2])[rows] = self._noise.draw(active)
+        answers = self._actor(self._inputs, self._noise_rows)
+        actions = answers.reshape(-1, *answers.shape[2:])[rows]
+        if not np.issubdtype(actions.dtype, np.floating):
+            return inputs, actions.astype(np.int64, copy=False)
+        self._check(active, actions, "action")
+        return inputs, actions.astype(np.float32, copy=False)
+
+    def _take_in(self, active: IntArray, streaming: BoolArray, result: StepResult) -> None:
+        """Note where every lane has got to."""
+        self._check(active, result.observations, "observation")
+        self._observation[active] = result.observations
+        self._elapsed[active] += 1
+        self._return[active] += result.rewards
+        self._time[active] += streaming
+        if not streaming.all():
+            lanes = active[self._continuing[active]]
+            self._beyond_rewards[lanes, self._beyond[lanes]] = result.rewards[self._continuing[active]]
+            self._beyond[lanes] += 1
+        self._push_moments(active[streaming])
+
+    def _stops_by_count(self, active: IntArray, streaming: BoolArray) -> BoolArray:
+        """Return which lanes have come to the end of their stream, or of their continuation, (a,)."""
+        stops = streaming & (self._time[active] == self._sampling.n_steps)
+        if not streaming.all():
+            stops |= self._continuing[active] & (self._beyond[active] == self._sampling.continuation_steps)
+        return np.asarray(stops)
+
+    def _handle_stops(self, active: IntArray, stops: BoolArray, result: StepResult, truncated: BoolArray) -> None:
+        """Decide what each stopped lane does next, then reset those that begin an episode."""
+        resets = []
+        for at in np.flatnonzero(stops).tolist():
+            lane, terminated = int(active[at]), bool(result.terminated[at])
+            own, over = bool(result.truncated[at]), bool(terminated or truncated[at])
+            stop = self._stop_streaming if self._phase[lane] == _STREAMING else self._stop_beyond
+            if stop(lane, terminated=terminated, over=over, can_go_on=not (terminated or own)):
+                continue
+            if self._time[lane] == self._sampling.n_steps:
+                self._phase[lane] = _IDLE
+                self._queues[lane // self._plan.lanes].release(self._row[lane] % self._inputs.shape[1])
+            else:
+                resets.append(lane)
+        self._reset(resets)
+        if (self._phase == _IDLE).any():
+            self._begin_streams()
+
+    def _stop_streaming(self, lane: int, *, terminated: bool, over: bool, can_go_on: bool) -> bool:
+        """Close what ended with a step of the stream; return whether the lane goes beyond it."""
+        if self._time[lane] <= 0:
+            return False
+        self._finishing[lane] = not over and self._sampling.finish_episodes
+        if not self._finishing[lane]:
+            self._close_episode(lane, finished=over)
+        if terminated:
+            return False
+        self._cut_inputs[lane] = self._filter.one_row(lane // self._plan.lanes, self._observation[lane])
+        self._beyond[lane] = 0
+        self._continuing[lane] = can_go_on and self._sampling.continuation_steps > 0
+        if not self._continuing[lane]:
+            self._close_boundary(lane, terminated=False)
+        return self._go_beyond(lane)
+
+    def _stop_beyond(self, lane: int, *, terminated: bool, over: bool, can_go_on: bool) -> bool:
+        """Close what ended with a step beyond the stream; return whether the lane goes on."""
+        if self._finishing[lane] and over:
+            self._close_episode(lane, finished=True)
+            self._finishing[lane] = False
+        enough = self._beyond[lane] == self._sampling.continuation_steps
+        if self._continuing[lane] and (enough or not can_go_on):
+            self._close_boundary(lane, terminated=terminated)
+            self._continuing[lane] = False
+        return self._go_beyond(lane)
+
+    def _go_beyond(self, lane: int) -> bool:
+        goes = bool(self._continuing[lane] or self._finishing[lane])
+        if goes:
+            self._phase[lane] = _BEYOND
+        return goes
+
+    def _close_episode(self, lane: int, *, finished: bool) -> None:
+        self._recorder.episode(
+            *self._place(lane), int(self._start[lane]), int(self._elapsed[lane]), float(self._return[lane]), finished
+        )
+
+    def _close_boundary(self, lane: int, *, terminated: bool) -> None:
+        rewards = self._beyond_rewards[lane, : self._beyond[lane]].copy()
+        time = int(self._time[lane]) - 1
+        self._recorder.boundary(*self._place(lane), time, self._cut_inputs[lane].copy(), rewards, terminated)
+
+    def _place(self, lane: int) -> tuple[int, int]:
+        return lane // self._plan.lanes, int(self._stream[lane])
+
+    def _begin_streams(self) -> None:
+        """Let every idle lane take its policy's next stream."""
+        begun = []
+        for lane in np.flatnonzero(self._phase == _IDLE).tolist():
+            policy = lane // self._plan.lanes
+            taken = self._queues[policy].take()
+            if taken is not None:
+                self._stream[lane], row = taken
+                self._row[lane] = policy * self._inputs.shape[1] + row
+                self._cell[lane] = self._recorder.cell(policy, taken[0])
+                self._time[lane], self._episode[lane] = -self._burn_in(policy, taken[0]), -1
+                begun.append(lane)
+        self._reset(begun)
+
+    def _burn_in(self, policy: int, stream: int) -> int:
+        if self._sampling.burn_in == 0:
+            return 0
+        plan = self._plan
+        draws = generator(plan.seeds[policy], plan.purpose, stream=plan.streams[stream], kind="burn-in")
+        return int(draws.integers(self._sampling.burn_in + 1))
+
+    def _reset(self, lanes: Sequence[int]) -> None:
+        """Begin the next episode of each lane's stream."""
+        if not lanes:
+            return
+        chosen = np.array(lanes, np.int64)
+        self._episode[chosen] += 1
+        self._elapsed[chosen] = 0
+        self._return[chosen] = 0.0
+        self._start[chosen] = self._time[chosen]
+        self._phase[chosen] = _STREAMING
+        self._observation[chosen] = self._engine.reset(chosen, [self._name_draws(lane) for lane in lanes])
+        self._check(chosen, self._observation[chosen], "observation")
+        self._push_moments(chosen)
+
+    def _name_draws(self, lane: int) -> int:
+        """Give the lane's episode its action noise; return the seed of its reset."""
+        policy, stream = self._place(lane)
+        seed, purpose = self._plan.seeds[policy], self._plan.purpose
+        stream, episode = self._plan.streams[stream], int(self._episode[lane])
+        self._noise.begin(lane, generator(seed, purpose, stream=stream, episode=episode, kind="action"))
+        return derive_seed(seed, purpose, stream=stream, episode=episode, kind="reset")
+
+    def _push_moments(self, lanes: IntArray) -> None:
+        if self._plan.update_observations and lanes.size:
+            where = np.zeros(len(self._phase), np.bool_)
+            where[lanes] = True
+            self._filter.push(self._observation.reshape(*self._grid, -1), where.reshape(self._grid))
+
+    def _check(self, lanes: IntArray, values: NDArray[Any], what: str) -> None:
+        """Stop at a NaN or an infinity; one sum finds whether there is any."""
+        if math.isfinite(values.sum()):
+            return
+        bad = ~np.isfinite(values.reshape(len(values), -1)).all(axis=1)
+        if not bad.any():  # finite numbers with an infinite sum
+            return
+        policy, stream = self._place(int(lanes[bad][0]))
+        raise NonFiniteError(
+            f"not every {what} is finite in {self._plan.environment}",
+            f"look at policy {policy} (seed {self._plan.seeds[policy]}), stream {self._plan.streams[stream]}, "
+            f"step {int(self._time[lanes[bad][0]])}",
+        )

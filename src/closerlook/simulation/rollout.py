@@ -1,0 +1,110 @@
+"""The closed loop: P policies, each on its own streams of one environment, stepped together.
+
+====== =====================================================================
+symbol meaning
+====== =====================================================================
+P      policies of the population
+S      streams of each policy
+T      scored steps of each stream
+====== =====================================================================
+"""
+
+from collections.abc import Sequence
+
+from closerlook.agents.agent import Agent
+from closerlook.agents.environment import EnvironmentSpec
+from closerlook.errors import InputError
+from closerlook.simulation.acting import check_spaces
+from closerlook.simulation.engine import make_engine
+from closerlook.simulation.lockstep import Lockstep, Plan
+from closerlook.simulation.records import Boundaries, Episodes, Rollout, Sampling
+
+__all__ = ["Boundaries", "Episodes", "Rollout", "Sampling", "rollout"]
+
+
+def rollout(
+    agents: Agent,
+    environment: EnvironmentSpec,
+    sampling: Sampling,
+    *,
+    seeds: Sequence[int],
+    purpose: str,
+    streams: Sequence[int],
+    lanes: int = 32,
+    update_observations: bool = False,
+) -> Rollout:
+    """Run a population on its streams.
+
+    Episode e of stream s begins with ``reset(seed=derive_seed(seed, purpose, stream=s, episode=e, kind="reset"))``,
+    and its actions draw on ``generator(seed, purpose, stream=s, episode=e, kind="action")`` in order; so a stream's
+    bytes depend on its own name alone: not on `lanes`, not on which other streams or policies run.
+
+    Parameters
+    ----------
+    agents : Agent
+        A population of P; a single agent is a population of one.
+    environment : EnvironmentSpec
+        Where.
+    sampling : Sampling
+        How each stream is sampled.
+    seeds : sequence of int
+        One root seed for each policy.
+    purpose : str
+        What the draws are for.
+    streams : sequence of int
+        Keys of the streams that every policy runs, S.
+    lanes : int
+        How many streams of each policy step together: a matter of speed alone.
+    update_observations : bool
+        Whether the moments that standardise observations take in every observation before the policy sees it (in
+        training: resets, steps, and the last observation of an episode, in the order they come), else they stay as
+        they are.
+
+    Returns
+    -------
+    Rollout
+        Everything that happened.
+
+    Raises
+    ------
+    InputError
+        Where the environment is unknown, does not fit the policy, or the settings contradict each other.
+    NonFiniteError
+        At the first NaN or infinity in an action, an observation or a reward.
+    """
+    agents = agents if agents.population is not None else Agent.stack([agents])
+    _check_request(agents, sampling, seeds, streams, lanes)
+    if update_observations:
+        _check_updates(sampling, streams, lanes)
+    lanes = min(lanes, len(streams))
+    engine = make_engine(environment, lanes * len(seeds))
+    try:
+        check_spaces(agents, environment.id, engine.observation_size, engine.action_space)
+        plan = Plan(environment.id, sampling, seeds, purpose, streams, lanes, update_observations)
+        return Lockstep(agents, engine, plan).run()
+    finally:
+        engine.close()
+
+
+def _check_request(agents: Agent, sampling: Sampling, seeds: Sequence[int], streams: Sequence[int], lanes: int) -> None:
+    if len(seeds) != agents.population:
+        raise InputError(f"{agents.population} policies have {len(seeds)} root seeds", "give one for each policy")
+    if not streams or len(set(streams)) != len(streams) or min(streams) < 0:
+        raise InputError("the streams are none, not all different, or negative", "give different numbers from 0")
+    if sampling.n_steps < 1 or lanes < 1:
+        raise InputError(f"{sampling.n_steps} steps on {lanes} lanes were asked for", "give at least one of each")
+    if min(sampling.burn_in, sampling.continuation_steps) < 0:
+        raise InputError("burn_in or continuation_steps is negative", "give 0 or more")
+
+
+def _check_updates(sampling: Sampling, streams: Sequence[int], lanes: int) -> None:
+    """Moments depend on the order of all steps, so every stream must run from the first step to the last at once."""
+    if lanes < len(streams):
+        raise InputError(
+            f"observation moments cannot be updated with {len(streams)} streams on {lanes} lanes",
+            "give as many lanes as streams",
+        )
+    if sampling.burn_in or sampling.continuation_steps:
+        raise InputError(
+            "observation moments cannot be updated with a burn-in or a continuation", "set both to 0 in training"
+        )
