@@ -39,6 +39,9 @@ class Heard:
     def advance(self, pairs):
         self.events.append(("advance", pairs))
 
+    def skip(self, pairs):
+        self.events.append(("skip", pairs))
+
     def finish(self):
         self.events.append(("finish",))
 
@@ -96,7 +99,7 @@ def test_a_job_whose_answer_is_stored_is_not_run_again():
     first = dict(cache)
     answers = run_jobs(jobs_of(5), workers=2, cache=cache, progress=heard)  # Memory refuses to store a key twice
     assert all(answers[i] is first[job.key] for i, job in enumerate(jobs_of(3)))
-    assert heard.events == [("start", 20.0), ("advance", 10.0), ("advance", 10.0), ("finish",)]
+    assert heard.events == [("start", 50.0), ("skip", 30.0), ("advance", 10.0), ("advance", 10.0), ("finish",)]
 
 
 def test_workers_stay_warm_between_runs_and_have_one_thread_each():
@@ -206,6 +209,14 @@ def _wait_for(condition, seconds=20.0):
         time.sleep(0.02)
 
 
+def _all_gone(group):
+    try:
+        os.killpg(group, 0)
+    except ProcessLookupError:
+        return True
+    return False
+
+
 def test_ctrl_c_ends_the_workers_at_once_and_the_next_run_takes_up_the_rest(tmp_path):
     process = _script(tmp_path, seconds=60.0)
     _wait_for(lambda: len(list((tmp_path / "run" / "jobs").glob("*.npz"))) == 2)
@@ -215,8 +226,7 @@ def test_ctrl_c_ends_the_workers_at_once_and_the_next_run_takes_up_the_rest(tmp_
     assert time.monotonic() - started < 5
     assert process.returncode == -signal.SIGINT
     assert errors.count("Traceback") == 1  # the script's own, none of a worker's
-    with pytest.raises(ProcessLookupError):
-        os.killpg(process.pid, 0)  # nobody is left
+    _wait_for(lambda: _all_gone(process.pid), seconds=5.0)
     stamps = {p: p.stat().st_mtime_ns for p in (tmp_path / "run" / "jobs").glob("*.npz")}
     output, errors = _script(tmp_path, seconds=0.0).communicate(timeout=60)
     assert (output, errors) == ("15\n", "")
@@ -228,15 +238,7 @@ def test_workers_end_with_a_parent_that_is_killed(tmp_path):
     _wait_for(lambda: len(list((tmp_path / "run" / "jobs").glob("*.npz"))) == 2)
     process.kill()
     process.communicate(timeout=20)
-
-    def nobody_left():
-        try:
-            os.killpg(process.pid, 0)
-        except ProcessLookupError:
-            return True
-        return False
-
-    _wait_for(nobody_left)
+    _wait_for(lambda: _all_gone(process.pid))
 
 
 def test_results_survive_files(tmp_path):

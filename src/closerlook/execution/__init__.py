@@ -50,7 +50,7 @@ def run_jobs(
     cache : JobCache, optional
         Answers found there are not computed again; each new one is stored as soon as it comes.
     progress : Progress, optional
-        Told the pairs still to simulate, and each job as it ends.
+        Told the pairs to simulate, those whose answers are stored, and each job as it ends.
     label : str
         What progress calls this run.
 
@@ -70,8 +70,10 @@ def run_jobs(
     heard: Progress = Silence() if progress is None else progress
     results = {number: found for number, job in enumerate(jobs) if (found := _stored(cache, job)) is not None}
     missing = [(number, job) for number, job in enumerate(jobs) if number not in results]
-    heard.start(sum(job.pairs for _, job in missing), label)
+    heard.start(sum(job.pairs for job in jobs), label)
     try:
+        if results:
+            heard.skip(sum(jobs[number].pairs for number in results))
         with closing(_answers(missing, workers)) as answers:
             for number, result in answers:
                 if cache is not None:

@@ -60,7 +60,10 @@ class Progress(Protocol):
     """Who is told how far a run of jobs has come."""
 
     def start(self, total_pairs: float, label: str) -> None:
-        """Begin: so many pairs are still to be simulated."""
+        """Begin: so many pairs are to be simulated."""
+
+    def skip(self, pairs: float) -> None:
+        """Take away pairs that need no simulation: their answers were stored before."""
 
     def advance(self, pairs: float) -> None:
         """Count pairs that are done."""
@@ -73,6 +76,9 @@ class Silence:
     """Progress that nobody hears."""
 
     def start(self, total_pairs: float, label: str) -> None:
+        """Do nothing."""
+
+    def skip(self, pairs: float) -> None:
         """Do nothing."""
 
     def advance(self, pairs: float) -> None:
@@ -89,13 +95,17 @@ class Within:
     Parameters
     ----------
     whole : Progress
-        Started and finished by whoever runs the whole; hears only of the pairs done here.
+        Started and finished by whoever runs the whole; hears only of the pairs done or skipped here.
     """
 
     whole: Progress
 
     def start(self, total_pairs: float, label: str) -> None:
         """Do nothing: the whole has been started."""
+
+    def skip(self, pairs: float) -> None:
+        """Take away pairs whose answers were stored."""
+        self.whole.skip(pairs)
 
     def advance(self, pairs: float) -> None:
         """Count pairs that are done."""

@@ -1,0 +1,144 @@
+"""What the command line shows: lines, progress and tables on stderr, results on stdout."""
+
+import json
+import sys
+import warnings
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any, TextIO
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.table import Table
+
+from closerlook.results.store import as_json
+
+PAIRS_PER_SECOND = {
+    "Hopper-v5": 14_000,
+    "Walker2d-v5": 9_500,
+    "Humanoid-v5": 3_300,
+    "HalfCheetah-v5": 9_500,
+    "Ant-v5": 4_500,
+    "Swimmer-v5": 14_000,
+}
+"""What one worker samples, about, on a core of 2024: for the estimate before long work, not for any result."""
+
+OTHER_PAIRS_PER_SECOND = 5_000
+
+
+class Shown:
+    """One command's output: people read stderr; stdout has the result, as a table or as one JSON object.
+
+    Parameters
+    ----------
+    as_json : bool
+        Whether stdout gets the JSON object instead of the table.
+    """
+
+    def __init__(self, *, as_json: bool) -> None:
+        self.as_json = as_json
+        self.stdout: TextIO = sys.stdout
+        self.notes = Console(stderr=True, highlight=False)
+
+    def note(self, text: str) -> None:
+        """Say one line to whoever watches."""
+        self.notes.print(text, style="dim", soft_wrap=True, markup=False)
+
+    def result(self, summary: Mapping[str, Any], table: Table, files: Iterable[Any] = ()) -> None:
+        """Print the result, and where its files are."""
+        if self.as_json:
+            self.stdout.write(json.dumps(as_json(summary)) + "\n")
+            self.stdout.flush()
+        console = self.notes if self.as_json else Console(file=self.stdout, highlight=False)
+        console.print(table)
+        for file in files:
+            self.notes.print(f"  {file}", soft_wrap=True, markup=False)
+
+
+class Bar:
+    """Progress as a bar on stderr, with the time left; an estimate of the cost comes first.
+
+    Parameters
+    ----------
+    shown : Shown
+        Where it is drawn.
+    environment : str
+        Decides the usual speed.
+    workers : int
+        How many sample at once.
+    """
+
+    def __init__(self, shown: Shown, environment: str, workers: int) -> None:
+        self.shown, self.environment, self.workers = shown, environment, workers
+        self._bar: Progress | None = None
+        self._task: TaskID | None = None
+
+    def start(self, total_pairs: float, label: str) -> None:
+        """Say what the work is and about how long it takes, and draw the bar."""
+        if total_pairs <= 0:
+            return
+        self.shown.note(cost_line(total_pairs, label, self.environment, self.workers))
+        self._bar = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            TextColumn("{task.percentage:>3.0f}%"),
+            TimeElapsedColumn(),
+            TextColumn("·"),
+            TimeRemainingColumn(),
+            TextColumn("left"),
+            console=self.shown.notes,
+            transient=True,
+        )
+        self._task = self._bar.add_task(label, total=total_pairs)
+        self._bar.start()
+
+    def skip(self, pairs: float) -> None:
+        """Make the work that much less."""
+        if self._bar is not None and self._task is not None:
+            total = self._bar.tasks[0].total or 0.0
+            self._bar.update(self._task, total=max(total - pairs, 0.0))
+
+    def advance(self, pairs: float) -> None:
+        """Move the bar."""
+        if self._bar is not None and self._task is not None:
+            self._bar.advance(self._task, pairs)
+
+    def finish(self) -> None:
+        """Take the bar away."""
+        if self._bar is not None:
+            self._bar.stop()
+        self._bar = self._task = None
+
+
+def cost_line(pairs: float, label: str, environment: str, workers: int) -> str:
+    """Estimate in words what so many pairs will take."""
+    rate = PAIRS_PER_SECOND.get(environment, OTHER_PAIRS_PER_SECOND) * workers
+    crew = "1 worker" if workers == 1 else f"{workers} workers"
+    return f"{label}: {pairs:,.0f} pairs of {environment} on {crew}, about {duration(pairs / rate)}"
+
+
+def duration(seconds: float) -> str:
+    """Write seconds as a person would say them: "8 s", "3 min", "2.5 h"."""
+    if seconds < 90:
+        return f"{max(1, round(seconds))} s"
+    if seconds < 5400:
+        return f"{round(seconds / 60)} min"
+    return f"{seconds / 3600:.1f} h"
+
+
+def make_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[str]]) -> Table:
+    """Lay out a table whose first column is text and whose others are numbers."""
+    table = Table(title=title, title_justify="left", title_style="bold", box=None, pad_edge=False, padding=(0, 3, 0, 0))
+    for number, column in enumerate(columns):
+        table.add_column(column, justify="left" if number == 0 else "right", header_style="dim")
+    for row in rows:
+        table.add_row(*row)
+    return table
+
+
+@contextmanager
+def warnings_as_notes(shown: Shown) -> Any:
+    """Show warnings as one plain line each, without the place in the code they came from."""
+    with warnings.catch_warnings():
+        warnings.showwarning = lambda message, *_, **__: shown.note(f"note: {message}")
+        yield
