@@ -16,6 +16,7 @@ from closerlook.agents.environment import EnvironmentSpec
 from closerlook.errors import InputError, NonFiniteError
 from closerlook.execution import Job, Within, WorkerError, close_pool, content_key, run_jobs
 from closerlook.results.store import RunFolder
+from small_jobs import answer_with, die, draw, fail, leave, stumble, whoami
 
 
 class Memory(dict):
@@ -44,37 +45,6 @@ class Heard:
 
     def finish(self):
         self.events.append(("finish",))
-
-
-def draw(seed, size=4):
-    """A slow start for even seeds, so that answers come out of order."""
-    time.sleep(0.05 * (seed % 2 == 0))
-    generator = np.random.default_rng(seed)
-    return {"numbers": generator.normal(size=size), "product": generator.normal(size=(64, 64)) @ np.ones((64, 64))}
-
-
-def whoami():
-    return {"pid": np.array(os.getpid()), "threads": np.array(torch.get_num_threads())}
-
-
-def die():
-    os.kill(os.getpid(), signal.SIGKILL)
-
-
-def leave():
-    os._exit(3)
-
-
-def fail(message):
-    raise NonFiniteError(message, "look at the rewards")
-
-
-def stumble():
-    return {"quotient": np.array(1 / 0)}
-
-
-def answer_with(value):
-    return {"answer": np.array(value() if callable(value) else value)}
 
 
 def jobs_of(count=6):
