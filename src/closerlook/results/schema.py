@@ -88,3 +88,87 @@ def describe() -> str:
         f"| `{v.name}` | {', '.join(v.dims) or '-'} | {v.unit} | {v.definition} | {v.source} |" for v in SCHEMA.values()
     ]
     return "\n".join(["| variable | dimensions | unit | definition | source |", "|---|---|---|---|---|", *rows]) + "\n"
+
+
+_SECTION_2_1 = "Ilyas et al. (2020), section 2.1"
+
+define(
+    [
+        Variable(
+            "pairs_used",
+            ("size",),
+            "pairs",
+            "State-action pairs of one gradient estimate: the size asked for, rounded down to whole streams from one "
+            "stream on.",
+        ),
+        Variable(
+            "is_beginning",
+            ("size",),
+            "1",
+            "Whether estimates of this size are the beginnings of streams, cut there: early states and an earlier "
+            "bootstrap, another estimand than that of whole streams.",
+        ),
+        Variable(
+            "estimates",
+            ("agent", "size"),
+            "1",
+            "Estimates of this size, from disjoint sets of streams of the agent's pool.",
+            _SECTION_2_1,
+        ),
+        Variable(
+            "pairwise_cosine",
+            ("agent", "size"),
+            "1",
+            "Mean cosine similarity of all pairs of disjoint estimates of the gradient of the surrogate "
+            "mean(ratio * A) at the parameters that sampled the pairs; policy parameters include the log standard "
+            "deviation. Estimates that are exactly zero are left out; NaN where fewer than two are left.",
+            "Ilyas et al. (2020), Figures 1 and 9",
+        ),
+        Variable(
+            "pairwise_cosine_low",
+            ("agent", "size"),
+            "1",
+            "Lower end of the 95% interval of pairwise_cosine: delete-one-estimate jackknife, Student's t; NaN with "
+            "fewer than three estimates.",
+            "Arvesen (1969)",
+        ),
+        Variable(
+            "pairwise_cosine_high",
+            ("agent", "size"),
+            "1",
+            "Upper end of the 95% interval of pairwise_cosine: delete-one-estimate jackknife, Student's t; NaN with "
+            "fewer than three estimates.",
+            "Arvesen (1969)",
+        ),
+        Variable(
+            "gradient_norm",
+            ("agent", "size"),
+            "1",
+            "Mean Euclidean norm of the gradient estimates, in units of the (scaled) advantage, or of its standard "
+            "deviation where advantages are normalised.",
+        ),
+        Variable(
+            "zero_gradients",
+            ("agent", "size"),
+            "1",
+            "Estimates that are exactly zero and have no direction, because their advantages are all zero, or all "
+            "equal where they are normalised.",
+        ),
+        Variable("pairs", ("agent",), "pairs", "State-action pairs of the agent's pool."),
+        Variable("streams", ("agent",), "1", "Streams of the pool: runs of one environment, as long as in training."),
+        Variable(
+            "trajectories",
+            ("agent",),
+            "1",
+            "Trajectories, whole or in part, that the pool's pairs come from.",
+            _SECTION_2_1,
+        ),
+        Variable(
+            "mean_episode_return",
+            ("agent",),
+            "reward",
+            "Undiscounted true return of the episodes that began in the pool and came to their end, summed, over "
+            "their number. The first 64 streams finish their last episode, beyond the pool's pairs.",
+        ),
+    ]
+)

@@ -1,0 +1,171 @@
+"""Sums over blocks of streams: what lets one sampling pass answer for every number of pairs.
+
+Per stream a worker takes ``sum A grad log pi``, ``sum grad log pi``, the number of pairs and the first two moments
+of A: an estimate of the gradient, with advantages standardised within its own batch or raw, is a function of their
+sums over its streams. Neighbouring streams are added up to blocks, in a binary tree, so that a block's sum does not
+depend on how streams were dealt out to jobs: the first `MOST_BLOCKS` streams are kept one by one, the next as many in
+pairs, the next twice as many in fours, and so on. Memory grows with the logarithm of the pool, and every number of
+streams, up to a rounding that is small against it, still has hundreds of disjoint estimates.
+
+====== ================================================
+symbol meaning
+====== ================================================
+n      blocks
+Q      weightings: advantages and ones; later more
+D      policy parameters, flattened
+M      moments: pairs, sum of A, sum of A squared
+====== ================================================
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+MOST_BLOCKS = 512
+"""Streams that are kept one by one, and streams whose beginnings are kept; a power of two."""
+
+_FIELDS = ("first", "streams", "scores", "moments")
+
+
+@dataclass(frozen=True)
+class Sums:
+    """Sums over the pairs of n blocks of consecutive streams.
+
+    Parameters
+    ----------
+    first, streams : ndarray, (n,), int64
+        First stream of each block, and how many streams it holds.
+    scores : ndarray, (n, Q, D), float64 or float32
+        ``sum w_q grad log pi``: the weights are advantages (q = 0) and ones (q = 1). Added up in float64; float32 is
+        enough to keep them in.
+    moments : ndarray, (n, M), float64
+        Pairs, sum of advantages, sum of their squares.
+    """
+
+    first: np.ndarray
+    streams: np.ndarray
+    scores: np.ndarray
+    moments: np.ndarray
+
+    def __len__(self) -> int:
+        """Count the blocks."""
+        return len(self.first)
+
+    def __add__(self, right: "Sums") -> "Sums":
+        """Join each block with the one that follows it."""
+        return Sums(self.first, self.streams + right.streams, self.scores + right.scores, self.moments + right.moments)
+
+    def total(self, first: int, streams: int) -> tuple[np.ndarray, np.ndarray]:
+        """Add up the blocks of consecutive streams: scores (Q, D) and moments (M,), float64.
+
+        Raises
+        ------
+        ValueError
+            Where the blocks do not make up exactly those streams.
+        """
+        inside = (self.first >= first) & (self.first + self.streams <= first + streams)
+        if self.streams[inside].sum() != streams:
+            raise ValueError(f"no blocks make up streams {first} to {first + streams - 1}")
+        return self.scores[inside].sum(axis=0, dtype=np.float64), self.moments[inside].sum(axis=0)
+
+    def narrow(self) -> "Sums":
+        """Return the same with scores in float32, to keep."""
+        return Sums(self.first, self.streams, self.scores.astype(np.float32), self.moments)
+
+    def to_arrays(self, name: str) -> dict[str, np.ndarray]:
+        """Return arrays by name: a part of what a job answers with."""
+        return {f"{name}.{field}": getattr(self, field) for field in _FIELDS}
+
+    @staticmethod
+    def from_arrays(arrays: Mapping[str, np.ndarray], name: str) -> "Sums":
+        """Undo `to_arrays`."""
+        return Sums(*(arrays[f"{name}.{field}"] for field in _FIELDS))
+
+    @staticmethod
+    def concatenate(parts: Sequence["Sums"]) -> "Sums":
+        """Put blocks after one another."""
+        return Sums(*(np.concatenate([getattr(part, field) for part in parts]) for field in _FIELDS))
+
+
+def block_streams(stream: int) -> int:
+    """Return how many streams the block holds that a stream is kept in."""
+    return 1 << (stream // MOST_BLOCKS).bit_length()
+
+
+class BlockKeeper:
+    """Adds neighbouring streams up to the blocks they are kept in, stream by stream, in order.
+
+    Streams from the middle of a block give smaller blocks; a range of streams that is aligned to its length gives
+    whole blocks up to that length.
+    """
+
+    def __init__(self) -> None:
+        self._closed: list[Sums] = []
+        self._open: list[Sums] = []
+
+    def add(self, stream: Sums) -> None:
+        """Take in the next stream: one block of one stream, in float64."""
+        size = block_streams(int(stream.first[0]))
+        block = stream
+        while self._open and block.streams[0] < size and _joins(self._open[-1], block):
+            block = self._open.pop() + block
+        self._open.append(block)
+        if block.streams[0] == size:
+            self._closed += [one.narrow() for one in self._open]
+            self._open = []
+
+    @property
+    def blocks(self) -> Sums:
+        """The blocks so far, in order, scores in float32."""
+        return Sums.concatenate([*self._closed, *(one.narrow() for one in self._open)])
+
+
+def _joins(left: Sums, right: Sums) -> bool:
+    """Whether two blocks are the halves of one of the tree."""
+    size = int(left.streams[0])
+    return size == right.streams[0] and int(left.first[0]) % (2 * size) == 0
+
+
+@dataclass(frozen=True)
+class Partition:
+    """Disjoint estimates that a pool yields at one size.
+
+    Parameters
+    ----------
+    streams : int
+        Streams of one estimate; 1 also where it is the beginning of a stream.
+    count : int
+        Estimates.
+    """
+
+    streams: int
+    count: int
+
+
+def partition(pool: int, streams: int, estimates: int) -> Partition | None:
+    """Say which estimates of at most so many streams a pool yields, from the blocks that are kept.
+
+    Parameters
+    ----------
+    pool : int
+        Streams of the pool.
+    streams : int
+        Streams wanted for each estimate, at least 1.
+    estimates : int
+        Estimates wanted at least.
+
+    Returns
+    -------
+    Partition or None
+        As near to `streams` as leaves whole blocks for enough estimates (a rounding of less than 1 in 256 / estimates
+        of the streams), then as many estimates as possible; None where the pool is too small.
+    """
+    found: list[Partition] = []
+    block = 1
+    while block <= streams:
+        used = streams // block * block
+        found.append(Partition(used, min(pool, MOST_BLOCKS * block) // used))
+        block *= 2
+    enough = [option for option in found if option.count >= max(1, estimates)]
+    return max(enough, key=lambda option: (option.streams, option.count), default=None)

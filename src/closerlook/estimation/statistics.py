@@ -1,0 +1,146 @@
+"""Statistics of gradient estimates: how much disjoint estimates agree, with intervals that cover.
+
+====== ============================================
+symbol meaning
+====== ============================================
+n      estimates, from disjoint sets of streams
+D      policy parameters, flattened
+====== ============================================
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import stats
+
+EPSILON = 1e-8
+"""Added to the standard deviation that advantages are divided by, as PPO and TRPO implementations do."""
+
+FLAT = 1e-6
+"""Advantages whose standard deviation is smaller than this part of their mean are equal to within float32:
+standardised they are zero, not rounding errors blown up."""
+
+
+def gradient_estimate(scores: np.ndarray, moments: np.ndarray, *, normalize: bool) -> np.ndarray:
+    """Return the policy gradient of one batch from its sums.
+
+    The gradient, at the parameters that sampled the batch, of the mean over its N pairs of ``ratio * A``. With
+    standardised advantages it is ``(sum A g - mean(A) sum g) / (N (std(A) + 1e-8))``, ``g`` being ``grad log pi``
+    and ``std`` having divisor N - 1, as in torch.
+
+    Parameters
+    ----------
+    scores : ndarray, (2, D), float64
+        ``sum A grad log pi`` and ``sum grad log pi``.
+    moments : ndarray, (3,), float64
+        N, sum of A, sum of A squared.
+    normalize : bool
+        Whether advantages are standardised within the batch.
+
+    Returns
+    -------
+    ndarray, (D,)
+        Exactly zero where standardised advantages are (they are all equal, see `FLAT`).
+
+    References
+    ----------
+    Ilyas et al., 2020, eq. 1, 14 and 15.
+    """
+    pairs, total, squares = moments
+    if not normalize:
+        return np.asarray(scores[0] / pairs)
+    mean = total / pairs
+    variance = max(squares - pairs * mean**2, 0.0) / max(pairs - 1, 1)
+    std = np.sqrt(variance)
+    if std <= FLAT * abs(mean):
+        return np.zeros(scores.shape[1])
+    return np.asarray((scores[0] - mean * scores[1]) / (pairs * (std + EPSILON)))
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A mean with the ends of its 95% interval; NaN where there are too few estimates for it."""
+
+    value: float
+    low: float
+    high: float
+
+
+NOTHING = Interval(np.nan, np.nan, np.nan)
+
+
+def cosine_matrix(estimates: np.ndarray) -> np.ndarray:
+    """Return cosines between all pairs of estimates (n, D) in float64: (n, n).
+
+    Estimates that are exactly zero have no direction and must be left out first.
+    """
+    wide = estimates.astype(np.float64, copy=False)
+    gram = wide @ wide.T
+    norms = np.sqrt(np.diag(gram))
+    return np.asarray(gram / np.outer(norms, norms))
+
+
+def mean_pairwise_cosine(cosines: np.ndarray, *, confidence: float = 0.95) -> Interval:
+    """Return the mean cosine between two different estimates, with a jackknife interval.
+
+    The mean of n(n-1)/2 cosines that share estimates: the estimate is the unit, not the pair. With ``m_i`` the mean
+    without estimate i, the variance is ``(n - 1) / n * sum (m_i - mean m)**2``, and the interval takes Student's t
+    with n - 1 degrees of freedom.
+
+    Parameters
+    ----------
+    cosines : ndarray, (n, n)
+        Symmetric, see `cosine_matrix`.
+    confidence : float
+        Of the interval.
+
+    Returns
+    -------
+    Interval
+        All NaN for n < 2; without an interval for n = 2.
+
+    References
+    ----------
+    Arvesen, 1969, "Jackknifing U-statistics". Bootstraps of estimates or of pairs cover far less than they say here.
+    """
+    n = len(cosines)
+    if n < 2:
+        return NOTHING
+    with_others = cosines.sum(axis=1) - np.diag(cosines)
+    total = with_others.sum()
+    mean = float(total / (n * (n - 1)))
+    if n == 2:
+        return Interval(mean, np.nan, np.nan)
+    without = (total - 2 * with_others) / ((n - 1) * (n - 2))
+    error = np.sqrt((n - 1) / n * np.square(without - without.mean()).sum())
+    half = float(stats.t.ppf((1 + confidence) / 2, n - 1) * error)
+    return Interval(mean, mean - half, mean + half)
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """How estimates of one size compare.
+
+    Parameters
+    ----------
+    cosine : Interval
+        Mean pairwise cosine of the estimates that are not zero.
+    norm : float
+        Mean Euclidean norm of all estimates.
+    zeros : int
+        Estimates that are exactly zero, which have no direction.
+    """
+
+    cosine: Interval
+    norm: float
+    zeros: int
+
+
+def agreement(estimates: np.ndarray) -> Agreement:
+    """Compare estimates (n, D)."""
+    norms = np.linalg.norm(estimates, axis=1)
+    some = norms > 0
+    directed = estimates if some.all() else estimates[some]
+    zeros = int((~some).sum())
+    norm = float(norms.mean()) if len(norms) else np.nan
+    return Agreement(mean_pairwise_cosine(cosine_matrix(directed)), norm, zeros)

@@ -1,0 +1,141 @@
+"""Environments whose policy gradients are known in closed form, and agents for them.
+
+As users would name them: ``environments:make_bandit``, ``environments:make_linear_quadratic`` (functions that return an
+environment), ``environments:Bandit-v0`` (a registered id), ``environments:bandit_agent`` (a function that returns an
+agent).
+"""
+
+import gymnasium
+import numpy as np
+import torch
+from gymnasium.spaces import Box
+
+from closerlook.agents.agent import Agent, Regime
+from closerlook.agents.environment import EnvironmentSpec
+from closerlook.agents.policies import GaussianMLP
+from closerlook.estimation.networks import MLP
+
+CONTEXT, ACTIONS = 4, 3
+TARGET = np.array([[0.5, -0.3, 0.2, 0.0], [0.1, 0.4, -0.2, 0.3], [-0.6, 0.0, 0.1, 0.2]])
+OFFSET = np.array([0.3, -0.2, 0.4])
+
+
+class Bandit(gymnasium.Env):
+    """One step: a context x ~ N(0, I), an action a, the reward ``-|a - M x - d|^2 / 2 + noise``.
+
+    For the policy ``a ~ N(W x + b, diag(s^2))`` the gradient of the expected reward is ``M - W`` with respect to W,
+    ``d - b`` to b, ``-s^2`` to log s.
+    """
+
+    def __init__(self, noise: float = 0.0) -> None:
+        self.noise = noise
+        self.observation_space = Box(-np.inf, np.inf, (CONTEXT,), np.float64)
+        self.action_space = Box(-np.inf, np.inf, (ACTIONS,), np.float32)
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        self.context = self.np_random.standard_normal(CONTEXT)
+        return self.context.copy(), {}
+
+    def step(self, action):
+        miss = np.asarray(action, dtype=np.float64) - TARGET @ self.context - OFFSET
+        reward = -0.5 * float(miss @ miss) + self.noise * float(self.np_random.standard_normal())
+        return self.context.copy(), reward, True, False, {}
+
+
+HORIZON = 8
+DYNAMICS = np.array([[0.9, 0.2, 0.0], [0.0, 0.8, 0.1], [0.1, 0.0, 0.7]])
+CONTROL = np.array([[0.5, 0.0], [0.2, 0.4], [0.0, 0.6]])
+START = np.array([1.0, -0.5, 0.5])
+
+
+class LinearQuadratic(gymnasium.Env):
+    """`HORIZON` steps of ``x' = F x + B a + 0.1 w``, the reward ``-(|x|^2 + |a|^2 / 10) / HORIZON + noise``."""
+
+    def __init__(self, noise: float = 0.0) -> None:
+        self.noise = noise
+        self.observation_space = Box(-np.inf, np.inf, (3,), np.float64)
+        self.action_space = Box(-np.inf, np.inf, (2,), np.float32)
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        self.state = START + 0.3 * self.np_random.standard_normal(3)
+        self.time = 0
+        return self.state.copy(), {}
+
+    def step(self, action):
+        action = np.asarray(action, dtype=np.float64)
+        reward = -(self.state @ self.state + 0.1 * action @ action) / HORIZON
+        reward += self.noise * float(self.np_random.standard_normal())
+        self.state = DYNAMICS @ self.state + CONTROL @ action + 0.1 * self.np_random.standard_normal(3)
+        self.time += 1
+        return self.state.copy(), float(reward), self.time == HORIZON, False, {}
+
+
+def make_bandit(**arguments) -> gymnasium.Env:
+    return Bandit(**arguments)
+
+
+def make_linear_quadratic(**arguments) -> gymnasium.Env:
+    return LinearQuadratic(**arguments)
+
+
+gymnasium.register("Bandit-v0", entry_point="environments:Bandit")
+gymnasium.register("LinearQuadratic-v0", entry_point="environments:LinearQuadratic")
+
+
+def _agent(sizes: tuple[int, int], environment: str, seed: int, fields: dict) -> Agent:
+    policy = GaussianMLP(MLP(sizes))
+    draws = np.random.default_rng(seed)
+    parameters = {
+        name: torch.from_numpy((0.2 * draws.standard_normal(shape)).astype(np.float32))
+        for name, shape in policy.parameter_shapes.items()
+    }
+    defaults = {
+        "gamma": 1.0,
+        "normalize_advantages": False,
+        "regime": Regime(n_envs=1, n_steps=64),
+        "environment": EnvironmentSpec(environment),
+    }
+    state = {f"policy.{name}": tensor for name, tensor in parameters.items()}
+    return Agent(policy, None, state, **(defaults | fields))
+
+
+def bandit_agent(seed: int = 0, **fields) -> Agent:
+    """A linear Gaussian policy without a critic: returns, here rewards, stand in for advantages."""
+    return _agent((CONTEXT, ACTIONS), "environments:make_bandit", seed, fields)
+
+
+def linear_quadratic_agent(seed: int = 0, **fields) -> Agent:
+    """A linear Gaussian policy without a critic."""
+    return _agent((3, 2), "environments:make_linear_quadratic", seed, fields)
+
+
+def bandit_gradient(agent: Agent) -> np.ndarray:
+    """Gradient of the expected reward, flat in the policy's order."""
+    parameters = {name: tensor.double().numpy() for name, tensor in agent.policy_parameters.items()}
+    parts = [TARGET - parameters["0.weight"], OFFSET - parameters["0.bias"], -np.exp(2 * parameters["log_std"])]
+    return np.concatenate([part.ravel() for part in parts])
+
+
+def linear_quadratic_gradient(agent: Agent) -> np.ndarray:
+    """Gradient of the expected undiscounted episode return, over the pairs of an episode, flat.
+
+    The state's mean and covariance follow a recursion in closed form, which is differentiated.
+    """
+    parameters = {name: tensor.double().requires_grad_() for name, tensor in agent.policy_parameters.items()}
+    gain, offset, log_std = parameters["0.weight"], parameters["0.bias"], parameters["log_std"]
+    f, b = torch.from_numpy(DYNAMICS), torch.from_numpy(CONTROL)
+    mean, covariance = torch.from_numpy(START), 0.09 * torch.eye(3, dtype=torch.float64)
+    noise = torch.diag(torch.exp(2 * log_std))
+    expected = torch.zeros((), dtype=torch.float64)
+    for _ in range(HORIZON):
+        action = gain @ mean + offset
+        action_covariance = gain @ covariance @ gain.T + noise
+        states = mean @ mean + torch.trace(covariance)
+        expected = expected - (states + 0.1 * (action @ action + torch.trace(action_covariance))) / HORIZON
+        closed = f + b @ gain
+        covariance = closed @ covariance @ closed.T + b @ noise @ b.T + 0.01 * torch.eye(3, dtype=torch.float64)
+        mean = f @ mean + b @ action
+    gradient = torch.autograd.grad(expected, list(parameters.values()))
+    return np.concatenate([part.numpy().ravel() for part in gradient]) / HORIZON
