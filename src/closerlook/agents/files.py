@@ -1,0 +1,269 @@
+"""Agents on disk: a folder with ``agent.json`` (what it is) and ``state.safetensors`` (its numbers).
+
+Nothing in these files is code and nothing in them names a file, so an agent from anywhere can be opened; whatever is
+not exactly as expected is refused.
+
+``agent.json``::
+
+    {"format_version": 1,
+     "policy": {"kind": "gaussian", "sizes": [11, 64, 64, 3], "activation": "tanh"},
+     "value": {"kind": "value", "sizes": [11, 64, 64, 1], "activation": "tanh"} or null,
+     "digest": BLAKE2b of state.safetensors,
+     ... the other fields of Agent}
+
+``state.safetensors`` holds one tensor for each name of `closerlook.agents.agent.State`.
+"""
+
+import dataclasses
+import hashlib
+import json
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load as load_tensors
+from safetensors.torch import save as save_tensors
+from torch import Tensor
+
+from closerlook.agents.agent import Agent, Regime
+from closerlook.agents.environment import EnvironmentSpec
+from closerlook.agents.normalization import Scaling
+from closerlook.agents.policies import CategoricalMLP, GaussianMLP, MLPValue, Policy, Value
+from closerlook.agents.state_checks import check_state
+from closerlook.errors import InputError
+from closerlook.estimation.networks import MLP
+from closerlook.results.store import write_atomically
+
+FORMAT_VERSION = 1
+DESCRIPTION, STATE = "agent.json", "state.safetensors"
+
+_LONGEST_DESCRIPTION = 1_000_000
+_WIDEST = 1_000_000
+_POLICIES: dict[str, type[GaussianMLP] | type[CategoricalMLP]] = {
+    "gaussian": GaussianMLP,
+    "categorical": CategoricalMLP,
+}
+_MEND = "use another copy of it, or train it again"
+
+
+def save_agent(agent: Agent, folder: str | Path) -> Path:
+    """Write a single agent into a folder, each file whole or not at all.
+
+    Raises
+    ------
+    InputError
+        Where its networks are code (they cannot be written), it is a population, or the disk refuses.
+    """
+    if agent.population is not None:
+        raise InputError("a population cannot be saved as one agent", "save each of population.unstack()")
+    folder = Path(folder)
+    state = save_tensors({name: tensor.detach().contiguous() for name, tensor in sorted(agent.state.items())})
+    text = json.dumps(_description(agent) | {"digest": _digest(state)}, indent=2, allow_nan=False)
+    write_atomically(folder / STATE, lambda path: _write(path, state))
+    write_atomically(folder / DESCRIPTION, lambda path: _write(path, f"{text}\n".encode()))
+    return folder
+
+
+def load_agent(folder: str | Path) -> Agent:
+    """Read a single agent from its folder.
+
+    Raises
+    ------
+    InputError
+        Where a file is missing, damaged, of another format version, or holds anything but a whole agent.
+    """
+    folder = Path(folder)
+    description = _read_description(folder / DESCRIPTION)
+    agent = _agent_of(description, folder / DESCRIPTION)
+    return dataclasses.replace(agent, state=_read_state(folder / STATE, description["digest"], agent))
+
+
+def _write(path: Path, content: bytes) -> None:
+    path.write_bytes(content)
+
+
+def _digest(content: bytes) -> str:
+    return hashlib.blake2b(content, digest_size=16).hexdigest()
+
+
+def _description(agent: Agent) -> dict[str, Any]:
+    as_is = ("gamma", "gae_lambda", "action_transform", "normalize_advantages", "algorithm", "iteration", "agent_seed")
+    scalings = {name: getattr(agent, name) for name in ("observation_scaling", "reward_scaling")}
+    return {
+        "format_version": FORMAT_VERSION,
+        "policy": _architecture(agent.policy),
+        "value": None if agent.value is None else _architecture(agent.value),
+        **{name: getattr(agent, name) for name in as_is},
+        **{name: None if scaling is None else dataclasses.asdict(scaling) for name, scaling in scalings.items()},
+        "algorithm_settings": dict(agent.algorithm_settings),
+        "regime": dataclasses.asdict(agent.regime),
+        "environment": None if agent.environment is None else agent.environment.to_json(),
+    }
+
+
+def _architecture(part: Policy | Value) -> dict[str, Any]:
+    if not isinstance(part, GaussianMLP | CategoricalMLP | MLPValue):
+        raise InputError(
+            f"an agent whose networks are code ({type(part).__name__}) cannot be saved",
+            "name it by package.module:function instead",
+        )
+    kind = {GaussianMLP: "gaussian", CategoricalMLP: "categorical", MLPValue: "value"}[type(part)]
+    return {"kind": kind, "sizes": list(part.network.sizes), "activation": part.network.activation}
+
+
+def _read_description(path: Path) -> dict[str, Any]:
+    content = _read(path, longest=_LONGEST_DESCRIPTION)
+    try:
+        description = json.loads(content, parse_constant=_refuse_constant)
+    except (ValueError, RecursionError):
+        raise InputError(f"{path} is not readable JSON", _MEND) from None
+    if not isinstance(description, dict) or "format_version" not in description:
+        raise InputError(f"{path} does not describe an agent", "give the folder of a checkpoint")
+    version = description["format_version"]
+    if version != FORMAT_VERSION or isinstance(version, bool):
+        raise InputError(
+            f"{path} has format version {version!r:.40}, this closerlook reads {FORMAT_VERSION}",
+            "use the closerlook that wrote it",
+        )
+    return description
+
+
+def _refuse_constant(name: str) -> float:
+    raise ValueError(name)
+
+
+def _read(path: Path, *, longest: int | None = None) -> bytes:
+    try:
+        if not path.is_file():
+            raise InputError(f"{path} does not exist", "give the folder of a checkpoint")
+        if longest is not None and path.stat().st_size > longest:
+            raise InputError(f"{path} is too long to describe an agent", _MEND)
+        return path.read_bytes()
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path} cannot be read ({error})", "check the path and its permissions") from None
+
+
+class _Fields:
+    """The fields of a JSON object, each taken with its check; the error names the file and the field."""
+
+    def __init__(self, content: Any, where: str) -> None:
+        self.where = where
+        if not isinstance(content, dict):
+            raise self.wrong("")
+        self.content: dict[str, Any] = content
+
+    def wrong(self, name: str) -> InputError:
+        return InputError(f"{self.where}{': ' + name if name else ''} is missing or is not what it should be", _MEND)
+
+    def inner(self, name: str) -> "_Fields":
+        return _Fields(self.content.get(name), f"{self.where}: {name}")
+
+    def given(self, name: str) -> bool:
+        return self.content.get(name) is not None
+
+    def number(self, name: str, low: float, high: float) -> float:
+        value = self.content.get(name)
+        if isinstance(value, bool) or not isinstance(value, int | float) or not low <= value <= high:
+            raise self.wrong(name)
+        return float(value)
+
+    def whole(self, name: str, low: int, high: int = 2**63 - 1) -> int:
+        value = self.content.get(name)
+        if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
+            raise self.wrong(name)
+        return value
+
+    def flag(self, name: str) -> bool:
+        if not isinstance(self.content.get(name), bool):
+            raise self.wrong(name)
+        return bool(self.content[name])
+
+    def text(self, name: str, choices: tuple[str, ...] | None = None) -> Any:
+        value = self.content.get(name)
+        if not isinstance(value, str) or (choices is not None and value not in choices):
+            raise self.wrong(name)
+        return value
+
+    def mapping(self, name: str) -> dict[str, Any]:
+        value = self.content.get(name)
+        if not isinstance(value, dict):
+            raise self.wrong(name)
+        return value
+
+    def sizes(self, name: str) -> tuple[int, ...]:
+        value = self.content.get(name)
+        if not isinstance(value, list) or not 2 <= len(value) <= 100:
+            raise self.wrong(name)
+        whole = all(isinstance(size, int) and not isinstance(size, bool) and 1 <= size <= _WIDEST for size in value)
+        if not whole:
+            raise self.wrong(name)
+        return tuple(value)
+
+
+def _agent_of(description: Mapping[str, Any], path: Path) -> Agent:
+    """Build the agent that a description tells of, its state still empty."""
+    fields = _Fields(description, str(path))
+    fields.text("digest")
+    policy = fields.inner("policy")
+    sizes = policy.sizes("sizes")
+    return Agent(
+        policy=_POLICIES[policy.text("kind", tuple(_POLICIES))](_network(policy)),
+        value=_value(fields, sizes[0]) if fields.given("value") else None,
+        state={},
+        gamma=fields.number("gamma", 0.0, 1.0),
+        gae_lambda=fields.number("gae_lambda", 0.0, 1.0),
+        observation_scaling=_scaling(fields, "observation_scaling"),
+        reward_scaling=_scaling(fields, "reward_scaling"),
+        action_transform=fields.text("action_transform", ("none", "clip", "squash")),
+        normalize_advantages=fields.flag("normalize_advantages"),
+        algorithm=fields.text("algorithm") if fields.given("algorithm") else None,
+        algorithm_settings=fields.mapping("algorithm_settings"),
+        regime=_regime(fields.inner("regime")),
+        environment=_environment(fields.inner("environment")) if fields.given("environment") else None,
+        iteration=fields.whole("iteration", 0) if fields.given("iteration") else None,
+        agent_seed=fields.whole("agent_seed", 0) if fields.given("agent_seed") else None,
+    )
+
+
+def _network(fields: _Fields) -> MLP:
+    return MLP(fields.sizes("sizes"), fields.text("activation", ("tanh", "relu")))
+
+
+def _value(fields: _Fields, observation_size: int) -> MLPValue:
+    inner = fields.inner("value")
+    inner.text("kind", ("value",))
+    network = _network(inner)
+    if network.sizes[0] != observation_size or network.sizes[-1] != 1:
+        raise inner.wrong("sizes")
+    return MLPValue(network)
+
+
+def _scaling(fields: _Fields, name: str) -> Scaling | None:
+    if not fields.given(name):
+        return None
+    inner = fields.inner(name)
+    clip = inner.number("clip", 0.0, math.inf) if inner.given("clip") else None
+    return Scaling(inner.number("epsilon", 0.0, 1e6), inner.text("epsilon_on", ("std", "variance")), clip)
+
+
+def _regime(fields: _Fields) -> Regime:
+    return Regime(fields.whole("n_envs", 1), fields.whole("n_steps", 1), fields.flag("reset_each_iteration"))
+
+
+def _environment(fields: _Fields) -> EnvironmentSpec:
+    return EnvironmentSpec(fields.text("id"), fields.mapping("arguments"))
+
+
+def _read_state(path: Path, digest: str, agent: Agent) -> dict[str, Tensor]:
+    content = _read(path)
+    if _digest(content) != digest:
+        raise InputError(f"{path} is damaged, or is not the one its {DESCRIPTION} was written with", _MEND)
+    try:
+        state = load_tensors(content)
+    except (SafetensorError, ValueError, KeyError, TypeError, AttributeError, RuntimeError, torch.OutOfMemoryError):
+        raise InputError(f"{path} is not a readable safetensors file", _MEND) from None
+    check_state(agent, state, str(path))
+    return state

@@ -1,0 +1,116 @@
+"""An agent by the name a user gives it: a run folder, an agent's folder, or ``package.module:function``."""
+
+import importlib
+import sys
+from collections.abc import Iterable
+from dataclasses import replace
+from pathlib import Path
+
+from closerlook.agents.agent import Agent
+from closerlook.agents.files import DESCRIPTION, load_agent
+from closerlook.errors import InputError
+
+CHECKPOINTS = "checkpoints"
+_FOREIGN = {
+    ".zip": "a Stable-Baselines3 file",
+    ".pt": "a torch file",
+    ".pth": "a torch file",
+    ".cleanrl_model": "a CleanRL file",
+}
+
+
+def checkpoint_folder(run: Path, iteration: int, agent_seed: int) -> Path:
+    """Return where a run keeps one agent: ``checkpoints/000150/03``."""
+    return run / CHECKPOINTS / f"{iteration:06d}" / f"{agent_seed:02d}"
+
+
+def load(source: "str | Path | Agent", *, iteration: int | None = None, seed: int | None = None) -> list[Agent]:
+    """Find agents by name.
+
+    Parameters
+    ----------
+    source : str, Path or Agent
+        A run folder of ours, the folder of one agent, or ``package.module:function``, a function without arguments
+        that returns an agent. An agent is passed through.
+    iteration : int, optional
+        Which checkpoint of a run folder; default the last of each agent.
+    seed : int, optional
+        Which agent of a run folder, counted from 0; default all.
+
+    Returns
+    -------
+    list of Agent
+        Single agents, in the order of their seeds.
+
+    Raises
+    ------
+    InputError
+        Where there is no such agent, naming what there is.
+    """
+    if isinstance(source, Agent):
+        return source.unstack()
+    path = Path(source)
+    if (path / CHECKPOINTS).is_dir():
+        return _from_run(path, iteration, seed)
+    if (path / DESCRIPTION).is_file():
+        return [load_agent(path)]
+    if not path.exists() and ":" in str(source):
+        return _from_function(str(source)).unstack()
+    raise _nothing_there(path)
+
+
+def _nothing_there(path: Path) -> InputError:
+    kind = _FOREIGN.get(path.suffix.lower())
+    if path.is_file() and kind is not None:
+        return InputError(
+            f"{path} is {kind}, which closerlook cannot open by itself yet",
+            "write a function that returns cl.Agent.from_torch(...), and give it as package.module:function",
+        )
+    if path.exists():
+        return InputError(f"{path} holds no agent", "give a run folder, the folder of a checkpoint, or module:function")
+    return InputError(f"there is no agent at {path}", "check the path; module:function names a function of yours")
+
+
+def _from_run(run: Path, iteration: int | None, seed: int | None) -> list[Agent]:
+    found = {
+        (int(agent.parent.name), int(agent.name)): agent
+        for agent in (run / CHECKPOINTS).glob("*/*")
+        if agent.name.isdecimal() and agent.parent.name.isdecimal() and (agent / DESCRIPTION).is_file()
+    }
+    if not found:
+        raise InputError(f"{run} holds no checkpoint yet", "wait for the first, or give the train command again")
+    iterations, seeds = {it for it, _ in found}, {s for _, s in found}
+    if iteration is not None and iteration not in iterations:
+        raise InputError(f"{run} has no checkpoint at iteration {iteration}", f"it has {_listed(iterations)}")
+    if seed is not None and seed not in seeds:
+        raise InputError(f"{run} has no agent seed {seed}", f"it has {_listed(seeds)}")
+    chosen = {}
+    for it, s in sorted(found):
+        if (iteration is None or it == iteration) and (seed is None or s == seed):
+            chosen[s] = found[it, s]
+    if not chosen:
+        raise InputError(f"{run} has no agent seed {seed} at iteration {iteration}", "choose another pair of them")
+    return [load_agent(chosen[s]) for s in sorted(chosen)]
+
+
+def _listed(numbers: Iterable[int]) -> str:
+    return ", ".join(str(number) for number in sorted(numbers))
+
+
+def _from_function(name: str) -> Agent:
+    """Import what the user named and call it: the one place where an agent's name runs code."""
+    module_name, _, function_name = name.partition(":")
+    if str(Path.cwd()) not in sys.path:
+        sys.path.append(str(Path.cwd()))
+    try:
+        function = getattr(importlib.import_module(module_name), function_name)
+    except (ImportError, ValueError) as error:
+        raise InputError(
+            f"{module_name} cannot be imported ({error})", "check its name and the folder you are in"
+        ) from error
+    except AttributeError:
+        raise InputError(f"{module_name} has no {function_name}", "check the name after the colon") from None
+    agent = function() if callable(function) else function
+    if not isinstance(agent, Agent):
+        raise InputError(f"{name} gives a {type(agent).__name__}, not a closerlook.Agent", "return an Agent from it")
+    return replace(agent, factory=name)
