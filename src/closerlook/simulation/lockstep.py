@@ -270,7 +270,7 @@ class Lockstep:
         policy, stream = self._place(lane)
         seed, purpose = self._plan.seeds[policy], self._plan.purpose
         stream, episode = self._plan.streams[stream], int(self._episode[lane])
-        self._noise.begin(lane, generator(seed, purpose, stream=stream, episode=episode, kind="action"))
+        self._noise.begin(lane, seed, purpose, stream, episode)
         return derive_seed(seed, purpose, stream=stream, episode=episode, kind="reset")
 
     def _push_moments(self, lanes: IntArray) -> None:

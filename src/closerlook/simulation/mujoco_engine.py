@@ -44,10 +44,12 @@ class _Template:
 def supports(spec: EnvironmentSpec) -> bool:
     """Whether this engine has the environment and honours its arguments."""
     source = find_source(spec)
-    if not isinstance(source, EnvSpec) or source.additional_wrappers or source.entry_point not in TASKS:
+    if not isinstance(source, EnvSpec) or source.additional_wrappers or not isinstance(source.entry_point, str):
         return False
-    arguments = {**source.kwargs, **spec.arguments}
-    return set(arguments) <= _BESIDE_THE_TASK | {field.name for field in dataclass_fields(TASKS[source.entry_point])}
+    task = TASKS.get(source.entry_point)
+    if task is None:
+        return False
+    return {*source.kwargs, *spec.arguments} <= _BESIDE_THE_TASK | {field.name for field in dataclass_fields(task)}
 
 
 class MujocoEngine:

@@ -47,8 +47,10 @@ class Sampling:
 
 @dataclass(frozen=True)
 class Boundaries:
-    """Where something would have followed: one row for each truncated step, and for each stream whose last step
-    ended no episode; ordered by policy, stream, time.
+    """Where something would have followed.
+
+    One row for each truncated step, and for each stream whose last step ended no episode (a cut); ordered by policy,
+    stream, time.
 
     Parameters
     ----------
@@ -134,19 +136,19 @@ class Rollout:
     @property
     def n_policies(self) -> int:
         """P."""
-        return self.rewards.shape[0]
+        return int(self.rewards.shape[0])
 
     @property
     def n_streams(self) -> int:
         """S."""
-        return self.rewards.shape[1]
+        return int(self.rewards.shape[1])
 
     @property
     def n_steps(self) -> int:
         """T."""
-        return self.rewards.shape[2]
+        return int(self.rewards.shape[2])
 
     @property
     def pairs(self) -> int:
         """State-action pairs: P S T."""
-        return self.rewards.size
+        return int(self.rewards.size)

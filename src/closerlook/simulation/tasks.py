@@ -185,13 +185,13 @@ class Ant(Task):
         """Observations, (L, obs); the world's own contact forces, six zeros, are left out."""
         parts = [self._visible(fields["qpos"]), fields["qvel"]]
         if self.include_cfrc_ext_in_observation:
-            parts.append(np.clip(fields["cfrc_ext"][:, 6:], *self.contact_force_range))
+            parts.append(_clipped(fields["cfrc_ext"][:, 6:], self.contact_force_range))
         return np.concatenate(parts, axis=1)
 
     def rewards(self, fields: Fields, velocities: FloatArray, actions: NDArray[Any]) -> FloatArray:
         """Rewards, (L,)."""
         earned = velocities * self.forward_reward_weight + self._healthy(fields) * self.healthy_reward
-        forces = np.clip(fields["cfrc_ext"], *self.contact_force_range)
+        forces = _clipped(fields["cfrc_ext"], self.contact_force_range)
         contact = self.contact_cost_weight * np.square(forces).sum(axis=1)
         return np.asarray(earned - (self.ctrl_cost_weight * np.square(actions).sum(axis=1) + contact), np.float64)
 
@@ -256,12 +256,12 @@ class Humanoid(Task):
         parts += [fields[name][:, start:] for included, name, start in optional if included]
         return np.concatenate(parts, axis=1)
 
-    def rewards(self, fields: Fields, velocities: FloatArray, actions: NDArray[Any]) -> FloatArray:  # noqa: ARG002
+    def rewards(self, fields: Fields, velocities: FloatArray, actions: NDArray[Any]) -> FloatArray:
         """Rewards, (L,): control is charged on the controls in double precision."""
         earned = self.forward_reward_weight * velocities + self._healthy(fields) * self.healthy_reward
         contact = self.contact_cost_weight * np.square(fields["cfrc_ext"]).sum(axis=1)
         control = self.ctrl_cost_weight * np.square(fields["ctrl"]).sum(axis=1)
-        return np.asarray(earned - (control + np.clip(contact, *self.contact_cost_range)), np.float64)
+        return np.asarray(earned - (control + _clipped(contact, self.contact_cost_range)), np.float64)
 
     def terminated(self, fields: Fields) -> BoolArray:
         """Whether the task ends here, (L,)."""
@@ -288,3 +288,8 @@ TASKS: Mapping[str, type[Task]] = {
 def _between(values: FloatArray, interval: Range) -> BoolArray:
     low, high = interval
     return np.asarray((low < values) & (values < high))
+
+
+def _clipped(values: FloatArray, interval: Range) -> FloatArray:
+    low, high = interval
+    return np.clip(values, low, high)
