@@ -1,0 +1,126 @@
+"""What policy-gradient steps climb: the surrogate of a population on its whole batch, its gradient, and the KL moved.
+
+====== ==================================================
+symbol meaning
+====== ==================================================
+P      policies of the population
+N      state-action pairs of a batch
+D      all policy parameters, flattened
+====== ==================================================
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from closerlook.agents.agent import Agent
+from closerlook.agents.policies import Policy
+from closerlook.algorithms.batch import Batch
+from closerlook.algorithms.minibatches import pairs_of
+from closerlook.algorithms.update import ROWS
+from closerlook.estimation.distributions import Distribution
+from closerlook.estimation.networks import flatten, unflatten
+from closerlook.estimation.surrogate import standardize
+
+
+@dataclass(frozen=True)
+class Objective:
+    """The surrogate ``mean(ratio * A)`` of each policy on its own pairs, as a function of flat parameters.
+
+    Parameters
+    ----------
+    policy : Policy
+        The architecture.
+    observations : Tensor, (P, N, obs)
+        Policy inputs.
+    actions : Tensor, (P, N, A) or (P, N)
+        Actions as drawn.
+    old_log_probs : Tensor, (P, N)
+        Their log probabilities under the policy that drew them.
+    advantages : Tensor, (P, N)
+        Advantages, standardised over the batch where the agents ask for it.
+    constant : Tensor, (P,), bool
+        Where they were standardised from advantages that were all equal, and so are zero.
+    """
+
+    policy: Policy
+    observations: Tensor
+    actions: Tensor
+    old_log_probs: Tensor
+    advantages: Tensor
+    constant: Tensor
+
+    @classmethod
+    def of(cls, agents: Agent, batch: Batch) -> "Objective":
+        """Take a population's batch."""
+        advantages, (standardized, constant) = pairs_of(batch.advantages), standardize(pairs_of(batch.advantages))
+        if not agents.normalize_advantages:
+            standardized, constant = advantages, torch.zeros_like(constant)
+        return cls(
+            policy=agents.policy,
+            observations=pairs_of(batch.observations),
+            actions=pairs_of(batch.actions),
+            old_log_probs=pairs_of(batch.log_probs),
+            advantages=standardized,
+            constant=constant,
+        )
+
+    def start(self, agents: Agent) -> Tensor:
+        """Return the agents' policy parameters, flat: (P, D)."""
+        return flatten(agents.policy_parameters, list(self.policy.parameter_shapes), stacked=True)
+
+    def named(self, vector: Tensor) -> dict[str, Tensor]:
+        """Split flat parameters (P, D) by name."""
+        return unflatten(vector, self.policy.parameter_shapes, stacked=True)
+
+    def members(self, which: Tensor) -> "Objective":
+        """Take some of the population, by index."""
+        names = ("observations", "actions", "old_log_probs", "advantages", "constant")
+        return replace(self, **{name: getattr(self, name)[which] for name in names})
+
+    def gradient(self, vector: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the surrogate (P,) and its gradient (P, D), both float64, at flat parameters (P, D)."""
+        total = torch.zeros(len(vector), dtype=torch.float64)
+        gradient = torch.zeros_like(vector, dtype=torch.float64)
+        for part in self._parts():
+            leaf = vector.detach().clone().requires_grad_()
+            gains = part._gains(part._distribution(leaf))
+            (slope,) = torch.autograd.grad(gains.sum(), leaf)
+            gradient += slope
+            total += gains.detach().double().sum(-1)
+        return total / self.advantages.shape[1], gradient / self.advantages.shape[1]
+
+    @torch.no_grad()
+    def surrogate(self, vector: Tensor) -> Tensor:
+        """Return the surrogate at flat parameters (P, D): (P,) float64."""
+        total = torch.zeros(len(vector), dtype=torch.float64)
+        for part in self._parts():
+            total += part._gains(part._distribution(vector)).double().sum(-1)
+        return total / self.advantages.shape[1]
+
+    @torch.no_grad()
+    def compare(self, before: Tensor, after: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the surrogate at `after` and the mean KL(before || after), (P,) float64, for flat parameters (P, D).
+
+        Either is NaN or infinite where it overflows.
+        """
+        total, divergence = torch.zeros(2, len(after), dtype=torch.float64)
+        for part in self._parts():
+            moved = part._distribution(after)
+            total += part._gains(moved).double().sum(-1)
+            divergence += part._distribution(before).kl(moved).double().sum(-1)
+        return total / self.advantages.shape[1], divergence / self.advantages.shape[1]
+
+    def _distribution(self, vector: Tensor) -> Distribution:
+        return self.policy.distribution(self.named(vector), self.observations)
+
+    def _gains(self, distribution: Distribution) -> Tensor:
+        return torch.exp(distribution.log_prob(self.actions) - self.old_log_probs) * self.advantages
+
+    def _parts(self) -> Iterator["Objective"]:
+        """Cut the pairs into parts of a fixed size, to bound memory."""
+        names = ("observations", "actions", "old_log_probs", "advantages")
+        for parts in zip(*(torch.split(getattr(self, name), ROWS, dim=1) for name in names), strict=True):
+            yield replace(self, **dict(zip(names, parts, strict=True)))

@@ -1,0 +1,43 @@
+"""Settings that several algorithms share, and the check that their numbers mean something."""
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from closerlook.errors import InputError
+
+
+@dataclass(frozen=True)
+class CriticFields:
+    """How the critic is fitted, without annealing; the defaults are Table 1's columns for TRPO."""
+
+    value_learning_rate: float = 3e-4
+    """Adam's learning rate for the critic."""
+    value_epochs: int = 10
+    """Passes of the critic through a batch."""
+    minibatches: int = 32
+    """Minibatches of a critic's pass, whatever the size of the batch."""
+    value_clip: float | None = None
+    """How far a value may move before the worse of clipped and unclipped error counts; none: as far as it goes."""
+    adam_epsilon: float = 1e-5
+    """Added to the root of Adam's second moments."""
+
+    def __post_init__(self) -> None:
+        """Refuse settings that mean nothing."""
+        require_numbers(self, ("minibatches", "value_clip", "adam_epsilon"), positive=True)
+        require_numbers(self, ("value_learning_rate", "value_epochs"), positive=False)
+
+
+def require_numbers(settings: object, names: Iterable[str], *, positive: bool) -> None:
+    """Raise where a setting is not a finite number that is positive, or at least not negative; None passes.
+
+    Raises
+    ------
+    InputError
+        Naming the first such setting.
+    """
+    for name in names:
+        value = getattr(settings, name)
+        if value is not None and not (math.isfinite(value) and (value > 0 if positive else value >= 0)):
+            kind = "a positive number" if positive else "zero or a positive number"
+            raise InputError(f"{name} is {value}", f"give {kind}")
