@@ -202,7 +202,10 @@ def with_optimizers(agent: Agent) -> Agent:
     """Return a single agent with Adam's moments at zero, so that its state has the same names before and after."""
     changes: dict[str, dict[str, torch.Tensor]] = {}
     for part in ("policy", "value"):
-        zeros = {name: torch.zeros_like(tensor) for name, tensor in agent.part(part).items()}
-        moments = {f"{kind}.{name}": zero for kind in ("exp_avg", "exp_avg_sq") for name, zero in zeros.items()}
-        changes[f"optimizer.{part}"] = moments | {"step": torch.tensor(0)}
+        parameters = agent.part(part).items()
+        changes[f"optimizer.{part}"] = {"step": torch.tensor(0)} | {
+            f"{kind}.{name}": torch.zeros_like(tensor)
+            for kind in ("exp_avg", "exp_avg_sq")
+            for name, tensor in parameters
+        }
     return agent.with_state(changes)

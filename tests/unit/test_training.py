@@ -1,0 +1,227 @@
+"""Training runs: the same bytes however they are split or interrupted, and what they leave on disk."""
+
+import dataclasses
+import re
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from closerlook.agents.agent import Agent
+from closerlook.agents.files import load_agent
+from closerlook.agents.loading import load
+from closerlook.algorithms.ppo import PPOSettings
+from closerlook.errors import InputError, NonFiniteError
+from closerlook.simulation.records import Episodes
+from closerlook.training import COLUMNS, TrainSettings, train
+from closerlook.training.run import segment_bounds
+from closerlook.training.segment import episode_columns, gather, improve, train_segment
+from closerlook.training.settings import agent_seed, initial_agents
+
+TINY = TrainSettings(
+    env="training_environments:make_target",
+    seeds=3,
+    steps=14 * 64,
+    n_steps=64,
+    hidden=(8, 8),
+    checkpoints=(0, 3, 11),
+    ppo=PPOSettings(policy_epochs=2, value_epochs=2, minibatches=4),
+)
+SPOILT = dataclasses.replace(TINY, env="training_environments:make_spoilt", seed=4)
+
+
+def files_of(run: Path) -> dict[str, bytes]:
+    """Return every checkpoint, and the log without its seconds."""
+    found = {str(path.relative_to(run)): path.read_bytes() for path in sorted(run.glob("checkpoints/*/*/*"))}
+    log = pd.read_csv(run / "training.csv")
+    return found | {"log": log.drop(columns=["seconds_sampling", "seconds_update"]).to_csv().encode()}
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return train(TINY, out=tmp_path_factory.mktemp("whole"), workers=1).folder
+
+
+def test_a_run_leaves_checkpoints_and_a_log(whole: Path) -> None:
+    names = sorted(str(path.relative_to(whole / "checkpoints")) for path in whole.glob("checkpoints/*/*"))
+    assert names == [f"{it:06d}/{seed:02d}" for it in (0, 3, 11, 14) for seed in range(3)]
+    log = pd.read_csv(whole / "training.csv")
+    assert list(log.columns) == list(COLUMNS)
+    assert log[["iteration", "agent_seed"]].to_numpy().tolist() == [[i, s] for i in range(14) for s in range(3)]
+    assert log.environment_steps.tolist() == [(i + 1) * 64 for i in range(14) for _ in range(3)]
+    assert np.isfinite(log.to_numpy()).all()
+    assert (log.episodes >= 6).all()
+
+
+def test_the_last_agents_are_in_the_run(whole: Path) -> None:
+    agents = load(whole)
+    assert [(agent.iteration, agent.agent_seed) for agent in agents] == [(14, 0), (14, 1), (14, 2)]
+    assert agents[0].state["optimizer.policy.step"].item() == 14 * 2 * 4
+    assert agents[0].state["returns.count"].item() == 14 * 64
+    assert agents[0].algorithm_settings["total_iterations"] == 14
+
+
+def test_checkpoint_0_has_the_first_parameters_and_the_statistics_of_the_first_rollout(whole: Path) -> None:
+    agent = load_agent(whole / "checkpoints/000000/01")
+    first = initial_agents(TINY.resolved(), [1])[0]
+    same = [name for name in first.state if (agent.state[name] == first.state[name]).all()]
+    assert {name.split(".")[0] for name in first.state if name not in same} == {"observations", "returns"}
+    assert agent.state["returns.count"].item() == 64
+
+
+@pytest.mark.parametrize(("seeds", "workers"), [(3, 2), (2, 1)])
+def test_the_same_bytes_with_any_workers_and_any_companions(
+    whole: Path, tmp_path: Path, seeds: int, workers: int
+) -> None:
+    run = train(dataclasses.replace(TINY, seeds=seeds), out=tmp_path / "run", workers=workers).folder
+    expected, found = files_of(whole), files_of(run)
+    for name in found.keys() - {"log"}:
+        assert found[name] == expected[name], name
+    if seeds == 3:
+        assert found == expected
+
+
+class Killed:
+    """Progress that ends the run at its n-th report."""
+
+    def __init__(self, reports: int) -> None:
+        self.left, self.total = reports, 0.0
+
+    def start(self, total_pairs: float, label: str) -> None:
+        self.total = total_pairs
+
+    def advance(self, pairs: float) -> None:
+        self.left -= 1
+        if self.left == 0:
+            raise KeyboardInterrupt
+
+    def finish(self) -> None:
+        pass
+
+
+def test_a_killed_run_goes_on_to_the_same_end(whole: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    for reports in (1, 2):
+        with pytest.raises(KeyboardInterrupt):
+            train(TINY, out=run, workers=1, progress=Killed(reports))
+    damaged = sorted((run / "jobs").iterdir())[0]
+    damaged.write_bytes(damaged.read_bytes()[:100])
+    rest = Killed(1000)
+    train(TINY, out=run, workers=2, progress=rest)
+    assert files_of(run) == files_of(whole)
+    assert 0 < rest.total < 3 * 14 * 64
+
+
+def test_a_finished_run_given_again_does_nothing(whole: Path) -> None:
+    before, heard = files_of(whole), Killed(1)
+    train(TINY, out=whole, workers=1, progress=heard)
+    assert heard.total == 0.0
+    assert files_of(whole) == before
+
+
+def test_a_folder_of_other_settings_is_refused(whole: Path) -> None:
+    other = dataclasses.replace(TINY, ppo=dataclasses.replace(TINY.ppo, clip=0.3))
+    with pytest.raises(InputError, match=r"another run \(ppo.clip 0.2 there, 0.3 asked\)"):
+        train(other, out=whole, workers=1)
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_reward_that_is_no_number_stops_the_run_and_is_named(tmp_path: Path, workers: int) -> None:
+    with pytest.raises(NonFiniteError, match="reward") as caught:
+        train(SPOILT, out=tmp_path, workers=workers)
+    named = re.match(r"agent seed (\d), iteration (\d+): ", str(caught.value))
+    assert named is not None
+    seed, iteration = (int(number) for number in named.groups())
+    log = pd.read_csv(tmp_path / "training.csv")
+    assert log[log.agent_seed == seed].iteration.tolist() == list(range(iteration))
+    assert iteration > 0
+    assert load(tmp_path, seed=seed)[0].iteration == iteration
+
+
+def test_the_others_of_a_segment_go_on_when_one_fails() -> None:
+    settings = SPOILT.resolved()
+    agents, seeds = initial_agents(settings, range(3)), [agent_seed(settings, k) for k in range(3)]
+    together = train_segment(Agent.stack(agents), settings, seeds, 0, 10)
+    assert len(set(together["done"].tolist())) > 1
+    for k in range(3):
+        alone = train_segment(Agent.stack([agents[k]]), settings, [seeds[k]], 0, 10)
+        assert alone["done"][0] == together["done"][k]
+        assert all(np.array_equal(alone[n][0], a[k]) for n, a in together.items() if n.startswith("state."))
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"algo": "dqn"}, "no algorithm 'dqn'; choose from ppo"),
+        ({"env": "NoSuch-v0"}, "NoSuch"),
+        ({"env": "Pendulum-v1", "preset": "paper"}, "the paper has no settings for Pendulum-v1"),
+        ({"preset": "lucky"}, "no preset 'lucky'"),
+        ({"steps": 63}, "less than one batch of 64"),
+        ({"seeds": 0}, "seeds is 0"),
+        ({"gamma": 1.01}, "gamma is 1.01"),
+        ({"checkpoints": (-1,)}, "negative"),
+    ],
+)
+def test_bad_settings_are_refused_before_a_folder_is_made(tmp_path: Path, changes: dict, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        train(dataclasses.replace(TINY, **changes), out=tmp_path / "run", workers=1)
+    assert not (tmp_path / "run").exists()
+
+
+def test_the_preset_is_table_1_and_leaves_what_was_chosen() -> None:
+    walker = TrainSettings(env="walker2d", preset="paper", ppo=PPOSettings(clip=0.1)).resolved()
+    ppo = walker.ppo
+    assert (ppo.policy_learning_rate, ppo.value_learning_rate, ppo.value_clip, ppo.clip) == (4e-4, 3e-4, 0.2, 0.1)
+    assert (walker.env, walker.iterations, ppo.total_iterations) == ("Walker2d-v5", 488, 488)
+    assert walker.checkpoints == (0, 150, 300, 450, 488)
+
+
+def test_segments_end_at_checkpoints_and_after_ten_iterations() -> None:
+    assert segment_bounds(TINY.resolved()) == [(0, 3), (3, 10), (10, 11), (11, 14)]
+
+
+def test_iterations_are_the_same_in_any_segments() -> None:
+    settings = TINY.resolved()
+    seeds = [agent_seed(settings, 0)]
+    agents = Agent.stack(initial_agents(settings, [0]))
+    whole = train_segment(agents, settings, seeds, 0, 3)
+    for iteration in range(3):
+        agents, batch, _ = gather(agents, settings, seeds, iteration)
+        agents, _ = improve(agents, batch, settings, seeds, iteration)
+    assert all(np.array_equal(whole[f"state.{name}"], tensor.numpy()) for name, tensor in agents.state.items())
+
+
+def test_mean_reward_counts_finished_episodes_and_is_missing_without_one() -> None:
+    class Sampled:
+        n_policies = 2
+        episodes = Episodes(
+            policy=np.array([0, 0, 0, 1]),
+            stream=np.zeros(4, np.int64),
+            start=np.array([0, 3, 8, 0]),
+            length=np.array([3, 5, 2, 10]),
+            episode_return=np.array([1.0, 4.0, 100.0, 7.0]),
+            finished=np.array([True, True, False, False]),
+        )
+
+    columns = episode_columns(Sampled())  # type: ignore[arg-type]
+    np.testing.assert_array_equal(columns["mean_reward"], [2.5, np.nan])
+    np.testing.assert_array_equal(columns["mean_length"], [4.0, np.nan])
+    np.testing.assert_array_equal(columns["episodes"], [2.0, 0.0])
+
+
+@pytest.mark.parametrize("changes", [{"n_envs": 3}, {"env": "training_environments:make_bits"}, {"bootstrap": "paper"}])
+def test_other_regimes_and_actions_train(tmp_path: Path, changes: dict) -> None:
+    settings = dataclasses.replace(TINY, seeds=1, steps=6 * 64, checkpoints=(), **changes)
+    run = train(settings, out=tmp_path, workers=1)
+    assert np.isfinite(run.log["mean_kl"]).all()
+    assert run.agents[0].iteration == settings.iterations
+
+
+def test_neither_observations_nor_rewards_need_scaling(tmp_path: Path) -> None:
+    settings = dataclasses.replace(
+        TINY, seeds=1, steps=2 * 64, normalize_observations=False, normalize_rewards=False, checkpoints=(0,)
+    )
+    run = train(settings, out=tmp_path, workers=1)
+    assert not run.agents[0].part("observations")
+    assert len(load(tmp_path, iteration=0)) == 1
