@@ -1,1 +1,72 @@
-"""Deep policy-gradient agents under the microscope."""
+"""Deep policy-gradient agents under the microscope.
+
+::
+
+    import closerlook as cl
+
+    agent = cl.load("runs/hopper-v5-ppo", iteration=150, seed=3)[0]
+    dataset = cl.gradient_quality(agent, pairs=1_000_000)
+    cl.plot_gradient_quality(dataset)
+    cl.verdicts(dataset)
+
+Names are imported when they are first used, so that ``import closerlook`` takes no time.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from closerlook.agents.agent import Agent as Agent
+    from closerlook.agents.agent import Regime as Regime
+    from closerlook.agents.environment import EnvironmentSpec as EnvironmentSpec
+    from closerlook.agents.files import load_agent as load_agent
+    from closerlook.agents.files import save_agent as save_agent
+    from closerlook.agents.loading import load as load
+    from closerlook.agents.normalization import Scaling as Scaling
+    from closerlook.algorithms.ppo import PPOSettings as PPOSettings
+    from closerlook.diagnostics.gradient_quality import gradient_quality as gradient_quality
+    from closerlook.diagnostics.gradient_quality import summary as summary
+    from closerlook.diagnostics.gradient_quality import verdicts as verdicts
+    from closerlook.errors import InputError as InputError
+    from closerlook.errors import NonFiniteError as NonFiniteError
+    from closerlook.figures import plot_gradient_quality as plot_gradient_quality
+    from closerlook.figures import plot_training as plot_training
+    from closerlook.figures import save_figure as save_figure
+    from closerlook.training import TrainSettings as TrainSettings
+    from closerlook.training import train as train
+
+_HOMES = {
+    "Agent": "agents.agent",
+    "EnvironmentSpec": "agents.environment",
+    "InputError": "errors",
+    "NonFiniteError": "errors",
+    "PPOSettings": "algorithms.ppo",
+    "Regime": "agents.agent",
+    "Scaling": "agents.normalization",
+    "TrainSettings": "training",
+    "gradient_quality": "diagnostics.gradient_quality",
+    "load": "agents.loading",
+    "load_agent": "agents.files",
+    "plot_gradient_quality": "figures",
+    "plot_training": "figures",
+    "save_agent": "agents.files",
+    "save_figure": "figures",
+    "summary": "diagnostics.gradient_quality",
+    "train": "training",
+    "verdicts": "diagnostics.gradient_quality",
+}
+
+__all__ = [*_HOMES]  # noqa: PLE0604 - the keys are strings
+
+
+def __getattr__(name: str) -> Any:
+    """Import a public name when it is first used."""
+    if name not in _HOMES:
+        raise AttributeError(f"closerlook has no {name}")
+    value = getattr(import_module(f"closerlook.{_HOMES[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_HOMES})

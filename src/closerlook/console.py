@@ -5,11 +5,13 @@ import sys
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, TextIO
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
+from rich.text import Text
 
 from closerlook.results.store import as_json
 
@@ -24,6 +26,8 @@ PAIRS_PER_SECOND = {
 """What one worker samples, about, on a core of 2024: for the estimate before long work, not for any result."""
 
 OTHER_PAIRS_PER_SECOND = 5_000
+
+LEVEL_COLOURS = {"ok": "green", "watch": "yellow", "problem": "red", "not_enough_data": "cyan"}
 
 
 class Shown:
@@ -44,15 +48,24 @@ class Shown:
         """Say one line to whoever watches."""
         self.notes.print(text, style="dim", soft_wrap=True, markup=False)
 
-    def result(self, summary: Mapping[str, Any], table: Table, files: Iterable[Any] = ()) -> None:
-        """Print the result, and where its files are."""
+    def result(self, summary: Mapping[str, Any], table: Table) -> None:
+        """Print the result: on stdout the JSON object, or else the table."""
         if self.as_json:
-            self.stdout.write(json.dumps(as_json(summary)) + "\n")
+            self.stdout.write(json.dumps(as_json(summary), ensure_ascii=False) + "\n")
             self.stdout.flush()
         console = self.notes if self.as_json else Console(file=self.stdout, highlight=False)
         console.print(table)
+
+    def verdicts(self, verdicts: Iterable[Mapping[str, Any]]) -> None:
+        """Print what the numbers say, with what would change it."""
+        for verdict in verdicts:
+            level = Text(verdict["level"].replace("_", " "), style=LEVEL_COLOURS.get(verdict["level"], ""))
+            self.notes.print(level.append(f"  {verdict['statement']} ", "default").append(verdict["advice"], "dim"))
+
+    def files(self, files: Iterable[Path]) -> None:
+        """Print where things are."""
         for file in files:
-            self.notes.print(f"  {file}", soft_wrap=True, markup=False)
+            self.notes.print(f"  {file}", style="dim", soft_wrap=True, markup=False)
 
 
 class Bar:

@@ -192,8 +192,6 @@ def _agent_labels(group: xr.Dataset) -> list[str]:
     return [", ".join(words) for words in zip(*parts, strict=True)]
 
 
-def _stream_pairs(group: xr.Dataset) -> float:
+def _stream_pairs(group: xr.Dataset) -> int:
     """Pairs of one stream: an estimate from fewer sees early states only."""
-    if "pairs" not in group or "streams" not in group:
-        return 0.0
-    return float(np.nanmax(group["pairs"].values / group["streams"].values))
+    return int(group.attrs.get("stream_pairs", 0))

@@ -16,13 +16,13 @@ def plot_training(log: Mapping[str, Any], ax: Axes | None = None) -> Axes:
     Parameters
     ----------
     log : mapping of str to array_like
-        Columns ``iteration``, ``agent_seed`` and ``mean_episode_return``, one row for each iteration and seed: a data
+        Columns ``iteration``, ``agent_seed`` and ``mean_reward``, one row for each iteration and seed: a data
         frame of ``training.csv``, or a dictionary of arrays.
     ax : matplotlib.axes.Axes, optional
         Where to draw; a new figure without it.
     """
     iterations, seeds, returns = (
-        np.asarray(log[name], dtype=float) for name in ("iteration", "agent_seed", "mean_episode_return")
+        np.asarray(log[name], dtype=float) for name in ("iteration", "agent_seed", "mean_reward")
     )
     with plt.rc_context(STYLE):
         axis = ax if ax is not None else plt.subplots(figsize=(6.4, 3.6), layout="constrained")[1]

@@ -22,12 +22,14 @@ from functools import cache
 from importlib import metadata
 from io import BytesIO
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import xarray as xr
 
 from closerlook.errors import InputError
+
+if TYPE_CHECKING:
+    import xarray as xr
 
 _FULL = {errno.ENOSPC, errno.EDQUOT}
 _MISSING = "(not set)"
@@ -91,6 +93,13 @@ class RunFolder:
             with suppress(InputError):  # what ended the block matters more than the time it took
                 self._note(finished=False)
 
+    def forget(self) -> None:
+        """Delete the record and the answers of finished jobs, so that everything is computed again; keep the rest."""
+        with _mendable(self.path):
+            for job in (self.path / "jobs").glob("*.npz"):
+                job.unlink()
+            (self.path / "run.json").unlink(missing_ok=True)
+
     def finish(self, pairs: float) -> None:
         """Note that the run is complete: its pairs in all, and the seconds it took, noted attempts included."""
         self._record["pairs"] = int(pairs)
@@ -138,7 +147,7 @@ class RunFolder:
         """Write a binary file."""
         return write_atomically(self.path / name, lambda path: _write_bytes(path, content))
 
-    def write_dataset(self, name: str, dataset: xr.Dataset) -> Path:
+    def write_dataset(self, name: str, dataset: "xr.Dataset") -> Path:
         """Write a dataset as netCDF."""
         return write_atomically(self.path / name, lambda path: _write_netcdf(path, dataset))
 
@@ -220,7 +229,7 @@ def _write_bytes(path: Path, content: bytes) -> None:
     path.write_bytes(content)
 
 
-def _write_netcdf(path: Path, dataset: xr.Dataset) -> None:
+def _write_netcdf(path: Path, dataset: "xr.Dataset") -> None:
     dataset.to_netcdf(path, engine="h5netcdf")
 
 

@@ -1,0 +1,121 @@
+"""The command line: parse, call, print.
+
+Exit codes: 0 done; 2 bad input, with one line that says what is wrong and the mend; 130 interrupted.
+"""
+
+import contextlib
+import io
+import os
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+import tyro
+
+from closerlook.commands import COMMANDS
+from closerlook.commands.options import REGISTRY
+from closerlook.console import Shown, warnings_as_notes
+from closerlook.errors import InputError
+from closerlook.results.store import versions
+
+USAGE = """\
+Deep policy-gradient agents under the microscope.
+
+usage: closerlook COMMAND [options]
+
+{commands}
+
+`closerlook COMMAND --help` says all about one of them.
+
+Everywhere: the same command given again goes on where it was interrupted (Ctrl-C leaves finished work on disk);
+--out DIR says where results go, --workers how many processes work, --json prints one JSON object on stdout.
+Exit codes: 0 done, 2 bad input, 130 interrupted.
+"""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command.
+
+    Parameters
+    ----------
+    arguments : sequence of str, optional
+        Default those of this process.
+
+    Returns
+    -------
+    int
+        Exit code.
+    """
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    os.environ.setdefault("MPLBACKEND", "Agg")  # figures are saved, never shown
+    folder = ""
+    try:
+        if not given or given[0] in {"-h", "--help", "--version"}:
+            return _introduce(given)
+        command = _parse(given)
+        folder = str(command.folder)
+        _run(command)
+    except InputError as error:
+        return _say(f"closerlook: {' '.join(str(error).split())}", 2)
+    except KeyboardInterrupt:
+        kept = f": what is finished is in {folder}, and the same command goes on from there" if folder else ""
+        return _say(f"interrupted{kept}", 130)
+    except BrokenPipeError:  # whoever read stdout has read enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return 0
+
+
+def _introduce(given: Sequence[str]) -> int:
+    if "--version" in given:
+        sys.stdout.write(f"closerlook {versions()['closerlook']}\n")
+        return 0
+    commands = "\n".join(f"  {name:<12}{entry.line}" for name, entry in COMMANDS.items())
+    sys.stdout.write(USAGE.format(commands=commands))
+    return 0 if given else 2
+
+
+def _parse(given: Sequence[str]) -> Any:
+    """Read a command and its options.
+
+    Raises
+    ------
+    InputError
+        Where there is no such command or option, or a value cannot be read.
+    """
+    entry = COMMANDS.get(given[0])
+    if entry is None:
+        raise InputError(f"there is no command {given[0]!r}", f"choose from {', '.join(COMMANDS)}")
+    complaint = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(complaint):
+            return tyro.cli(entry.load(), prog=f"closerlook {given[0]}", args=given[1:], registry=REGISTRY)
+    except SystemExit as stop:
+        if stop.code:
+            raise InputError(_in_one_line(complaint.getvalue()), f"see closerlook {given[0]} --help") from None
+        raise
+
+
+def _in_one_line(box: str) -> str:
+    """Take the first paragraph out of the frame that tyro draws around an error."""
+    lines = [line.strip(" │|") for line in box.splitlines()]
+    content = []
+    for line in lines:
+        if line.startswith(("╭", "╰", "+")):
+            continue
+        if not line.strip("─-"):
+            break
+        content.append(line)
+    return " ".join(content) or "the command cannot be read"
+
+
+def _run(command: Any) -> None:
+    """Run a command; with --json nothing but the result reaches stdout."""
+    shown = Shown(as_json=command.json)
+    aside = contextlib.redirect_stdout(sys.stderr) if command.json else contextlib.nullcontext()
+    with aside, warnings_as_notes(shown):
+        command.run(shown)
+
+
+def _say(line: str, code: int) -> int:
+    sys.stderr.write(f"{line}\n")
+    return code

@@ -1,0 +1,145 @@
+"""``closerlook gradients``: how well independent estimates of the policy gradient agree."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import numpy as np
+import tyro
+import xarray as xr
+from rich.table import Table
+
+from closerlook.agents.agent import Agent
+from closerlook.agents.loading import load
+from closerlook.commands.options import Output, environment_id, folder_name, option
+from closerlook.console import Bar, Shown, make_table
+from closerlook.diagnostics.gradient_quality import gradient_quality, summary
+from closerlook.figures import plot_gradient_quality, save_figure
+from closerlook.results.store import RunFolder
+
+
+@dataclass(frozen=True, kw_only=True)
+class Gradients(Output):
+    """Measure how well independent estimates of the policy gradient agree.
+
+    Samples a pool of state-action pairs with each agent, cuts it into disjoint estimates of several sizes, and takes
+    the mean cosine similarity of all pairs of estimates: near 1 where estimates of that size hardly vary, near 0
+    where they are mostly noise. This is Figure 1 of "A Closer Look at Deep Policy Gradients".
+
+    Leaves gradients.nc, gradients.json, gradients.svg, gradients.png and run.json in its folder.
+    """
+
+    agent: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="AGENT")]
+    """A run folder of closerlook, the folder of one checkpoint, or package.module:function returning an Agent."""
+    env: Annotated[str | None, option("ID", "what the agent was trained on")] = None
+    """Any Gymnasium id, module:Id, or hopper, walker2d, humanoid ..."""
+    iteration: Annotated[tuple[int, ...], option("INT ...", "the last")] = ()
+    """Checkpoints of a run folder, one or several."""
+    agent_seed: Annotated[tuple[int, ...], option("INT ...", "all")] = ()
+    """Agents of a run folder, one or several."""
+    pairs: int = 1_000_000
+    """State-action pairs sampled of each agent; 1e6 is a whole number."""
+    estimates: int = 10
+    """Disjoint estimates of each size, at least."""
+    sizes: Annotated[tuple[int, ...], option("INT ...", "powers of two, and the training batch")] = ()
+    """Pairs of an estimate, one or several sizes."""
+    advantages: Annotated[
+        Literal["normalised", "normalized", "raw"] | None, option("normalised|raw", "as the agent's algorithm does")
+    ] = None
+    """Whether advantages are standardised within each estimate."""
+    seed: int = 0
+    """Root seed of the measurement."""
+
+    @property
+    def default_name(self) -> str:
+        """Named after the agent, and the part of a run folder that was asked for."""
+        path = Path(self.agent)
+        parts = [folder_name(path.resolve().name if path.exists() else self.agent)]
+        parts += ["iteration", *map(str, self.iteration)] if self.iteration else []
+        parts += ["seed", *map(str, self.agent_seed)] if self.agent_seed else []
+        return "-".join(["gradients", *parts])
+
+    def run(self, shown: Shown) -> None:
+        """Measure, draw, and print."""
+        agents = self.agents()
+        environment = None if self.env is None else environment_id(self.env)
+        trained_on = agents[0].environment
+        name = environment or (trained_on.id if trained_on is not None else "unknown")
+        if not self.resume:
+            RunFolder(self.folder).forget()
+        dataset = gradient_quality(
+            agents,
+            environment,
+            pairs=self.pairs,
+            estimates=self.estimates,
+            sizes=self.sizes or None,
+            advantages="normalised" if self.advantages == "normalized" else self.advantages,
+            seed=self.seed,
+            workers=self.crew,
+            out=self.folder,
+            progress=Bar(shown, name, self.crew),
+        )
+        save_figure(plot_gradient_quality(dataset), self.folder / "gradients")
+        found = summary(dataset)
+        shown.result(found, table_of(dataset))
+        shown.verdicts(found["verdicts"])
+        shown.files(self.folder / f"gradients.{suffix}" for suffix in ("nc", "json", "svg", "png"))
+
+    def agents(self) -> list[Agent]:
+        """Load every agent that was asked for, by iteration and seed."""
+        return [
+            agent
+            for iteration in self.iteration or (None,)
+            for seed in self.agent_seed or (None,)
+            for agent in load(self.agent, iteration=iteration, seed=seed)
+        ]
+
+
+def table_of(dataset: xr.Dataset) -> Table:
+    """Lay out one agent by size; several at the training batch and at the largest size."""
+    title = f"{dataset.attrs['environment']}: mean pairwise cosine similarity of gradient estimates"
+    if "agent" not in dataset.dims:
+        columns = ["pairs in an estimate", "estimates", "cosine", "95% interval", "gradient norm"]
+        return make_table(title, columns, _rows_by_size(dataset))
+    used = dataset["pairs_used"].values
+    batch = int(np.abs(used - dataset.attrs["batch_pairs"]).argmin())
+    columns = ["agent", "mean episode return", f"{used[batch]:,} pairs", "95% interval", f"{used[-1]:,} pairs"]
+    return make_table(title, columns, _rows_by_agent(dataset, batch))
+
+
+def _rows_by_size(agent: xr.Dataset) -> Iterator[list[str]]:
+    for at in range(agent.sizes["size"]):
+        here = agent.isel(size=at)
+        mark = "  training batch" if int(here["pairs_used"]) == agent.attrs["batch_pairs"] else ""
+        yield [
+            f"{int(here['pairs_used']):,}{mark}",
+            f"{int(here['estimates'])}",
+            _number(here["pairwise_cosine"]),
+            f"{_number(here['pairwise_cosine_low'])} to {_number(here['pairwise_cosine_high'])}",
+            f"{float(here['gradient_norm']):.3g}",
+        ]
+
+
+def _rows_by_agent(dataset: xr.Dataset, batch: int) -> Iterator[list[str]]:
+    for number in range(dataset.sizes["agent"]):
+        agent = dataset.isel(agent=number)
+        here = agent.isel(size=batch)
+        yield [
+            agent_name(agent, number),
+            f"{float(agent['mean_episode_return']):,.0f}",
+            _number(here["pairwise_cosine"]),
+            f"{_number(here['pairwise_cosine_low'])} to {_number(here['pairwise_cosine_high'])}",
+            _number(agent["pairwise_cosine"][-1]),
+        ]
+
+
+def agent_name(agent: xr.Dataset, number: int) -> str:
+    """Name one agent of a dataset by its iteration and seed, where it has them."""
+    iteration, seed = int(agent["iteration"]), int(agent["agent_seed"])
+    words = [f"iteration {iteration}" if iteration >= 0 else "", f"seed {seed}" if seed >= 0 else ""]
+    return ", ".join(word for word in words if word) or f"agent {number}"
+
+
+def _number(value: Any) -> str:
+    return f"{float(value):.3f}" if np.isfinite(value) else "-"

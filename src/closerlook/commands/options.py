@@ -1,0 +1,94 @@
+"""Options that commands share, and how their values are read."""
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import tyro
+
+from closerlook.errors import InputError
+from closerlook.execution import default_workers
+
+TASKS = {name.lower(): f"{name}-v5" for name in ("Hopper", "Walker2d", "Humanoid", "HalfCheetah", "Ant", "Swimmer")}
+"""Short names of environments."""
+
+
+def option(metavar: str, default: str) -> Any:
+    """Say what an option's value looks like, and in words what happens without it."""
+    return tyro.conf.arg(metavar=metavar, help_behavior_hint=f"(default: {default})")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Output:
+    """Where results go, and how the work is done; no number depends on the latter."""
+
+    out: Annotated[Path | None, option("DIR", "one below runs/, named after what is asked")] = None
+    """Folder for everything the command leaves."""
+    workers: Annotated[int | None, option("INT", "one per core")] = None
+    """Worker processes."""
+    resume: bool = True
+    """Go on from what an earlier run of the same command finished; --no-resume computes it again."""
+    json: tyro.conf.FlagCreatePairsOff[bool] = False
+    """Print one JSON object on stdout, and everything else on stderr."""
+
+    @property
+    def folder(self) -> Path:
+        """The folder, given or not."""
+        return self.out if self.out is not None else Path("runs") / self.default_name
+
+    @property
+    def default_name(self) -> str:
+        """Name of the folder where none is given."""
+        raise NotImplementedError
+
+    @property
+    def crew(self) -> int:
+        """Number of workers, given or not."""
+        if self.workers is not None and self.workers < 1:
+            raise InputError(f"{self.workers} workers cannot run anything", "give --workers 1 or more")
+        return default_workers() if self.workers is None else self.workers
+
+
+def environment_id(name: str) -> str:
+    """Return the id of an environment, which may be a short name: hopper, walker2d, humanoid ..."""
+    return TASKS.get(name.lower(), name)
+
+
+def folder_name(text: str) -> str:
+    """Make a folder's name of any text."""
+    return re.sub(r"[^A-Za-z0-9._-]+", "-", text).strip("-.") or "agent"
+
+
+def whole_number(text: str) -> int:
+    """Read a whole number: ``1e6`` is one, and so is ``1_000_000``.
+
+    Raises
+    ------
+    ValueError
+        Where it is not whole.
+    """
+    try:
+        return int(text)
+    except ValueError:
+        value = float(text) if re.fullmatch(r"[+-]?[\d_.]+([eE][+-]?\d+)?", text) else 0.5
+    if not value.is_integer():
+        raise ValueError(f"{text} is not a whole number")
+    return int(value)
+
+
+REGISTRY = tyro.constructors.ConstructorRegistry()
+"""How tyro reads numbers here."""
+
+
+@REGISTRY.primitive_rule
+def _read_whole_numbers(info: Any) -> tyro.constructors.PrimitiveConstructorSpec[int] | None:
+    if info.type is not int:
+        return None
+    return tyro.constructors.PrimitiveConstructorSpec(
+        nargs=1,
+        metavar="INT",
+        instance_from_str=lambda texts: whole_number(texts[0]),
+        is_instance=lambda value: isinstance(value, int),
+        str_from_instance=lambda value: [str(value)],
+    )

@@ -1,0 +1,83 @@
+"""``closerlook train``: agents, with checkpoints to measure."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Annotated, Any
+
+import numpy as np
+import tyro
+from rich.table import Table
+
+from closerlook.commands.options import Output, environment_id, folder_name
+from closerlook.console import Bar, Shown, make_table
+from closerlook.figures import plot_training, save_figure
+from closerlook.results.store import RunFolder
+from closerlook.training import TrainingRun, TrainSettings, train
+
+LAST = 10
+"""Iterations whose mean reward is reported."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Train(Output):
+    """Train agents, and keep checkpoints to measure.
+
+    Several agents are trained at once, each from a seed of its own; none depends on the others. --preset paper takes
+    Table 1 of "A Closer Look at Deep Policy Gradients" for Hopper, Walker2d or Humanoid.
+
+    Leaves training.csv (a row for each iteration and agent), checkpoints/, training.svg, training.png and run.json in
+    its folder, which is what the other commands take as an agent.
+    """
+
+    settings: Annotated[TrainSettings, tyro.conf.arg(name="")] = field(default_factory=TrainSettings)
+
+    @property
+    def default_name(self) -> str:
+        """Named after environment and algorithm."""
+        return folder_name(f"{self.settings.environment.id}-{self.settings.algo}".lower())
+
+    def run(self, shown: Shown) -> None:
+        """Train, draw, and print."""
+        name = environment_id(self.settings.env)
+        if not self.resume:
+            RunFolder(self.folder).forget()
+        run = train(self.settings, out=self.folder, workers=self.crew, progress=Bar(shown, name, self.crew))
+        axis = plot_training(run.log)
+        axis.set_title(f"{name} · {self.settings.algo.upper()}", weight="bold")
+        save_figure(axis, self.folder / "training")
+        shown.result(summary_of(self, run), table_of(run.log))
+        shown.files([self.folder / "training.csv", self.folder / "checkpoints", self.folder / "training.png"])
+        shown.note(f"next: closerlook gradients {self.folder}")
+
+
+def summary_of(command: Train, run: TrainingRun) -> dict[str, Any]:
+    """Summarise a training run as JSON values."""
+    rewards = list(_last_rewards(run.log))
+    return {
+        "env": environment_id(command.settings.env),
+        "algo": command.settings.algo,
+        "out": str(command.folder),
+        "iterations": int(run.log["iteration"].max()) + 1,
+        "environment_steps": int(run.log["environment_steps"].max()),
+        "agent_seeds": [seed for seed, _, _ in rewards],
+        "mean_reward_first": [first for _, first, _ in rewards],
+        "mean_reward_last": [last for _, _, last in rewards],
+    }
+
+
+def table_of(log: Mapping[str, np.ndarray]) -> Table:
+    """Lay out each agent's mean reward at the start and at the end."""
+    iterations = int(log["iteration"].max()) + 1
+    some = min(LAST, iterations)
+    columns = ["agent", f"mean reward, first {some} iterations", f"last {some} of {iterations}"]
+    rows = [[f"seed {seed}", f"{first:,.0f}", f"{last:,.0f}"] for seed, first, last in _last_rewards(log)]
+    return make_table("Training", columns, rows)
+
+
+def _last_rewards(log: Mapping[str, np.ndarray]) -> Iterator[tuple[int, float, float]]:
+    """Yield each agent's seed and mean reward over the first and the last iterations in which an episode ended."""
+    for seed in np.unique(log["agent_seed"]):
+        rewards = np.asarray(log["mean_reward"], dtype=float)[log["agent_seed"] == seed]
+        ends = [part[np.isfinite(part)] for part in (rewards[:LAST], rewards[-LAST:])]
+        first, last = (float(part.mean()) if part.size else float("nan") for part in ends)
+        yield int(seed), first, last
