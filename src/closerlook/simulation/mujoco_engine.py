@@ -21,6 +21,7 @@ from gymnasium.utils.seeding import np_random
 from numpy.typing import NDArray
 
 from closerlook.agents.environment import EnvironmentSpec
+from closerlook.errors import InputError
 from closerlook.simulation.gymnasium_engine import build_environment, find_source
 from closerlook.simulation.lanes import FloatArray, IntArray, StepResult
 from closerlook.simulation.tasks import TASKS, Fields, Task
@@ -78,7 +79,7 @@ class MujocoEngine:
         self._controls = [data.ctrl for data in self._data]
         self._initial = self._data[0].qpos.copy(), self._data[0].qvel.copy()
         self._positions = np.zeros(lanes)
-        self.observation_size = self._task.observe(self._columns.gather([0])).shape[1]
+        self.observation_size = self._try_out(spec)
 
     def reset(self, lanes: IntArray, seeds: Sequence[int]) -> FloatArray:
         """Begin episodes; see `closerlook.simulation.lanes.Engine`."""
@@ -109,6 +110,16 @@ class MujocoEngine:
     def close(self) -> None:
         """Let go of the lanes."""
         self._data, self._controls = [], []
+
+    def _try_out(self, spec: EnvironmentSpec) -> int:
+        """Evaluate the task once, so that arguments it cannot use are told now; return the observation size."""
+        fields, actions = self._columns.gather([0]), np.zeros((1, self._model.nu), np.float32)
+        try:
+            self._task.rewards(fields, np.zeros(1), actions)
+            self._task.terminated(fields)
+            return int(self._task.observe(fields).shape[1])
+        except (TypeError, ValueError) as error:
+            raise _unusable(spec, error) from error
 
     def _simulate(self, chosen: list[int] | None, actions: NDArray[Any]) -> None:
         data = self._data if chosen is None else [self._data[lane] for lane in chosen]
@@ -160,9 +171,14 @@ def _template(environment_id: str, arguments: str) -> _Template:
     source = cast("EnvSpec", find_source(spec))
     built, time_limit = build_environment(spec)
     environment = cast("MujocoEnv", built.unwrapped)
+    arguments_in_force = {**source.kwargs, **spec.arguments}
+    try:
+        task = _make_task(environment, arguments_in_force, TASKS[cast("str", source.entry_point)])
+    except (KeyError, TypeError, ValueError) as error:
+        raise _unusable(spec, error) from error
     template = _Template(
         model=environment.model,
-        task=_make_task(environment, {**source.kwargs, **spec.arguments}, TASKS[cast("str", source.entry_point)]),
+        task=task,
         frame_skip=environment.frame_skip,
         seconds=float(environment.dt),
         time_limit=time_limit,
@@ -183,3 +199,11 @@ def _make_task(environment: MujocoEnv, arguments: dict[str, Any], task: type[Tas
     if "body_mass" in names:
         settings["body_mass"] = model.body_mass.copy()
     return task(**settings)
+
+
+def _unusable(spec: EnvironmentSpec, error: Exception) -> InputError:
+    reason = (str(error).splitlines() or [type(error).__name__])[0]
+    return InputError(
+        f"environment {spec.id!r} cannot be used with the arguments {dict(spec.arguments)} ({reason})",
+        "give them as Gymnasium's documentation describes them",
+    )
