@@ -13,10 +13,12 @@ from closerlook.agents.agent import Agent
 from closerlook.agents.policies import CategoricalMLP
 from closerlook.algorithms.batch import Batch
 from closerlook.algorithms.critic import fit_critic
-from closerlook.algorithms.natural import NaturalSettings, fisher_states, natural_update
+from closerlook.algorithms.natural import NaturalSettings, backtrack, fisher_states, full_step, natural_update
+from closerlook.algorithms.objective import Objective
 from closerlook.algorithms.trpo import TRPOSettings, trpo_update
 from closerlook.algorithms.vanilla import VanillaSettings, vanilla_update
 from closerlook.errors import InputError
+from closerlook.estimation.curvature import kl_fisher, quadratic_kl
 
 SEEDS = [11, 22, 33]
 HARD = [(0.02, 0.1), (0.5, 0.1), (10.0, 0.9)]
@@ -276,6 +278,22 @@ def test_a_kl_that_overflows_is_refused():
     assert all(torch.isfinite(tensor).all() for tensor in updated.state.values())
 
 
+def test_a_parameter_that_overflows_is_refused_even_where_nothing_shows_it():
+    """An infinite bias below a tanh leaves every output finite."""
+    agents, batch = population()
+    objective = Objective.of(agents, batch)
+    start = objective.start(agents)
+    full = full_step(objective, start, QUICK, seeds=SEEDS, iteration=0)
+    vector = torch.zeros_like(full.vector)
+    vector[:, OBSERVATIONS * HIDDEN[0]] = torch.tensor([1.0, 1e39, 2.0])
+    taken = backtrack(objective, start, replace(full, vector=vector), lambda gain, *_: torch.isfinite(gain), tries=1)
+    assert taken.fraction.tolist() == [1.0, 0.0, 1.0]
+    assert torch.equal(taken.vector[1], start[1])
+    _, info = trpo_update(agents, batch, replace(QUICK, max_kl=1e308), seeds=SEEDS, iteration=0)
+    assert info.unusable_gradient.tolist() == [1, 1, 1]
+    assert (info.step_norm == 0).all()
+
+
 @pytest.mark.parametrize("name", UPDATES)
 def test_a_gradient_that_is_not_finite_is_not_used(name):
     """An old log probability of minus infinity makes the ratio infinite."""
@@ -306,6 +324,19 @@ def test_what_is_predicted_holds_for_small_steps():
     np.testing.assert_allclose(info.quadratic_kl, 1e-5 * info.step_fraction**2, rtol=1e-4)
     np.testing.assert_allclose(info.mean_kl, info.quadratic_kl, rtol=0.05)
     assert (info.cg_residual < 0.1).all()
+
+
+def test_the_quadratic_model_leaves_damping_out():
+    agents, batch = population()
+    settings = replace(QUICK, damping=0.5)
+    updated, info = trpo_update(agents, batch, settings, seeds=SEEDS, iteration=0)
+    objective = Objective.of(agents, batch)
+    start = objective.start(agents)
+    states = fisher_states(objective.observations, settings.fisher_fraction, SEEDS, 0)
+    product = kl_fisher(agents.policy, objective.named(start), states)
+    expected = quadratic_kl(product, objective.start(updated).double() - start.double())
+    np.testing.assert_allclose(info.quadratic_kl, expected, rtol=1e-4)
+    assert (info.quadratic_kl < settings.max_kl * info.step_fraction**2).all()
 
 
 def test_states_of_the_fisher_matrix_are_keyed_and_distinct():

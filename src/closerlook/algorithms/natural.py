@@ -205,7 +205,7 @@ def full_step(
     square = dot(found.vector, found.image)
     scale = torch.sqrt(2 * settings.max_kl / square)
     vector = scale.unsqueeze(-1) * found.vector
-    usable = (square > 0) & torch.isfinite(vector).all(-1)
+    usable = (square > 0) & torch.isfinite(square) & torch.isfinite(vector).all(-1)
     vector = torch.where(usable.unsqueeze(-1), vector, 0.0)
     undamped = scale.square() * (square - settings.damping * dot(found.vector, found.vector))
     return FullStep(

@@ -75,6 +75,6 @@ def trpo_update(
 
     def accept(gain: Tensor, predicted: Tensor, kl: Tensor) -> Tensor:
         # comparisons with NaN are false, so an overflow refuses the step
-        return (gain > 0) & (gain > settings.accept_ratio * predicted) & (kl <= settings.max_kl)
+        return (gain > settings.accept_ratio * predicted) & (kl <= settings.max_kl)
 
     return searched_update(agents, batch, settings, accept, tries=settings.backtracks, seeds=seeds, iteration=iteration)
