@@ -153,19 +153,21 @@ def partition(pool: int, streams: int, estimates: int) -> Partition | None:
     streams : int
         Streams wanted for each estimate, at least 1.
     estimates : int
-        Estimates wanted at least.
+        Estimates wanted at least, at least 1.
 
     Returns
     -------
     Partition or None
-        As near to `streams` as leaves whole blocks for enough estimates (a rounding of less than 1 in 256 / estimates
-        of the streams), then as many estimates as possible; None where the pool is too small.
+        As near to `streams` as leaves whole blocks for enough estimates (the part that is rounded off is less than
+        estimates / 256), then as many estimates as possible; None where the pool is too small.
     """
+    if pool < streams * estimates:
+        return None
     found: list[Partition] = []
     block = 1
     while block <= streams:
         used = streams // block * block
         found.append(Partition(used, min(pool, MOST_BLOCKS * block) // used))
         block *= 2
-    enough = [option for option in found if option.count >= max(1, estimates)]
+    enough = [option for option in found if option.count >= estimates]
     return max(enough, key=lambda option: (option.streams, option.count), default=None)

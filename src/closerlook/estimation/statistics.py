@@ -57,6 +57,10 @@ def gradient_estimate(scores: np.ndarray, moments: np.ndarray, *, normalize: boo
     return np.asarray((scores[0] - mean * scores[1]) / (pairs * (std + EPSILON)))
 
 
+ROUNDING = 1e-12
+"""Cosines nearer to 1 than this are equal to 1 but for rounding."""
+
+
 @dataclass(frozen=True)
 class Interval:
     """A mean with the ends of its 95% interval; NaN where there are too few estimates for it."""
@@ -83,9 +87,13 @@ def cosine_matrix(estimates: np.ndarray) -> np.ndarray:
 def mean_pairwise_cosine(cosines: np.ndarray, *, confidence: float = 0.95) -> Interval:
     """Return the mean cosine between two different estimates, with a jackknife interval.
 
-    The mean of n(n-1)/2 cosines that share estimates: the estimate is the unit, not the pair. With ``m_i`` the mean
-    without estimate i, the variance is ``(n - 1) / n * sum (m_i - mean m)**2``, and the interval takes Student's t
-    with n - 1 degrees of freedom.
+    The mean ``c`` of n(n-1)/2 cosines that share estimates: the estimate is the unit, not the pair. With ``m_i`` the
+    logarithm of 1 less the mean without estimate i, its variance is ``(n - 1) / n * sum (m_i - mean m)**2``, and the
+    interval is ``log(1 - c)`` plus and minus Student's t, with n - 1 degrees of freedom, times the root of that.
+
+    The logarithm matters near 1, where ``1 - c`` is a sum of squares and as skewed as one: there, intervals on the
+    plain scale cover about 90%; near 0 the two agree. With noise in fewer than about five directions both cover less
+    than they say (about 90%).
 
     Parameters
     ----------
@@ -112,9 +120,10 @@ def mean_pairwise_cosine(cosines: np.ndarray, *, confidence: float = 0.95) -> In
     if n == 2:
         return Interval(mean, np.nan, np.nan)
     without = (total - 2 * with_others) / ((n - 1) * (n - 2))
-    error = np.sqrt((n - 1) / n * np.square(without - without.mean()).sum())
-    half = float(stats.t.ppf((1 + confidence) / 2, n - 1) * error)
-    return Interval(mean, mean - half, mean + half)
+    logs = np.log(np.maximum(1 - without, ROUNDING))
+    error = np.sqrt((n - 1) / n * np.square(logs - logs.mean()).sum())
+    factor = np.exp(stats.t.ppf((1 + confidence) / 2, n - 1) * error)
+    return Interval(mean, max(-1.0, 1 - (1 - mean) * factor), 1 - (1 - mean) / factor)
 
 
 @dataclass(frozen=True)

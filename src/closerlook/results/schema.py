@@ -128,16 +128,16 @@ define(
             "pairwise_cosine_low",
             ("agent", "size"),
             "1",
-            "Lower end of the 95% interval of pairwise_cosine: delete-one-estimate jackknife, Student's t; NaN with "
-            "fewer than three estimates.",
+            "Lower end of the 95% interval of pairwise_cosine: delete-one-estimate jackknife of "
+            "log(1 - cosine), Student's t; NaN with fewer than three estimates.",
             "Arvesen (1969)",
         ),
         Variable(
             "pairwise_cosine_high",
             ("agent", "size"),
             "1",
-            "Upper end of the 95% interval of pairwise_cosine: delete-one-estimate jackknife, Student's t; NaN with "
-            "fewer than three estimates.",
+            "Upper end of the 95% interval of pairwise_cosine: delete-one-estimate jackknife of "
+            "log(1 - cosine), Student's t; NaN with fewer than three estimates.",
             "Arvesen (1969)",
         ),
         Variable(

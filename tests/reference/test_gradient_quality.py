@@ -1,0 +1,205 @@
+"""Gradient quality against naive twins: fresh batches, plain autograd, closed forms, brute force."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from closerlook.agents.agent import Agent, Regime
+from closerlook.agents.environment import EnvironmentSpec
+from closerlook.agents.policies import MLPValue
+from closerlook.algorithms.batch import make_batch
+from closerlook.algorithms.stream_sums import StreamRange, first_steps, sample_sums
+from closerlook.diagnostics.gradient_quality import gradient_quality
+from closerlook.estimation import blocks
+from closerlook.estimation.blocks import Sums
+from closerlook.estimation.networks import MLP, flatten
+from closerlook.estimation.statistics import cosine_matrix, gradient_estimate, mean_pairwise_cosine
+from closerlook.execution import Job, content_key, run_jobs
+from closerlook.simulation.records import Sampling
+from closerlook.simulation.rollout import rollout
+from environments import (
+    HORIZON,
+    bandit_agent,
+    bandit_gradient,
+    linear_quadratic_agent,
+    linear_quadratic_gradient,
+)
+from vectorised import bandit_estimates, linear_quadratic_estimates
+
+CASES = [
+    pytest.param("bandit", 8, False, 0.0, 0.05, id="bandit-0.05"),
+    pytest.param("bandit", 40, True, 3.0, 0.3, id="bandit-0.3"),
+    pytest.param("bandit", 112, True, "wide", 0.9, id="bandit-0.9"),
+    pytest.param("quadratic", 24, False, 0.0, 0.05, id="quadratic-0.05"),
+    pytest.param("quadratic", 32, True, 0.0, 0.3, id="quadratic-0.3"),
+    pytest.param("quadratic", 344, True, 0.0, 0.9, id="quadratic-0.9"),
+]
+REPEATS, ESTIMATES = 500, 10
+SETTINGS = {
+    "bandit": (bandit_agent, bandit_estimates),
+    "quadratic": (linear_quadratic_agent, linear_quadratic_estimates),
+}
+
+
+def with_critic(agent: Agent, **fields) -> Agent:
+    """Give an agent a critic of tanh units, so that bootstraps matter."""
+    value = MLPValue(MLP((agent.policy.network.sizes[0], 8, 1)))
+    parameters = value.initialize(np.random.default_rng(9), "xavier")
+    return replace(agent.with_state({"value": parameters}), value=value, **fields)
+
+
+def case(name, noise) -> tuple[Agent, float]:
+    """Return an agent and the reward noise; ``wide``: exploring more, which makes the signal stronger."""
+    agent = SETTINGS[name][0]()
+    if noise != "wide":
+        return agent, noise
+    return agent.with_state({"policy": {"log_std": agent.state["policy.log_std"] + 1.0}}), 0.0
+
+
+def coverage(estimates: np.ndarray, truth: float) -> tuple[float, float, float]:
+    """Coverage of the interval over repeats, and its mean width relative to the ideal one."""
+    found = [mean_pairwise_cosine(cosine_matrix(own)) for own in estimates.reshape(REPEATS, ESTIMATES, -1)]
+    covered = np.mean([one.low <= truth <= one.high for one in found])
+    ideal = 2 * 1.96 * np.std([one.value for one in found])
+    return float(covered), float(np.mean([one.high - one.low for one in found]) / ideal), ideal
+
+
+def true_cosine(name, noise, pairs, normalize) -> float:
+    """Brute force: the mean cosine of very many estimates that nothing here has seen."""
+    agent, reward_noise = case(name, noise)
+    shape = (10_000, pairs)
+    estimates = SETTINGS[name][1](np.random.default_rng(77), agent, shape, noise=reward_noise, normalize=normalize)
+    return mean_of_all(estimates)
+
+
+def mean_of_all(estimates: np.ndarray) -> float:
+    """Mean pairwise cosine without the matrix of all pairs."""
+    units = estimates / np.linalg.norm(estimates, axis=1, keepdims=True)
+    n, total = len(units), units.sum(0)
+    return float((total @ total - n) / (n * (n - 1)))
+
+
+@pytest.mark.parametrize(("name", "pairs", "normalize", "noise", "near"), CASES)
+def test_interval_covers_on_the_true_distribution(name, pairs, normalize, noise, near):
+    agent, reward_noise = case(name, noise)
+    truth = true_cosine(name, noise, pairs, normalize)
+    assert truth == pytest.approx(near, abs=0.03 + 0.1 * near)
+    shape = (REPEATS * ESTIMATES, pairs)
+    estimates = SETTINGS[name][1](np.random.default_rng(1), agent, shape, noise=reward_noise, normalize=normalize)
+    covered, width, _ = coverage(estimates, truth)
+    assert 0.92 <= covered <= 0.99
+    assert width < 2
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("name", "pairs", "normalize", "noise", "near"), CASES)
+def test_measured_cosine_agrees_with_brute_force_and_its_interval_covers(
+    monkeypatch, name, pairs, normalize, noise, near
+):
+    """The whole way: engine, rollout, workers, sums; one pool of disjoint streams, dealt out to 500 repeats."""
+    agent, reward_noise = case(name, noise)
+    spec = EnvironmentSpec(agent.environment.id, {"noise": reward_noise})
+    estimates = np.concatenate([pool_estimates(agent, spec, pairs, first, normalize) for first in range(0, 5000, 1000)])
+    truth = true_cosine(name, noise, pairs, normalize)
+    covered, _, ideal = coverage(estimates, truth)
+    assert mean_of_all(estimates) == pytest.approx(truth, abs=4 * ideal / 2 / 1.96 / np.sqrt(REPEATS))
+    assert 0.92 <= covered <= 0.99
+
+
+def pool_estimates(agent, spec, pairs, first, normalize) -> np.ndarray:
+    """Estimates from 1000 streams of their own, 500 to a job, kept one by one."""
+    ranges = [(first, first + 500), (first + 500, first + 1000)]
+    jobs = [
+        Job(
+            name=f"streams {start}",
+            key=content_key(start, stop),
+            function=separate_sums,
+            arguments={"agent": agent, "spec": spec, "pairs": pairs, "first": start, "stop": stop},
+        )
+        for start, stop in ranges
+    ]
+    sums = Sums.concatenate([Sums.from_arrays(answer, "streams") for answer in run_jobs(jobs, workers=2)])
+    return np.stack(
+        [
+            gradient_estimate(s.astype(float), m, normalize=normalize)
+            for s, m in zip(sums.scores, sums.moments, strict=True)
+        ]
+    )
+
+
+def separate_sums(agent, spec, pairs, first, stop) -> dict[str, np.ndarray]:
+    blocks.MOST_BLOCKS = 2**20  # in the worker: streams beyond the 512th are kept one by one, too
+    return sample_sums(agent, spec, Sampling(pairs), StreamRange(3, "coverage", first, stop))
+
+
+@pytest.mark.parametrize(
+    ("agent", "gradient", "pairs"),
+    [(bandit_agent(), bandit_gradient, 32), (linear_quadratic_agent(), linear_quadratic_gradient, 4 * HORIZON)],
+    ids=["bandit", "quadratic"],
+)
+def test_mean_of_estimates_is_the_closed_form(agent, gradient, pairs):
+    answer = sample_sums(agent, agent.environment, Sampling(pairs), StreamRange(1, "closed form", 0, 400))
+    estimates = Sums.from_arrays(answer, "streams").scores[:, 0].astype(float) / pairs
+    error = estimates.std(0, ddof=1) / np.sqrt(len(estimates))
+    assert np.abs((estimates.mean(0) - gradient(agent)) / error).max() < 4.5
+
+
+def naive_estimates(agent: Agent, seed: int, streams: int, each: int, *, normalize: bool) -> np.ndarray:
+    """Gradients of the surrogate ``mean(ratio * A)`` of batches of `each` streams, by plain autograd."""
+    estimates = []
+    for first in range(0, streams, each):
+        population = Agent.stack([agent])
+        sampled = rollout(
+            population, agent.environment, Sampling(agent.regime.n_steps), seeds=[seed], purpose="gradients",
+            streams=range(first, first + each),
+        )  # fmt: skip
+        batch = make_batch(population, sampled, sampled.rewards)
+        advantages = batch.advantages[0].flatten()
+        if normalize:
+            advantages = (advantages - advantages.mean()) / (advantages.std() + 1e-8)
+        leaves = {name: p.clone().requires_grad_() for name, p in agent.policy_parameters.items()}
+        rows, actions = batch.observations[0].flatten(0, 1), batch.actions[0].flatten(0, 1)
+        log_probs = agent.policy.distribution(leaves, rows).log_prob(actions)
+        (torch.exp(log_probs - batch.log_probs[0].flatten()) * advantages).mean().backward()
+        gradient = {name: leaf.grad for name, leaf in leaves.items()}
+        estimates.append(flatten(gradient, list(leaves)).double().numpy())
+    return np.stack(estimates)
+
+
+@pytest.mark.parametrize("advantages", ["normalised", "raw"])
+def test_dataset_agrees_with_naive_autograd(advantages):
+    agent = with_critic(linear_quadratic_agent(), gamma=0.97, gae_lambda=0.9, regime=Regime(2, 20))
+    found = gradient_quality(
+        agent, pairs=20 * 24, estimates=3, sizes=[20, 40, 120], advantages=advantages, seed=5, workers=1
+    )
+    for place, each in enumerate([1, 2, 6]):
+        naive = naive_estimates(agent, 5, 24, each, normalize=advantages == "normalised")
+        expected = mean_pairwise_cosine(cosine_matrix(naive))
+        here = found.isel(size=place)
+        assert int(here["estimates"]) == 24 // each
+        assert float(here["pairwise_cosine"]) == pytest.approx(expected.value, abs=2e-5)
+        assert float(here["pairwise_cosine_low"]) == pytest.approx(expected.low, abs=5e-5)
+        assert float(here["gradient_norm"]) == pytest.approx(np.linalg.norm(naive, axis=1).mean(), rel=1e-5)
+
+
+@pytest.mark.parametrize("steps", [HORIZON, 20, 23])
+def test_the_beginning_of_a_stream_is_a_stream_cut_there(steps):
+    agent = Agent.stack([with_critic(linear_quadratic_agent(), gamma=0.97)])
+    where = {"seeds": [3], "purpose": "cut", "streams": range(5)}
+    long = rollout(agent, agent.environment, Sampling(30), **where)
+    short = rollout(agent, agent.environment, Sampling(steps), **where)
+    cut = make_batch(agent, first_steps(long, steps), long.rewards[:, :, :steps])
+    direct = make_batch(agent, short, short.rewards)
+    torch.testing.assert_close(cut.advantages, direct.advantages, rtol=1e-5, atol=1e-6)
+    torch.testing.assert_close(cut.observations, direct.observations, rtol=0, atol=0)
+
+
+def test_sizes_below_a_stream_are_estimates_from_its_beginning():
+    agent = with_critic(linear_quadratic_agent(), regime=Regime(1, 40))
+    long = gradient_quality(agent, pairs=40 * 12, estimates=10, sizes=[20, 40], workers=1)
+    short = gradient_quality(replace(agent, regime=Regime(1, 20)), pairs=20 * 12, estimates=10, sizes=[20], workers=1)
+    assert long["is_beginning"].values.tolist() == [True, False]
+    assert not short["is_beginning"].values.any()
+    np.testing.assert_allclose(long["pairwise_cosine"][0], short["pairwise_cosine"][0], atol=1e-5)

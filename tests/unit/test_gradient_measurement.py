@@ -1,0 +1,237 @@
+"""The measurement around the estimators: the same bytes however it is run, clear answers to bad questions."""
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+import xarray as xr
+
+from closerlook.agents.agent import Agent, Regime
+from closerlook.agents.environment import EnvironmentSpec
+from closerlook.agents.identity import probe
+from closerlook.agents.policies import MLPValue
+from closerlook.algorithms.stream_sums import StreamRange, sample_sums
+from closerlook.diagnostics.gradient_quality import gradient_quality, summary, verdicts
+from closerlook.errors import InputError, NonFiniteError
+from closerlook.estimation.networks import MLP
+from closerlook.execution import content_key
+from closerlook.results.schema import SCHEMA
+from closerlook.simulation.records import Sampling
+from environments import bandit_agent, linear_quadratic_agent
+
+SMALL = {"pairs": 16 * 40, "estimates": 5, "sizes": [5, 16, 32, 64], "workers": 1}
+
+
+def agent(**fields) -> Agent:
+    """A linear-quadratic agent with a critic and streams of 16 pairs."""
+    value = MLPValue(MLP((3, 8, 1)))
+    bare = linear_quadratic_agent(regime=Regime(2, 16), normalize_advantages=True, **fields)
+    parameters = value.initialize(np.random.default_rng(9), "xavier")
+    return replace(bare.with_state({"value": parameters}), value=value)
+
+
+def same(a: xr.Dataset, b: xr.Dataset) -> bool:
+    return a.identical(b) and all(a[name].values.tobytes() == b[name].values.tobytes() for name in a.data_vars)
+
+
+def test_two_workers_give_the_same_bytes():
+    asked = SMALL | {"pairs": 16 * 100}
+    assert same(gradient_quality(agent(), **asked), gradient_quality(agent(), **(asked | {"workers": 2})))
+
+
+def test_lanes_and_the_split_into_jobs_give_the_same_bytes():
+    own, whole = agent(), StreamRange(4, "lanes", 0, 80)
+
+    def sums(part, lanes):
+        return sample_sums(own, own.environment, Sampling(16), part, (5, 9), lanes)
+
+    expected = sums(whole, 8)
+    parts = [sums(StreamRange(4, "lanes", first, min(first + 32, 80)), 64) for first in (64, 0, 32)]
+    for name, array in expected.items():
+        if name in ("trajectories", "episodes", "returns") or name.endswith(("first", "streams", "scores", "moments")):
+            merged = np.concatenate([parts[1][name], parts[2][name], parts[0][name]])
+            assert merged.tobytes() == array.tobytes(), name
+        assert sums(whole, 64)[name].tobytes() == array.tobytes(), name
+
+
+def test_a_folder_is_taken_up_again(tmp_path, monkeypatch):
+    first = gradient_quality(agent(), **SMALL, out=tmp_path)
+    monkeypatch.setattr("closerlook.diagnostics.gradient_quality.measure.sample_sums", None)
+    again = gradient_quality(agent(), **SMALL, out=tmp_path)
+    assert same(first, again)
+    stored = json.loads((tmp_path / "gradients.json").read_text())
+    assert stored == json.loads(json.dumps(summary(first)))
+    with xr.open_dataset(tmp_path / "gradients.nc", engine="h5netcdf") as written:
+        np.testing.assert_array_equal(written["pairwise_cosine"], first["pairwise_cosine"])
+        assert written.attrs["batch_pairs"] == 32
+    with pytest.raises(InputError, match="seed 0 there, 1 asked"):
+        gradient_quality(agent(), **SMALL, seed=1, out=tmp_path)
+
+
+def test_the_seed_matters_and_nothing_else_draws():
+    first = gradient_quality(agent(), **SMALL)
+    torch.rand(3), np.random.default_rng().random()
+    assert same(first, gradient_quality(agent(), **SMALL))
+    assert not same(first, gradient_quality(agent(), **SMALL, seed=1))
+
+
+def test_several_agents_have_an_axis_and_the_same_numbers_as_alone():
+    agents = [agent(iteration=3, agent_seed=k, seed=k) for k in range(2)]
+    found = gradient_quality(agents, **SMALL)
+    assert found["pairwise_cosine"].dims == ("agent", "size")
+    assert found["iteration"].values.tolist() == [3, 3]
+    for k, one in enumerate(agents):
+        alone = gradient_quality(one, **SMALL)
+        assert alone["pairwise_cosine"].dims == ("size",)
+        np.testing.assert_array_equal(alone["pairwise_cosine"], found["pairwise_cosine"][k])
+    text = summary(found)
+    assert np.shape(text["pairwise_cosine"]) == (2, 4)
+    assert len(text["verdicts"]) == 2
+    assert text["verdicts"][1]["statement"].startswith("iteration 3, seed 1: ")
+
+
+def test_agents_measured_in_groups_give_the_same(monkeypatch):
+    agents = [agent(seed=k) for k in range(3)]
+    whole = gradient_quality(agents, **SMALL)
+    monkeypatch.setattr("closerlook.diagnostics.gradient_quality.measure.ANSWERS_IN_MEMORY", 1)
+    assert same(whole, gradient_quality(agents, **SMALL))
+
+
+def test_every_variable_is_defined_and_labelled():
+    found = gradient_quality(agent(), **SMALL)
+    assert set(found.data_vars) <= set(SCHEMA)
+    assert found["pairwise_cosine"].attrs["long_name"]
+    assert found.attrs["baseline"] == "critic"
+    assert found.attrs["advantages"] == "normalised"
+    assert gradient_quality(bandit_agent(), pairs=64 * 10, workers=1).attrs["baseline"] == "none"
+
+
+def test_episodes_are_counted_and_finished():
+    found = gradient_quality(agent(), **(SMALL | {"pairs": 20 * 16}))
+    assert int(found["streams"]) == 20
+    assert int(found["trajectories"]) == 40  # episodes of 8 steps, two to a stream of 16
+    odd = replace(agent(), regime=Regime(1, 12))
+    cut = gradient_quality(odd, pairs=20 * 12, estimates=2, sizes=[12], workers=1)
+    assert int(cut["trajectories"]) == 40
+    assert np.isfinite(float(cut["mean_episode_return"]))
+
+
+def test_streams_start_inside_episodes_where_training_does_not_reset():
+    going_on = replace(agent(), regime=Regime(2, 16, reset_each_iteration=False))
+    found = gradient_quality(going_on, "environments:make_linear_quadratic", **SMALL)
+    assert int(found["trajectories"]) > 80  # 40 streams of 16 would be two episodes of 8 each, did they start together
+
+
+@pytest.mark.parametrize("advantages", ["normalised", "raw"])
+def test_a_gradient_that_is_exactly_zero_is_counted_and_nan(advantages):
+    spec = EnvironmentSpec("tiny_environments:Corridor", {"length": 1})
+    still = replace(bandit_agent(), environment=spec, regime=Regime(1, 16))
+    policy = replace(still.policy, network=MLP((2, 1)))
+    state = {"0.weight": torch.zeros(1, 2), "0.bias": torch.zeros(1), "log_std": torch.zeros(1)}
+    still = replace(still, policy=policy, state={f"policy.{name}": tensor for name, tensor in state.items()})
+    found = gradient_quality(still, pairs=16 * 10, estimates=10, sizes=[16], advantages=advantages, workers=1)
+    if advantages == "raw":  # every reward is 1: the gradient is noise, but not zero
+        assert int(found["zero_gradients"][0]) == 0
+        return
+    assert int(found["zero_gradients"][0]) == 10
+    assert np.isnan(found["pairwise_cosine"].values).all()
+    (verdict,) = verdicts(found)
+    assert verdict["level"] == "problem"
+    assert "exactly zero" in verdict["statement"]
+    assert summary(found)["pairwise_cosine"] == [None]
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"pairs": 100}, "too few for 5 estimates of 64 pairs; give --pairs 320 or more"),
+        ({"advantages": "other"}, "advantages cannot be 'other'"),
+        ({"environment": "Nowhere-v0"}, "unknown environment"),
+        ({"environment": "environments:make_bandit"}, "have 4 components, the agent's policy takes 3"),
+        ({"workers": 0}, "0 workers"),
+    ],
+)
+def test_bad_questions_get_a_clear_answer(changes, message):
+    with pytest.raises(InputError, match=message):
+        gradient_quality(agent(), **(SMALL | changes))
+
+
+def test_bad_agents_get_a_clear_answer():
+    with pytest.raises(InputError, match="no agent"):
+        gradient_quality([], **SMALL)
+    with pytest.raises(InputError, match="gather their batches differently"):
+        gradient_quality([agent(), replace(agent(), regime=Regime(1, 16))], **SMALL)
+    with pytest.raises(InputError, match="does not say what it was trained on"):
+        gradient_quality(replace(agent(), environment=None), **SMALL)
+    broken = agent().with_state({"policy": {"log_std": torch.tensor([0.0, np.nan])}})
+    with pytest.raises(NonFiniteError, match=r"policy\.log_std of the agent"):
+        gradient_quality(broken, **SMALL)
+    wild = agent().with_state({"value": {"1.bias": torch.tensor([3e38])}})
+    wild = wild.with_state({"value": {"1.weight": torch.full((1, 8), 3e38)}})
+    with pytest.raises(NonFiniteError, match="advantages in stream 0"):
+        gradient_quality(wild, **SMALL)
+
+
+def test_a_policy_of_the_users_own_is_measured():
+    torch.manual_seed(0)
+    module = torch.nn.Linear(3, 4)
+
+    def spread(out):
+        return torch.distributions.Independent(torch.distributions.Normal(out[..., :2], out[..., 2:].exp()), 1)
+
+    own = Agent.from_torch(module, distribution=spread, gamma=1.0, regime=Regime(1, 16))
+    found = gradient_quality(own, "environments:make_linear_quadratic", **SMALL)
+    assert np.isfinite(found["pairwise_cosine"].values).all()
+
+
+def test_keys_hold_what_decides_the_answer():
+    own = agent()
+    key = content_key(probe(own))
+    assert key == content_key(probe(agent()))
+    assert key == content_key(probe(own.with_state({"optimizer": {"step": torch.tensor(3.0)}})))
+    changed = own.with_state({"policy": {"log_std": own.state["policy.log_std"] + 1e-3}})
+    for other in (changed, replace(own, gamma=0.98), replace(own, regime=Regime(1, 16))):
+        assert key != content_key(probe(other))
+
+
+def dataset(cosine: float, half_width: float, at: int = 2048) -> xr.Dataset:
+    """A dataset of one agent whose larger size is clear, whose training batch is as given."""
+    rows = {
+        "pairwise_cosine": cosine,
+        "pairwise_cosine_low": cosine - half_width,
+        "pairwise_cosine_high": cosine + half_width,
+    }
+    both = {"zero_gradients": 0, "estimates": 20}
+    return xr.Dataset(
+        {name: ("size", [value, 0.6]) for name, value in rows.items()}
+        | {name: ("size", [value, value]) for name, value in both.items()}
+        | {"pairs_used": ("size", [at, 65_536]), "pairs": 1_000_000},
+        attrs={"batch_pairs": 2048},
+    )
+
+
+@pytest.mark.parametrize(
+    ("cosine", "half_width", "level"),
+    [
+        (0.8, 0.05, "ok"),
+        (0.1, 0.05, "ok"),
+        (0.01, 0.03, "watch"),
+        (0.1, 0.3, "not_enough_data"),
+        (0.1, np.nan, "not_enough_data"),
+    ],
+)
+def test_a_small_cosine_alone_is_never_a_problem(cosine, half_width, level):
+    (verdict,) = verdicts(dataset(cosine, half_width))
+    assert verdict["level"] == level
+    assert set(verdict) == {"area", "level", "statement", "evidence", "advice"}
+    json.dumps(verdict, allow_nan=False)
+
+
+def test_a_verdict_says_what_more_pairs_would_buy():
+    (verdict,) = verdicts(dataset(0.05, 0.03))
+    assert "65,536 pairs reach a cosine of 0.5" in verdict["advice"]
+    (missing,) = verdicts(dataset(0.05, 0.03, at=4096))
+    assert missing["level"] == "not_enough_data"
+    assert "20,480" in missing["advice"]

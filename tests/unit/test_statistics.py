@@ -1,0 +1,101 @@
+"""Statistics of gradient estimates against slow, obvious twins."""
+
+import itertools
+
+import numpy as np
+import pytest
+import torch
+from scipy import stats
+
+from closerlook.estimation.statistics import (
+    agreement,
+    cosine_matrix,
+    gradient_estimate,
+    mean_pairwise_cosine,
+)
+
+
+def slow_mean(estimates) -> float:
+    pairs = itertools.combinations(estimates, 2)
+    return float(np.mean([a @ b / np.sqrt((a @ a) * (b @ b)) for a, b in pairs]))
+
+
+def slow_interval(estimates) -> tuple[float, float]:
+    n = len(estimates)
+    without = [np.log(1 - slow_mean([e for j, e in enumerate(estimates) if j != i])) for i in range(n)]
+    variance = (n - 1) / n * sum((m - np.mean(without)) ** 2 for m in without)
+    half = stats.t.ppf(0.975, n - 1) * np.sqrt(variance)
+    centre = np.log(1 - slow_mean(estimates))
+    return max(-1, 1 - np.exp(centre + half)), 1 - np.exp(centre - half)
+
+
+@pytest.mark.parametrize("count", [3, 4, 10])
+def test_mean_and_interval_agree_with_loops(count):
+    estimates = np.random.default_rng(count).standard_normal((count, 7)) + 0.3
+    found = mean_pairwise_cosine(cosine_matrix(estimates))
+    assert found.value == pytest.approx(slow_mean(estimates), abs=1e-12)
+    assert (found.low, found.high) == pytest.approx(slow_interval(estimates), abs=1e-12)
+
+
+def test_cosines_by_hand():
+    cosines = cosine_matrix(np.array([[1.0, 0.0], [0.0, 2.0], [3.0, 3.0]]))
+    np.testing.assert_allclose(cosines, [[1, 0, 0.5**0.5], [0, 1, 0.5**0.5], [0.5**0.5, 0.5**0.5, 1]], atol=1e-15)
+    assert mean_pairwise_cosine(cosines).value == pytest.approx(2 * 0.5**0.5 / 3)
+
+
+def test_estimates_that_are_all_the_same():
+    found = mean_pairwise_cosine(cosine_matrix(np.tile([[0.3, -0.7, 0.1]], (6, 1))))
+    assert (found.value, found.low, found.high) == pytest.approx((1, 1, 1), abs=1e-9)
+
+
+def test_the_interval_stays_within_the_range_of_a_cosine():
+    found = mean_pairwise_cosine(cosine_matrix(np.array([[1.0, 0.0], [1.0, 0.0], [-1.0, 0.1]])))
+    assert -1 <= found.low <= found.value <= found.high <= 1
+
+
+def test_too_few_estimates_are_nan_not_zero():
+    assert np.isnan(mean_pairwise_cosine(np.ones((1, 1))).value)
+    two = mean_pairwise_cosine(cosine_matrix(np.array([[1.0, 0.0], [1.0, 1.0]])))
+    assert two.value == pytest.approx(0.5**0.5)
+    assert np.isnan([two.low, two.high]).all()
+
+
+def test_zero_gradients_are_left_out_and_counted():
+    estimates = np.array([[1.0, 0.0], [0.0, 0.0], [1.0, 1.0], [0.0, 0.0]])
+    found = agreement(estimates)
+    assert found.zeros == 2
+    assert found.cosine.value == pytest.approx(0.5**0.5)
+    assert found.norm == pytest.approx((1 + 2**0.5) / 4)
+    nothing = agreement(np.zeros((5, 3)))
+    assert (nothing.zeros, nothing.norm) == (5, 0.0)
+    assert np.isnan(nothing.cosine.value)
+
+
+def sums(scores, advantages):
+    weights = np.stack([advantages, np.ones_like(advantages)])
+    return weights @ scores, np.array([len(advantages), advantages.sum(), np.square(advantages).sum()])
+
+
+@pytest.mark.parametrize("normalize", [True, False])
+def test_estimate_agrees_with_torch(normalize):
+    generator = np.random.default_rng(4)
+    scores, advantages = generator.standard_normal((50, 6)), 3 + 2 * generator.standard_normal(50)
+    weights = torch.from_numpy(advantages)
+    if normalize:
+        weights = (weights - weights.mean()) / (weights.std() + 1e-8)
+    slow = (weights[:, None] * torch.from_numpy(scores)).mean(0).numpy()
+    fast = gradient_estimate(*sums(scores, advantages), normalize=normalize)
+    np.testing.assert_allclose(fast, slow, rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("value", [0.0, 0.1, -7e4])
+def test_equal_advantages_give_exactly_zero(value):
+    scores = np.random.default_rng(5).standard_normal((50, 6))
+    totals, moments = sums(scores, np.full(50, value))
+    assert not gradient_estimate(totals.astype(np.float32).astype(float), moments, normalize=True).any()
+
+
+def test_small_differences_between_advantages_still_count():
+    generator = np.random.default_rng(6)
+    scores, advantages = generator.standard_normal((50, 6)), 1.0 + 1e-4 * generator.standard_normal(50)
+    assert gradient_estimate(*sums(scores, advantages), normalize=True).any()
