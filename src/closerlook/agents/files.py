@@ -60,7 +60,9 @@ def save_agent(agent: Agent, folder: str | Path) -> Path:
     if agent.population is not None:
         raise InputError("a population cannot be saved as one agent", "save each of population.unstack()")
     folder = Path(folder)
-    state = save_tensors({name: tensor.detach().clone(memory_format=torch.contiguous_format) for name, tensor in sorted(agent.state.items())})
+    # clones, because tensors that share memory are refused
+    own = {name: tensor.detach().clone(memory_format=torch.contiguous_format) for name, tensor in agent.state.items()}
+    state = save_tensors(own)
     text = json.dumps(_description(agent) | {"digest": _digest(state)}, indent=2, allow_nan=False)
     write_atomically(folder / STATE, lambda path: _write(path, state))
     write_atomically(folder / DESCRIPTION, lambda path: _write(path, f"{text}\n".encode()))
