@@ -5,7 +5,7 @@ import pytest
 
 from closerlook.errors import InputError
 from closerlook.estimation import blocks
-from closerlook.estimation.blocks import BlockKeeper, Sums, block_streams, partition
+from closerlook.estimation.blocks import BlockKeeper, Sums, block_streams, partition, total
 from closerlook.estimation.pool import plan_pool
 
 
@@ -50,7 +50,7 @@ def test_every_partition_is_made_of_whole_blocks(few_blocks, wanted):
     assert found.count >= 4
     assert wanted * 0.5 < found.streams <= wanted
     for i in range(found.count):
-        scores, moments = pool.total(i * found.streams, found.streams)
+        scores, moments = total([pool], i * found.streams, found.streams)
         own = [stream(n) for n in range(i * found.streams, (i + 1) * found.streams)]
         np.testing.assert_allclose(scores, sum(s.scores[0] for s in own), rtol=1e-5, atol=1e-5)
         np.testing.assert_allclose(moments, sum(s.moments[0] for s in own), rtol=1e-12, atol=1e-12)
@@ -58,7 +58,7 @@ def test_every_partition_is_made_of_whole_blocks(few_blocks, wanted):
 
 def test_blocks_that_do_not_fit_are_refused(few_blocks):
     with pytest.raises(ValueError, match="no blocks make up streams 9 to 9"):
-        kept(0, 12).total(9, 1)
+        total([kept(0, 12)], 9, 1)
 
 
 def test_too_small_a_pool_has_no_partition():

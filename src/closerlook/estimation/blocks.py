@@ -56,19 +56,6 @@ class Sums:
         """Join each block with the one that follows it."""
         return Sums(self.first, self.streams + right.streams, self.scores + right.scores, self.moments + right.moments)
 
-    def total(self, first: int, streams: int) -> tuple[np.ndarray, np.ndarray]:
-        """Add up the blocks of consecutive streams: scores (Q, D) and moments (M,), float64.
-
-        Raises
-        ------
-        ValueError
-            Where the blocks do not make up exactly those streams.
-        """
-        inside = (self.first >= first) & (self.first + self.streams <= first + streams)
-        if self.streams[inside].sum() != streams:
-            raise ValueError(f"no blocks make up streams {first} to {first + streams - 1}")
-        return self.scores[inside].sum(axis=0, dtype=np.float64), self.moments[inside].sum(axis=0)
-
     def narrow(self) -> "Sums":
         """Return the same with scores in float32, to keep."""
         return Sums(self.first, self.streams, self.scores.astype(np.float32), self.moments)
@@ -86,6 +73,34 @@ class Sums:
     def concatenate(parts: Sequence["Sums"]) -> "Sums":
         """Put blocks after one another."""
         return Sums(*(np.concatenate([getattr(part, field) for part in parts]) for field in _FIELDS))
+
+
+def total(parts: Sequence[Sums], first: int, streams: int) -> tuple[np.ndarray, np.ndarray]:
+    """Add up the blocks of consecutive streams, one after the other: scores (Q, D) and moments (M,), float64.
+
+    Parameters
+    ----------
+    parts : sequence of Sums
+        Blocks, in the order of their streams; the sum does not depend on how they are divided into parts.
+    first, streams : int
+        The first stream, and how many.
+
+    Raises
+    ------
+    ValueError
+        Where the blocks do not make up exactly those streams.
+    """
+    found = 0
+    scores, moments = np.zeros(parts[0].scores.shape[1:]), np.zeros(parts[0].moments.shape[1:])
+    for part in parts:
+        inside = (part.first >= first) & (part.first + part.streams <= first + streams)
+        for row in np.flatnonzero(inside):  # row by row, as nothing of the size of the pool is to be copied
+            scores += part.scores[row]
+            moments += part.moments[row]
+        found += int(part.streams[inside].sum())
+    if found != streams:
+        raise ValueError(f"no blocks make up streams {first} to {first + streams - 1}")
+    return scores, moments
 
 
 def block_streams(stream: int) -> int:

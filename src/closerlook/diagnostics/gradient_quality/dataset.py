@@ -1,6 +1,6 @@
 """From the answers of jobs to a labelled dataset, and from that to the summary that is printed."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,7 +9,7 @@ import xarray as xr
 
 from closerlook.agents.agent import Agent
 from closerlook.diagnostics.gradient_quality.verdicts import verdicts
-from closerlook.estimation.blocks import Sums
+from closerlook.estimation.blocks import Sums, total
 from closerlook.estimation.pool import Pool, Size
 from closerlook.estimation.statistics import Agreement, agreement, gradient_estimate
 from closerlook.results.schema import validate
@@ -41,19 +41,13 @@ def merge(answers: Answers, pool: Pool, *, normalize: bool) -> AgentResult:
 
 def size_estimates(answers: Answers, size: Size, *, normalize: bool) -> np.ndarray:
     """Return the disjoint estimates of one size: (count, D), float64."""
-    sums = _sums(answers, f"first_{size.used}" if size.is_beginning else "streams")
-    estimates = np.empty((size.count, sums.scores.shape[-1]))
-    for i, (scores, moments) in enumerate(_totals(sums, size)):
+    name = f"first_{size.used}" if size.is_beginning else "streams"
+    parts = [Sums.from_arrays(answer, name) for answer in answers if f"{name}.first" in answer]
+    estimates = np.empty((size.count, parts[0].scores.shape[-1]))
+    for i in range(size.count):
+        scores, moments = total(parts, i * size.streams, size.streams)
         estimates[i] = gradient_estimate(scores, moments, normalize=normalize)
     return estimates
-
-
-def _sums(answers: Answers, name: str) -> Sums:
-    return Sums.concatenate([Sums.from_arrays(answer, name) for answer in answers if f"{name}.first" in answer])
-
-
-def _totals(sums: Sums, size: Size) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    return (sums.total(i * size.streams, size.streams) for i in range(size.count))
 
 
 def build_dataset(
