@@ -48,13 +48,15 @@ class Shown:
         """Say one line to whoever watches."""
         self.notes.print(text, style="dim", soft_wrap=True, markup=False)
 
-    def result(self, summary: Mapping[str, Any], table: Table) -> None:
-        """Print the result: on stdout the JSON object, or else the table."""
+    def result(self, summary: Mapping[str, Any], *tables: Table) -> None:
+        """Print the result: on stdout the JSON object, or else the tables."""
         if self.as_json:
             self.stdout.write(json.dumps(as_json(summary), ensure_ascii=False) + "\n")
             self.stdout.flush()
         console = self.notes if self.as_json else Console(file=self.stdout, highlight=False)
-        console.print(table)
+        for table in tables:
+            console.print(table)
+            console.print()
 
     def verdicts(self, verdicts: Iterable[Mapping[str, Any]]) -> None:
         """Print what the numbers say, with what would change it."""
@@ -143,7 +145,7 @@ def make_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[str]]
     """Lay out a table whose first column is text and whose others are numbers."""
     table = Table(title=title, title_justify="left", title_style="bold", box=None, pad_edge=False, padding=(0, 3, 0, 0))
     for number, column in enumerate(columns):
-        table.add_column(column, justify="left" if number == 0 else "right", header_style="dim")
+        table.add_column(column, justify="left" if number == 0 else "right", header_style="dim", no_wrap=True)
     for row in rows:
         table.add_row(*row)
     return table

@@ -104,7 +104,7 @@ def table_of(dataset: xr.Dataset) -> Table:
         return make_table(title, columns, _rows_by_size(dataset))
     used = dataset["pairs_used"].values
     batch = int(np.abs(used - dataset.attrs["batch_pairs"]).argmin())
-    columns = ["agent", "mean episode return", f"{used[batch]:,} pairs", "95% interval", f"{used[-1]:,} pairs"]
+    columns = ["agent", "return", f"{used[batch]:,} pairs", "95% interval", f"{used[-1]:,} pairs"]
     return make_table(title, columns, _rows_by_agent(dataset, batch))
 
 

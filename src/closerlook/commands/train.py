@@ -8,7 +8,7 @@ import numpy as np
 import tyro
 from rich.table import Table
 
-from closerlook.commands.options import Output, environment_id, folder_name
+from closerlook.commands.options import Output, folder_name
 from closerlook.console import Bar, Shown, make_table
 from closerlook.figures import plot_training, save_figure
 from closerlook.results.store import RunFolder
@@ -38,25 +38,25 @@ class Train(Output):
 
     def run(self, shown: Shown) -> None:
         """Train, draw, and print."""
-        name = environment_id(self.settings.env)
+        name = self.settings.environment.id
         if not self.resume:
             RunFolder(self.folder).forget()
         run = train(self.settings, out=self.folder, workers=self.crew, progress=Bar(shown, name, self.crew))
         axis = plot_training(run.log)
         axis.set_title(f"{name} · {self.settings.algo.upper()}", weight="bold")
         save_figure(axis, self.folder / "training")
-        shown.result(summary_of(self, run), table_of(run.log))
+        shown.result(summary_of(self.settings, run), table_of(run.log))
         shown.files([self.folder / "training.csv", self.folder / "checkpoints", self.folder / "training.png"])
         shown.note(f"next: closerlook gradients {self.folder}")
 
 
-def summary_of(command: Train, run: TrainingRun) -> dict[str, Any]:
+def summary_of(settings: TrainSettings, run: TrainingRun) -> dict[str, Any]:
     """Summarise a training run as JSON values."""
     rewards = list(_last_rewards(run.log))
     return {
-        "env": environment_id(command.settings.env),
-        "algo": command.settings.algo,
-        "out": str(command.folder),
+        "env": settings.environment.id,
+        "algo": settings.algo,
+        "out": str(run.folder),
         "iterations": int(run.log["iteration"].max()) + 1,
         "environment_steps": int(run.log["environment_steps"].max()),
         "agent_seeds": [seed for seed, _, _ in rewards],
