@@ -34,6 +34,9 @@ from closerlook.simulation.records import Rollout, Sampling
 _IDLE, _STREAMING, _BEYOND = 0, 1, 2
 _NEVER = np.iinfo(np.int64).max
 
+Index = slice | NDArray[Any]
+"""An index of lanes; a slice where it is all of them, which costs no copy."""
+
 
 @dataclass(frozen=True)
 class Plan:
@@ -114,56 +117,69 @@ class Lockstep:
         self._beyond = np.zeros(n, np.int64)
         self._beyond_rewards = np.zeros((n, self._sampling.continuation_steps))
         self._cut_inputs = np.zeros((n, width), np.float32)
+        self._aligned = False  # whether lane and row of the policy's tiles are the same for all lanes
 
     def _advance(self, active: IntArray) -> None:
         """Take one step on every lane that is not idle."""
-        inputs, actions = self._choose_actions(active)
-        streaming = self._phase[active] == _STREAMING
-        scored = streaming & (self._time[active] >= 0)
-        cells = (self._cell[active] + self._time[active])[scored]
+        where = _where(active, len(self._phase))
+        inputs, actions = self._choose_actions(active, where)
+        streaming, time = self._phase[where] == _STREAMING, self._time[where]
+        scored = _where_true(streaming & (time >= 0))
+        cells = (self._cell[where] + time)[scored]
         self._recorder.acted(cells, inputs[scored], actions[scored])
         result = self._engine.step(active, self._transform(actions))
-        self._check(active, result.rewards, "reward")
-        self._take_in(active, streaming, result)
-        at_limit = self._elapsed[active] == self._limit
+        self._take_in(active, where, streaming, result)
+        at_limit = self._elapsed[where] == self._limit
         truncated = (result.truncated | at_limit) & ~result.terminated
         self._recorder.stepped(cells, result.rewards[scored], result.terminated[scored], truncated[scored])
-        stops = result.terminated | truncated | self._stops_by_count(active, streaming)
+        stops = result.terminated | truncated | self._stops_by_count(where, streaming)
         if stops.any():
             self._handle_stops(active, stops, result, truncated)
 
-    def _choose_actions(self, active: IntArray) -> tuple[NDArray[np.float32], NDArray[Any]]:
+    def _choose_actions(self, active: IntArray, where: Index) -> tuple[NDArray[np.float32], NDArray[Any]]:
         """Return policy inputs (a, obs) and the actions (a, A) or (a,) drawn at them."""
         every = self._filter.all_rows(self._observation.reshape(*self._grid, -1))
-        inputs = every.reshape(len(self._phase), -1)[active]
-        rows = self._row[active]
-        self._inputs.reshape(-1, inputs.shape[1])[rows] = inputs
-        self._noise_rows.reshape(-1, self._noise_rows.shape[2])[rows] = self._noise.draw(active)
-        answers = self._actor(self._inputs, self._noise_rows)
-        actions = answers.reshape(-1, *answers.shape[2:])[rows]
+        inputs = every.reshape(len(self._phase), -1)[where]
+        noise = self._noise.draw(active, where)
+        if self._aligned and isinstance(where, slice):
+            answers = self._actor(every, noise.reshape(*self._grid, -1))
+            actions = answers.reshape(-1, *answers.shape[2:])
+        else:
+            actions = self._act_on_rows(self._row[where], inputs, noise)
         if not np.issubdtype(actions.dtype, np.floating):
             return inputs, actions.astype(np.int64, copy=False)
         self._check(active, actions, "action")
         return inputs, actions.astype(np.float32, copy=False)
 
-    def _take_in(self, active: IntArray, streaming: BoolArray, result: StepResult) -> None:
+    def _act_on_rows(self, rows: IntArray, inputs: NDArray[np.float32], noise: NDArray[Any]) -> NDArray[Any]:
+        """Act with each lane's input and noise at its own row of the policy's tiles."""
+        self._inputs.reshape(-1, inputs.shape[1])[rows] = inputs
+        self._noise_rows.reshape(-1, noise.shape[1])[rows] = noise
+        answers = self._actor(self._inputs, self._noise_rows)
+        return np.asarray(answers.reshape(-1, *answers.shape[2:])[rows])
+
+    def _take_in(self, active: IntArray, where: Index, streaming: BoolArray, result: StepResult) -> None:
         """Note where every lane has got to."""
+        self._check(active, result.rewards, "reward")
         self._check(active, result.observations, "observation")
-        self._observation[active] = result.observations
-        self._elapsed[active] += 1
-        self._return[active] += result.rewards
-        self._time[active] += streaming
-        if not streaming.all():
+        self._observation[where] = result.observations
+        self._elapsed[where] += 1
+        self._return[where] += result.rewards
+        if streaming.all():
+            self._time[where] += 1
+        else:
+            self._time[where] += streaming
             lanes = active[self._continuing[active]]
             self._beyond_rewards[lanes, self._beyond[lanes]] = result.rewards[self._continuing[active]]
             self._beyond[lanes] += 1
-        self._push_moments(active[streaming])
+        if self._plan.update_observations:
+            self._push_moments(active[streaming])
 
-    def _stops_by_count(self, active: IntArray, streaming: BoolArray) -> BoolArray:
+    def _stops_by_count(self, where: Index, streaming: BoolArray) -> BoolArray:
         """Return which lanes have come to the end of their stream, or of their continuation, (a,)."""
-        stops = streaming & (self._time[active] == self._sampling.n_steps)
+        stops = streaming & (self._time[where] == self._sampling.n_steps)
         if not streaming.all():
-            stops |= self._continuing[active] & (self._beyond[active] == self._sampling.continuation_steps)
+            stops |= self._continuing[where] & (self._beyond[where] == self._sampling.continuation_steps)
         return np.asarray(stops)
 
     def _handle_stops(self, active: IntArray, stops: BoolArray, result: StepResult, truncated: BoolArray) -> None:
@@ -242,6 +258,7 @@ class Lockstep:
                 self._cell[lane] = self._recorder.cell(policy, taken[0])
                 self._time[lane], self._episode[lane] = -self._burn_in(policy, taken[0]), -1
                 begun.append(lane)
+        self._aligned = np.array_equal(self._row, np.arange(self._inputs.shape[0] * self._inputs.shape[1]))
         self._reset(begun)
 
     def _burn_in(self, policy: int, stream: int) -> int:
@@ -292,3 +309,11 @@ class Lockstep:
             f"look at policy {policy} (seed {self._plan.seeds[policy]}), stream {self._plan.streams[stream]}, "
             f"step {int(self._time[lanes[bad][0]])}",
         )
+
+
+def _where(active: IntArray, lanes: int) -> Index:
+    return slice(None) if active.size == lanes else active
+
+
+def _where_true(mask: BoolArray) -> Index:
+    return slice(None) if mask.all() else mask

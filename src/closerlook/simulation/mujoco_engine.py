@@ -77,6 +77,7 @@ class MujocoEngine:
         self._data = [mujoco.MjData(self._model) for _ in range(lanes)]
         self._columns = _Columns(self._data, self._task.fields)
         self._controls = [data.ctrl for data in self._data]
+        self._states = [(data.qpos, data.qvel) for data in self._data]
         self._initial = self._data[0].qpos.copy(), self._data[0].qvel.copy()
         self._positions = np.zeros(lanes)
         self.observation_size = self._try_out(spec)
@@ -85,7 +86,7 @@ class MujocoEngine:
         """Begin episodes; see `closerlook.simulation.lanes.Engine`."""
         chosen = lanes.tolist()
         for lane, seed in zip(chosen, seeds, strict=True):
-            self._reset_one(self._data[lane], seed)
+            self._reset_one(lane, seed)
         fields = self._columns.gather(chosen)
         self._positions[lanes] = self._task.positions(fields)
         return self._task.observe(fields)
@@ -100,12 +101,8 @@ class MujocoEngine:
         positions = self._task.positions(fields).copy()
         velocities = (positions - self._positions[where]) / self._seconds
         self._positions[where] = positions
-        return StepResult(
-            observations=self._task.observe(fields),
-            rewards=self._task.rewards(fields, velocities, actions),
-            terminated=self._task.terminated(fields),
-            truncated=np.zeros(len(lanes), np.bool_),
-        )
+        rewards, terminated = self._task.judge(fields, velocities, actions)
+        return StepResult(self._task.observe(fields), rewards, terminated, np.zeros(len(lanes), np.bool_))
 
     def close(self) -> None:
         """Let go of the lanes."""
@@ -115,8 +112,7 @@ class MujocoEngine:
         """Evaluate the task once, so that arguments it cannot use are told now; return the observation size."""
         fields, actions = self._columns.gather([0]), np.zeros((1, self._model.nu), np.float32)
         try:
-            self._task.rewards(fields, np.zeros(1), actions)
-            self._task.terminated(fields)
+            self._task.judge(fields, np.zeros(1), actions)
             return int(self._task.observe(fields).shape[1])
         except (TypeError, ValueError) as error:
             raise _unusable(spec, error) from error
@@ -124,44 +120,43 @@ class MujocoEngine:
     def _simulate(self, chosen: list[int] | None, actions: NDArray[Any]) -> None:
         data = self._data if chosen is None else [self._data[lane] for lane in chosen]
         controls = self._controls if chosen is None else [self._controls[lane] for lane in chosen]
-        for control, action in zip(controls, actions, strict=True):
-            control[:] = action
         step, model, frame_skip = mujoco.mj_step, self._model, self._frame_skip
-        for one in data:
+        finish = mujoco.mj_rnePostConstraint if self._task.needs_contact_forces else None
+        for one, control, action in zip(data, controls, actions.astype(np.float64), strict=True):
+            control[:] = action
             step(model, one, frame_skip)
-        if self._task.needs_contact_forces:
-            for one in data:
-                mujoco.mj_rnePostConstraint(model, one)
+            if finish is not None:
+                finish(model, one)
 
-    def _reset_one(self, data: Any, seed: int) -> None:
+    def _reset_one(self, lane: int, seed: int) -> None:
         """Draw an initial state from the generator of a seed, positions first."""
         generator, _ = np_random(seed)
-        scale, (positions, velocities) = self._task.reset_noise_scale, self._initial
-        mujoco.mj_resetData(self._model, data)
-        data.qpos[:] = positions + generator.uniform(-scale, scale, positions.size)
+        scale, (positions, velocities), (qpos, qvel) = self._task.reset_noise_scale, self._initial, self._states[lane]
+        mujoco.mj_resetData(self._model, self._data[lane])
+        qpos[:] = positions + generator.uniform(-scale, scale, positions.size)
         if self._task.normal_velocity_noise:
-            data.qvel[:] = velocities + scale * generator.standard_normal(velocities.size)
+            qvel[:] = velocities + scale * generator.standard_normal(velocities.size)
         else:
-            data.qvel[:] = velocities + generator.uniform(-scale, scale, velocities.size)
-        mujoco.mj_forward(self._model, data)
+            qvel[:] = velocities + generator.uniform(-scale, scale, velocities.size)
+        mujoco.mj_forward(self._model, self._data[lane])
 
 
 class _Columns:
-    """Gathers fields of many ``mjData`` into one array each; the arrays are used again at the next call."""
+    """Gathers fields of many ``mjData`` into one array, used again at the next call, of which each is some columns."""
 
     def __init__(self, data: Sequence[Any], names: Sequence[str]) -> None:
-        self._views = {name: [getattr(one, name).reshape(-1) for one in data] for name in names}
-        self._buffers = {name: np.empty((len(data), views[0].size)) for name, views in self._views.items()}
+        self._views = [[getattr(one, name).reshape(-1) for name in names] for one in data]
+        ends = np.cumsum([view.size for view in self._views[0]]).tolist()
+        self._columns = [(name, slice(*ends)) for name, *ends in zip(names, [0, *ends[:-1]], ends, strict=True)]
+        self._buffer = np.empty((len(data), ends[-1]))
+        self._every = [view for views in self._views for view in views]
 
     def gather(self, chosen: Sequence[int] | None) -> Fields:
         """Return fields (L, size) of the chosen lanes, or of all where None."""
-        fields = {}
-        for name, views in self._views.items():
-            picked = views if chosen is None else [views[lane] for lane in chosen]
-            buffer = self._buffers[name][: len(picked)]
-            np.concatenate(picked, out=buffer.reshape(-1))
-            fields[name] = buffer
-        return fields
+        picked = self._every if chosen is None else [view for lane in chosen for view in self._views[lane]]
+        gathered = self._buffer if chosen is None else self._buffer[: len(chosen)]
+        np.concatenate(picked, out=gathered.reshape(-1))
+        return {name: gathered[:, columns] for name, columns in self._columns}
 
 
 @lru_cache(maxsize=8)

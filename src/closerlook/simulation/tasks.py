@@ -63,14 +63,22 @@ class Task:
         """Observations, (L, obs)."""
         return np.concatenate((self._visible(fields["qpos"]), fields["qvel"]), axis=1)
 
-    def rewards(self, fields: Fields, velocities: FloatArray, actions: NDArray[Any]) -> FloatArray:
-        """Rewards (L,) of actions (L, A) that led to these fields at these mean velocities along x (L,)."""
-        forward = self.forward_reward_weight * velocities
-        return np.asarray(forward - self.ctrl_cost_weight * np.square(actions).sum(axis=1), dtype=np.float64)
+    def judge(self, fields: Fields, velocities: FloatArray, actions: NDArray[Any]) -> tuple[FloatArray, BoolArray]:
+        """Judge actions (L, A) that led to these fields at these mean velocities along x (L,).
 
-    def terminated(self, fields: Fields) -> BoolArray:
-        """Whether the task ends here, (L,)."""
-        return np.zeros(len(fields["qpos"]), dtype=np.bool_)
+        Returns
+        -------
+        ndarray, (L,), float64
+            Rewards.
+        ndarray, (L,), bool
+            Whether the task ends here.
+        """
+        rewards = self.forward_reward_weight * velocities - self._control_cost(actions)
+        return rewards, np.zeros(len(rewards), dtype=np.bool_)
+
+    def _control_cost(self, actions: NDArray[Any]) -> NDArray[Any]:
+        """Return the weighted sum of squares (L,), in the precision of the actions."""
+        return np.asarray(self.ctrl_cost_weight * np.square(actions).sum(axis=1))
 
     def _visible(self, qpos: FloatArray) -> FloatArray:
         return qpos[:, self.hidden_positions :] if self.exclude_current_positions_from_observation else qpos
@@ -113,14 +121,11 @@ class Walker2d(Task):
         """Observations, (L, obs): velocities clipped to 10."""
         return np.concatenate((self._visible(fields["qpos"]), np.clip(fields["qvel"], -10, 10)), axis=1)
 
-    def rewards(self, fields: Fields, velocities: FloatArray, actions: NDArray[Any]) -> FloatArray:
-        """Rewards, (L,)."""
-        earned = self.forward_reward_weight * velocities + self.healthy(fields) * self.healthy_reward
-        return np.asarray(earned - self.ctrl_cost_weight * np.square(actions).sum(axis=1), dtype=np.float64)
-
-    def terminated(self, fields: Fields) -> BoolArray:
-        """Whether the task ends here, (L,)."""
-        return ~self.healthy(fields) & bool(self.terminate_when_unhealthy)
+    def judge(self, fields: Fields, velocities: FloatArray, actions: NDArray[Any]) -> tuple[FloatArray, BoolArray]:
+        """Rewards and terminations; see `Task.judge`."""
+        healthy = self.healthy(fields)
+        earned = self.forward_reward_weight * velocities + healthy * self.healthy_reward
+        return earned - self._control_cost(actions), _ends(healthy, self.terminate_when_unhealthy)
 
     def healthy(self, fields: Fields) -> BoolArray:
         """Whether height and angle are in their ranges, (L,)."""
@@ -188,16 +193,13 @@ class Ant(Task):
             parts.append(_clipped(fields["cfrc_ext"][:, 6:], self.contact_force_range))
         return np.concatenate(parts, axis=1)
 
-    def rewards(self, fields: Fields, velocities: FloatArray, actions: NDArray[Any]) -> FloatArray:
-        """Rewards, (L,)."""
-        earned = velocities * self.forward_reward_weight + self._healthy(fields) * self.healthy_reward
+    def judge(self, fields: Fields, velocities: FloatArray, actions: NDArray[Any]) -> tuple[FloatArray, BoolArray]:
+        """Rewards and terminations; see `Task.judge`."""
+        healthy = self._healthy(fields)
+        earned = velocities * self.forward_reward_weight + healthy * self.healthy_reward
         forces = _clipped(fields["cfrc_ext"], self.contact_force_range)
         contact = self.contact_cost_weight * np.square(forces).sum(axis=1)
-        return np.asarray(earned - (self.ctrl_cost_weight * np.square(actions).sum(axis=1) + contact), np.float64)
-
-    def terminated(self, fields: Fields) -> BoolArray:
-        """Whether the task ends here, (L,)."""
-        return ~self._healthy(fields) & bool(self.terminate_when_unhealthy)
+        return earned - (self._control_cost(actions) + contact), _ends(healthy, self.terminate_when_unhealthy)
 
     def _healthy(self, fields: Fields) -> BoolArray:
         qpos, (low, high) = fields["qpos"], self.healthy_z_range
@@ -256,16 +258,13 @@ class Humanoid(Task):
         parts += [fields[name][:, start:] for included, name, start in optional if included]
         return np.concatenate(parts, axis=1)
 
-    def rewards(self, fields: Fields, velocities: FloatArray, actions: NDArray[Any]) -> FloatArray:
-        """Rewards, (L,): control is charged on the controls in double precision."""
-        earned = self.forward_reward_weight * velocities + self._healthy(fields) * self.healthy_reward
+    def judge(self, fields: Fields, velocities: FloatArray, actions: NDArray[Any]) -> tuple[FloatArray, BoolArray]:
+        """Rewards and terminations; see `Task.judge`. Control is charged on the controls, in double precision."""
+        healthy = self._healthy(fields)
+        earned = self.forward_reward_weight * velocities + healthy * self.healthy_reward
         contact = self.contact_cost_weight * np.square(fields["cfrc_ext"]).sum(axis=1)
-        control = self.ctrl_cost_weight * np.square(fields["ctrl"]).sum(axis=1)
-        return np.asarray(earned - (control + _clipped(contact, self.contact_cost_range)), np.float64)
-
-    def terminated(self, fields: Fields) -> BoolArray:
-        """Whether the task ends here, (L,)."""
-        return ~self._healthy(fields) & bool(self.terminate_when_unhealthy)
+        costs = self._control_cost(fields["ctrl"]) + _clipped(contact, self.contact_cost_range)
+        return earned - costs, _ends(healthy, self.terminate_when_unhealthy)
 
     def _healthy(self, fields: Fields) -> BoolArray:
         return _between(fields["qpos"][:, 2], self.healthy_z_range)
@@ -288,6 +287,10 @@ TASKS: Mapping[str, type[Task]] = {
 def _between(values: FloatArray, interval: Range) -> BoolArray:
     low, high = interval
     return np.asarray((low < values) & (values < high))
+
+
+def _ends(healthy: BoolArray, terminate_when_unhealthy: bool) -> BoolArray:
+    return ~healthy if terminate_when_unhealthy else np.zeros(len(healthy), dtype=np.bool_)
 
 
 def _clipped(values: FloatArray, interval: Range) -> FloatArray:
