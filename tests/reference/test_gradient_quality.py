@@ -10,11 +10,12 @@ from closerlook.agents.agent import Agent, Regime
 from closerlook.agents.environment import EnvironmentSpec
 from closerlook.agents.policies import MLPValue
 from closerlook.algorithms.batch import make_batch
-from closerlook.algorithms.stream_sums import StreamRange, first_steps, sample_sums
+from closerlook.algorithms.stream_sums import StreamRange, sample_sums
 from closerlook.diagnostics.gradient_quality import gradient_quality
 from closerlook.estimation import blocks
 from closerlook.estimation.blocks import Sums
 from closerlook.estimation.networks import MLP, flatten
+from closerlook.estimation.returns import advantages_if_cut
 from closerlook.estimation.statistics import cosine_matrix, gradient_estimate, mean_pairwise_cosine
 from closerlook.execution import Job, content_key, run_jobs
 from closerlook.simulation.records import Sampling
@@ -185,15 +186,20 @@ def test_dataset_agrees_with_naive_autograd(advantages):
 
 
 @pytest.mark.parametrize("steps", [HORIZON, 20, 23])
-def test_the_beginning_of_a_stream_is_a_stream_cut_there(steps):
-    agent = Agent.stack([with_critic(linear_quadratic_agent(), gamma=0.97)])
+@pytest.mark.parametrize("critic", [True, False])
+@pytest.mark.parametrize("limit", [None, 5])
+def test_the_beginning_of_a_stream_is_a_stream_cut_there(steps, critic, limit):
+    """The slow twin samples the same streams again, and cuts them."""
+    agent = linear_quadratic_agent(gamma=0.97, gae_lambda=0.9)
+    agent = Agent.stack([with_critic(agent) if critic else agent])
+    spec = EnvironmentSpec("environments:LinearQuadratic-v0", {} if limit is None else {"max_episode_steps": limit})
     where = {"seeds": [3], "purpose": "cut", "streams": range(5)}
-    long = rollout(agent, agent.environment, Sampling(30), **where)
-    short = rollout(agent, agent.environment, Sampling(steps), **where)
-    cut = make_batch(agent, first_steps(long, steps), long.rewards[:, :, :steps])
-    direct = make_batch(agent, short, short.rewards)
-    torch.testing.assert_close(cut.advantages, direct.advantages, rtol=1e-5, atol=1e-6)
-    torch.testing.assert_close(cut.observations, direct.observations, rtol=0, atol=0)
+    long, short = (rollout(agent, spec, Sampling(n), **where) for n in (30, steps))
+    assert long.truncated.any() == (limit is not None)
+    whole = make_batch(agent, long, long.rewards).advantages
+    ends = torch.from_numpy(long.terminated | long.truncated)
+    cut = advantages_if_cut(whole, ends, steps, 0.97 * (0.9 if critic else 1.0))
+    torch.testing.assert_close(cut, make_batch(agent, short, short.rewards).advantages, rtol=1e-5, atol=1e-6)
 
 
 def test_sizes_below_a_stream_are_estimates_from_its_beginning():

@@ -33,6 +33,11 @@ def test_blocks_double_as_streams_go_on(few_blocks):
     assert kept(0, 64).streams.tolist() == [1] * 8 + [2] * 4 + [4] * 4 + [8] * 4
 
 
+def test_a_range_that_begins_inside_a_block(few_blocks):
+    found = kept(9, 15)
+    assert list(zip(found.first.tolist(), found.streams.tolist(), strict=True)) == [(9, 1), (10, 2), (12, 2), (14, 1)]
+
+
 @pytest.mark.parametrize("step", [8, 16, 32])
 def test_jobs_of_any_length_give_the_same_bytes(few_blocks, step):
     whole = kept(0, 61)

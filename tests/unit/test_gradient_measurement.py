@@ -11,6 +11,7 @@ import xarray as xr
 from closerlook.agents.agent import Agent, Regime
 from closerlook.agents.environment import EnvironmentSpec
 from closerlook.agents.identity import probe
+from closerlook.agents.normalization import Scaling
 from closerlook.agents.policies import MLPValue
 from closerlook.algorithms.stream_sums import StreamRange, sample_sums
 from closerlook.diagnostics.gradient_quality import gradient_quality, summary, verdicts
@@ -112,10 +113,39 @@ def test_episodes_are_counted_and_finished():
     found = gradient_quality(agent(), **(SMALL | {"pairs": 20 * 16}))
     assert int(found["streams"]) == 20
     assert int(found["trajectories"]) == 40  # episodes of 8 steps, two to a stream of 16
-    odd = replace(agent(), regime=Regime(1, 12))
-    cut = gradient_quality(odd, pairs=20 * 12, estimates=2, sizes=[12], workers=1)
-    assert int(cut["trajectories"]) == 40
-    assert np.isfinite(float(cut["mean_episode_return"]))
+
+
+def test_the_first_streams_finish_their_last_episode():
+    own = agent()
+    answer = sample_sums(own, own.environment, Sampling(12), StreamRange(0, "finish", 60, 68))
+    assert answer["trajectories"].tolist() == [2] * 8
+    assert answer["episodes"].tolist() == [2] * 4 + [1] * 4
+
+
+def test_episodes_that_began_in_the_burn_in_are_trajectories_but_no_returns():
+    still = corridor_agent(16)
+    answer = sample_sums(still, still.environment, Sampling(16, burn_in=100), StreamRange(0, "burn-in", 0, 64))
+    assert set(answer["trajectories"]) == {2, 3}  # episodes of 8 steps in a window of 16
+    assert set(answer["episodes"]) == {2}
+    assert set(answer["returns"] / answer["episodes"]) == {36.0}
+
+
+def corridor_agent(n_steps: int, length: int = 8) -> Agent:
+    """An agent in an environment whose step t earns t, whatever the action."""
+    spec = EnvironmentSpec("tiny_environments:Corridor", {"length": length})
+    still = replace(bandit_agent(), environment=spec, regime=Regime(1, n_steps))
+    state = {"0.weight": torch.zeros(1, 2), "0.bias": torch.zeros(1), "log_std": torch.zeros(1)}
+    policy = replace(still.policy, network=MLP((2, 1)))
+    return replace(still, policy=policy, state={f"policy.{name}": tensor for name, tensor in state.items()})
+
+
+def test_advantages_are_in_the_units_of_scaled_rewards():
+    plain = linear_quadratic_agent(regime=Regime(1, 16))
+    moments = {"count": 101.0, "mean": [0.0], "squares": [900.0]}
+    scaled = plain.with_state({"returns": {name: torch.tensor(v, dtype=torch.float64) for name, v in moments.items()}})
+    scaled = replace(scaled, reward_scaling=Scaling())
+    norms = [gradient_quality(one, **SMALL)["gradient_norm"].values for one in (plain, scaled)]
+    np.testing.assert_allclose(norms[0], 3 * norms[1], rtol=1e-5)
 
 
 def test_streams_start_inside_episodes_where_training_does_not_reset():
@@ -126,11 +156,7 @@ def test_streams_start_inside_episodes_where_training_does_not_reset():
 
 @pytest.mark.parametrize("advantages", ["normalised", "raw"])
 def test_a_gradient_that_is_exactly_zero_is_counted_and_nan(advantages):
-    spec = EnvironmentSpec("tiny_environments:Corridor", {"length": 1})
-    still = replace(bandit_agent(), environment=spec, regime=Regime(1, 16))
-    policy = replace(still.policy, network=MLP((2, 1)))
-    state = {"0.weight": torch.zeros(1, 2), "0.bias": torch.zeros(1), "log_std": torch.zeros(1)}
-    still = replace(still, policy=policy, state={f"policy.{name}": tensor for name, tensor in state.items()})
+    still = corridor_agent(16, length=1)
     found = gradient_quality(still, pairs=16 * 10, estimates=10, sizes=[16], advantages=advantages, workers=1)
     if advantages == "raw":  # every reward is 1: the gradient is noise, but not zero
         assert int(found["zero_gradients"][0]) == 0

@@ -27,7 +27,8 @@ from closerlook.algorithms.batch import make_batch
 from closerlook.errors import NonFiniteError
 from closerlook.estimation.blocks import MOST_BLOCKS, BlockKeeper, Sums
 from closerlook.estimation.gradients import autograd_score_sums, categorical_head, gaussian_head, mlp_score_sums
-from closerlook.simulation.records import Boundaries, Episodes, Rollout, Sampling
+from closerlook.estimation.returns import advantages_if_cut
+from closerlook.simulation.records import Rollout, Sampling
 from closerlook.simulation.rollout import rollout
 
 PAIRS_IN_MEMORY = 65_536
@@ -127,8 +128,10 @@ class _Tally:
     def add(self, agents: Agent, sampled: Rollout, group: range) -> None:
         """Reduce a population of one on a group of streams."""
         beginnings = self.beginnings if group.start < MOST_BLOCKS else ()
-        cut = [_advantages(agents, first_steps(sampled, pairs), group) for pairs in beginnings]
         whole = _advantages(agents, sampled, group)
+        ends = torch.from_numpy((sampled.terminated | sampled.truncated)[0])
+        decay = agents.gamma * (1.0 if agents.value is None else agents.gae_lambda)
+        cut = [advantages_if_cut(whole, ends, pairs, decay) for pairs in beginnings]
         for place, stream in enumerate(group):
             advantages = [whole[place], *(early[place] for early in cut)]
             own = stream_sums(agents, sampled, place, stream, advantages)
@@ -188,33 +191,6 @@ def _advantages(agents: Agent, sampled: Rollout, group: range) -> Tensor:
         stream = group[int(torch.nonzero(~finite)[0])]
         raise NonFiniteError(f"advantages in stream {stream} are not finite", "look at the critic and the reward scale")
     return batch.advantages[0]
-
-
-def first_steps(sampled: Rollout, steps: int) -> Rollout:
-    """Return what a rollout would have been, had its streams been cut after so many steps, without episodes."""
-    ended = (sampled.terminated | sampled.truncated)[:, :, steps - 1]
-    policy, stream = np.nonzero(~ended)
-    at = sampled.boundaries
-    early = at.time < steps
-    merged = {
-        "policy": np.concatenate([at.policy[early], policy]),
-        "stream": np.concatenate([at.stream[early], stream]),
-        "time": np.concatenate([at.time[early], np.full(len(policy), steps - 1)]),
-        "observations": np.concatenate([at.observations[early], sampled.observations[policy, stream, steps]]),
-        "continuation_rewards": np.zeros((early.sum() + len(policy), 0)),
-        "continuation_length": np.zeros(early.sum() + len(policy), np.int64),
-        "continuation_terminated": np.zeros(early.sum() + len(policy), np.bool_),
-    }
-    nothing = np.zeros(0, np.int64)
-    return Rollout(
-        observations=sampled.observations[:, :, :steps],
-        actions=sampled.actions[:, :, :steps],
-        rewards=sampled.rewards[:, :, :steps],
-        terminated=sampled.terminated[:, :, :steps],
-        truncated=sampled.truncated[:, :, :steps],
-        boundaries=Boundaries(**merged),
-        episodes=Episodes(nothing, nothing, nothing, nothing, np.zeros(0), np.zeros(0, np.bool_)),
-    )
 
 
 def _episode_counts(sampled: Rollout) -> np.ndarray:

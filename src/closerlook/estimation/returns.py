@@ -82,3 +82,31 @@ def discounted_sums(rewards: Tensor, ends: Tensor, discount: float, tail: Tensor
         following = rewards[..., t] + discount * following
         sums[..., t] = following
     return sums
+
+
+def advantages_if_cut(advantages: Tensor, ends: Tensor, steps: int, decay: float) -> Tensor:
+    """Return the advantages that the first steps of streams have if the streams are cut after them.
+
+    With ``A_t = sum_k decay^k delta_{t+k}`` nothing but the terms from the cut on is missing, where no episode ended
+    in between: ``A_t - decay^(steps - t) A_steps``. The critic at the cut stands in for what followed, as in `gae`.
+
+    Parameters
+    ----------
+    advantages : Tensor, (..., T)
+        Of the whole streams, as `gae` returns them.
+    ends : Tensor, (..., T), bool
+        Steps that ended an episode.
+    steps : int
+        Steps before the cut, less than T.
+    decay : float
+        ``gamma * lambda``; lambda is 1 for returns.
+
+    Returns
+    -------
+    Tensor, (..., steps)
+        Advantages.
+    """
+    ended_later = ends[..., :steps].flip(-1).cumsum(-1).flip(-1) > 0
+    powers = decay ** torch.arange(steps, 0, -1, dtype=torch.float64)
+    missing = (powers * advantages[..., steps : steps + 1].double()).to(advantages.dtype)
+    return advantages[..., :steps] - torch.where(ended_later, 0.0, missing)
