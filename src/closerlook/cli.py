@@ -96,16 +96,11 @@ def _parse(given: Sequence[str]) -> Any:
 
 
 def _in_one_line(box: str) -> str:
-    """Take the first paragraph out of the frame that tyro draws around an error."""
+    """Take the first paragraph, below the title, out of what tyro draws around an error, framed or plain."""
     lines = [line.strip(" │|") for line in box.splitlines()]
-    content = []
-    for line in lines:
-        if line.startswith(("╭", "╰", "+")):
-            continue
-        if not line.strip("─-"):
-            break
-        content.append(line)
-    return " ".join(content) or "the command cannot be read"
+    rules = [at for at, line in enumerate(lines) if line.startswith(("╭", "╰", "─", "+", "--"))] or [-1]
+    below = lines[rules[0] + 1 : rules[1] if len(rules) > 1 else None]
+    return " ".join(below).strip() or "the command cannot be read"
 
 
 def _run(command: Any) -> None:

@@ -1,0 +1,50 @@
+"""Made-up datasets of gradient quality, for the tests of what shows them."""
+
+import numpy as np
+import xarray as xr
+
+STREAM = 2048
+
+
+def cosine_dataset(seeds=(0, 1), iterations=(0, 60), sizes=(128, 512, 2048, 8192, 32768)):
+    """Agents by iteration and seed, whose cosines rise with the size and fall with the iteration."""
+    which = [(iteration, seed) for iteration in iterations for seed in seeds]
+    sizes = np.asarray(sizes)
+    cosine = np.array([1 / (1 + (1 + i / 10) * (1 + s / 4) * 1000 / sizes) for i, s in which])
+    half = 0.1 * (1 - cosine) + 0.01
+    count = len(which)
+    each = {"pairs": 327_680, "streams": 160, "trajectories": 3_000, "mean_episode_return": 20.0}
+    dataset = xr.Dataset(
+        {
+            "pairs_used": ("size", sizes),
+            "estimates": (("agent", "size"), np.full(cosine.shape, 10)),
+            "pairwise_cosine": (("agent", "size"), cosine),
+            "pairwise_cosine_low": (("agent", "size"), cosine - half),
+            "pairwise_cosine_high": (("agent", "size"), cosine + half),
+            "gradient_norm": (("agent", "size"), cosine),
+            "zero_gradients": (("agent", "size"), np.zeros(cosine.shape, dtype=int)),
+            **{name: ("agent", np.full(count, value)) for name, value in each.items()},
+        },
+        coords={
+            "agent": np.arange(count),
+            "iteration": ("agent", [i for i, _ in which]),
+            "agent_seed": ("agent", [s for _, s in which]),
+            "size": sizes,
+        },
+        attrs={
+            "diagnostic": "gradients", "environment": "Hopper-v5", "algorithm": "ppo", "advantages": "normalised",
+            "batch_pairs": STREAM, "stream_pairs": STREAM, "seed": 0, "schema_version": 1,
+        },
+    )  # fmt: skip
+    return dataset if count > 1 else dataset.isel(agent=0)
+
+
+def training_log(seeds=(0, 1), iterations=20):
+    """A log whose reward rises, and is missing where no episode ended."""
+    log = {"iteration": [], "agent_seed": [], "mean_reward": []}
+    for iteration in range(iterations):
+        for seed in seeds:
+            log["iteration"].append(iteration)
+            log["agent_seed"].append(seed)
+            log["mean_reward"].append(np.nan if iteration == 3 and seed == 0 else 10.0 * iteration + seed)
+    return {name: np.array(column) for name, column in log.items()}

@@ -1,0 +1,228 @@
+"""The command line: help, results, bad input, interruptions."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from closerlook.cli import _in_one_line, main
+from closerlook.commands.options import environment_id, folder_name, whole_number
+from closerlook.results.store import RunFolder
+
+SMALL = ["--n-steps", "64", "--hidden", "8", "--ppo.minibatches", "2", "--ppo.policy-epochs", "1"]
+SMALL += ["--ppo.value-epochs", "1", "--workers", "1"]
+
+
+def train(folder, *more):
+    return main(["train", "--seeds", "2", "--steps", "256", "--checkpoints", "0", "--out", str(folder), *SMALL, *more])
+
+
+def gradients(agent, folder, *more):
+    options = ["--pairs", "1280", "--sizes", "32", "64", "128", "--workers", "1", "--out", str(folder)]
+    return main(["gradients", str(agent), *options, *more])
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("cli") / "run"
+    assert train(folder) == 0
+    return folder
+
+
+def test_help_reads_like_documentation(capsys):
+    assert main(["--help"]) == 0
+    assert "closerlook COMMAND --help" in capsys.readouterr().out
+    for command in ("demo", "train", "gradients"):
+        with pytest.raises(SystemExit) as stop:
+            main([command, "--help"])
+        assert stop.value.code == 0
+        text = capsys.readouterr().out
+        assert f"usage: closerlook {command}" in text
+        assert "--json" in text
+        assert "Leaves" in text
+
+
+def test_no_command_shows_the_commands_and_is_an_error(capsys):
+    assert main([]) == 2
+    assert "usage:" in capsys.readouterr().out
+
+
+def test_the_version_is_one_line(capsys):
+    assert main(["--version"]) == 0
+    assert capsys.readouterr().out.startswith("closerlook ")
+
+
+def test_training_leaves_what_it_promises(trained):
+    names = {path.name for path in trained.iterdir()}
+    assert {"run.json", "training.csv", "training.svg", "training.png", "checkpoints"} <= names
+    record = json.loads((trained / "run.json").read_text())
+    assert (record["kind"], record["finished"], record["pairs"]) == ("train", True, 512)
+
+
+def test_gradients_leave_what_they_promise_and_print_a_table(trained, tmp_path, capsys):
+    assert gradients(trained, tmp_path / "g") == 0
+    names = {path.name for path in (tmp_path / "g").iterdir()}
+    assert names == {"run.json", "jobs", *(f"gradients.{suffix}" for suffix in ("nc", "json", "svg", "png"))}
+    shown = capsys.readouterr()
+    assert "mean pairwise cosine similarity" in shown.out
+    assert "iteration 4, seed 1" in shown.out
+    assert "pairs of Hopper-v5 on 1 worker, about" in shown.err  # the cost, before the work
+
+
+def test_json_is_one_object_on_stdout_and_nothing_else(trained, tmp_path, capsys):
+    capsys.readouterr()
+    options = ["--json", "--agent-seed", "1", "--iteration", "0"]
+    assert gradients(trained, tmp_path, *options) == 0
+    shown = capsys.readouterr()
+    printed = json.loads(shown.out)
+    assert shown.out.count("\n") == 1
+    assert printed == json.loads((tmp_path / "gradients.json").read_text())
+    assert printed["sizes"] == [32, 64, 128]
+    assert (printed["iteration"], printed["agent_seed"], printed["env"]) == (0, 1, "Hopper-v5")
+    assert "cosine similarity" in shown.err
+
+
+def test_training_prints_json_too(trained, capsys):
+    capsys.readouterr()
+    assert train(trained, "--json") == 0  # all of it from disk
+    printed = json.loads(capsys.readouterr().out)
+    assert (printed["algo"], printed["agent_seeds"], printed["iterations"]) == ("ppo", [0, 1], 4)
+
+
+def test_the_same_command_computes_nothing_again(trained, tmp_path):
+    assert gradients(trained, tmp_path) == 0
+    stamps = {path: path.stat().st_mtime_ns for path in (tmp_path / "jobs").iterdir()}
+    before = (tmp_path / "gradients.json").read_bytes()
+    assert gradients(trained, tmp_path) == 0
+    assert {path: path.stat().st_mtime_ns for path in (tmp_path / "jobs").iterdir()} == stamps
+    assert gradients(trained, tmp_path, "--no-resume") == 0
+    assert {path: path.stat().st_mtime_ns for path in (tmp_path / "jobs").iterdir()} != stamps
+    assert (tmp_path / "gradients.json").read_bytes() == before
+
+
+def test_without_a_folder_results_go_where_one_would_look(trained, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    options = ["--pairs", "1280", "--sizes", "64", "--workers", "1", "--iteration", "0"]
+    assert main(["gradients", str(trained), *options]) == 0
+    assert (tmp_path / "runs" / "gradients-run-iteration-0" / "gradients.json").exists()
+
+
+BAD = {
+    "no such command": (["grdients"], "choose from demo, train, gradients"),
+    "no agent": (["gradients"], "AGENT"),
+    "no such agent": (["gradients", "nowhere"], "there is no agent at nowhere"),
+    "no such option": (["gradients", "x", "--bogus"], "--bogus"),
+    "not whole": (["gradients", "x", "--pairs", "1.5"], "1.5 is not a whole number"),
+    "not a number": (["gradients", "x", "--pairs", "many"], "many is not a whole number"),
+    "no such choice": (["gradients", "x", "--advantages", "big"], "big"),
+    "no such function": (["gradients", "json:nothing"], "json has no nothing"),
+    "not an agent": (["gradients", "os:getcwd"], "gives a str, not a closerlook.Agent"),
+    "no such module": (["gradients", "no_such_module:agent"], "no_such_module cannot be imported"),
+    "no such iteration": (["gradients", "RUN", "--iteration", "7"], "it has 0, 4"),
+    "no such seed": (["gradients", "RUN", "--agent-seed", "7"], "it has 0, 1"),
+    "no such environment": (["gradients", "RUN", "--env", "Hoper-v5"], "Hoper-v5"),
+    "other observations": (["gradients", "RUN", "--env", "Ant-v5"], "observation"),
+    "too few pairs": (["gradients", "RUN", "--pairs", "100", "--sizes", "64"], "give --pairs"),
+    "no workers": (["gradients", "RUN", "--workers", "0"], "--workers 1 or more"),
+    "no such task": (["train", "--env", "Hoper-v5"], "Hoper-v5"),
+    "no such algorithm": (["train", "--algo", "pp0"], "pp0"),
+    "too few steps": (["train", "--steps", "100"], "give more --steps"),
+    "a setting that means nothing": (["train", "--ppo.clip", "-1"], "clip is -1"),
+    "a folder that is a file": (["train", "--steps", "64", *SMALL, "--out", "FILE"], "cannot be written"),
+    "a folder of another run": (["train", "--steps", "64", *SMALL, "--out", "RUN"], "holds another run (seeds 2 there"),
+}
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_bad_input_is_one_line_with_the_mend_and_code_2(name, trained, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "file").write_text("")
+    arguments, expected = BAD[name]
+    places = {"RUN": str(trained), "FILE": str(tmp_path / "file")}
+    capsys.readouterr()
+    assert main([places.get(argument, argument) for argument in arguments]) == 2
+    shown = capsys.readouterr()
+    assert shown.out == ""
+    assert shown.err.startswith("closerlook: ")
+    assert shown.err.count("\n") == 1
+    assert expected in shown.err
+    assert "; " in shown.err
+
+
+def test_a_corrupt_checkpoint_is_one_line(trained, tmp_path, capsys):
+    state = next((trained / "checkpoints").glob("000004/00*/state.safetensors"))
+    whole = state.read_bytes()
+    try:
+        state.write_bytes(whole[: len(whole) // 2])
+        assert gradients(trained, tmp_path) == 2
+    finally:
+        state.write_bytes(whole)
+    assert capsys.readouterr().err.splitlines()[-1].startswith("closerlook: ")
+
+
+LONG = ["train", "--seeds", "2", "--steps", "2e5", *SMALL[:-2], "--workers", "2", "--checkpoints", "0"]
+
+
+def test_ctrl_c_is_130_says_how_to_resume_and_loses_nothing(tmp_path):
+    command = [sys.executable, "-m", "closerlook", *LONG, "--out", "run"]
+    process = subprocess.Popen(command, cwd=tmp_path, stdout=-1, stderr=-1, text=True, start_new_session=True)
+    deadline = time.monotonic() + 60
+    while len(list(tmp_path.glob("run/jobs/*.npz"))) < 4:
+        assert process.poll() is None
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    os.killpg(process.pid, signal.SIGINT)
+    output, errors = process.communicate(timeout=20)
+    assert process.returncode == 130
+    assert output == ""
+    assert "interrupted: what is finished is in run, and the same command goes on from there" in errors
+    assert "Traceback" not in errors
+    assert RunFolder(tmp_path / "run").read_json("run.json")["finished"] is False
+    assert list(tmp_path.glob("run/**/.*.tmp")) == []
+    assert (tmp_path / "run" / "training.csv").read_text().startswith("iteration,")
+
+
+FRAMED = """╭─ Value error ───────╮
+│ Error parsing --x:  │
+│ 1 is odd            │
+│ ─────────────────── │
+│ For full helptext   │
+╰─────────────────────╯
+"""
+PLAIN = """ Value error
+ -------------------
+  Error parsing --x:
+  1 is odd
+  ------------------
+  For full helptext
+"""
+
+
+@pytest.mark.parametrize("box", [FRAMED, PLAIN])
+def test_the_frame_around_an_error_comes_off(box):
+    assert _in_one_line(box) == "Error parsing --x: 1 is odd"
+
+
+def test_python_m_runs_the_command_line():
+    result = subprocess.run([sys.executable, "-m", "closerlook", "nope"], capture_output=True, text=True, check=False)
+    assert (result.returncode, result.stdout) == (2, "")
+
+
+def test_whole_numbers_may_be_written_in_any_way():
+    numbers = {"12": 12, "1e6": 10**6, "1_000": 1000, "2.0": 2, "1.5e3": 1500, "-3": -3}
+    assert {text: whole_number(text) for text in numbers} == numbers
+    for text in ("1.5", "x", "", "nan", "inf", "1e-1", "1,000"):
+        with pytest.raises(ValueError, match="is not a whole number"):
+            whole_number(text)
+
+
+def test_names_have_short_forms():
+    ids = {"hopper": "Hopper-v5", "Walker2d": "Walker2d-v5", "humanoid": "Humanoid-v5", "module:Id": "module:Id"}
+    assert {name: environment_id(name) for name in ids} == ids
+    assert folder_name("package.module:function") == "package.module-function"
+    assert folder_name("a/b") == "a-b"
+    assert folder_name("../..") == "agent"

@@ -1,0 +1,158 @@
+"""Figures as data: what is drawn, where, under which name."""
+
+import matplotlib as mpl
+import matplotlib.pyplot as plt
+import numpy as np
+import pytest
+
+from closerlook.figures import plot_gradient_quality, plot_training, save_figure
+from closerlook.figures.drawing import COLOURS, short_number, spread
+from cosines import cosine_dataset, training_log
+
+mpl.use("Agg")
+
+
+@pytest.fixture(autouse=True)
+def closed_figures():
+    yield
+    plt.close("all")
+
+
+def lines(axis, gid):
+    return [line for line in axis.lines if line.get_gid() == gid]
+
+
+def words(axis):
+    return [text.get_text() for text in axis.texts]
+
+
+def test_one_agent_is_one_line_with_its_band_on_a_log_axis():
+    dataset = cosine_dataset(seeds=(3,), iterations=(150,))
+    axis = plot_gradient_quality(dataset)
+    (line,) = lines(axis, "estimate")
+    whole = dataset["size"].values >= 2048
+    np.testing.assert_array_equal(line.get_xdata(), dataset["size"].values[whole])
+    np.testing.assert_array_equal(line.get_ydata(), dataset["pairwise_cosine"].values[whole])
+    assert axis.get_xscale() == "log"
+    assert len(axis.collections) == 1
+    band = axis.collections[0].get_paths()[0].vertices
+    assert band[:, 1].min() == pytest.approx(dataset["pairwise_cosine_low"].values.min())
+    assert band[:, 1].max() == pytest.approx(dataset["pairwise_cosine_high"].values.max())
+    assert axis.get_title(loc="left") == "Hopper-v5 · PPO · iteration 150"
+    assert axis.get_ylabel() == "mean pairwise cosine similarity"
+
+
+def test_sizes_below_a_stream_are_dashed_hollow_and_named():
+    axis = plot_gradient_quality(cosine_dataset(seeds=(0,), iterations=(0,)))
+    (hollow,), (dashes,) = lines(axis, "hollow"), lines(axis, "below")
+    np.testing.assert_array_equal(hollow.get_xdata(), [128, 512])
+    assert hollow.get_markerfacecolor() == "white"
+    np.testing.assert_array_equal(dashes.get_xdata(), [128, 512, 2048])  # up to the first whole stream
+    assert dashes.get_linestyle() == "--"
+    assert "less than one stream of 2,048" in axis.get_xlabel()
+
+
+def test_nothing_is_dashed_where_all_sizes_are_whole_streams():
+    axis = plot_gradient_quality(cosine_dataset(seeds=(0,), iterations=(0,), sizes=(2048, 4096)))
+    assert lines(axis, "hollow") == []
+    assert "stream" not in axis.get_xlabel()
+
+
+def test_the_training_batch_is_marked_in_every_panel_and_worded_once():
+    axes = plot_gradient_quality(cosine_dataset()).figure.axes
+    assert [lines(axis, "batch")[0].get_xdata()[0] for axis in axes] == [2048, 2048]
+    assert [any("training batch" in text for text in words(axis)) for axis in axes] == [False, True]
+
+
+def test_several_iterations_are_panels_with_shared_axes_and_a_line_for_each_seed():
+    axes = plot_gradient_quality(cosine_dataset(iterations=(60, 0))).figure.axes
+    assert [axis.get_title(loc="left") for axis in axes] == ["iteration 0", "iteration 60"]
+    assert len({axis.get_xlim() for axis in axes}) == len({axis.get_ylim() for axis in axes}) == 1
+    for axis in axes:
+        assert [line.get_label() for line in lines(axis, "estimate")] == ["seed 0", "seed 1"]
+        assert [line.get_color() for line in lines(axis, "estimate")] == list(COLOURS[:2])
+    assert {"seed 0", "seed 1"} <= set(words(axes[-1]))
+
+
+def test_many_agents_are_thin_lines_with_their_mean_and_t_interval():
+    dataset = cosine_dataset(seeds=range(10), iterations=(0,))
+    axis = plot_gradient_quality(dataset)
+    assert len(lines(axis, "agent")) == 10
+    (mean,) = lines(axis, "estimate")
+    cosines = dataset["pairwise_cosine"].values
+    np.testing.assert_allclose(mean.get_ydata(), cosines.mean(axis=0)[2:])
+    half = 2.2621572 * cosines.std(axis=0, ddof=1) / np.sqrt(10)  # t quantile, 9 degrees of freedom
+    band = axis.collections[0].get_paths()[0].vertices
+    assert band[:, 1].max() == pytest.approx((cosines.mean(axis=0) + half).max())
+    assert "mean of 10 agents" in words(axis)
+
+
+def test_given_axes_take_everything_and_labels_say_what_differs():
+    _, axis = plt.subplots()
+    assert plot_gradient_quality(cosine_dataset(), axis) is axis
+    labels = [line.get_label() for line in lines(axis, "estimate")]
+    assert labels == [f"iteration {i}, seed {s}" for i in (0, 60) for s in (0, 1)]
+    _, axis = plt.subplots()
+    plot_gradient_quality(cosine_dataset(seeds=(0,)), axis)
+    assert [line.get_label() for line in lines(axis, "estimate")] == ["iteration 0", "iteration 60"]
+
+
+def test_missing_cosines_are_gaps_not_zeros():
+    dataset = cosine_dataset(seeds=(0,), iterations=(0,))
+    for name in ("pairwise_cosine", "pairwise_cosine_low", "pairwise_cosine_high"):
+        dataset[name][3] = np.nan
+    (line,) = lines(plot_gradient_quality(dataset), "estimate")
+    assert np.isnan(line.get_ydata()).tolist() == [False, True, False]
+
+
+def test_an_agent_that_does_not_say_its_iteration_has_none_in_the_title():
+    axis = plot_gradient_quality(cosine_dataset(seeds=(-1,), iterations=(-1,)))
+    assert axis.get_title(loc="left") == "Hopper-v5 · PPO"
+
+
+def test_negative_cosines_are_inside_the_axes():
+    dataset = cosine_dataset(seeds=(0,), iterations=(0,))
+    dataset["pairwise_cosine_low"][0] = -0.34
+    assert plot_gradient_quality(dataset).get_ylim()[0] <= -0.34
+
+
+def test_training_is_a_line_for_each_seed_and_their_mean():
+    axis = plot_training(training_log())
+    assert [line.get_label() for line in axis.lines] == ["seed 0", "seed 1", "mean of 2"]
+    (mean,) = lines(axis, "mean")
+    assert mean.get_ydata()[10] == pytest.approx(100.5)
+    assert mean.get_ydata()[3] == pytest.approx(31.0)  # the seed that has a number there
+    assert np.isnan(lines(axis, "seed")[0].get_ydata()[3])
+    assert (axis.get_xlabel(), axis.get_ylabel()) == ("iteration", "mean episode return")
+
+
+def test_many_seeds_are_one_colour_and_one_label():
+    axis = plot_training(training_log(seeds=range(10)))
+    assert len({line.get_color() for line in lines(axis, "seed")}) == 1
+    assert words(axis) == ["mean of 10"]
+
+
+def test_one_seed_has_no_mean():
+    axis = plot_training(training_log(seeds=(0,)))
+    assert lines(axis, "mean") == []
+
+
+def test_figures_are_saved_closed_and_the_same_again(tmp_path):
+    files = save_figure(plot_gradient_quality(cosine_dataset()), tmp_path / "gradients")
+    assert [file.name for file in files] == ["gradients.svg", "gradients.png"]
+    assert plt.get_fignums() == []
+    again = save_figure(plot_gradient_quality(cosine_dataset()), tmp_path / "again")
+    assert [file.read_bytes() for file in files] == [file.read_bytes() for file in again]
+
+
+def test_labels_move_apart_and_no_further():
+    assert spread([0.0, 1.0, 2.0], 0.5) == [0.0, 1.0, 2.0]
+    assert spread([1.0, 1.0], 0.5) == [0.75, 1.25]
+    assert spread([1.1, 1.0, 5.0], 1.0) == pytest.approx([1.55, 0.55, 5.0])
+    placed = sorted(spread([0.0, 0.1, 0.9, 1.0], 0.5))
+    assert np.diff(placed).min() >= 0.5 - 1e-12
+    assert spread([], 1.0) == []
+
+
+def test_numbers_are_short():
+    assert [short_number(x) for x in (100, 2048, 1e4, 131072, 1e6)] == ["100", "2.05k", "10k", "131k", "1M"]

@@ -1,0 +1,41 @@
+"""Importing the package, its figures and its help costs what it must and no more."""
+
+import subprocess
+import sys
+
+import pytest
+
+import closerlook
+
+ENGINES = {"torch", "mujoco", "gymnasium", "ray"}
+HEAVY = ENGINES | {"matplotlib", "scipy", "xarray", "pandas", "numpy"}
+
+
+def imported_by(statement):
+    command = f"import sys; {statement}; print(*{{name.partition('.')[0] for name in sys.modules}})"
+    result = subprocess.run([sys.executable, "-c", command], capture_output=True, text=True, check=True)
+    return set(result.stdout.splitlines()[-1].split())
+
+
+def test_importing_the_package_imports_nothing_heavy():
+    assert not imported_by("import closerlook") & HEAVY
+
+
+@pytest.mark.parametrize("module", ["results.store", "results.schema", "figures", "report"])
+def test_what_shows_results_stands_without_the_engines(module):
+    assert not imported_by(f"import closerlook.{module}") & ENGINES
+
+
+def test_help_does_not_wait_for_the_engines():
+    assert not imported_by("import closerlook.cli; closerlook.cli.main(['--help'])") & (ENGINES | {"xarray"})
+
+
+def test_every_public_name_is_there_and_described():
+    for name in closerlook.__all__:
+        assert getattr(closerlook, name).__doc__
+    assert set(closerlook.__all__) <= set(dir(closerlook))
+
+
+def test_a_name_that_is_not_there_is_an_attribute_error():
+    with pytest.raises(AttributeError, match="no_such_name"):
+        _ = closerlook.no_such_name
