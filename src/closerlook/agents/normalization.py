@@ -37,7 +37,9 @@ class Scaling:
 
     def bounded(self, values: np.ndarray) -> np.ndarray:
         """Clip values to ``[-clip, clip]``, if there is a bound."""
-        return values if self.clip is None else np.clip(values, -self.clip, self.clip)
+        if self.clip is None:
+            return values
+        return np.asarray(np.minimum(np.maximum(values, -self.clip), self.clip))
 
 
 @dataclass

@@ -54,7 +54,7 @@ class ObservationFilter:
         self._scaling = scaling if statistics is not None else None
         self._running = running and self._scaling is not None
         self._moments = statistics.copy() if statistics is not None else None
-        self._prepare()
+        self._prepared = False
 
     @staticmethod
     def of(agents: Agent, *, running: bool) -> "ObservationFilter":
@@ -72,12 +72,13 @@ class ObservationFilter:
         """Take in observations (P, L, obs) of the lanes `where` (P, L); without running moments, nothing."""
         if self._running and self._moments is not None and where.any():
             self._moments.push_rows(observations, where)
-            self._prepare()
+            self._prepared = False
 
     def all_rows(self, observations: FloatArray) -> NDArray[np.float32]:
         """Turn observations (P, L, obs) into policy inputs."""
         if self._scaling is None:
             return observations.astype(np.float32)
+        self._prepare()
         standard = np.subtract(observations, self._mean[:, None])
         standard /= self._divisor[:, None]
         return self._scaling.bounded(standard).astype(np.float32)
@@ -86,14 +87,18 @@ class ObservationFilter:
         """Turn one observation (obs,) of one policy into its input."""
         if self._scaling is None:
             return observation.astype(np.float32)
+        self._prepare()
         standard = (observation - self._mean[policy]) / self._divisor[policy]
         return self._scaling.bounded(standard).astype(np.float32)
 
     def _prepare(self) -> None:
-        if self._scaling is not None and self._moments is not None:
-            self._mean = self._moments.mean
-            seen = self._moments.count[:, None] > 0
-            self._divisor = np.where(seen, self._scaling.divisor(self._moments.variance), 1.0)
+        """Find mean and divisor, if moments have changed since the last time."""
+        if self._prepared or self._scaling is None or self._moments is None:
+            return
+        seen = self._moments.count[:, None] > 0
+        self._mean = self._moments.mean
+        self._divisor = np.where(seen, self._scaling.divisor(self._moments.variance), 1.0)
+        self._prepared = True
 
 
 class ActionNoise:

@@ -15,6 +15,7 @@ A      actuators
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, ClassVar
 
 import numpy as np
@@ -119,7 +120,7 @@ class Walker2d(Task):
 
     def observe(self, fields: Fields) -> FloatArray:
         """Observations, (L, obs): velocities clipped to 10."""
-        return np.concatenate((self._visible(fields["qpos"]), np.clip(fields["qvel"], -10, 10)), axis=1)
+        return np.concatenate((self._visible(fields["qpos"]), _clipped(fields["qvel"], (-10.0, 10.0))), axis=1)
 
     def judge(self, fields: Fields, velocities: FloatArray, actions: NDArray[Any]) -> tuple[FloatArray, BoolArray]:
         """Rewards and terminations; see `Task.judge`."""
@@ -147,8 +148,10 @@ class Hopper(Walker2d):
 
     def healthy(self, fields: Fields) -> BoolArray:
         """Whether height, angle and everything else are in their ranges, (L,)."""
-        state = np.concatenate((fields["qpos"][:, 2:], fields["qvel"]), axis=1)
-        return Walker2d.healthy(self, fields) & _between(state, self.healthy_state_range).all(axis=1)
+        state = np.concatenate((fields["qpos"][:, 1:], fields["qvel"]), axis=1)
+        ranges = (self.healthy_z_range, self.healthy_angle_range, self.healthy_state_range)
+        low, high = _hopper_limits(state.shape[1], *(tuple(one) for one in ranges))
+        return np.asarray(((low < state) & (state < high)).all(axis=1))
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -284,6 +287,17 @@ TASKS: Mapping[str, type[Task]] = {
 """The tasks, by the entry point Gymnasium registers for their environments."""
 
 
+@lru_cache(maxsize=16)
+def _hopper_limits(
+    width: int, z: tuple[float, ...], angle: tuple[float, ...], state: tuple[float, ...]
+) -> tuple[FloatArray, FloatArray]:
+    """Return open bounds of height, angle and everything else; the angle keeps to its own and to the state's."""
+    (z_low, z_high), (angle_low, angle_high), (state_low, state_high) = z, angle, state
+    low, high = np.full(width, float(state_low)), np.full(width, float(state_high))
+    low[:2], high[:2] = (z_low, max(angle_low, state_low)), (z_high, min(angle_high, state_high))
+    return low, high
+
+
 def _between(values: FloatArray, interval: Range) -> BoolArray:
     low, high = interval
     return np.asarray((low < values) & (values < high))
@@ -295,4 +309,4 @@ def _ends(healthy: BoolArray, terminate_when_unhealthy: bool) -> BoolArray:
 
 def _clipped(values: FloatArray, interval: Range) -> FloatArray:
     low, high = interval
-    return np.clip(values, low, high)
+    return np.minimum(np.maximum(values, low), high)  # half the time of np.clip on few rows
