@@ -1,6 +1,7 @@
 """Training runs: the same bytes however they are split or interrupted, and what they leave on disk."""
 
 import dataclasses
+import json
 import re
 from pathlib import Path
 
@@ -11,11 +12,15 @@ import pytest
 from closerlook.agents.agent import Agent
 from closerlook.agents.files import load_agent
 from closerlook.agents.loading import load
+from closerlook.algorithms.natural import NaturalSettings
 from closerlook.algorithms.ppo import PPOSettings
+from closerlook.algorithms.trpo import TRPOSettings
+from closerlook.algorithms.vanilla import VanillaSettings
 from closerlook.errors import InputError, NonFiniteError
 from closerlook.simulation.records import Episodes
 from closerlook.training import COLUMNS, TrainSettings, train
-from closerlook.training.run import segment_bounds
+from closerlook.training.log import NUMBERS
+from closerlook.training.plan import segment_bounds
 from closerlook.training.segment import episode_columns, gather, improve, train_segment
 from closerlook.training.settings import agent_seed, initial_agents
 
@@ -28,6 +33,15 @@ TINY = TrainSettings(
     checkpoints=(0, 3, 11),
     ppo=PPOSettings(policy_epochs=2, value_epochs=2, minibatches=4),
 )
+CG_COLUMNS = {"step_fraction", "step_failed", "cg_residual", "cg_steps"}
+STEP_COLUMNS = CG_COLUMNS | {
+    "gradient_norm",
+    "step_norm",
+    "predicted_improvement",
+    "surrogate_improvement",
+    "unusable_gradient",
+    "quadratic_kl",
+}
 SPOILT = dataclasses.replace(TINY, env="training_environments:make_spoilt", seed=4)
 
 
@@ -50,7 +64,9 @@ def test_a_run_leaves_checkpoints_and_a_log(whole: Path) -> None:
     assert list(log.columns) == list(COLUMNS)
     assert log[["iteration", "agent_seed"]].to_numpy().tolist() == [[i, s] for i in range(14) for s in range(3)]
     assert log.environment_steps.tolist() == [(i + 1) * 64 for i in range(14) for _ in range(3)]
-    assert np.isfinite(log.to_numpy()).all()
+    empty = set(log.columns[log.isna().all()])
+    assert empty == {"notes", *STEP_COLUMNS}
+    assert np.isfinite(log.drop(columns=list(empty)).to_numpy()).all()
     assert (log.episodes >= 6).all()
 
 
@@ -153,10 +169,13 @@ def test_the_others_of_a_segment_go_on_when_one_fails() -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"algo": "dqn"}, "no algorithm 'dqn'; choose from ppo"),
+        ({"algo": "dqn"}, "no algorithm 'dqn'; choose from ppo, trpo"),
         ({"env": "NoSuch-v0"}, "NoSuch"),
-        ({"env": "Pendulum-v1", "preset": "paper"}, "the paper has no settings for Pendulum-v1"),
-        ({"preset": "lucky"}, "no preset 'lucky'"),
+        ({"algo": "trpo"}, "there are settings of ppo, and the algorithm is trpo"),
+        ({"trpo": TRPOSettings(max_kl=0.5)}, "there are settings of trpo, and the algorithm is ppo"),
+        ({"ppo": PPOSettings(total_iterations=5)}, "total_iterations follows from the steps"),
+        ({"baseline": "mean"}, "baseline is 'mean'"),
+        ({"baseline": "none", "value_target": "returns"}, "a value target, and no critic"),
         ({"steps": 63}, "less than one batch of 64"),
         ({"seeds": 0}, "seeds is 0"),
         ({"gamma": 1.01}, "gamma is 1.01"),
@@ -169,12 +188,60 @@ def test_bad_settings_are_refused_before_a_folder_is_made(tmp_path: Path, change
     assert not (tmp_path / "run").exists()
 
 
-def test_the_preset_is_table_1_and_leaves_what_was_chosen() -> None:
-    walker = TrainSettings(env="walker2d", preset="paper", ppo=PPOSettings(clip=0.1)).resolved()
-    ppo = walker.ppo
-    assert (ppo.policy_learning_rate, ppo.value_learning_rate, ppo.value_clip, ppo.clip) == (4e-4, 3e-4, 0.2, 0.1)
-    assert (walker.env, walker.iterations, ppo.total_iterations) == ("Walker2d-v5", 488, 488)
-    assert walker.checkpoints == (0, 150, 300, 450, 488)
+PPO_COLUMNS = {"hopper": (4.5e-4, 2e-4, None), "walker2d": (4e-4, 3e-4, 0.2), "humanoid": (2.5e-4, 1e-4, 0.2)}
+TRPO_COLUMNS = {"hopper": (0.13, 2e-4), "walker2d": (0.04, 3e-4), "humanoid": (0.07, 3e-4)}
+
+
+@pytest.mark.parametrize("task", PPO_COLUMNS)
+def test_the_paper_preset_is_table_1(task: str) -> None:
+    ppo = TrainSettings.of_preset("paper", env=task).resolved()
+    rates = (ppo.ppo.policy_learning_rate, ppo.ppo.value_learning_rate, ppo.ppo.value_clip)
+    assert rates == PPO_COLUMNS[task]
+    assert (ppo.initialization, ppo.observation_clip, ppo.normalize_rewards, ppo.reward_clip) == (
+        "orthogonal",
+        10.0,
+        True,
+        10.0,
+    )
+    assert (ppo.iterations, ppo.ppo.total_iterations, ppo.ppo.anneal) == (488, 488, True)
+    assert ppo.checkpoints == (0, 150, 300, 450, 488)
+    trpo = TrainSettings.of_preset("paper", env=task, algo="trpo").resolved()
+    assert (trpo.trpo.max_kl, trpo.trpo.value_learning_rate) == TRPO_COLUMNS[task]
+    assert trpo.normalize_observations
+    assert (trpo.initialization, trpo.observation_clip, trpo.normalize_rewards, trpo.reward_clip) == (
+        "xavier",
+        None,
+        False,
+        None,
+    )
+    update = trpo.trpo
+    assert (update.fisher_fraction, update.cg_steps, update.damping, update.backtracks) == (0.1, 10, 0.1, 10)
+
+
+def test_ppo_m_is_ppo_without_its_optimisations() -> None:
+    walker = TrainSettings.of_preset("ppo-m", env="Walker2d-v5", seeds=2)
+    assert (walker.ppo.anneal, walker.ppo.value_clip, walker.ppo.policy_learning_rate) == (False, None, 4e-4)
+    assert (walker.initialization, walker.observation_clip, walker.normalize_rewards) == ("xavier", None, False)
+    assert (walker.seeds, walker.normalize_observations) == (2, True)
+    assert TrainSettings.of_preset("ppo-m", env="Pendulum-v1").ppo.policy_learning_rate == 4.5e-4
+
+
+def test_what_is_given_wins_over_a_preset() -> None:
+    assert TrainSettings.of_preset("paper", env="walker2d", ppo=PPOSettings(), reward_clip=3.0).ppo == PPOSettings()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("lucky",), "no preset 'lucky'"),
+        (("paper", "Pendulum-v1"), "the paper has no settings for Pendulum-v1"),
+        (("paper", "hopper", "vanilla"), "the paper has no settings for vanilla"),
+        (("ppo-m", "hopper", "trpo"), "ppo-m is a kind of PPO"),
+    ],
+)
+def test_presets_that_say_nothing_are_refused(arguments: tuple, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        TrainSettings.of_preset(*arguments)
 
 
 def test_segments_end_at_checkpoints_and_after_ten_iterations() -> None:
@@ -208,6 +275,52 @@ def test_mean_reward_counts_finished_episodes_and_is_missing_without_one() -> No
     np.testing.assert_array_equal(columns["mean_reward"], [2.5, np.nan])
     np.testing.assert_array_equal(columns["mean_length"], [4.0, np.nan])
     np.testing.assert_array_equal(columns["episodes"], [2.0, 0.0])
+
+
+PLAIN = dataclasses.replace(TINY, ppo=PPOSettings(), seeds=2, steps=5 * 64, checkpoints=(0, 3))
+OTHERS = {
+    "trpo": TRPOSettings(value_epochs=2, minibatches=4),
+    "natural": NaturalSettings(value_epochs=2, minibatches=4),
+    "vanilla": VanillaSettings(value_epochs=2, minibatches=4),
+}
+
+
+@pytest.mark.parametrize("algo", OTHERS)
+def test_other_algorithms_train_and_say_what_they_did(tmp_path: Path, algo: str) -> None:
+    settings = dataclasses.replace(PLAIN, algo=algo, **{algo: OTHERS[algo]})
+    run = train(settings, out=tmp_path / "one", workers=1)
+    empty = {name for name in NUMBERS if np.isnan(run.log[name]).all()}
+    assert empty == {"clip_fraction"} | ({"quadratic_kl", *CG_COLUMNS} if algo == "vanilla" else set())
+    agent = load(tmp_path / "one", seed=1)[0]
+    assert agent.algorithm == algo
+    assert agent.algorithm_settings == dataclasses.asdict(OTHERS[algo])
+    assert bool(agent.part("optimizer.policy")) == (algo == "vanilla")
+    train(settings, out=tmp_path / "two", workers=2)
+    assert files_of(tmp_path / "one") == files_of(tmp_path / "two")
+
+
+@pytest.mark.parametrize("algo", ["ppo", *OTHERS])
+def test_agents_train_without_a_critic(tmp_path: Path, algo: str) -> None:
+    settings = dataclasses.replace(PLAIN, algo=algo, baseline="none", bootstrap="paper")
+    run = train(settings, out=tmp_path, workers=1)
+    assert np.isnan(run.log["value_loss"]).all()
+    assert np.isfinite(run.log["mean_kl"]).all()
+    agent = load(tmp_path, seed=0)[0]
+    assert agent.value is None
+    assert agent.bootstrap == "paper"
+    assert not [name for name in agent.state if name.startswith(("value.", "optimizer.value."))]
+
+
+def test_what_the_critic_learns_and_what_follows_a_cut_are_kept_with_the_agent(tmp_path: Path) -> None:
+    settings = dataclasses.replace(PLAIN, value_target="returns", bootstrap="paper")
+    run = train(settings, out=tmp_path, workers=1)
+    agent = load(tmp_path, iteration=3, seed=0)[0]
+    assert (agent.value_target, agent.bootstrap) == ("returns", "paper")
+    record = json.loads((tmp_path / "run.json").read_text())["settings"]
+    assert (record["value_target"], record["bootstrap"], record["baseline"]) == ("returns", "paper", "value")
+    other = train(dataclasses.replace(settings, value_target="gae"), out=tmp_path / "gae", workers=1)
+    assert other.log["mean_reward"][0] == run.log["mean_reward"][0]
+    assert (other.log["value_loss"] != run.log["value_loss"]).all()
 
 
 @pytest.mark.parametrize("changes", [{"n_envs": 3}, {"env": "training_environments:make_bits"}, {"bootstrap": "paper"}])

@@ -19,6 +19,14 @@ ActionTransform = Literal["none", "clip", "squash"]
 """What happens to an action on its way to the environment: nothing; clipping to the bounds of the action space;
 or tanh and rescaling to them."""
 
+Bootstrap = Literal["correct", "paper"]
+"""``correct``: a truncation or a cut is bootstrapped by the value of the state that would have followed.
+``paper``: as the released code does it: time limits count as terminations, the last value of a stream stands in for
+the value of what follows it, returns stop there with zero, and terminal steps are left out of the value loss."""
+
+ValueTarget = Literal["gae", "returns"]
+"""What a critic regresses on: ``V_old + A`` with generalised advantage estimates, or discounted returns."""
+
 State = Mapping[str, Tensor]
 """Everything training changes, by dotted name: ``policy.*``, ``value.*``, ``observations.{count,mean,squares}``,
 ``returns.{count,mean,squares}`` (moments of the discounted return that scales rewards), ``optimizer.*``."""
@@ -71,6 +79,10 @@ class Agent:
         What happens to an action on its way to the environment.
     normalize_advantages : bool
         Whether the agent's algorithm standardises advantages within a batch.
+    bootstrap : {"correct", "paper"}
+        What its advantages take to follow a truncation or a cut.
+    value_target : {"gae", "returns"}
+        What its critic regresses on.
     algorithm : str or None
         ``"ppo"``, ``"trpo"`` ..., None where unknown.
     algorithm_settings : mapping
@@ -98,6 +110,8 @@ class Agent:
     reward_scaling: Scaling | None = None
     action_transform: ActionTransform = "none"
     normalize_advantages: bool = True
+    bootstrap: Bootstrap = "correct"
+    value_target: ValueTarget = "gae"
     algorithm: str | None = None
     algorithm_settings: Mapping[str, Any] = field(default_factory=dict)
     regime: Regime = Regime()

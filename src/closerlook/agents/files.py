@@ -92,13 +92,14 @@ def _digest(content: bytes) -> str:
 
 
 def _description(agent: Agent) -> dict[str, Any]:
-    as_is = ("gamma", "gae_lambda", "action_transform", "normalize_advantages", "algorithm", "iteration", "agent_seed")
+    as_is = ("gamma", "gae_lambda", "action_transform", "normalize_advantages", "bootstrap", "value_target")
+    named = ("algorithm", "iteration", "agent_seed")
     scalings = {name: getattr(agent, name) for name in ("observation_scaling", "reward_scaling")}
     return {
         "format_version": FORMAT_VERSION,
         "policy": _architecture(agent.policy),
         "value": None if agent.value is None else _architecture(agent.value),
-        **{name: getattr(agent, name) for name in as_is},
+        **{name: getattr(agent, name) for name in (*as_is, *named)},
         **{name: None if scaling is None else dataclasses.asdict(scaling) for name, scaling in scalings.items()},
         "algorithm_settings": dict(agent.algorithm_settings),
         "regime": dataclasses.asdict(agent.regime),
@@ -221,6 +222,8 @@ def _agent_of(description: Mapping[str, Any], path: Path) -> Agent:
         reward_scaling=_scaling(fields, "reward_scaling"),
         action_transform=fields.text("action_transform", ("none", "clip", "squash")),
         normalize_advantages=fields.flag("normalize_advantages"),
+        bootstrap=fields.text("bootstrap", ("correct", "paper")) if fields.given("bootstrap") else "correct",
+        value_target=fields.text("value_target", ("gae", "returns")) if fields.given("value_target") else "gae",
         algorithm=fields.text("algorithm") if fields.given("algorithm") else None,
         algorithm_settings=fields.mapping("algorithm_settings"),
         regime=_regime(fields.inner("regime")),

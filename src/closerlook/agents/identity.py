@@ -45,7 +45,7 @@ def probe(agent: Agent) -> dict[str, Any]:
     with torch.no_grad():
         density = agent.policy.distribution(bare.policy_parameters, rows[0]).log_prob(torch.from_numpy(actions[0]))
         values = None if agent.value is None else agent.value(bare.value_parameters, rows[0])
-    fields = ("gamma", "gae_lambda", "observation_scaling", "reward_scaling", "action_transform", "regime")
+    fields = ("gamma", "gae_lambda", "observation_scaling", "reward_scaling", "action_transform", "bootstrap", "regime")
     settings = {name: getattr(agent, name) for name in fields}
     return {"state": dict(bare.state), **settings, "actions": actions, "density": density, "values": values}
 

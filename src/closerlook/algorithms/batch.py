@@ -11,21 +11,15 @@ K      boundaries: truncated steps and cut ends
 """
 
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from closerlook.agents.agent import Agent
+from closerlook.agents.agent import Agent, Bootstrap
 from closerlook.estimation.networks import TILE
 from closerlook.estimation.returns import discounted_sums, gae
 from closerlook.simulation.rollout import Rollout
-
-Bootstrap = Literal["correct", "paper"]
-"""``correct``: a truncation or a cut is bootstrapped by the value of the state that would have followed.
-``paper``: as the released code does it: time limits count as terminations, the last value of a stream stands in for
-the value of what follows it, returns stop there with zero, and terminal steps are left out of the value loss."""
 
 
 @dataclass(frozen=True)
@@ -59,9 +53,24 @@ class Batch:
     value_weights: Tensor
 
     @property
-    def value_targets(self) -> Tensor:
-        """What the critic regresses on by default: ``V_old + A_GAE``, (P, S, T)."""
+    def gae_targets(self) -> Tensor:
+        """``V_old + A_GAE``, (P, S, T)."""
         return self.values + self.advantages
+
+    @property
+    def value_targets(self) -> Tensor:
+        """What the critic regresses on: `gae_targets`, (P, S, T)."""
+        return self.gae_targets
+
+
+@dataclass(frozen=True)
+class ReturnsBatch(Batch):
+    """A batch whose critic regresses on discounted returns."""
+
+    @property
+    def value_targets(self) -> Tensor:
+        """What the critic regresses on: `returns`, (P, S, T)."""
+        return self.returns
 
 
 @torch.no_grad()
@@ -70,7 +79,7 @@ def make_batch(
     rollout: Rollout,
     rewards: np.ndarray,
     *,
-    bootstrap: Bootstrap = "correct",
+    bootstrap: Bootstrap | None = None,
     gae_lambda: float | None = None,
 ) -> Batch:
     """Evaluate a population on its rollout.
@@ -86,11 +95,12 @@ def make_batch(
         Its streams.
     rewards : ndarray, (P, S, T)
         Rewards as the critic sees them: scaled and clipped.
-    bootstrap : {"correct", "paper"}
-        What follows a truncation or a cut.
+    bootstrap : {"correct", "paper"}, optional
+        What follows a truncation or a cut; default what the agents say.
     gae_lambda : float, optional
         Instead of the agents' own.
     """
+    bootstrap = agents.bootstrap if bootstrap is None else bootstrap
     observations, actions = torch.from_numpy(rollout.observations), torch.from_numpy(rollout.actions)
     scaled = torch.from_numpy(np.ascontiguousarray(rewards, dtype=np.float32))
     log_probs = _log_probs(agents, observations, actions)
@@ -104,7 +114,8 @@ def make_batch(
     weights = torch.ones_like(values)
     if bootstrap == "paper":
         weights[torch.from_numpy(rollout.terminated | rollout.truncated)] = 0.0
-    return Batch(
+    kind = ReturnsBatch if agents.value_target == "returns" else Batch
+    return kind(
         observations=observations,
         actions=actions,
         log_probs=log_probs,

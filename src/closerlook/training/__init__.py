@@ -1,6 +1,7 @@
-"""Training: what to train (`settings`), the loop itself (`segment`), and the run around it (`run`)."""
+"""Training: what to train (`settings`), the loop itself (`segment`), its parts (`plan`), and the run (`run`)."""
 
-from closerlook.training.run import COLUMNS, TrainingRun, train
+from closerlook.training.log import COLUMNS
+from closerlook.training.run import Listener, TrainingRun, train
 from closerlook.training.settings import TrainSettings
 
-__all__ = ["COLUMNS", "TrainSettings", "TrainingRun", "train"]
+__all__ = ["COLUMNS", "Listener", "TrainSettings", "TrainingRun", "train"]

@@ -9,7 +9,7 @@ I      iterations of a segment
 """
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -17,7 +17,11 @@ import numpy as np
 from closerlook.agents.agent import Agent, moments, moments_state
 from closerlook.agents.rewards import scaled_rewards
 from closerlook.algorithms.batch import Batch, make_batch
+from closerlook.algorithms.natural import natural_update
 from closerlook.algorithms.ppo import ppo_update
+from closerlook.algorithms.trpo import trpo_update
+from closerlook.algorithms.update import UpdateInfo
+from closerlook.algorithms.vanilla import vanilla_update
 from closerlook.errors import NonFiniteError
 from closerlook.simulation.records import Rollout, Sampling
 from closerlook.simulation.rollout import rollout
@@ -25,6 +29,14 @@ from closerlook.training.settings import TrainSettings
 
 Row = dict[str, np.ndarray]
 """One line of the log for each agent: columns (P,), float64."""
+
+UPDATES: Mapping[str, Callable[..., tuple[Agent, UpdateInfo]]] = {
+    "ppo": ppo_update,
+    "trpo": trpo_update,
+    "natural": natural_update,
+    "vanilla": vanilla_update,
+}
+"""What updates a population, by the name of its algorithm."""
 
 
 def train_segment(
@@ -84,7 +96,7 @@ def gather(agents: Agent, settings: TrainSettings, seeds: Sequence[int], iterati
         update_observations=agents.observation_scaling is not None,
     )
     agents, rewards = _with_statistics(agents, sampled)
-    batch = make_batch(agents, sampled, rewards, bootstrap=settings.bootstrap)
+    batch = make_batch(agents, sampled, rewards)
     seconds = np.full(len(seeds), (time.perf_counter() - begun) / len(seeds))
     steps = np.full(len(seeds), float((iteration + 1) * settings.regime.batch_pairs))
     return agents, batch, {"environment_steps": steps, **episode_columns(sampled), "seconds_sampling": seconds}
@@ -95,7 +107,7 @@ def improve(
 ) -> tuple[Agent, Row]:
     """Update the agents from a batch: the agents after it, and its columns of the log."""
     begun = time.perf_counter()
-    updated, info = ppo_update(agents, batch, settings.ppo, seeds=seeds, iteration=iteration)
+    updated, info = UPDATES[settings.algo](agents, batch, settings.update, seeds=seeds, iteration=iteration)
     seconds = np.full(len(seeds), (time.perf_counter() - begun) / len(seeds))
     return replace(updated, iteration=iteration + 1), {**info.columns(), "seconds_update": seconds}
 

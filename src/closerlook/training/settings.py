@@ -8,37 +8,49 @@ import numpy as np
 import torch
 from gymnasium.spaces import Discrete
 
-from closerlook.agents.agent import Agent, Regime, moments_state
+from closerlook.agents.agent import Agent, Bootstrap, Regime, ValueTarget, moments_state
 from closerlook.agents.environment import EnvironmentSpec
 from closerlook.agents.normalization import RunningMoments, Scaling
 from closerlook.agents.policies import CategoricalMLP, GaussianMLP, MLPValue
-from closerlook.algorithms.batch import Bootstrap
+from closerlook.algorithms.natural import NaturalSettings
 from closerlook.algorithms.ppo import PPOSettings
-from closerlook.algorithms.presets import TASKS, paper_ppo
+from closerlook.algorithms.presets import TASKS, PresetName, find_preset
+from closerlook.algorithms.trpo import TRPOSettings
+from closerlook.algorithms.vanilla import VanillaSettings
 from closerlook.errors import InputError
 from closerlook.estimation.networks import MLP, Initialization
 from closerlook.randomness import derive_seed, generator
 from closerlook.simulation.engine import make_engine
 
-ALGORITHMS = ("ppo",)
+Algorithm = Literal["ppo", "trpo", "natural", "vanilla"]
+UpdateSettings = PPOSettings | TRPOSettings | NaturalSettings | VanillaSettings
+
+ALGORITHMS: Mapping[str, type[UpdateSettings]] = {
+    "ppo": PPOSettings,
+    "trpo": TRPOSettings,
+    "natural": NaturalSettings,
+    "vanilla": VanillaSettings,
+}
+"""The algorithms, and the settings each has."""
 
 
 @dataclass(frozen=True)
 class TrainSettings:
-    """All that decides the result of a training run; the defaults are Table 1's column for PPO on Hopper."""
+    """All that decides the result of a training run; the defaults are Table 1's column for PPO on Hopper.
+
+    A preset is another set of defaults: see `of_preset`.
+    """
 
     env: str = "Hopper-v5"
     """Gymnasium id, module:Id, or a task of the paper: hopper, walker2d, humanoid."""
-    algo: str = "ppo"
-    """Algorithm: ppo."""
+    algo: Algorithm = "ppo"
+    """Algorithm; the settings of its update are those below its name."""
     seeds: int = 10
     """Agents trained together, each independent of the others."""
     steps: int = 1_000_000
     """Environment steps of each agent; whole batches, the rest is left out."""
     seed: int = 0
     """Root seed of the run: agent k is the same whatever the number of agents."""
-    preset: Literal["paper"] | None = None
-    """paper: Table 1 for the task, wherever a setting is at its default."""
     checkpoints: tuple[int, ...] = (0, 150, 300, 450)
     """Iterations at which agents are saved, 0 before any update; those past the end are left out, the last is added."""
     n_envs: int = 1
@@ -63,10 +75,47 @@ class TrainSettings:
     """Bound on scaled rewards; none: free."""
     bootstrap: Bootstrap = "correct"
     """correct: terminated is not truncated. paper: time limits count as terminations, as in the released code."""
+    baseline: Literal["value", "none"] = "value"
+    """value: a critic. none: no critic, discounted returns in place of advantages."""
+    value_target: ValueTarget = "gae"
+    """What the critic regresses on. gae: V_old + A. returns: discounted returns."""
     env_arguments: Mapping[str, Any] = field(default_factory=dict)
     """Arguments of the environment's constructor."""
     ppo: PPOSettings = field(default_factory=PPOSettings)
-    """Settings of the update."""
+    """Settings of PPO's update."""
+    trpo: TRPOSettings = field(default_factory=TRPOSettings)
+    """Settings of TRPO's update."""
+    natural: NaturalSettings = field(default_factory=NaturalSettings)
+    """Settings of the natural gradient's update."""
+    vanilla: VanillaSettings = field(default_factory=VanillaSettings)
+    """Settings of the plain gradient's update."""
+
+    @classmethod
+    def of_preset(
+        cls, name: PresetName, env: str = "Hopper-v5", algo: Algorithm = "ppo", **changes: Any
+    ) -> "TrainSettings":
+        """Return the settings of a preset.
+
+        Parameters
+        ----------
+        name : {"paper", "ppo-m"}
+            ``paper``: Table 1's column for the task and the algorithm. ``ppo-m``: PPO without reward normalisation,
+            annealing, value clipping, orthogonal initial weights, and the clipping of observations and rewards.
+        env : str
+            Gymnasium id, or a task of the paper.
+        algo : str
+            Algorithm.
+        **changes
+            Other fields of `TrainSettings`; they win over the preset.
+
+        Raises
+        ------
+        InputError
+            Where there is no such preset, or it says nothing of the environment or the algorithm.
+        """
+        preset = find_preset(name, TASKS.get(env.lower(), env), algo)
+        update = ALGORITHMS[algo](**preset.update)
+        return cls(env=env, algo=algo, **{**preset.training, algo: update, **changes})
 
     @property
     def environment(self) -> EnvironmentSpec:
@@ -84,7 +133,7 @@ class TrainSettings:
         return self.steps // self.regime.batch_pairs
 
     def resolved(self) -> "TrainSettings":
-        """Return these settings checked, the preset filled in and the schedule as long as the run.
+        """Return these settings checked, and the schedule as long as the run.
 
         Raises
         ------
@@ -92,30 +141,27 @@ class TrainSettings:
             Where a setting means nothing.
         """
         _check(self)
-        ppo = self.ppo
-        if self.preset is not None:
-            ppo = _filled(ppo, paper_ppo(self.environment.id))
-        ppo = replace(ppo, total_iterations=self.iterations)
         kept = tuple(sorted({it for it in self.checkpoints if it <= self.iterations} | {self.iterations}))
-        return replace(self, env=self.environment.id, ppo=ppo, checkpoints=kept)
+        settings = replace(self, env=self.environment.id, checkpoints=kept)
+        if self.algo == "ppo":
+            settings = replace(settings, ppo=replace(self.ppo, total_iterations=self.iterations))
+        return settings
+
+    @property
+    def update(self) -> UpdateSettings:
+        """Settings of the chosen algorithm's update."""
+        return getattr(self, self.algo)  # type: ignore[no-any-return]
 
     def to_json(self) -> dict[str, Any]:
-        """Return every setting as a JSON value, those of the update as ``ppo.<name>``."""
-        flat = {entry.name: getattr(self, entry.name) for entry in fields(self) if entry.name != self.algo}
-        return flat | {f"{self.algo}.{name}": value for name, value in asdict(self.ppo).items()}
-
-
-def _filled(ppo: PPOSettings, preset: Mapping[str, float | None]) -> PPOSettings:
-    default = PPOSettings()
-    untouched = {name: value for name, value in preset.items() if getattr(ppo, name) == getattr(default, name)}
-    return replace(ppo, **untouched)  # type: ignore[arg-type]
+        """Return every setting that counts as a JSON value, those of the update as ``ppo.<name>``."""
+        flat = {entry.name: getattr(self, entry.name) for entry in fields(self) if entry.name not in ALGORITHMS}
+        return flat | {f"{self.algo}.{name}": value for name, value in asdict(self.update).items()}
 
 
 def _check(settings: TrainSettings) -> None:
     if settings.algo not in ALGORITHMS:
         raise InputError(f"there is no algorithm {settings.algo!r}", f"choose from {', '.join(ALGORITHMS)}")
-    if settings.preset not in {None, "paper"}:
-        raise InputError(f"there is no preset {settings.preset!r}", "choose paper, or none")
+    _check_choices(settings)
     for name in ("seeds", "n_envs", "n_steps"):
         if getattr(settings, name) < 1:
             raise InputError(f"{name} is {getattr(settings, name)}", "give 1 or more")
@@ -128,6 +174,22 @@ def _check(settings: TrainSettings) -> None:
         )
     if any(iteration < 0 for iteration in settings.checkpoints):
         raise InputError("a checkpoint has a negative iteration", "count iterations from 0")
+
+
+def _check_choices(settings: TrainSettings) -> None:
+    """Refuse what would be accepted and then not used."""
+    for name, kind in ALGORITHMS.items():
+        if name != settings.algo and getattr(settings, name) != kind():
+            raise InputError(
+                f"there are settings of {name}, and the algorithm is {settings.algo}", f"give --algo {name}"
+            )
+    if settings.ppo.total_iterations not in {PPOSettings().total_iterations, settings.iterations}:
+        raise InputError("total_iterations follows from the steps", "give --steps instead")
+    for name, choices in (("baseline", ("value", "none")), ("value_target", ("gae", "returns"))):
+        if getattr(settings, name) not in choices:
+            raise InputError(f"{name} is {getattr(settings, name)!r}", f"choose from {', '.join(choices)}")
+    if settings.baseline == "none" and settings.value_target != "gae":
+        raise InputError("there is a value target, and no critic", "leave one of baseline and value_target out")
 
 
 def agent_seed(settings: TrainSettings, number: int) -> int:
@@ -162,18 +224,17 @@ def initial_agents(settings: TrainSettings, numbers: Sequence[int]) -> list[Agen
     outputs = int(space.n) if isinstance(space, Discrete) else int(np.prod(space.shape or (1,)))
     network = MLP((inputs, *settings.hidden, outputs))
     policy = CategoricalMLP(network) if discrete else GaussianMLP(network)
-    value = MLPValue(MLP((inputs, *settings.hidden, 1)))
+    value = MLPValue(MLP((inputs, *settings.hidden, 1))) if settings.baseline == "value" else None
     return [_initial_agent(settings, policy, value, number) for number in numbers]
 
 
 def _initial_agent(
-    settings: TrainSettings, policy: GaussianMLP | CategoricalMLP, value: MLPValue, number: int
+    settings: TrainSettings, policy: GaussianMLP | CategoricalMLP, value: MLPValue | None, number: int
 ) -> Agent:
     seed = agent_seed(settings, number)
-    parts = {
-        "policy": policy.initialize(generator(seed, "initial policy"), settings.initialization),
-        "value": value.initialize(generator(seed, "initial value"), settings.initialization),
-    }
+    parts = {"policy": policy.initialize(generator(seed, "initial policy"), settings.initialization)}
+    if value is not None:
+        parts["value"] = value.initialize(generator(seed, "initial value"), settings.initialization)
     for part, size, used in (
         ("observations", policy.network.sizes[0], settings.normalize_observations),
         ("returns", 1, settings.normalize_rewards),
@@ -188,20 +249,28 @@ def _initial_agent(
         gae_lambda=settings.gae_lambda,
         observation_scaling=Scaling(clip=settings.observation_clip) if settings.normalize_observations else None,
         reward_scaling=Scaling(clip=settings.reward_clip) if settings.normalize_rewards else None,
+        bootstrap=settings.bootstrap,
+        value_target=settings.value_target,
         algorithm=settings.algo,
-        algorithm_settings=asdict(settings.ppo),
+        algorithm_settings=asdict(settings.update),
         regime=settings.regime,
         environment=settings.environment,
         iteration=0,
         agent_seed=number,
     )
-    return with_optimizers(agent.with_state(parts))
+    return with_optimizers(agent.with_state(parts), _optimized(settings))
 
 
-def with_optimizers(agent: Agent) -> Agent:
+def _optimized(settings: TrainSettings) -> list[str]:
+    """Name the networks that Adam moves; the steps of the others have no state."""
+    by_adam = settings.algo == "ppo" or (settings.algo == "vanilla" and settings.vanilla.optimizer == "adam")
+    return ["policy"] * by_adam + ["value"] * (settings.baseline == "value")
+
+
+def with_optimizers(agent: Agent, networks: Sequence[str] = ("policy", "value")) -> Agent:
     """Return a single agent with Adam's moments at zero, so that its state has the same names before and after."""
     changes: dict[str, dict[str, torch.Tensor]] = {}
-    for part in ("policy", "value"):
+    for part in networks:
         parameters = agent.part(part).items()
         changes[f"optimizer.{part}"] = {"step": torch.tensor(0)} | {
             f"{kind}.{name}": torch.zeros_like(tensor)

@@ -1,0 +1,184 @@
+"""Who trains what: the segments of a run, what of them is stored, and the split of agents over workers.
+
+A finished segment's answer holds the agent's state and its rows of the log. Once every agent's answer to the next
+segment is stored, and the checkpoints are written, the state is let go and the rows stay: the disk holds two states of
+each agent, however long the run is.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from closerlook.agents.agent import Agent
+from closerlook.agents.files import DESCRIPTION
+from closerlook.agents.loading import checkpoint_folder
+from closerlook.execution import Job, JobCache, Progress, Within, content_key, run_jobs
+from closerlook.training.segment import train_segment
+from closerlook.training.settings import TrainSettings, agent_seed
+
+VERSION = 1
+"""Of the arithmetic of training: raised where the same settings would give other numbers."""
+
+SEGMENT = 10
+"""Iterations of a segment, at most: what a killed run loses."""
+
+Answer = dict[str, np.ndarray]
+"""What `train_segment` says of one agent, without the population axis."""
+
+
+def segment_bounds(settings: TrainSettings) -> list[tuple[int, int]]:
+    """Cut a run at every checkpoint and every `SEGMENT` iterations."""
+    last = settings.iterations
+    cuts = sorted({*range(0, last, SEGMENT), *settings.checkpoints, last})
+    return list(pairwise(cuts))
+
+
+class Plan:
+    """The segments of a run, by number, and the agents still to be trained through each.
+
+    Parameters
+    ----------
+    settings : TrainSettings
+        Resolved settings.
+    environment : mapping
+        What `describe_environment` says of the environment.
+    workers : int
+        Worker processes.
+    cache : JobCache
+        Finished segments, one answer for each agent, so that a run goes on with any number of workers.
+    folder : Path
+        The run's, where its checkpoints are.
+    """
+
+    def __init__(
+        self, settings: TrainSettings, environment: Mapping[str, Any], workers: int, cache: JobCache, folder: Path
+    ) -> None:
+        self.settings, self.workers, self.cache, self.folder = settings, workers, cache, folder
+        self.segments = segment_bounds(settings)
+        self.seeds = [agent_seed(settings, number) for number in range(settings.seeds)]
+        decided = {k: v for k, v in settings.to_json().items() if k not in {"seeds", "seed", "checkpoints"}}
+        start = content_key("training", VERSION, torch.__version__, decided, environment)
+        self.keys = [[content_key(start, seed, bounds) for seed in self.seeds] for bounds in self.segments]
+        missing = [self._missing(number) for number in range(settings.seeds)]
+        self.work = [[k for k, own in enumerate(missing) if j in own] for j in range(len(self.segments))]
+
+    def _missing(self, number: int) -> set[int]:
+        """Find the segments that an agent has to be trained through, from the last to the first.
+
+        A segment's state is needed where the next one has to be computed from it, where a checkpoint of it is not
+        written yet, and at the end of the run.
+        """
+        missing: set[int] = set()
+        for j in reversed(range(len(self.segments))):
+            answer = self.cache.load(self.keys[j][number])
+            needed = j + 1 in missing or j == len(self.segments) - 1 or not self._is_saved(j, number)
+            if answer is None or (needed and not has_state(answer)):
+                missing.add(j)
+        return missing
+
+    def _is_saved(self, segment: int, number: int) -> bool:
+        first, last = self.segments[segment]
+        ends = {last, *([0] if first == 0 else [])} & set(self.settings.checkpoints)
+        return all((checkpoint_folder(self.folder, it, number) / DESCRIPTION).is_file() for it in ends)
+
+    def missing_pairs(self) -> float:
+        """Count the environment steps still to be made."""
+        pairs = self.settings.regime.batch_pairs
+        return float(
+            sum(
+                (last - first) * pairs * len(some) for (first, last), some in zip(self.segments, self.work, strict=True)
+            )
+        )
+
+    def answer(self, number: int, agents: Sequence[Agent], progress: Progress) -> list[Answer]:
+        """Train those who need it through one segment, and return every agent's answer."""
+        missing = self.work[number]
+        chunks = [chunk.tolist() for chunk in np.array_split(missing, self.workers) if chunk.size]
+        jobs = [self._job(number, agents, chunk) for chunk in chunks]
+        names = {job.key: [self.keys[number][k] for k in chunk] for job, chunk in zip(jobs, chunks, strict=True)}
+        results = run_jobs(
+            jobs,
+            workers=min(self.workers, self.settings.seeds),
+            cache=_EachAgent(self.cache, names),
+            progress=Within(progress),
+        )
+        fresh = {
+            k: own
+            for chunk, result in zip(chunks, results, strict=True)
+            for k, own in zip(chunk, split(result), strict=True)
+        }
+        return [fresh[k] if k in fresh else self._stored(number, k) for k in range(self.settings.seeds)]
+
+    def _stored(self, number: int, agent: int) -> Answer:
+        answer = self.cache.load(self.keys[number][agent])
+        assert answer is not None, "it was there when the run began"
+        return answer
+
+    def prune(self, number: int) -> None:
+        """Let the states of a segment go, and keep its rows of the log."""
+        for key in self.keys[number]:
+            answer = self.cache.load(key)
+            if answer is not None and has_state(answer):
+                self.cache.save(key, {name: array for name, array in answer.items() if not is_state(name)})
+
+    def _job(self, number: int, agents: Sequence[Agent], chunk: Sequence[int]) -> Job:
+        first, last = self.segments[number]
+        return Job(
+            name=f"training of agents {', '.join(str(k) for k in chunk)}, iterations {first} to {last - 1}",
+            key=content_key([self.keys[number][k] for k in chunk]),
+            function=train_segment,
+            arguments={
+                "agents": Agent.stack([agents[k] for k in chunk]),
+                "settings": self.settings,
+                "seeds": [self.seeds[k] for k in chunk],
+                "first": first,
+                "last": last,
+            },
+            pairs=float(len(chunk) * (last - first) * self.settings.regime.batch_pairs),
+        )
+
+
+@dataclass(frozen=True)
+class _EachAgent:
+    """Stores a chunk's answer as one answer for each of its agents."""
+
+    inner: JobCache
+    names: Mapping[str, Sequence[str]]
+
+    def load(self, key: str) -> None:
+        """Find nothing: only what is missing was put into chunks."""
+
+    def save(self, key: str, result: Mapping[str, np.ndarray]) -> None:
+        for name, answer in zip(self.names[key], split(result), strict=True):
+            self.inner.save(name, answer)
+
+
+def split(result: Mapping[str, np.ndarray]) -> list[Answer]:
+    """Take a chunk's answer (P, ...) apart, one answer for each agent."""
+    return [{name: np.asarray(array[k]) for name, array in result.items()} for k in range(len(result["done"]))]
+
+
+def is_state(name: str) -> bool:
+    """Whether an array of an answer is a part of an agent's state."""
+    return name.startswith(("state.", "first."))
+
+
+def has_state(answer: Mapping[str, np.ndarray]) -> bool:
+    """Whether an answer still has the agent's state."""
+    return any(is_state(name) for name in answer)
+
+
+def with_answer(agent: Agent, answer: Mapping[str, np.ndarray], part: str = "state") -> Agent:
+    """Return a single agent with the state a segment's answer holds (or with its ``first`` one)."""
+    prefix = f"{part}."
+    state = {
+        name.removeprefix(prefix): torch.from_numpy(np.array(array))
+        for name, array in answer.items()
+        if name.startswith(prefix)
+    }
+    return replace(agent, state=state, iteration=int(answer["done"]) if part == "state" else 0)
