@@ -202,8 +202,10 @@ def test_the_beginning_of_a_stream_is_a_stream_cut_there(steps, critic, limit):
     torch.testing.assert_close(cut, make_batch(agent, short, short.rewards).advantages, rtol=1e-5, atol=1e-6)
 
 
-def test_sizes_below_a_stream_are_estimates_from_its_beginning():
-    agent = with_critic(linear_quadratic_agent(), regime=Regime(1, 40))
+@pytest.mark.parametrize("critic", [True, False])
+def test_sizes_below_a_stream_are_estimates_from_its_beginning(critic):
+    agent = linear_quadratic_agent(gamma=0.97, gae_lambda=0.5, regime=Regime(1, 40))
+    agent = with_critic(agent) if critic else agent
     long = gradient_quality(agent, pairs=40 * 12, estimates=10, sizes=[20, 40], workers=1)
     short = gradient_quality(replace(agent, regime=Regime(1, 20)), pairs=20 * 12, estimates=10, sizes=[20], workers=1)
     assert long["is_beginning"].values.tolist() == [True, False]

@@ -185,7 +185,8 @@ def _moments(advantages: Tensor) -> np.ndarray:
 
 def _advantages(agents: Agent, sampled: Rollout, group: range) -> Tensor:
     """Return the advantages (S, T) of a population of one; returns where it has no critic."""
-    batch = make_batch(agents, sampled, frozen_rewards(agents, sampled.rewards))
+    with np.errstate(over="ignore", invalid="ignore"):  # told in words, below
+        batch = make_batch(agents, sampled, frozen_rewards(agents, sampled.rewards))
     finite = torch.isfinite(batch.advantages[0]).all(dim=-1)
     if not finite.all():
         stream = group[int(torch.nonzero(~finite)[0])]

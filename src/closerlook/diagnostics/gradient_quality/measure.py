@@ -205,18 +205,21 @@ def _measure(
     progress: Progress | None,
 ) -> list[AgentResult]:
     """Sample and reduce; agents in groups, so that the answers held at once are bounded."""
-    pool, found = measurement.pool, []
-    if progress is not None:
+    pool, groups = measurement.pool, list(_in_groups(agents, measurement.pool))
+    several = progress is not None and len(groups) > 1
+    if progress is not None and several:
         progress.start(pool.pairs * len(agents), "gradients")
-    for group in _in_groups(agents, pool):
+        inner: Progress | None = Within(progress)
+    else:
+        inner = progress  # told by run_jobs what is still to do, finished jobs left out
+    found = []
+    for group in groups:
         jobs = [_jobs(number, agent, measurement) for number, agent in group]
         flat = [job for own in jobs for job in own]
-        inner = None if progress is None else Within(progress)
-        answers = iter(run_jobs(flat, workers=workers, cache=cache, progress=inner))
-        found += [
-            merge([next(answers) for _ in own], pool, normalize=measurement.advantages == "normalised") for own in jobs
-        ]
-    if progress is not None:
+        answers = iter(run_jobs(flat, workers=workers, cache=cache, progress=inner, label="gradients"))
+        normalize = measurement.advantages == "normalised"
+        found += [merge([next(answers) for _ in own], pool, normalize=normalize) for own in jobs]
+    if progress is not None and several:
         progress.finish()
     return found
 
