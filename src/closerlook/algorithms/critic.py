@@ -3,13 +3,16 @@
 from collections.abc import Sequence
 from typing import Protocol
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from closerlook.agents.agent import Agent
+from closerlook.agents.policies import MLPValue
 from closerlook.algorithms.adam import PopulationAdam
 from closerlook.algorithms.batch import Batch
-from closerlook.algorithms.minibatches import minibatches, pairs_of
+from closerlook.algorithms.minibatches import deal, pairs_of, shuffle, with_ones
+from closerlook.estimation.backward import Array, LayerLayout, StackedMLP
 from closerlook.estimation.networks import Parameters
 
 
@@ -51,14 +54,78 @@ def fit_critic(
     """
     if agents.value is None:
         return agents
+    learner = critic_learner(agents, settings)
     columns = [pairs_of(c) for c in (batch.observations, batch.values, batch.value_targets, batch.value_weights)]
-    adam = PopulationAdam(agents.value_parameters, agents.part("optimizer.value"), settings.adam_epsilon)
-    for epoch in range(settings.value_epochs):
-        deal = minibatches(columns, settings.minibatches, seeds, "value minibatches", iteration=iteration, epoch=epoch)
-        for observations, old_values, targets, weights in deal:
-            values = agents.value(adam.parameters, observations)
-            adam.descend(value_loss(values, old_values, targets, weights, settings.value_clip), rate)
+    columns[0] = learner.prepare(columns[0])
+    with np.errstate(all="ignore"):  # what is not finite is found, and named, after the update
+        for epoch in range(settings.value_epochs):
+            shuffled = shuffle(columns, seeds, "value minibatches", iteration=iteration, epoch=epoch)
+            for pairs in deal(shuffled, settings.minibatches):
+                learner.descend(pairs, rate)
+    adam = learner.adam
     return agents.with_state({"value": adam.result(), "optimizer.value": adam.state()})
+
+
+class CriticLearner(Protocol):
+    """Critics of a population while they are being fitted."""
+
+    adam: PopulationAdam
+
+    def prepare(self, observations: Tensor) -> Tensor:
+        """Lay observations (P, N, obs) out as `descend` takes them."""
+
+    def descend(self, pairs: Sequence[Array], rate: float) -> None:
+        """Take one step on a minibatch: prepared observations, old values, targets, weights (P, M)."""
+
+
+def critic_learner(agents: Agent, settings: CriticSettings) -> CriticLearner:
+    """Choose the fastest way to fit a population's critics."""
+    if isinstance(agents.value, MLPValue):
+        return CriticByHand(agents, settings)
+    return CriticByAutograd(agents, settings)
+
+
+class CriticByAutograd:
+    """Fits critics of any kind."""
+
+    def __init__(self, agents: Agent, settings: CriticSettings) -> None:
+        assert agents.value is not None
+        self._value, self._clip = agents.value, settings.value_clip
+        self.adam = PopulationAdam(agents.value_parameters, agents.part("optimizer.value"), settings.adam_epsilon)
+
+    def prepare(self, observations: Tensor) -> Tensor:
+        """Leave observations as they are."""
+        return observations
+
+    def descend(self, pairs: Sequence[Array], rate: float) -> None:
+        """Take one step on a minibatch."""
+        observations, old_values, targets, weights = (torch.from_numpy(column) for column in pairs)
+        values = self._value(self.adam.parameters, observations)
+        self.adam.descend(value_loss(values, old_values, targets, weights, self._clip), rate)
+
+
+class CriticByHand:
+    """Fits critics that are MLPs, without autograd."""
+
+    def __init__(self, agents: Agent, settings: CriticSettings) -> None:
+        assert isinstance(agents.value, MLPValue)
+        self._clip = settings.value_clip
+        network, parameters = agents.value.network, agents.value_parameters
+        layout = LayerLayout(network, agents.value.parameter_shapes)
+        self.adam = PopulationAdam(parameters, agents.part("optimizer.value"), settings.adam_epsilon, layout)
+        self._network = StackedMLP(network, layout.layers(self.adam.vector), layout.layers(self.adam.gradient))
+
+    def prepare(self, observations: Tensor) -> Tensor:
+        """Add the column of ones that biases are multiplied by."""
+        return with_ones(observations)
+
+    def descend(self, pairs: Sequence[Array], rate: float) -> None:
+        """Take one step on a minibatch."""
+        observations, old_values, targets, weights = pairs
+        values = self._network.forward(observations)[:, 0]
+        slopes = value_slopes(values, old_values, targets, weights, self._clip)
+        self._network.backward(slopes[:, None])
+        self.adam.step(rate)
 
 
 def value_loss(values: Tensor, old_values: Tensor, targets: Tensor, weights: Tensor, clip: float | None) -> Tensor:
@@ -82,6 +149,18 @@ def value_loss(values: Tensor, old_values: Tensor, targets: Tensor, weights: Ten
         held = old_values + (values - old_values).clamp(-clip, clip)
         errors = torch.maximum(errors, (held - targets).square())
     return (errors * weights).sum(-1) / weights.sum(-1).clamp(min=1.0)
+
+
+def value_slopes(values: Array, old_values: Array, targets: Array, weights: Array, clip: float | None) -> Array:
+    """Differentiate `value_loss` by the values: (..., N)."""
+    errors = values - targets
+    slopes = errors * weights
+    if clip is not None:
+        moved = values - old_values
+        held = old_values + np.clip(moved, -clip, clip) - targets
+        slopes *= (np.abs(moved) <= clip) | (np.square(errors) >= np.square(held))
+    slopes *= 2.0 / np.maximum(weights.sum(-1, keepdims=True), 1.0)
+    return slopes
 
 
 @torch.no_grad()

@@ -6,17 +6,17 @@ Every detail is numbered, with its source, in ``docs/ppo.md``.
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from closerlook.agents.agent import Agent
-from closerlook.algorithms.adam import PopulationAdam
 from closerlook.algorithms.batch import Batch
 from closerlook.algorithms.critic import fit_critic
-from closerlook.algorithms.minibatches import minibatches, pairs_of
+from closerlook.algorithms.minibatches import deal, pairs_of, shuffle, standardize_each
+from closerlook.algorithms.ppo_learners import policy_learner
 from closerlook.algorithms.update import UpdateInfo, describe_update, require_finite
 from closerlook.errors import InputError
-from closerlook.estimation.surrogate import clipped_surrogate, standardize
 
 
 @dataclass(frozen=True)
@@ -112,31 +112,18 @@ def _improve_policy(
     agents: Agent, batch: Batch, settings: PPOSettings, seeds: Sequence[int], iteration: int
 ) -> tuple[Agent, Tensor]:
     """Climb the clipped surrogate; also count each member's minibatches of constant advantages, (P,)."""
+    learner = policy_learner(agents, settings)
     columns = [pairs_of(c) for c in (batch.observations, batch.actions, batch.log_probs, batch.advantages)]
-    adam = PopulationAdam(agents.policy_parameters, agents.part("optimizer.policy"), settings.adam_epsilon)
+    columns[0] = learner.prepare(columns[0])
     rate = settings.rate(settings.policy_learning_rate, iteration)
-    constant = torch.zeros(len(seeds), dtype=torch.int64)
-    for epoch in range(settings.policy_epochs):
-        for pairs in minibatches(columns, settings.minibatches, seeds, "minibatches", iteration=iteration, epoch=epoch):
-            losses, flat = _policy_losses(agents, adam, pairs, settings)
-            adam.descend(losses, rate, max_grad_norm=settings.max_grad_norm)
-            constant += flat
-    return agents.with_state({"policy": adam.result(), "optimizer.policy": adam.state()}), constant
-
-
-def _policy_losses(
-    agents: Agent, adam: PopulationAdam, pairs: Sequence[Tensor], settings: PPOSettings
-) -> tuple[Tensor, Tensor]:
-    """Return each member's loss on a minibatch, and whether its advantages were constant, both (P,)."""
-    observations, actions, old_log_probs, advantages = pairs
-    distribution = agents.policy.distribution(adam.parameters, observations)
-    standardized, constant = standardize(advantages)
-    objective = clipped_surrogate(
-        distribution.log_prob(actions),
-        old_log_probs,
-        standardized if agents.normalize_advantages else advantages,
-        settings.clip,
-    ).mean(-1)
-    if settings.entropy_coefficient:
-        objective = objective + settings.entropy_coefficient * distribution.entropy().mean(-1)
-    return -objective, constant
+    constant = np.zeros(len(seeds), np.int64)
+    with np.errstate(all="ignore"):  # what is not finite is found, and named, after the update
+        for epoch in range(settings.policy_epochs):
+            *shuffled, advantages = shuffle(columns, seeds, "minibatches", iteration=iteration, epoch=epoch)
+            standardized, equal = standardize_each(advantages, settings.minibatches)
+            constant += equal
+            shuffled.append(standardized if agents.normalize_advantages else advantages)
+            for pairs in deal(shuffled, settings.minibatches):
+                learner.climb(pairs, rate)
+    changes = {"policy": learner.adam.result(), "optimizer.policy": learner.adam.state()}
+    return agents.with_state(changes), torch.from_numpy(constant)

@@ -12,7 +12,11 @@ truncated it, or the stream was cut there (its last step). After a termination n
 follows is zero; after a truncation or a cut something would have followed, and its value stands in for it.
 """
 
+from typing import Any
+
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 
@@ -74,14 +78,15 @@ def discounted_sums(rewards: Tensor, ends: Tensor, discount: float, tail: Tensor
     Tensor, (..., T)
         The sums.
     """
-    sums = torch.empty_like(rewards)
-    following = torch.zeros_like(rewards[..., 0])
-    after = torch.zeros_like(rewards) if tail is None else tail
-    for t in range(rewards.shape[-1] - 1, -1, -1):
-        following = torch.where(ends[..., t], after[..., t], following)
-        following = rewards[..., t] + discount * following
-        sums[..., t] = following
-    return sums
+    following = np.zeros(rewards.shape[:-1], rewards.numpy().dtype)
+    steps, stops = _time_first(rewards), _time_first(ends)
+    after = np.zeros_like(steps) if tail is None else _time_first(tail)
+    for t in range(len(steps) - 1, -1, -1):
+        np.copyto(following, after[t], where=stops[t])
+        following *= discount
+        following += steps[t]
+        steps[t] = following
+    return torch.from_numpy(np.moveaxis(steps, 0, -1).copy())
 
 
 def advantages_if_cut(advantages: Tensor, ends: Tensor, steps: int, decay: float) -> Tensor:
@@ -110,3 +115,8 @@ def advantages_if_cut(advantages: Tensor, ends: Tensor, steps: int, decay: float
     powers = decay ** torch.arange(steps, 0, -1, dtype=torch.float64)
     missing = (powers * advantages[..., steps : steps + 1].double()).to(advantages.dtype)
     return advantages[..., :steps] - torch.where(ended_later, 0.0, missing)
+
+
+def _time_first(tensor: Tensor) -> NDArray[Any]:
+    """Copy (..., T) to (T, ...), so that a step of all streams lies together."""
+    return np.moveaxis(tensor.numpy(), -1, 0).copy()
