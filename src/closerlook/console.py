@@ -16,16 +16,18 @@ from rich.text import Text
 from closerlook.results.store import as_json
 
 PAIRS_PER_SECOND = {
-    "Hopper-v5": 14_000,
-    "Walker2d-v5": 9_500,
-    "Humanoid-v5": 3_300,
-    "HalfCheetah-v5": 9_500,
-    "Ant-v5": 4_500,
-    "Swimmer-v5": 14_000,
+    "Hopper-v5": 10_000,
+    "Walker2d-v5": 7_000,
+    "Humanoid-v5": 2_800,
+    "HalfCheetah-v5": 7_000,
+    "Ant-v5": 3_500,
+    "Swimmer-v5": 10_000,
 }
-"""What one worker samples, about, on a core of 2024: for the estimate before long work, not for any result."""
+"""What one worker samples and reduces, about: for the estimate before long work, not for any result."""
 
 OTHER_PAIRS_PER_SECOND = 5_000
+TRAINING_PAIRS_PER_SECOND = 2_000
+"""The same for training, where one stream of each agent is stepped and updates take as long as the steps."""
 
 LEVEL_COLOURS = {"ok": "green", "watch": "yellow", "problem": "red", "not_enough_data": "cyan"}
 
@@ -80,11 +82,14 @@ class Bar:
     environment : str
         Decides the usual speed.
     workers : int
-        How many sample at once.
+        How many work at once.
+    training : bool
+        Whether agents are updated as well.
     """
 
-    def __init__(self, shown: Shown, environment: str, workers: int) -> None:
+    def __init__(self, shown: Shown, environment: str, workers: int, *, training: bool = False) -> None:
         self.shown, self.environment, self.workers = shown, environment, workers
+        self.rate = usual_rate(environment, training=training) * workers
         self._bar: Progress | None = None
         self._task: TaskID | None = None
 
@@ -92,7 +97,9 @@ class Bar:
         """Say what the work is and about how long it takes, and draw the bar."""
         if total_pairs <= 0:
             return
-        self.shown.note(cost_line(total_pairs, label, self.environment, self.workers))
+        crew = "1 worker" if self.workers == 1 else f"{self.workers} workers"
+        work = f"{label}: {total_pairs:,.0f} pairs of {self.environment} on {crew}"
+        self.shown.note(f"{work}, about {duration(total_pairs / self.rate)}")
         self._bar = Progress(
             TextColumn("{task.description}"),
             BarColumn(),
@@ -125,11 +132,10 @@ class Bar:
         self._bar = self._task = None
 
 
-def cost_line(pairs: float, label: str, environment: str, workers: int) -> str:
-    """Estimate in words what so many pairs will take."""
-    rate = PAIRS_PER_SECOND.get(environment, OTHER_PAIRS_PER_SECOND) * workers
-    crew = "1 worker" if workers == 1 else f"{workers} workers"
-    return f"{label}: {pairs:,.0f} pairs of {environment} on {crew}, about {duration(pairs / rate)}"
+def usual_rate(environment: str, *, training: bool) -> float:
+    """Return the pairs a second that one worker usually makes."""
+    rate = PAIRS_PER_SECOND.get(environment, OTHER_PAIRS_PER_SECOND)
+    return min(rate, TRAINING_PAIRS_PER_SECOND) if training else rate
 
 
 def duration(seconds: float) -> str:

@@ -10,6 +10,7 @@ import time
 import pytest
 
 from closerlook.cli import _in_one_line, main
+from closerlook.commands import demo
 from closerlook.commands.options import environment_id, folder_name, whole_number
 from closerlook.results.store import RunFolder
 
@@ -162,6 +163,24 @@ def test_a_corrupt_checkpoint_is_one_line(trained, tmp_path, capsys):
     finally:
         state.write_bytes(whole)
     assert capsys.readouterr().err.splitlines()[-1].startswith("closerlook: ")
+
+
+def test_the_demo_leaves_a_page_figures_and_numbers_and_resumes(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(demo, "ITERATIONS", 1)
+    monkeypatch.setattr(demo, "PAIRS", 20_480)
+    command = ["demo", "--workers", "1", "--out", str(tmp_path), "--json"]
+    assert main(command) == 0
+    printed = json.loads(capsys.readouterr().out)
+    assert printed["gradients"]["iteration"] == [0, 0, 1, 1]
+    assert printed["report"] == str(tmp_path / "report.html")
+    for name in ("report.html", "training/training.png", "gradients/gradients.png", "gradients/gradients.nc"):
+        assert (tmp_path / name).stat().st_size > 1000
+    jobs = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.npz")}
+    assert main(command) == 0
+    assert json.loads(capsys.readouterr().out) == printed
+    assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.npz")} == jobs
+    assert main([*command, "--seed", "1"]) == 2
+    assert "holds another run (seed 0 there, 1 asked" in capsys.readouterr().err
 
 
 LONG = ["train", "--seeds", "2", "--steps", "2e5", *SMALL[:-2], "--workers", "2", "--checkpoints", "0"]

@@ -14,7 +14,7 @@ from closerlook.report import demo_page
 from closerlook.results.store import RunFolder
 from closerlook.training import TrainSettings, train
 
-ITERATIONS = 60
+ITERATIONS = 50
 """Enough for reward to rise well above that of the first agents."""
 PAIRS = 163_840
 """Pairs of each agent's pool: ten estimates of 16,384."""
@@ -44,7 +44,8 @@ class Demo(Output):
             RunFolder(training).forget()
             RunFolder(gradients).forget()
         settings = TrainSettings(seeds=2, steps=ITERATIONS * 2048, checkpoints=(0,), seed=self.seed)
-        run = train(settings, out=training, workers=self.crew, progress=Bar(shown, settings.env, self.crew))
+        bar = Bar(shown, settings.env, self.crew, training=True)
+        run = train(settings, out=training, workers=self.crew, progress=bar)
         save_figure(plot_training(run.log), training / "training")
         dataset = gradient_quality(
             [agent for iteration in (0, ITERATIONS) for agent in load(training, iteration=iteration)],

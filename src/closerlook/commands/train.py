@@ -41,7 +41,9 @@ class Train(Output):
         name = self.settings.environment.id
         if not self.resume:
             RunFolder(self.folder).forget()
-        run = train(self.settings, out=self.folder, workers=self.crew, progress=Bar(shown, name, self.crew))
+        run = train(
+            self.settings, out=self.folder, workers=self.crew, progress=Bar(shown, name, self.crew, training=True)
+        )
         axis = plot_training(run.log)
         axis.set_title(f"{name} · {self.settings.algo.upper()}", weight="bold")
         save_figure(axis, self.folder / "training")

@@ -1,0 +1,59 @@
+"""``closerlook atlas``: train and pack the agents that the repository keeps."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+
+from closerlook.agents.loading import atlas_folder
+from closerlook.commands.options import Output
+from closerlook.console import Bar, Shown, make_table
+from closerlook.results.store import RunFolder
+from closerlook.training.atlas import Entry, names_of, require_small, size_of, train_entry
+
+
+@dataclass(frozen=True, kw_only=True)
+class Atlas(Output):
+    """Train the agents of the atlas, and pack them.
+
+    Ten seeds of each column of Table 1: PPO and TRPO on Hopper, Walker2d and Humanoid. The whole takes hours; given
+    again, the command goes on where it was interrupted. Afterwards atlas/walker2d-ppo names an agent for every other
+    command.
+    """
+
+    columns: Annotated[tuple[str, ...], tyro.conf.Positional] = ()
+    """Which columns, for example walker2d-ppo; default all six."""
+    runs: Path = Path("runs/atlas")
+    """Folder of the training runs."""
+    seeds: int = 10
+    """Agents of each column."""
+    steps: int = 1_000_000
+    """Environment steps of each agent."""
+
+    @property
+    def folder(self) -> Path:
+        """The packed atlas, beside the sources where no other place is given."""
+        return self.out if self.out is not None else atlas_folder()
+
+    @property
+    def default_name(self) -> str:
+        """Name of the folder where none is given."""
+        return "atlas"
+
+    def run(self, shown: Shown) -> None:
+        """Train and pack, one column after the other."""
+        rows = []
+        for name in names_of(self.columns):
+            entry = Entry(name, self.seeds, self.steps)
+            if not self.resume:
+                RunFolder(self.folder / name).forget()
+                RunFolder(self.runs / name).forget()
+            bar = Bar(shown, entry.settings.environment.id, self.crew, training=True)
+            shown.note(f"atlas/{name}")
+            packed = train_entry(entry, runs=self.runs, atlas=self.folder, workers=self.crew, progress=bar)
+            rows.append((name, size_of(packed)))
+        total = require_small(self.folder)
+        table = make_table("Atlas", ["column", "MB"], [[name, f"{size / 1e6:.2f}"] for name, size in rows])
+        shown.result({"out": str(self.folder), "bytes": total, "columns": dict(rows)}, table)
+        shown.files([self.folder])
