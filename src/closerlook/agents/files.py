@@ -1,5 +1,7 @@
 """Agents on disk: a folder with ``agent.json`` (what it is) and ``state.safetensors`` (its numbers).
 
+An agent may also be kept packed: its numbers are then in ``state.packed`` (see `closerlook.agents.packing`).
+
 Nothing in these files is code and nothing in them names a file, so an agent from anywhere can be opened; whatever is
 not exactly as expected is refused.
 
@@ -8,7 +10,7 @@ not exactly as expected is refused.
     {"format_version": 1,
      "policy": {"kind": "gaussian", "sizes": [11, 64, 64, 3], "activation": "tanh"},
      "value": {"kind": "value", "sizes": [11, 64, 64, 1], "activation": "tanh"} or null,
-     "digest": BLAKE2b of state.safetensors,
+     "digest": BLAKE2b of state.safetensors (of what is packed in state.packed),
      ... the other fields of Agent}
 
 ``state.safetensors`` holds one tensor for each name of `closerlook.agents.agent.State`.
@@ -31,6 +33,7 @@ from torch import Tensor
 from closerlook.agents.agent import Agent, Regime
 from closerlook.agents.environment import EnvironmentSpec
 from closerlook.agents.normalization import Scaling
+from closerlook.agents.packing import pack, unpack
 from closerlook.agents.policies import CategoricalMLP, GaussianMLP, MLPValue, Policy, Value
 from closerlook.agents.state_checks import check_state
 from closerlook.errors import InputError
@@ -38,7 +41,7 @@ from closerlook.estimation.networks import MLP
 from closerlook.results.store import write_atomically
 
 FORMAT_VERSION = 1
-DESCRIPTION, STATE = "agent.json", "state.safetensors"
+DESCRIPTION, STATE, PACKED = "agent.json", "state.safetensors", "state.packed"
 
 _LONGEST_DESCRIPTION = 1_000_000
 _WIDEST = 1_000_000
@@ -49,8 +52,19 @@ _POLICIES: dict[str, type[GaussianMLP] | type[CategoricalMLP]] = {
 _MEND = "use another copy of it, or train it again"
 
 
-def save_agent(agent: Agent, folder: str | Path) -> Path:
+def save_agent(agent: Agent, folder: str | Path, *, optimizer: bool = True, packed: bool = False) -> Path:
     """Write a single agent into a folder, each file whole or not at all.
+
+    Parameters
+    ----------
+    agent : Agent
+        A single one.
+    folder : str or Path
+        Made where it does not exist.
+    optimizer : bool
+        Whether the optimiser's state is kept: it triples the size, and only the next update needs it.
+    packed : bool
+        Compress the numbers, without loss.
 
     Raises
     ------
@@ -61,10 +75,15 @@ def save_agent(agent: Agent, folder: str | Path) -> Path:
         raise InputError("a population cannot be saved as one agent", "save each of population.unstack()")
     folder = Path(folder)
     # clones, because tensors that share memory are refused
-    own = {name: tensor.detach().clone(memory_format=torch.contiguous_format) for name, tensor in agent.state.items()}
+    own = {
+        name: tensor.detach().clone(memory_format=torch.contiguous_format)
+        for name, tensor in agent.state.items()
+        if optimizer or not name.startswith("optimizer.")
+    }
     state = save_tensors(own)
     text = json.dumps(_description(agent) | {"digest": _digest(state)}, indent=2, allow_nan=False)
-    write_atomically(folder / STATE, lambda path: _write(path, state))
+    content, name = (pack(state), PACKED) if packed else (state, STATE)
+    write_atomically(folder / name, lambda path: _write(path, content))
     write_atomically(folder / DESCRIPTION, lambda path: _write(path, f"{text}\n".encode()))
     return folder
 
@@ -147,6 +166,16 @@ def _read(path: Path, *, longest: int | None = None) -> bytes:
         return path.read_bytes()
     except (OSError, ValueError) as error:
         raise InputError(f"{path} cannot be read ({error})", "check the path and its permissions") from None
+
+
+def _read_packed(path: Path, agent: Agent) -> bytes:
+    """Unpack a state, which is no longer than that of such an agent can be."""
+    shapes = [*agent.policy.parameter_shapes.values(), *(agent.value.parameter_shapes.values() if agent.value else ())]
+    longest = 1_000_000 + 12 * sum(math.prod(shape) for shape in shapes) + 16 * shapes[0][-1]
+    try:
+        return unpack(_read(path), longest=longest)
+    except (ValueError, MemoryError):
+        raise InputError(f"{path} is damaged", _MEND) from None
 
 
 class _Fields:
@@ -263,7 +292,8 @@ def _environment(fields: _Fields) -> EnvironmentSpec:
 
 
 def _read_state(path: Path, digest: str, agent: Agent) -> dict[str, Tensor]:
-    content = _read(path)
+    packed = path.with_name(PACKED)
+    content = _read(path) if path.exists() or not packed.exists() else _read_packed(packed, agent)
     if _digest(content) != digest:
         raise InputError(f"{path} is damaged, or is not the one its {DESCRIPTION} was written with", _MEND)
     try:

@@ -1,6 +1,7 @@
-"""An agent by the name a user gives it: a run folder, an agent's folder, or ``package.module:function``."""
+"""An agent by the name it is given: a run folder (or the atlas), an agent's folder, ``package.module:function``."""
 
 import importlib
+import os
 import sys
 from collections.abc import Iterable
 from dataclasses import replace
@@ -11,6 +12,10 @@ from closerlook.agents.files import DESCRIPTION, load_agent
 from closerlook.errors import InputError
 
 CHECKPOINTS = "checkpoints"
+ATLAS = "atlas"
+ATLAS_VARIABLE = "CLOSERLOOK_ATLAS"
+"""Environment variable that names the atlas' folder, where closerlook is installed without its repository."""
+
 _FOREIGN = {
     ".zip": "a Stable-Baselines3 file",
     ".pt": "a torch file",
@@ -31,7 +36,8 @@ def load(source: "str | Path | Agent", *, iteration: int | None = None, seed: in
     ----------
     source : str, Path or Agent
         A run folder of ours, the folder of one agent, or ``package.module:function``, a function without arguments
-        that returns an agent. An agent is passed through.
+        that returns an agent. ``atlas/walker2d-ppo`` is a run of the atlas wherever the command is given (see
+        `atlas_folder`), unless there is such a folder here. An agent is passed through.
     iteration : int, optional
         Which checkpoint of a run folder; default the last of each agent.
     seed : int, optional
@@ -50,6 +56,8 @@ def load(source: "str | Path | Agent", *, iteration: int | None = None, seed: in
     if isinstance(source, Agent):
         return source.unstack()
     path = Path(source)
+    if not path.exists() and path.parts[:1] == (ATLAS,):
+        path = atlas_folder().joinpath(*path.parts[1:])
     if (path / CHECKPOINTS).is_dir():
         return _from_run(path, iteration, seed)
     if (path / DESCRIPTION).is_file():
@@ -57,6 +65,12 @@ def load(source: "str | Path | Agent", *, iteration: int | None = None, seed: in
     if not path.exists() and ":" in str(source):
         return _from_function(str(source)).unstack()
     raise _nothing_there(path)
+
+
+def atlas_folder() -> Path:
+    """Return where the atlas is: beside the sources in the repository, or where ``CLOSERLOOK_ATLAS`` says."""
+    given = os.environ.get(ATLAS_VARIABLE)
+    return Path(given) if given else Path(__file__).parents[3] / ATLAS
 
 
 def _nothing_there(path: Path) -> InputError:
@@ -68,6 +82,9 @@ def _nothing_there(path: Path) -> InputError:
         )
     if path.exists():
         return InputError(f"{path} holds no agent", "give a run folder, the folder of a checkpoint, or module:function")
+    if path.parent == atlas_folder():
+        there = ", ".join(sorted(run.parent.name for run in path.parent.glob(f"*/{CHECKPOINTS}"))) or "empty"
+        return InputError(f"there is no {path.name} in the atlas ({path.parent})", f"it is or has: {there}")
     return InputError(f"there is no agent at {path}", "check the path; module:function names a function of yours")
 
 

@@ -1,0 +1,173 @@
+"""The atlas: sixty trained agents that everything later measures, ten seeds of each column of Table 1.
+
+Each column is trained as a run of its own, which can be taken up again, and then packed::
+
+    atlas/walker2d-ppo/
+      run.json                      settings and versions
+      training.csv.gz               the log, to five digits
+      checkpoints/000150/03/        agent 3 after 150 updates: agent.json, state.packed
+
+The first seeds keep their optimiser's state, without which a PPO step is not defined; the others do without.
+"""
+
+import gzip
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from closerlook.agents.files import load_agent, save_agent
+from closerlook.agents.loading import ATLAS, CHECKPOINTS
+from closerlook.algorithms.presets import TASKS
+from closerlook.errors import InputError
+from closerlook.execution import Progress
+from closerlook.results.store import RunFolder, as_json
+from closerlook.training.log import COLUMNS, as_line, header
+from closerlook.training.run import TrainingRun, train
+from closerlook.training.settings import Algorithm, TrainSettings
+
+ENTRIES: dict[str, tuple[str, Algorithm]] = {
+    f"{task}-{algo}": (task, algo) for task in TASKS for algo in ("ppo", "trpo")
+}
+"""The six columns by name: task and algorithm."""
+
+CHECKPOINT_ITERATIONS = (0, 150, 300, 450)
+
+LARGEST = 40_000_000
+"""Bytes the atlas may have."""
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One column of the atlas.
+
+    Parameters
+    ----------
+    name : str
+        Of `ENTRIES`.
+    seeds, steps : int
+        Agents, and environment steps of each.
+    with_optimizer : int
+        The first agents, which keep their optimiser's state.
+    """
+
+    name: str
+    seeds: int = 10
+    steps: int = 1_000_000
+    with_optimizer: int = 3
+
+    @property
+    def settings(self) -> TrainSettings:
+        """What is trained.
+
+        Raises
+        ------
+        InputError
+            Where there is no such column.
+        """
+        if self.name not in ENTRIES:
+            raise InputError(f"the atlas has no {self.name!r}", f"choose from {', '.join(ENTRIES)}")
+        task, algo = ENTRIES[self.name]
+        kept = {"seeds": self.seeds, "steps": self.steps, "checkpoints": CHECKPOINT_ITERATIONS}
+        return TrainSettings.of_preset("paper", env=task, algo=algo, **kept)
+
+
+def train_entry(
+    entry: Entry, *, runs: Path, atlas: Path, workers: int | None = None, progress: Progress | None = None
+) -> Path:
+    """Train one column, or go on with it, and pack it into the atlas.
+
+    Parameters
+    ----------
+    entry : Entry
+        Which one, and how large.
+    runs : Path
+        Folder of the training runs, one for each column.
+    atlas : Path
+        Folder of the atlas.
+    workers : int, optional
+        Worker processes.
+    progress : Progress, optional
+        As in `closerlook.training.train`.
+
+    Returns
+    -------
+    Path
+        The packed column. One that is packed already, from the same settings, is left as it is.
+    """
+    settings = entry.settings.resolved()
+    packed = RunFolder(atlas / entry.name)
+    if (packed.read_json("run.json") or {}).get("settings") == as_json(settings.to_json()):
+        return packed.path
+    run = train(settings, out=runs / entry.name, workers=workers, progress=progress)
+    return pack_run(run, packed.path, with_optimizer=entry.with_optimizer)
+
+
+def pack_run(run: TrainingRun, out: Path, *, with_optimizer: int) -> Path:
+    """Pack a finished run: its checkpoints, its log and its record, the record last.
+
+    Parameters
+    ----------
+    run : TrainingRun
+        What `train` returned.
+    out : Path
+        Folder of the packed run; what is there is replaced.
+    with_optimizer : int
+        The first seeds, which keep their optimiser's state.
+    """
+    shutil.rmtree(out, ignore_errors=True)
+    for folder in sorted((run.folder / CHECKPOINTS).glob("*/*")):
+        keep = int(folder.name) < with_optimizer
+        place = out / CHECKPOINTS / folder.parent.name / folder.name
+        save_agent(load_agent(folder), place, optimizer=keep, packed=True)
+    packed = RunFolder(out)
+    packed.write_bytes("training.csv.gz", gzip.compress(_short_log(run).encode(), 9, mtime=0))
+    record = RunFolder(run.folder).read_json("run.json") or {}
+    packed.write_json("run.json", record | {"host": {k: v for k, v in record.get("host", {}).items() if k != "name"}})
+    return out
+
+
+def _short_log(run: TrainingRun) -> str:
+    """Write the log with numbers of five digits."""
+    rows = zip(*(run.log[name].tolist() for name in COLUMNS), strict=True)
+    short = ({name: _short(value) for name, value in zip(COLUMNS, row, strict=True)} for row in rows)
+    return "\n".join([header(), *(as_line(row) for row in short)]) + "\n"
+
+
+def _short(value: float | str) -> float | str:
+    return float(f"{value:.5g}") if isinstance(value, float) and abs(value) < 1e5 else value
+
+
+def size_of(atlas: Path) -> int:
+    """Return the bytes of all files of the atlas."""
+    return sum(file.stat().st_size for file in atlas.rglob("*") if file.is_file())
+
+
+def require_small(atlas: Path) -> int:
+    """Return the bytes of the atlas.
+
+    Raises
+    ------
+    InputError
+        Where it is too large to be kept in the repository.
+    """
+    size = size_of(atlas)
+    if size > LARGEST:
+        raise InputError(
+            f"the atlas has {size / 1e6:.1f} MB, more than {LARGEST / 1e6:.0f}", "keep the optimiser of fewer seeds"
+        )
+    return size
+
+
+def names_of(chosen: Sequence[str]) -> list[str]:
+    """Return the columns asked for, all where none is, in the order of `ENTRIES`.
+
+    Raises
+    ------
+    InputError
+        Where there is no such column.
+    """
+    for name in chosen:
+        _ = Entry(name.removeprefix(f"{ATLAS}/")).settings
+    wanted = {name.removeprefix(f"{ATLAS}/") for name in chosen}
+    return [name for name in ENTRIES if not wanted or name in wanted]

@@ -1,0 +1,89 @@
+"""The atlas at a tiny scale: trained, packed, taken up again, and loaded by name from anywhere."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from closerlook.agents.files import load_agent
+from closerlook.agents.loading import checkpoint_folder, load
+from closerlook.errors import InputError
+from closerlook.training import COLUMNS
+from closerlook.training import atlas as module
+from closerlook.training.atlas import ENTRIES, Entry, names_of, require_small, train_entry
+
+TINY = Entry("hopper-trpo", seeds=2, steps=2 * 2048, with_optimizer=1)
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    runs, atlas = tmp_path_factory.mktemp("runs"), tmp_path_factory.mktemp("atlas")
+    train_entry(TINY, runs=runs, atlas=atlas, workers=1)
+    return runs, atlas
+
+
+def test_the_six_columns_are_table_1() -> None:
+    assert len(ENTRIES) == 6
+    humanoid = Entry("humanoid-trpo").settings.resolved()
+    assert (humanoid.env, humanoid.algo, humanoid.trpo.max_kl) == ("Humanoid-v5", "trpo", 0.07)
+    assert (humanoid.seeds, humanoid.iterations) == (10, 488)
+    assert humanoid.checkpoints == (0, 150, 300, 450, 488)
+    assert (humanoid.bootstrap, humanoid.observation_clip, humanoid.normalize_rewards) == ("correct", None, False)
+
+
+def test_a_packed_column_is_loaded_by_name(folders: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    runs, atlas = folders
+    monkeypatch.setenv("CLOSERLOOK_ATLAS", str(atlas))
+    agents = load("atlas/hopper-trpo")
+    assert [(agent.iteration, agent.agent_seed, agent.algorithm) for agent in agents] == [
+        (2, 0, "trpo"),
+        (2, 1, "trpo"),
+    ]
+    original = load_agent(checkpoint_folder(runs / "hopper-trpo", 2, 1))
+    assert all((tensor == original.state[name]).all() for name, tensor in agents[1].state.items())
+    assert set(original.state) - set(agents[1].state) == {name for name in original.state if name.startswith("optim")}
+    assert agents[0].part("optimizer.value")
+    assert len(load("atlas/hopper-trpo", iteration=0)) == 2
+    with pytest.raises(InputError, match=r"no hopper-a2c in the atlas .*hopper-trpo"):
+        load("atlas/hopper-a2c")
+
+
+def test_the_log_is_packed_to_five_digits(folders: tuple[Path, Path]) -> None:
+    runs, atlas = folders
+    whole = pd.read_csv(runs / "hopper-trpo/training.csv")
+    packed = pd.read_csv(atlas / "hopper-trpo/training.csv.gz")
+    assert list(packed.columns) == list(COLUMNS)
+    numbers = whole.select_dtypes("number").columns
+    np.testing.assert_allclose(packed[numbers], whole[numbers], rtol=6e-5)
+    record = json.loads((atlas / "hopper-trpo/run.json").read_text())
+    assert record["finished"]
+    assert "name" not in record["host"]
+
+
+def test_a_packed_column_is_left_and_an_unfinished_one_taken_up(folders: tuple[Path, Path]) -> None:
+    runs, atlas = folders
+    before = {file: file.stat().st_mtime_ns for file in atlas.rglob("*")}
+    train_entry(TINY, runs=runs / "elsewhere", atlas=atlas, workers=1)
+    assert not (runs / "elsewhere").exists()
+    assert {file: file.stat().st_mtime_ns for file in atlas.rglob("*")} == before
+    (atlas / "hopper-trpo/run.json").unlink()
+    record = (runs / "hopper-trpo/run.json").read_text()
+    train_entry(TINY, runs=runs, atlas=atlas, workers=1)
+    assert json.loads((runs / "hopper-trpo/run.json").read_text())["settings"] == json.loads(record)["settings"]
+    assert load(atlas / "hopper-trpo")[0].iteration == 2
+
+
+def test_an_atlas_that_is_too_large_is_refused(folders: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    assert 100_000 < require_small(folders[1]) < 400_000
+    monkeypatch.setattr(module, "LARGEST", 1000)
+    with pytest.raises(InputError, match="more than"):
+        require_small(folders[1])
+
+
+def test_columns_are_chosen_by_name() -> None:
+    assert names_of(()) == list(ENTRIES)
+    assert names_of(("walker2d-trpo", "atlas/hopper-ppo")) == ["hopper-ppo", "walker2d-trpo"]
+    with pytest.raises(InputError, match="no 'ant-ppo'"):
+        names_of(("ant-ppo",))
