@@ -85,10 +85,13 @@ def _parse(given: Sequence[str]) -> Any:
     entry = COMMANDS.get(given[0])
     if entry is None:
         raise InputError(f"there is no command {given[0]!r}", f"choose from {', '.join(COMMANDS)}")
-    complaint = io.StringIO()
+    command, complaint = entry.load(), io.StringIO()
+    options: dict[str, Any] = {"prog": f"closerlook {given[0]}", "args": given[1:], "registry": REGISTRY}
+    if hasattr(command, "defaults"):
+        options["default"] = command.defaults(given[1:])
     try:
         with contextlib.redirect_stderr(complaint):
-            return tyro.cli(entry.load(), prog=f"closerlook {given[0]}", args=given[1:], registry=REGISTRY)
+            return tyro.cli(command, **options)
     except SystemExit as stop:
         if stop.code:
             raise InputError(_in_one_line(complaint.getvalue()), f"see closerlook {given[0]} --help") from None

@@ -87,6 +87,9 @@ class Bar:
         Whether agents are updated as well.
     """
 
+    drawn: type[Progress] = Progress
+    """What is drawn."""
+
     def __init__(self, shown: Shown, environment: str, workers: int, *, training: bool = False) -> None:
         self.shown, self.environment, self.workers = shown, environment, workers
         self.rate = usual_rate(environment, training=training) * workers
@@ -100,7 +103,7 @@ class Bar:
         crew = "1 worker" if self.workers == 1 else f"{self.workers} workers"
         work = f"{label}: {total_pairs:,.0f} pairs of {self.environment} on {crew}"
         self.shown.note(f"{work}, about {duration(total_pairs / self.rate)}")
-        self._bar = Progress(
+        self._bar = self.drawn(
             TextColumn("{task.description}"),
             BarColumn(),
             TextColumn("{task.percentage:>3.0f}%"),

@@ -7,8 +7,9 @@ from typing import Annotated
 import tyro
 
 from closerlook.agents.loading import atlas_folder
+from closerlook.commands.live import PopulationBar
 from closerlook.commands.options import Output
-from closerlook.console import Bar, Shown, make_table
+from closerlook.console import Shown, make_table
 from closerlook.results.store import RunFolder
 from closerlook.training.atlas import Entry, names_of, require_small, size_of, train_entry
 
@@ -49,7 +50,7 @@ class Atlas(Output):
             if not self.resume:
                 RunFolder(self.folder / name).forget()
                 RunFolder(self.runs / name).forget()
-            bar = Bar(shown, entry.settings.environment.id, self.crew, training=True)
+            bar = PopulationBar(shown, entry.settings.environment.id, self.crew, training=True)
             shown.note(f"atlas/{name}")
             packed = train_entry(entry, runs=self.runs, atlas=self.folder, workers=self.crew, progress=bar)
             rows.append((name, size_of(packed)))

@@ -1,15 +1,18 @@
 """``closerlook train``: agents, with checkpoints to measure."""
 
-from collections.abc import Iterator, Mapping
+import argparse
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Annotated, Any
+from typing import Annotated, Any, get_args
 
 import numpy as np
 import tyro
 from rich.table import Table
 
+from closerlook.algorithms.presets import PresetName
+from closerlook.commands.live import PopulationBar
 from closerlook.commands.options import Output, folder_name
-from closerlook.console import Bar, Shown, make_table
+from closerlook.console import Shown, make_table
 from closerlook.figures import plot_training, save_figure
 from closerlook.results.store import RunFolder
 from closerlook.training import TrainingRun, TrainSettings, train
@@ -23,13 +26,39 @@ class Train(Output):
     """Train agents, and keep checkpoints to measure.
 
     Several agents are trained at once, each from a seed of its own; none depends on the others. --preset paper takes
-    Table 1 of "A Closer Look at Deep Policy Gradients" for Hopper, Walker2d or Humanoid.
+    Table 1 of "A Closer Look at Deep Policy Gradients" for PPO or TRPO on Hopper, Walker2d or Humanoid; --preset ppo-m
+    takes PPO without reward normalisation, annealing, value clipping, orthogonal initial weights and clipping of
+    observations and rewards. A preset only changes defaults: options that are given win.
 
     Leaves training.csv (a row for each iteration and agent), checkpoints/, training.svg, training.png and run.json in
     its folder, which is what the other commands take as an agent.
     """
 
     settings: Annotated[TrainSettings, tyro.conf.arg(name="")] = field(default_factory=TrainSettings)
+    preset: PresetName | None = None
+    """Take other defaults: paper (Table 1 for the task and the algorithm), or ppo-m."""
+    tensorboard: tyro.conf.FlagCreatePairsOff[bool] = False
+    """Write the log as TensorBoard events too, into tensorboard/ in the folder."""
+
+    @classmethod
+    def defaults(cls, given: Sequence[str]) -> "Train":
+        """Return what options are where they are not given: a preset, the task and the algorithm decide.
+
+        Raises
+        ------
+        InputError
+            Where the preset says nothing of the task or the algorithm.
+        """
+        reader = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
+        for name in ("preset", "env", "algo"):
+            reader.add_argument(f"--{name}", default=getattr(TrainSettings, name, None))
+        try:
+            found, _ = reader.parse_known_args(given)
+        except argparse.ArgumentError:  # left to the full reader, which says what is wrong
+            return cls()
+        if found.preset not in get_args(PresetName):
+            return cls()
+        return cls(settings=TrainSettings.of_preset(found.preset, found.env, found.algo), preset=found.preset)
 
     @property
     def default_name(self) -> str:
@@ -41,9 +70,8 @@ class Train(Output):
         name = self.settings.environment.id
         if not self.resume:
             RunFolder(self.folder).forget()
-        run = train(
-            self.settings, out=self.folder, workers=self.crew, progress=Bar(shown, name, self.crew, training=True)
-        )
+        bar = PopulationBar(shown, name, self.crew, training=True)
+        run = train(self.settings, out=self.folder, workers=self.crew, progress=bar, tensorboard=self.tensorboard)
         axis = plot_training(run.log)
         axis.set_title(f"{name} · {self.settings.algo.upper()}", weight="bold")
         save_figure(axis, self.folder / "training")
