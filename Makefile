@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
-.PHONY: help demo test test-slow lint bench docs clean
+.PHONY: help demo test test-slow lint bench docs atlas clean
 
 help:  ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | column -ts "$$(printf '\t')"
@@ -35,12 +35,19 @@ lint: $(VENV)/dev.stamp  ## Style, types and import rules
 test: lint  ## Lint, then every test that is not slow
 	$(BIN)/python -m pytest --numprocesses 2
 
-test-slow: $(VENV)/dev.stamp  ## The tests that take minutes: coverage of intervals, 10,000 steps of every task ...
+$(VENV)/peers.stamp: $(VENV)/dev.stamp
+	$(PIP) install --quiet --constraint constraints.txt --editable '.[peers,tensorboard]'
+	@touch $@
+
+test-slow: $(VENV)/peers.stamp  ## The tests that take minutes: coverage of intervals, kills, equality with other libraries ...
 	$(BIN)/python -m pytest -m slow --numprocesses 2
 
 bench: $(VENV)/run.stamp  ## Speed of sampling and of gradients, as ratios with medians
 	$(BIN)/python benchmarks/sampling.py
 	$(BIN)/python benchmarks/gradients.py
+
+atlas: $(VENV)/run.stamp  ## Train the sixty agents of atlas/ and pack them: hours on two cores; goes on where it stopped
+	$(BIN)/closerlook atlas --runs runs/atlas --out atlas
 
 docs: $(VENV)/docs.stamp  ## Write the generated pages and build the site into site/
 	$(BIN)/python docs/generate.py
