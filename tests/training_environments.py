@@ -48,4 +48,12 @@ class Bits(Target):
         return observation, float(action == wanted), terminated, truncated, info
 
 
-make_target, make_spoilt, make_bits = Target, Spoilt, Bits
+class Flat(Target):
+    """The same, with a reward that never changes."""
+
+    def step(self, action: Any) -> tuple[np.ndarray, float, bool, bool, dict]:
+        observation, _, terminated, truncated, info = super().step(action)
+        return observation, 1.0, terminated, truncated, info
+
+
+make_target, make_spoilt, make_bits, make_flat = Target, Spoilt, Bits, Flat

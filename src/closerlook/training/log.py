@@ -87,7 +87,7 @@ def notes(row: Row) -> Iterator[str]:
         if not math.isfinite(row[column]):
             yield f"{name} overflows"
     if row["step_failed"] == 1:
-        yield "no step accepted, the policy stays"
+        yield "no step accepted: the policy stays"
     if row["unusable_gradient"] == 1:
         yield "no finite step came of the gradient"
 
