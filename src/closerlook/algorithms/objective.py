@@ -19,10 +19,12 @@ from closerlook.agents.agent import Agent
 from closerlook.agents.policies import Policy
 from closerlook.algorithms.batch import Batch
 from closerlook.algorithms.minibatches import pairs_of
-from closerlook.algorithms.update import ROWS
 from closerlook.estimation.distributions import Distribution
 from closerlook.estimation.networks import flatten, unflatten
-from closerlook.estimation.surrogate import standardize
+from closerlook.estimation.surrogate import clipped_surrogate, standardize
+
+ROWS = 8192
+"""Pairs evaluated at a time, to bound memory."""
 
 
 @dataclass(frozen=True)
@@ -84,9 +86,9 @@ class Objective:
         """Return the surrogate (P,) and its gradient (P, D), both float64, at flat parameters (P, D)."""
         total = torch.zeros(len(vector), dtype=torch.float64)
         gradient = torch.zeros_like(vector, dtype=torch.float64)
-        for part in self._parts():
+        for part in self.parts():
             leaf = vector.detach().clone().requires_grad_()
-            gains = part._gains(part._distribution(leaf))
+            gains = part.gains(part.distribution(leaf).log_prob(part.actions))
             (slope,) = torch.autograd.grad(gains.sum(), leaf)
             gradient += slope
             total += gains.detach().double().sum(-1)
@@ -96,8 +98,8 @@ class Objective:
     def surrogate(self, vector: Tensor) -> Tensor:
         """Return the surrogate at flat parameters (P, D): (P,) float64."""
         total = torch.zeros(len(vector), dtype=torch.float64)
-        for part in self._parts():
-            total += part._gains(part._distribution(vector)).double().sum(-1)
+        for part in self.parts():
+            total += part.gains(part.distribution(vector).log_prob(part.actions)).double().sum(-1)
         return total / self.advantages.shape[1]
 
     @torch.no_grad()
@@ -107,19 +109,21 @@ class Objective:
         Either is NaN or infinite where it overflows.
         """
         total, divergence = torch.zeros(2, len(after), dtype=torch.float64)
-        for part in self._parts():
-            moved = part._distribution(after)
-            total += part._gains(moved).double().sum(-1)
-            divergence += part._distribution(before).kl(moved).double().sum(-1)
+        for part in self.parts():
+            moved = part.distribution(after)
+            total += part.gains(moved.log_prob(part.actions)).double().sum(-1)
+            divergence += part.distribution(before).kl(moved).double().sum(-1)
         return total / self.advantages.shape[1], divergence / self.advantages.shape[1]
 
-    def _distribution(self, vector: Tensor) -> Distribution:
+    def distribution(self, vector: Tensor) -> Distribution:
+        """Return what the policies with flat parameters (P, D) do at the batch's states."""
         return self.policy.distribution(self.named(vector), self.observations)
 
-    def _gains(self, distribution: Distribution) -> Tensor:
-        return torch.exp(distribution.log_prob(self.actions) - self.old_log_probs) * self.advantages
+    def gains(self, log_probs: Tensor, clip: float = torch.inf) -> Tensor:
+        """Return ``ratio * A`` of each pair, clipped as in PPO where `clip` is finite: (P, N)."""
+        return clipped_surrogate(log_probs, self.old_log_probs, self.advantages, clip)
 
-    def _parts(self) -> Iterator["Objective"]:
+    def parts(self) -> Iterator["Objective"]:
         """Cut the pairs into parts of a fixed size, to bound memory."""
         names = ("observations", "actions", "old_log_probs", "advantages")
         for parts in zip(*(torch.split(getattr(self, name), ROWS, dim=1) for name in names), strict=True):

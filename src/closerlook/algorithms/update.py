@@ -10,12 +10,10 @@ from closerlook.agents.agent import Agent
 from closerlook.algorithms.batch import Batch
 from closerlook.algorithms.critic import critic_values, value_loss
 from closerlook.algorithms.minibatches import pairs_of
+from closerlook.algorithms.objective import ROWS, Objective
 from closerlook.errors import NonFiniteError
 from closerlook.estimation.distributions import DiagonalGaussian, Distribution
-from closerlook.estimation.surrogate import clipped_surrogate, deviation, standardize
-
-ROWS = 8192
-"""Pairs evaluated at a time, to bound memory."""
+from closerlook.estimation.surrogate import deviation
 
 
 @dataclass(frozen=True)
@@ -35,7 +33,7 @@ class UpdateInfo:
     policy_loss : ndarray
         Minus the clipped surrogate of the new policy, advantages standardised over the whole batch.
     value_loss : ndarray
-        Mean squared error of the new critic to ``V_old + A``.
+        Mean squared error of the new critic to what it regresses on.
     explained_variance_gae, explained_variance_returns : ndarray
         ``1 - Var[target - V_new] / Var[target]`` for the targets ``V_old + A`` and discounted returns.
     advantage_std : ndarray
@@ -79,38 +77,33 @@ def describe_update(before: Agent, after: Agent, batch: Batch, *, clip: float, c
     constant : Tensor, (P,)
         How many minibatches had constant advantages.
     """
-    policy = _describe_policy(before, after, batch, clip)
+    policy = _describe_policy(Objective.of(before, batch), before, after, clip)
     whole = {"advantage_std": deviation(pairs_of(batch.advantages)), "constant_minibatches": constant}
     measured = policy | _describe_critic(after, batch) | whole
     return UpdateInfo(**{name: tensor.double().numpy() for name, tensor in measured.items()})
 
 
-def _describe_policy(before: Agent, after: Agent, batch: Batch, clip: float) -> dict[str, Tensor]:
-    parts = [torch.split(pairs_of(column), ROWS, dim=1) for column in (batch.observations, batch.actions)]
-    rows = [_compare(before, after, observations, actions) for observations, actions in zip(*parts, strict=True)]
-    kl, entropy, log_probs, std = (torch.cat(column, dim=1) for column in zip(*rows, strict=True))
-    old = pairs_of(batch.log_probs)
-    ratio = torch.exp(log_probs - old)
-    advantages = pairs_of(batch.advantages)
-    if before.normalize_advantages:
-        advantages, _ = standardize(advantages)
+def _describe_policy(objective: Objective, before: Agent, after: Agent, clip: float) -> dict[str, Tensor]:
+    ends = objective.start(before), objective.start(after)
+    rows = [_compare(part, *ends, clip) for part in objective.parts()]
+    kl, entropy, ratio, std, gains = (torch.cat(column, dim=1) for column in zip(*rows, strict=True))
     return {
         "mean_kl": kl.double().mean(1),
         "max_kl": kl.amax(1),
         "max_ratio": ratio.amax(1),
         "clip_fraction": ((ratio - 1.0).abs() > clip).double().mean(1),
         "entropy": entropy.double().mean(1),
-        "policy_loss": -clipped_surrogate(log_probs, old, advantages, clip).double().mean(1),
+        "policy_loss": -gains.double().mean(1),
         "action_std": std.double().mean(1),
     }
 
 
-def _compare(before: Agent, after: Agent, observations: Tensor, actions: Tensor) -> tuple[Tensor, ...]:
-    """Return KL, entropy, log probability and mean action deviation at some pairs, each (P, N)."""
-    old = before.policy.distribution(before.policy_parameters, observations)
-    new = after.policy.distribution(after.policy_parameters, observations)
-    log_probs = new.log_prob(actions)
-    return _kl(old, new, like=log_probs), new.entropy(), log_probs, _action_std(new, like=log_probs)
+def _compare(part: Objective, before: Tensor, after: Tensor, clip: float) -> tuple[Tensor, ...]:
+    """Return KL, entropy, ratio, mean action deviation and gain at some pairs, each (P, N)."""
+    old, new = part.distribution(before), part.distribution(after)
+    log_probs = new.log_prob(part.actions)
+    ratio = torch.exp(log_probs - part.old_log_probs)
+    return _kl(old, new, like=ratio), new.entropy(), ratio, _action_std(new, like=ratio), part.gains(log_probs, clip)
 
 
 def _kl(old: Distribution, new: Distribution, *, like: Tensor) -> Tensor:
@@ -134,7 +127,7 @@ def _describe_critic(after: Agent, batch: Batch) -> dict[str, Tensor]:
     targets, weights = pairs_of(batch.value_targets), pairs_of(batch.value_weights)
     measured = (
         value_loss(values, values, targets, weights, None),
-        explained_variance(targets, values),
+        explained_variance(pairs_of(batch.gae_targets), values),
         explained_variance(pairs_of(batch.returns), values),
     )
     return dict(zip(names, measured, strict=True))
