@@ -23,7 +23,10 @@ if TYPE_CHECKING:
     from closerlook.agents.files import save_agent as save_agent
     from closerlook.agents.loading import load as load
     from closerlook.agents.normalization import Scaling as Scaling
+    from closerlook.algorithms.natural import NaturalSettings as NaturalSettings
     from closerlook.algorithms.ppo import PPOSettings as PPOSettings
+    from closerlook.algorithms.trpo import TRPOSettings as TRPOSettings
+    from closerlook.algorithms.vanilla import VanillaSettings as VanillaSettings
     from closerlook.diagnostics.gradient_quality import gradient_quality as gradient_quality
     from closerlook.diagnostics.gradient_quality import summary as summary
     from closerlook.diagnostics.gradient_quality import verdicts as verdicts
@@ -40,10 +43,13 @@ _HOMES = {
     "EnvironmentSpec": "agents.environment",
     "InputError": "errors",
     "NonFiniteError": "errors",
+    "NaturalSettings": "algorithms.natural",
     "PPOSettings": "algorithms.ppo",
     "Regime": "agents.agent",
     "Scaling": "agents.normalization",
+    "TRPOSettings": "algorithms.trpo",
     "TrainSettings": "training",
+    "VanillaSettings": "algorithms.vanilla",
     "gradient_quality": "diagnostics.gradient_quality",
     "load": "agents.loading",
     "load_agent": "agents.files",

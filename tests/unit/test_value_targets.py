@@ -7,8 +7,10 @@ import torch
 
 from batches import make_agent, make_batch
 from closerlook.agents.agent import Agent
+from closerlook.agents.identity import probe
 from closerlook.algorithms.batch import ReturnsBatch
 from closerlook.algorithms.trpo import TRPOSettings, trpo_update
+from closerlook.execution import content_key
 from closerlook.training import TrainSettings
 from closerlook.training.segment import gather
 from closerlook.training.settings import agent_seed, initial_agents
@@ -38,3 +40,9 @@ def test_a_batch_follows_the_bootstrap_of_its_agents() -> None:
     assert (paper.value_weights == 0).any()
     assert not torch.equal(correct.advantages, paper.advantages)
     np.testing.assert_array_equal(correct.values, paper.values)
+
+
+def test_the_bootstrap_is_part_of_what_names_a_measurement() -> None:
+    agent = make_agent(0)
+    assert probe(agent)["bootstrap"] == "correct"
+    assert content_key(probe(agent)) != content_key(probe(dataclasses.replace(agent, bootstrap="paper")))
