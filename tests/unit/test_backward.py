@@ -69,6 +69,17 @@ def test_network_equals_autograd(activation, sizes) -> None:
             np.testing.assert_allclose(view, slope, rtol=1e-4, atol=1e-4)
 
 
+def test_network_answers_alike_with_and_without_gradients_and_inside_transforms() -> None:
+    network, rows = MLP((4, 8, 2)), torch.from_numpy(draw(6, 5, 4))
+    parameters = network.initialize(np.random.default_rng(0), "xavier", output_gain=1.0)
+    expected = torch.stack([network(parameters, row) for row in rows])
+    with torch.no_grad():
+        torch.testing.assert_close(torch.stack([network(parameters, row) for row in rows]), expected)
+        torch.testing.assert_close(torch.vmap(lambda row: network(parameters, row))(rows), expected)
+        bfloat16 = {name: tensor.bfloat16() for name, tensor in parameters.items()}
+        torch.testing.assert_close(network(bfloat16, rows[0].bfloat16()).float(), expected[0], rtol=0.1, atol=0.1)
+
+
 @pytest.mark.parametrize("entropy", [0.0, 0.3])
 @pytest.mark.parametrize("discrete", [False, True])
 def test_heads_equal_autograd(discrete, entropy) -> None:

@@ -87,7 +87,7 @@ class MLP:
         for layer in range(self.n_layers):
             hidden = _affine(parameters[f"{layer}.weight"], parameters[f"{layer}.bias"], hidden)
             if layer < self.n_layers - 1:
-                hidden = torch.tanh(hidden) if self.activation == "tanh" else torch.relu(hidden)
+                hidden = _tanh(hidden) if self.activation == "tanh" else torch.relu(hidden)
         return hidden
 
     def on_tiles(self, parameters: Mapping[str, np.ndarray], inputs: np.ndarray) -> np.ndarray:
@@ -153,6 +153,16 @@ def _affine(weight: Tensor, bias: Tensor, inputs: Tensor) -> Tensor:
     weight = torch.nn.functional.pad(weight, (0, 0, 0, 0, 0, more))
     bias = torch.nn.functional.pad(bias, (0, 0, 0, more))
     return torch.baddbmm(bias.unsqueeze(1), inputs, weight.mT)[:policies, :rows]
+
+
+def _tanh(values: Tensor) -> Tensor:
+    """Take NumPy's tanh, several times as fast as torch's, where nothing is to be differentiated."""
+    if torch.is_grad_enabled():
+        return torch.tanh(values)
+    try:
+        return torch.from_numpy(np.tanh(values.numpy()))
+    except (RuntimeError, TypeError):  # inside a transform of torch.func, or of a kind that NumPy has not
+        return torch.tanh(values)
 
 
 def _orthogonal(generator: np.random.Generator, shape: tuple[int, int], gain: float) -> np.ndarray:
