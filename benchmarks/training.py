@@ -11,7 +11,7 @@ printed are medians over rounds, and ratios of the two within a round.
     python benchmarks/training.py --peer sb3="python train_with_sb3.py"
 
 A peer is a command that trains in its own way, as two processes at once, and whose last printed number is its steps per
-second; it is run once a round. The names released (the paper's own code) and sb3 have goals.
+second; it is run once a round. The names released (the paper's own code) and sb3 have goals for PPO.
 """
 
 import argparse
@@ -34,7 +34,10 @@ from closerlook.training.settings import agent_seed, initial_agents
 
 WORKERS = 2
 STREAMS = {"sampling": 6, "sampling one stream each": 1}
-GOALS = {"sampling": 0.65, "released": 3.5, "sb3": 5.0}
+GOALS = {
+    "ppo": {"sampling": 0.65, "released": 3.5, "sb3": 5.0},
+    "trpo": {"sampling": 0.65},
+}
 
 Ways = dict[str, Callable[[], float]]
 """What is measured, by name: each answers with steps per second."""
@@ -118,6 +121,7 @@ def alone(algorithm: str, chosen: argparse.Namespace) -> Ways:
 def measure(algorithm: str, ways: Ways, chosen: argparse.Namespace) -> None:
     """Print the medians of one algorithm."""
     rounds = [{name: run() for name, run in ways.items()} for _ in range(chosen.rounds)]
+    goals = GOALS.get(algorithm, {})
     rates = {name: np.array([found[name] for found in rounds]) for name in ways}
     print(f"{chosen.env:12} {algorithm:5} {np.median(rates['training']):8.0f} steps/s")
     for name, others in rates.items():
@@ -125,7 +129,7 @@ def measure(algorithm: str, ways: Ways, chosen: argparse.Namespace) -> None:
         if name != "training":
             print(
                 f"   {np.median(ratios):6.3f} times {name} ({ratios.min():.3f} to {ratios.max():.3f}), which does "
-                f"{np.median(others):8.0f}" + (f"   goal {GOALS[name]:.2f}" if name in GOALS else ""),
+                f"{np.median(others):8.0f}" + (f"   goal {goals[name]:.2f}" if name in goals else ""),
                 flush=True,
             )
 
