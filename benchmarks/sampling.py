@@ -1,6 +1,7 @@
 """How fast pairs are sampled and reduced, against the open-loop limit of MuJoCo measured in the same minutes.
 
-Closed loop: a 64x64 Gaussian policy acts; two worker processes sample streams, reduce them to sums and hand those
+Closed loop: a 64x64 Gaussian policy acts, once untrained (episodes of some 19 steps, so that resets weigh) and once
+after short training; two worker processes sample streams, reduce them to sums and hand those
 over; the time is that of the whole call, on workers that are already up. Open loop: `mujoco.rollout` on two threads
 steps the same model under random controls, with no policy, no observations, no rewards and no resets. Each round
 measures everything once, one after the other; what is printed are medians over rounds, and ratios within a round.
@@ -19,10 +20,10 @@ import argparse
 import resource
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable
 from typing import Any
-from unittest.mock import patch
 
 import mujoco
 import mujoco.rollout
@@ -36,13 +37,14 @@ from closerlook.agents.policies import GaussianMLP
 from closerlook.estimation.networks import MLP
 from closerlook.execution import Job, close_pool, run_jobs
 from closerlook.randomness import generator
-from closerlook.simulation.engine import make_engine
-from closerlook.simulation.gymnasium_engine import GymnasiumEngine, build_environment
+from closerlook.simulation.engine import EngineChoice, make_engine
+from closerlook.simulation.gymnasium_engine import build_environment
 from closerlook.simulation.rollout import Sampling, rollout
+from closerlook.training import TrainSettings, train
 
 TASKS = ("Hopper-v5", "Walker2d-v5", "Humanoid-v5")
 WORKERS = 2
-STREAMS = 32  # of one job, stepped together
+STREAMS = 64  # of one job, stepped together
 GOALS = {"mujoco": 0.90, "gymnasium": 0.55}
 EXPECTED_RATE = {"Hopper-v5": 33e3, "Walker2d-v5": 22e3, "Humanoid-v5": 7.6e3}
 
@@ -62,14 +64,20 @@ def make_agent(task: str) -> Agent:
     return Agent(policy, None, state, observation_scaling=Scaling(clip=10.0))
 
 
+def train_agent(task: str, iterations: int) -> Agent:
+    """Return an agent that has learned to stay up for a while: most of an experiment's pairs come from such."""
+    with tempfile.TemporaryDirectory() as folder:
+        settings = TrainSettings.of_preset("paper", task, "ppo", seeds=1, steps=iterations * 2048)
+        return train(settings, out=folder).agents[0]
+
+
 def sample_and_reduce(agent: Agent, task: str, first: int, n_steps: int, engine: str) -> dict[str, np.ndarray]:
     """One job: sample `STREAMS` streams, answer with sums."""
-    build = make_engine if engine == "mujoco" else GymnasiumEngine
-    with patch("closerlook.simulation.rollout.make_engine", build):
-        streams = range(first, first + STREAMS)
-        result = rollout(
-            agent, EnvironmentSpec(task), Sampling(n_steps), seeds=[0], purpose="benchmark", streams=streams
-        )
+    choice: EngineChoice = "fastest" if engine == "mujoco" else "gymnasium"
+    streams = range(first, first + STREAMS)
+    result = rollout(
+        agent, EnvironmentSpec(task), Sampling(n_steps), seeds=[0], purpose="benchmark", streams=streams, engine=choice
+    )
     return {
         "pairs": np.array(result.pairs),
         "rewards": result.rewards.sum(),
@@ -119,10 +127,10 @@ class OpenLoop:
         return self.controls.shape[0] * self.controls.shape[1] / self.frame_skip / (time.perf_counter() - start)
 
 
-def measure(task: str, rounds: int, seconds: float) -> None:
+def measure(task: str, rounds: int, seconds: float, iterations: int) -> None:
     """Print the medians of one task."""
     n_steps = max(50, int(seconds * EXPECTED_RATE[task] / (WORKERS * STREAMS)))
-    agent = make_agent(task)
+    agent = train_agent(task, iterations) if iterations else make_agent(task)
     probe = sample_and_reduce(agent, task, 0, 200, "mujoco")
     episode = max(1, round(float(probe["pairs"] / probe["episodes"])))
     measures: dict[str, Callable[[], float]] = {
@@ -135,7 +143,8 @@ def measure(task: str, rounds: int, seconds: float) -> None:
         closed_loop(agent, task, 20, engine)
     rates = np.array([[run() for run in measures.values()] for _ in range(rounds)])
     medians = dict(zip(measures, np.median(rates, axis=0), strict=True))
-    print(f"{task}: pairs per second, medians of {rounds} rounds; episodes of {episode} steps")
+    who = f"policy trained for {iterations} iterations" if iterations else "untrained policy"
+    print(f"{task}, {who}: pairs per second, medians of {rounds} rounds; episodes of {episode} steps", flush=True)
     print(f"  open loop: {medians['on and on']:.0f} on and on, {medians['same episodes']:.0f} in episodes")
     for column, engine in enumerate(GOALS, start=2):
         first, second = (rates[:, column] / rates[:, limit] for limit in (0, 1))
@@ -162,7 +171,7 @@ def peak_memory(jobs: int) -> int:
 
 
 def measure_few(task: str = "Hopper-v5", members: int = 5, n_steps: int = 1000) -> None:
-    """Print the rate of a training-like rollout, one stream each, in this process; and of 32 streams there."""
+    """Print the rate of a training-like rollout, one stream each, in this process; and of many streams there."""
     single = make_agent(task)
     options: dict[str, Any] = {"purpose": "benchmark"}
     rates = []
@@ -174,7 +183,7 @@ def measure_few(task: str = "Hopper-v5", members: int = 5, n_steps: int = 1000) 
             agents, EnvironmentSpec(task), Sampling(n_steps), seeds=seeds, streams=range(streams), **options, **updates
         )
         rates.append(result.pairs / (time.perf_counter() - start))
-    print(f"{task:12} {members} members x 1 stream {rates[0]:8.0f} pairs/s   32 streams {rates[1]:8.0f}", end="")
+    print(f"{task:12} {members} members x 1 stream {rates[0]:8.0f} pairs/s   {STREAMS} streams {rates[1]:8.0f}", end="")
     print(f"   ratio {rates[0] / rates[1]:.2f}")
 
 
@@ -183,6 +192,7 @@ def main() -> None:
     parser.add_argument("--tasks", nargs="+", default=TASKS, choices=TASKS)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seconds", type=float, default=4.0, help="of each measurement, roughly")
+    parser.add_argument("--iterations", type=int, default=50, help="of training, for the trained policy")
     parser.add_argument("--memory", action="store_true")
     parser.add_argument("--memory-of", type=int, help=argparse.SUPPRESS)
     parser.add_argument("--few", action="store_true")
@@ -196,7 +206,8 @@ def main() -> None:
         measure_few()
     else:
         for task in chosen.tasks:
-            measure(task, chosen.rounds, chosen.seconds)
+            for iterations in (0, chosen.iterations):
+                measure(task, chosen.rounds, chosen.seconds, iterations)
         close_pool()
 
 

@@ -65,7 +65,7 @@ def sample_sums(
     sampling: Sampling,
     streams: StreamRange,
     beginnings: Sequence[int] = (),
-    lanes: int = 32,
+    lanes: int = 64,
 ) -> dict[str, np.ndarray]:
     """Simulate streams of one agent and add up their weighted scores.
 

@@ -1,10 +1,14 @@
 """Which engine runs an environment, and what a result must record of the environment it came from."""
 
+import atexit
 import hashlib
 import inspect
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from gymnasium.envs.mujoco import MujocoEnv
@@ -19,15 +23,23 @@ from closerlook.simulation.mujoco_engine import MujocoEngine, supports
 __all__ = [
     "BoolArray",
     "Engine",
+    "EngineChoice",
     "FloatArray",
     "IntArray",
     "StepResult",
     "describe_environment",
+    "lend_engine",
     "make_engine",
 ]
 
+EngineChoice = Literal["fastest", "gymnasium"]
+"""The MuJoCo engine where it is supported, or the Gymnasium engine in any case; the numbers are the same."""
 
-def make_engine(spec: EnvironmentSpec, lanes: int) -> Engine:
+_MOST_KEPT = 2
+_kept: dict[str, Engine] = {}
+
+
+def make_engine(spec: EnvironmentSpec, lanes: int, choice: EngineChoice = "fastest") -> Engine:
     """Build lanes of an environment: the MuJoCo engine where it is supported, else the Gymnasium engine.
 
     Parameters
@@ -36,13 +48,41 @@ def make_engine(spec: EnvironmentSpec, lanes: int) -> Engine:
         The environment and its constructor arguments.
     lanes : int
         How many copies.
+    choice : {"fastest", "gymnasium"}
+        Whether the Gymnasium engine is wanted in any case.
 
     Raises
     ------
     InputError
         Where the environment is unknown, cannot be built, or has spaces that are not supported.
     """
-    return MujocoEngine(spec, lanes) if supports(spec) else GymnasiumEngine(spec, lanes)
+    fast = choice == "fastest" and supports(spec)
+    return MujocoEngine(spec, lanes) if fast else GymnasiumEngine(spec, lanes)
+
+
+@contextmanager
+def lend_engine(spec: EnvironmentSpec, lanes: int, choice: EngineChoice = "fastest") -> Iterator[Engine]:
+    """Lend an engine, one that an earlier borrower gave back if there is one: building lanes takes many steps' time.
+
+    A lane is reset before it is stepped, so nothing of the earlier episodes is left in it. After an error the engine
+    is closed, not kept. Parameters and errors as for `make_engine`.
+    """
+    name = json.dumps([spec.to_json(), lanes, choice], sort_keys=True, default=repr)
+    engine = _kept.pop(name, None) or make_engine(spec, lanes, choice)
+    try:
+        yield engine
+    except BaseException:
+        engine.close()
+        raise
+    _kept[name] = engine
+    while len(_kept) > _MOST_KEPT:
+        _kept.pop(next(iter(_kept))).close()
+
+
+@atexit.register
+def _close_kept() -> None:
+    while _kept:
+        _kept.popitem()[1].close()
 
 
 def describe_environment(spec: EnvironmentSpec) -> dict[str, Any]:

@@ -112,7 +112,6 @@ class GymnasiumEngine:
         built = [build_environment(spec) for _ in range(lanes)]
         self._environments = [environment for environment, _ in built]
         self.time_limit = built[0][1]
-        self.can_continue = True
         first = self._environments[0]
         self.action_space = first.action_space
         self.observation_size = _observation_size(spec, first)
@@ -133,8 +132,6 @@ class GymnasiumEngine:
         for row, (lane, action) in enumerate(zip(lanes.tolist(), self._to_actions(actions), strict=True)):
             observation, rewards[row], terminated[row], truncated[row], _ = environments[lane].step(action)
             observations[row] = observation if observation.ndim == 1 else observation.reshape(-1)
-        if self.can_continue and truncated.any():
-            self.can_continue = False
         return StepResult(observations, rewards, terminated, truncated)
 
     def close(self) -> None:

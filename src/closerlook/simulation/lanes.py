@@ -48,10 +48,6 @@ class Engine(Protocol):
     def time_limit(self) -> int | None:
         """Steps after which an episode is to be truncated by the caller; None: never."""
 
-    @property
-    def can_continue(self) -> bool:
-        """Whether a lane may be stepped past every truncation: False once the environment truncated by itself."""
-
     def reset(self, lanes: IntArray, seeds: Sequence[int]) -> FloatArray:
         """Begin an episode on the given lanes as ``gymnasium.make(id).reset(seed=seed)`` would: (L, obs)."""
 

@@ -73,7 +73,7 @@ class MujocoEngine:
         template = _template(spec.id, json.dumps(spec.to_json()["arguments"], sort_keys=True))
         self._model, self._task, self._frame_skip = template.model, template.task, template.frame_skip
         self._seconds = template.seconds
-        self.time_limit, self.action_space, self.can_continue = template.time_limit, template.action_space, True
+        self.time_limit, self.action_space = template.time_limit, template.action_space
         self._data = [mujoco.MjData(self._model) for _ in range(lanes)]
         self._columns = _Columns(self._data, self._task.fields)
         self._controls = [data.ctrl for data in self._data]

@@ -15,14 +15,14 @@ from closerlook.agents.agent import Agent
 from closerlook.agents.environment import EnvironmentSpec
 from closerlook.errors import InputError
 from closerlook.simulation.acting import check_spaces
-from closerlook.simulation.engine import make_engine
+from closerlook.simulation.engine import EngineChoice, lend_engine
 from closerlook.simulation.lockstep import Lockstep, Plan
 from closerlook.simulation.records import Boundaries, Episodes, Rollout, Sampling
 
 __all__ = ["Boundaries", "Episodes", "Rollout", "Sampling", "rollout"]
 
 
-def rollout(
+def rollout(  # noqa: PLR0913 - what is sampled, under which names, and matters of speed
     agents: Agent,
     environment: EnvironmentSpec,
     sampling: Sampling,
@@ -30,8 +30,9 @@ def rollout(
     seeds: Sequence[int],
     purpose: str,
     streams: Sequence[int],
-    lanes: int = 32,
+    lanes: int = 64,
     update_observations: bool = False,
+    engine: EngineChoice = "fastest",
 ) -> Rollout:
     """Run a population on its streams.
 
@@ -59,6 +60,8 @@ def rollout(
         Whether the moments that standardise observations take in every observation before the policy sees it (in
         training: resets, steps, and the last observation of an episode, in the order they come), else they stay as
         they are.
+    engine : {"fastest", "gymnasium"}
+        Whether the Gymnasium engine is wanted in any case: a matter of speed alone.
 
     Returns
     -------
@@ -77,13 +80,10 @@ def rollout(
     if update_observations:
         _check_updates(sampling, streams, lanes)
     lanes = min(lanes, len(streams))
-    engine = make_engine(environment, lanes * len(seeds))
-    try:
-        check_spaces(agents, environment.id, engine.observation_size, engine.action_space)
+    with lend_engine(environment, lanes * len(seeds), engine) as lent:
+        check_spaces(agents, environment.id, lent.observation_size, lent.action_space)
         plan = Plan(environment.id, sampling, seeds, purpose, streams, lanes, update_observations)
-        return Lockstep(agents, engine, plan).run()
-    finally:
-        engine.close()
+        return Lockstep(agents, lent, plan).run()
 
 
 def _check_request(agents: Agent, sampling: Sampling, seeds: Sequence[int], streams: Sequence[int], lanes: int) -> None:
