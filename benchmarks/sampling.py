@@ -45,6 +45,7 @@ from closerlook.training import TrainSettings, train
 TASKS = ("Hopper-v5", "Walker2d-v5", "Humanoid-v5")
 WORKERS = 2
 STREAMS = 64  # of one job, stepped together
+JOBS = 8  # of one call: with one for each worker, a call would take as long as the slower of two
 GOALS = {"mujoco": 0.90, "gymnasium": 0.55}
 EXPECTED_RATE = {"Hopper-v5": 33e3, "Walker2d-v5": 22e3, "Humanoid-v5": 7.6e3}
 
@@ -97,7 +98,7 @@ def closed_loop(agent: Agent, task: str, n_steps: int, engine: str) -> float:
             arguments={"agent": agent, "task": task, "first": k * STREAMS, "n_steps": n_steps, "engine": engine},
             pairs=pairs,
         )
-        for k in range(WORKERS)
+        for k in range(JOBS)
     ]
     start = time.perf_counter()
     results = run_jobs(jobs, workers=WORKERS)
@@ -129,13 +130,13 @@ class OpenLoop:
 
 def measure(task: str, rounds: int, seconds: float, iterations: int) -> None:
     """Print the medians of one task."""
-    n_steps = max(50, int(seconds * EXPECTED_RATE[task] / (WORKERS * STREAMS)))
+    n_steps = max(50, int(seconds * EXPECTED_RATE[task] / (JOBS * STREAMS)))
     agent = train_agent(task, iterations) if iterations else make_agent(task)
     probe = sample_and_reduce(agent, task, 0, 200, "mujoco")
     episode = max(1, round(float(probe["pairs"] / probe["episodes"])))
     measures: dict[str, Callable[[], float]] = {
-        "on and on": OpenLoop(task, WORKERS * STREAMS, n_steps).rate,
-        "same episodes": OpenLoop(task, WORKERS * STREAMS * n_steps // episode, episode).rate,
+        "on and on": OpenLoop(task, JOBS * STREAMS, n_steps).rate,
+        "same episodes": OpenLoop(task, JOBS * STREAMS * n_steps // episode, episode).rate,
         "mujoco": lambda: closed_loop(agent, task, n_steps, "mujoco"),
         "gymnasium": lambda: closed_loop(agent, task, n_steps, "gymnasium"),
     }
