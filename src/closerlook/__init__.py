@@ -4,7 +4,7 @@
 
     import closerlook as cl
 
-    agent = cl.load("runs/hopper-v5-ppo", iteration=150, seed=3)[0]
+    agent = cl.load("runs/hopper-v5-ppo", iteration=150, seed=3)
     dataset = cl.gradient_quality(agent, pairs=1_000_000)
     cl.plot_gradient_quality(dataset)
     cl.verdicts(dataset)

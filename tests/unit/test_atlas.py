@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 from closerlook.agents.files import load_agent
-from closerlook.agents.loading import checkpoint_folder, load
+from closerlook.agents.loading import checkpoint_folder
 from closerlook.errors import InputError
 from closerlook.training import COLUMNS
 from closerlook.training import atlas as module
@@ -36,7 +36,7 @@ def test_the_six_columns_are_table_1() -> None:
 def test_a_packed_column_is_loaded_by_name(folders: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch) -> None:
     runs, atlas = folders
     monkeypatch.setenv("CLOSERLOOK_ATLAS", str(atlas))
-    agents = load("atlas/hopper-trpo")
+    agents = find_agents("atlas/hopper-trpo")
     assert [(agent.iteration, agent.agent_seed, agent.algorithm) for agent in agents] == [
         (2, 0, "trpo"),
         (2, 1, "trpo"),
@@ -45,9 +45,9 @@ def test_a_packed_column_is_loaded_by_name(folders: tuple[Path, Path], monkeypat
     assert all((tensor == original.state[name]).all() for name, tensor in agents[1].state.items())
     assert set(original.state) - set(agents[1].state) == {name for name in original.state if name.startswith("optim")}
     assert agents[0].part("optimizer.value")
-    assert len(load("atlas/hopper-trpo", iteration=0)) == 2
+    assert len(find_agents("atlas/hopper-trpo", iteration=0)) == 2
     with pytest.raises(InputError, match=r"no hopper-a2c in the atlas .*hopper-trpo"):
-        load("atlas/hopper-a2c")
+        find_agents("atlas/hopper-a2c")
 
 
 def test_the_log_is_packed_to_five_digits(folders: tuple[Path, Path]) -> None:
@@ -72,7 +72,7 @@ def test_a_packed_column_is_left_and_an_unfinished_one_taken_up(folders: tuple[P
     record = (runs / "hopper-trpo/run.json").read_text()
     train_entry(TINY, runs=runs, atlas=atlas, workers=1)
     assert json.loads((runs / "hopper-trpo/run.json").read_text())["settings"] == json.loads(record)["settings"]
-    assert load(atlas / "hopper-trpo")[0].iteration == 2
+    assert find_agents(atlas / "hopper-trpo")[0].iteration == 2
 
 
 def test_an_atlas_that_is_too_large_is_refused(folders: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch) -> None:

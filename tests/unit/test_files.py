@@ -10,10 +10,12 @@ import pytest
 import torch
 from safetensors.torch import load, save
 
+import closerlook as cl
 from closerlook.agents.agent import Agent
+from closerlook.agents.environment import EnvironmentSpec
 from closerlook.agents.files import _digest, load_agent, save_agent
 from closerlook.agents.loading import checkpoint_folder
-from closerlook.agents.loading import load as load_agents
+from closerlook.agents.loading import find_agents as load_agents
 from closerlook.agents.policies import CategoricalMLP, MLPValue
 from closerlook.errors import InputError, NonFiniteError
 from closerlook.estimation.networks import MLP
@@ -278,3 +280,13 @@ def test_an_agent_without_critic_needs_no_values(agents: list[Agent], tmp_path: 
     agent = dataclasses.replace(agents[0], value=None, state=state)
     assert load_agent(save_agent(agent, tmp_path)).value is None
     assert isinstance(agents[0].value, MLPValue)
+
+
+def test_one_agent_is_loaded_as_one_and_several_as_a_list(agents: list[Agent], tmp_path: Path) -> None:
+    for seed, agent in enumerate(agents):
+        save_agent(agent, checkpoint_folder(tmp_path, 3, seed))
+    several, one = cl.load(tmp_path), cl.load(tmp_path, seed=1, env="Ant-v5")
+    assert isinstance(several, list)
+    assert [agent.agent_seed for agent in several] == [0, 1]
+    assert one.environment == EnvironmentSpec("Ant-v5")
+    assert isinstance(cl.load(checkpoint_folder(tmp_path, 3, 0)), Agent)

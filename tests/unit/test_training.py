@@ -11,7 +11,7 @@ import pytest
 
 from closerlook.agents.agent import Agent
 from closerlook.agents.files import load_agent
-from closerlook.agents.loading import load
+from closerlook.agents.loading import find_agents, load
 from closerlook.algorithms.natural import NaturalSettings
 from closerlook.algorithms.ppo import PPOSettings
 from closerlook.algorithms.trpo import TRPOSettings
@@ -71,7 +71,7 @@ def test_a_run_leaves_checkpoints_and_a_log(whole: Path) -> None:
 
 
 def test_the_last_agents_are_in_the_run(whole: Path) -> None:
-    agents = load(whole)
+    agents = find_agents(whole)
     assert [(agent.iteration, agent.agent_seed) for agent in agents] == [(14, 0), (14, 1), (14, 2)]
     assert agents[0].state["optimizer.policy.step"].item() == 14 * 2 * 4
     assert agents[0].state["returns.count"].item() == 14 * 64
@@ -152,7 +152,7 @@ def test_a_reward_that_is_no_number_stops_the_run_and_is_named(tmp_path: Path, w
     log = pd.read_csv(tmp_path / "training.csv")
     assert log[log.agent_seed == seed].iteration.tolist() == list(range(iteration))
     assert iteration > 0
-    assert load(tmp_path, seed=seed)[0].iteration == iteration
+    assert load(tmp_path, seed=seed).iteration == iteration
 
 
 def test_the_others_of_a_segment_go_on_when_one_fails() -> None:
@@ -291,7 +291,7 @@ def test_other_algorithms_train_and_say_what_they_did(tmp_path: Path, algo: str)
     run = train(settings, out=tmp_path / "one", workers=1)
     empty = {name for name in NUMBERS if np.isnan(run.log[name]).all()}
     assert empty == {"clip_fraction"} | ({"quadratic_kl", *CG_COLUMNS} if algo == "vanilla" else set())
-    agent = load(tmp_path / "one", seed=1)[0]
+    agent = load(tmp_path / "one", seed=1)
     assert agent.algorithm == algo
     assert agent.algorithm_settings == dataclasses.asdict(OTHERS[algo])
     assert bool(agent.part("optimizer.policy")) == (algo == "vanilla")
@@ -305,7 +305,7 @@ def test_agents_train_without_a_critic(tmp_path: Path, algo: str) -> None:
     run = train(settings, out=tmp_path, workers=1)
     assert np.isnan(run.log["value_loss"]).all()
     assert np.isfinite(run.log["mean_kl"]).all()
-    agent = load(tmp_path, seed=0)[0]
+    agent = load(tmp_path, seed=0)
     assert agent.value is None
     assert agent.bootstrap == "paper"
     assert not [name for name in agent.state if name.startswith(("value.", "optimizer.value."))]
@@ -314,7 +314,7 @@ def test_agents_train_without_a_critic(tmp_path: Path, algo: str) -> None:
 def test_what_the_critic_learns_and_what_follows_a_cut_are_kept_with_the_agent(tmp_path: Path) -> None:
     settings = dataclasses.replace(PLAIN, value_target="returns", bootstrap="paper")
     run = train(settings, out=tmp_path, workers=1)
-    agent = load(tmp_path, iteration=3, seed=0)[0]
+    agent = load(tmp_path, iteration=3, seed=0)
     assert (agent.value_target, agent.bootstrap) == ("returns", "paper")
     record = json.loads((tmp_path / "run.json").read_text())["settings"]
     assert (record["value_target"], record["bootstrap"], record["baseline"]) == ("returns", "paper", "value")
@@ -337,4 +337,4 @@ def test_neither_observations_nor_rewards_need_scaling(tmp_path: Path) -> None:
     )
     run = train(settings, out=tmp_path, workers=1)
     assert not run.agents[0].part("observations")
-    assert len(load(tmp_path, iteration=0)) == 1
+    assert load(tmp_path, iteration=0).iteration == 0

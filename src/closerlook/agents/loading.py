@@ -6,10 +6,15 @@ import sys
 from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
+from typing import TypeAlias, overload
 
 from closerlook.agents.agent import Agent
+from closerlook.agents.environment import EnvironmentSpec
 from closerlook.agents.files import DESCRIPTION, load_agent
 from closerlook.errors import InputError
+
+Source: TypeAlias = str | Path | Agent
+Environment: TypeAlias = str | EnvironmentSpec | None
 
 CHECKPOINTS = "checkpoints"
 ATLAS = "atlas"
@@ -29,7 +34,46 @@ def checkpoint_folder(run: Path, iteration: int, agent_seed: int) -> Path:
     return run / CHECKPOINTS / f"{iteration:06d}" / f"{agent_seed:02d}"
 
 
-def load(source: "str | Path | Agent", *, iteration: int | None = None, seed: int | None = None) -> list[Agent]:
+@overload
+def load(source: Source, *, env: Environment = ..., iteration: int | None = ..., seed: int) -> Agent: ...
+
+
+@overload
+def load(
+    source: Source, *, env: Environment = ..., iteration: int | None = ..., seed: None = ...
+) -> Agent | list[Agent]: ...
+
+
+def load(
+    source: Source, *, env: Environment = None, iteration: int | None = None, seed: int | None = None
+) -> Agent | list[Agent]:
+    """Load an agent by name, or all agents of a run.
+
+    Parameters
+    ----------
+    source, iteration, seed
+        As for `find_agents`.
+    env : str or EnvironmentSpec, optional
+        What the agent is to be measured on; default what it was trained on.
+
+    Returns
+    -------
+    Agent or list of Agent
+        One agent; a list, in the order of their seeds, where a run has several and no seed is given.
+
+    Raises
+    ------
+    InputError
+        Where there is no such agent, naming what there is.
+    """
+    agents = find_agents(source, iteration=iteration, seed=seed)
+    if env is not None:
+        spec = EnvironmentSpec(env) if isinstance(env, str) else env
+        agents = [replace(agent, environment=spec) for agent in agents]
+    return agents[0] if len(agents) == 1 else agents
+
+
+def find_agents(source: Source, *, iteration: int | None = None, seed: int | None = None) -> list[Agent]:
     """Find agents by name.
 
     Parameters

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from closerlook.agents.loading import load
+from closerlook.agents.loading import find_agents
 from closerlook.commands import gradients as gradients_command
 from closerlook.commands import train as train_command
 from closerlook.commands.options import Output
@@ -48,7 +48,7 @@ class Demo(Output):
         run = train(settings, out=training, workers=self.crew, progress=bar)
         save_figure(plot_training(run.log), training / "training")
         dataset = gradient_quality(
-            [agent for iteration in (0, ITERATIONS) for agent in load(training, iteration=iteration)],
+            [agent for iteration in (0, ITERATIONS) for agent in find_agents(training, iteration=iteration)],
             pairs=PAIRS,
             seed=self.seed,
             workers=self.crew,

@@ -11,7 +11,7 @@ import xarray as xr
 from rich.table import Table
 
 from closerlook.agents.agent import Agent
-from closerlook.agents.loading import load
+from closerlook.agents.loading import find_agents
 from closerlook.commands.options import Output, environment_id, folder_name, option
 from closerlook.console import Bar, Shown, make_table
 from closerlook.diagnostics.gradient_quality import gradient_quality, summary
@@ -92,7 +92,7 @@ class Gradients(Output):
             agent
             for iteration in self.iteration or (None,)
             for seed in self.agent_seed or (None,)
-            for agent in load(self.agent, iteration=iteration, seed=seed)
+            for agent in find_agents(self.agent, iteration=iteration, seed=seed)
         ]
 
 
