@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 from closerlook.agents.files import load_agent
-from closerlook.agents.loading import checkpoint_folder
+from closerlook.agents.loading import checkpoint_folder, find_agents
 from closerlook.errors import InputError
 from closerlook.training import COLUMNS
 from closerlook.training import atlas as module
