@@ -44,7 +44,7 @@ class Shown:
     def __init__(self, *, as_json: bool) -> None:
         self.as_json = as_json
         self.stdout: TextIO = sys.stdout
-        self.notes = Console(stderr=True, highlight=False)
+        self.notes = Console(stderr=True, highlight=False, markup=False, emoji=False)
 
     def note(self, text: str) -> None:
         """Say one line to whoever watches."""
@@ -55,7 +55,7 @@ class Shown:
         if self.as_json:
             self.stdout.write(json.dumps(as_json(summary), ensure_ascii=False) + "\n")
             self.stdout.flush()
-        console = self.notes if self.as_json else Console(file=self.stdout, highlight=False)
+        console = self.notes if self.as_json else Console(file=self.stdout, highlight=False, markup=False, emoji=False)
         for table in tables:
             console.print(table)
             console.print()
@@ -152,7 +152,9 @@ def duration(seconds: float) -> str:
 
 def make_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[str]]) -> Table:
     """Lay out a table whose first column is text and whose others are numbers."""
-    table = Table(title=title, title_justify="left", title_style="bold", box=None, pad_edge=False, padding=(0, 3, 0, 0))
+    table = Table(
+        title=Text(title), title_justify="left", title_style="bold", box=None, pad_edge=False, padding=(0, 3, 0, 0)
+    )
     for number, column in enumerate(columns):
         table.add_column(column, justify="left" if number == 0 else "right", header_style="dim", no_wrap=True)
     for row in rows:

@@ -1,10 +1,12 @@
 """Engines are lent: kept from one rollout to the next, closed after an error, never lent twice at once."""
 
+import gymnasium
 import pytest
 
 from closerlook.agents.environment import EnvironmentSpec
+from closerlook.errors import InputError
 from closerlook.simulation import engine as engines
-from closerlook.simulation.engine import lend_engine
+from closerlook.simulation.engine import describe_environment, lend_engine, make_engine
 from closerlook.simulation.gymnasium_engine import GymnasiumEngine
 from closerlook.simulation.mujoco_engine import MujocoEngine
 
@@ -48,3 +50,27 @@ def test_few_engines_are_kept():
         with lend_engine(HOPPER, lanes):
             pass
     assert len(engines._kept) == 2
+
+
+def test_an_environment_of_somebody_s_is_built_anew():
+    with lend_engine(EnvironmentSpec("CartPole-v1"), 1) as first:
+        pass
+    with lend_engine(EnvironmentSpec("CartPole-v1"), 1) as second:
+        assert second is not first
+
+
+def test_a_file_may_not_name_code():
+    for name in ("subprocess:getoutput", "tiny_environments:Corridor"):
+        with pytest.raises(InputError, match="would run code"):
+            make_engine(EnvironmentSpec(name, trusted=False), 1)
+    make_engine(EnvironmentSpec("Hopper-v5", trusted=False), 1).close()
+
+
+def test_registered_arguments_are_part_of_the_description():
+    sources = set()
+    for gravity in (9.8, 3.7):
+        maker = {"entry_point": "gymnasium.envs.classic_control:PendulumEnv", "kwargs": {"g": gravity}}
+        gymnasium.register("Registered-v0", **maker)
+        sources.add(describe_environment(EnvironmentSpec("Registered-v0"))["source"])
+        del gymnasium.registry["Registered-v0"]
+    assert len(sources) == 2

@@ -288,7 +288,7 @@ def _regime(fields: _Fields) -> Regime:
 
 
 def _environment(fields: _Fields) -> EnvironmentSpec:
-    return EnvironmentSpec(fields.text("id"), fields.mapping("arguments"))
+    return EnvironmentSpec(fields.text("id"), fields.mapping("arguments"), trusted=False)
 
 
 def _read_state(path: Path, digest: str, agent: Agent) -> dict[str, Tensor]:

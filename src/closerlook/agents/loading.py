@@ -1,15 +1,13 @@
 """An agent by the name it is given: a run folder (or the atlas), an agent's folder, ``package.module:function``."""
 
-import importlib
 import os
-import sys
 from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 from typing import TypeAlias, overload
 
 from closerlook.agents.agent import Agent
-from closerlook.agents.environment import EnvironmentSpec
+from closerlook.agents.environment import EnvironmentSpec, import_module
 from closerlook.agents.files import DESCRIPTION, load_agent
 from closerlook.errors import InputError
 
@@ -161,10 +159,8 @@ def _listed(numbers: Iterable[int]) -> str:
 def _from_function(name: str) -> Agent:
     """Import what the user named and call it: the one place where an agent's name runs code."""
     module_name, _, function_name = name.partition(":")
-    if str(Path.cwd()) not in sys.path:
-        sys.path.append(str(Path.cwd()))
     try:
-        function = getattr(importlib.import_module(module_name), function_name)
+        function = getattr(import_module(module_name), function_name)
     except (ImportError, ValueError) as error:
         raise InputError(
             f"{module_name} cannot be imported ({error})", "check its name and the folder you are in"

@@ -138,7 +138,7 @@ class _Tally:
             self.keeper.add(own[0])
             for pairs, sums in zip(beginnings, own[1:], strict=True):
                 self.first[pairs].append(sums.narrow())
-        self.episodes.append(_episode_counts(sampled))
+        self.episodes.append(_episode_counts(sampled, finished=group.start < FINISHED_STREAMS))
 
     def answer(self) -> dict[str, np.ndarray]:
         """Lay everything out by name."""
@@ -194,14 +194,14 @@ def _advantages(agents: Agent, sampled: Rollout, group: range) -> Tensor:
     return batch.advantages[0]
 
 
-def _episode_counts(sampled: Rollout) -> np.ndarray:
+def _episode_counts(sampled: Rollout, *, finished: bool) -> np.ndarray:
     """Count, for each stream, the trajectories in it, and the episodes begun in it and finished, with their returns.
 
     Episodes that began in the burn-in are longer than most (a long one is likelier to be cut into), so their returns
-    do not count. (3, S)
+    do not count; nor does any of a stream whose last episode was not finished, else the short ones would. (3, S)
     """
     own = sampled.episodes
-    counted = own.finished & (own.start >= 0)
+    counted = own.finished & (own.start >= 0) & finished
     counts = np.zeros((3, sampled.n_streams))
     np.add.at(counts[0], own.stream, 1)
     np.add.at(counts[1], own.stream[counted], 1)

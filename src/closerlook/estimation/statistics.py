@@ -13,6 +13,8 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import stats
 
+from closerlook.errors import NonFiniteError
+
 EPSILON = 1e-8
 """Added to the standard deviation that advantages are divided by, as PPO and TRPO implementations do."""
 
@@ -146,8 +148,16 @@ class Agreement:
 
 
 def agreement(estimates: np.ndarray) -> Agreement:
-    """Compare estimates (n, D)."""
+    """Compare estimates (n, D).
+
+    Raises
+    ------
+    NonFiniteError
+        Where a number of an estimate is not finite: it is not a zero, and has no direction.
+    """
     norms = np.linalg.norm(estimates, axis=1)
+    if not np.isfinite(norms).all():
+        raise NonFiniteError("a gradient estimate is not finite", "look at the rewards, the critic, and stored answers")
     some = norms > 0
     directed = estimates if some.all() else estimates[some]
     zeros = int((~some).sum())

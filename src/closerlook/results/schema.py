@@ -167,8 +167,8 @@ define(
             "mean_episode_return",
             ("agent",),
             "reward",
-            "Undiscounted true return of the episodes that began in the pool and came to their end, summed, over "
-            "their number. The first 64 streams finish their last episode, beyond the pool's pairs.",
+            "Undiscounted true return of the episodes that began in the pool's first 64 streams, summed, over their "
+            "number. Those streams finish their last episode, beyond the pool's pairs, so that long ones count too.",
         ),
     ]
 )

@@ -179,7 +179,7 @@ class JobFiles:
             content = BytesIO((self.path / f"{key}.npz").read_bytes())
             with np.load(content, allow_pickle=False) as arrays:
                 return {name: arrays[name] for name in arrays.files}
-        except (OSError, ValueError, KeyError, EOFError, AttributeError, zipfile.BadZipFile):
+        except (OSError, ValueError, KeyError, EOFError, AttributeError, RuntimeError, zipfile.BadZipFile):
             return None
 
     def save(self, key: str, result: Mapping[str, np.ndarray]) -> None:

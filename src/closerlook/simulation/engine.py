@@ -5,7 +5,7 @@ import hashlib
 import inspect
 import json
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Literal
@@ -64,8 +64,9 @@ def make_engine(spec: EnvironmentSpec, lanes: int, choice: EngineChoice = "faste
 def lend_engine(spec: EnvironmentSpec, lanes: int, choice: EngineChoice = "fastest") -> Iterator[Engine]:
     """Lend an engine, one that an earlier borrower gave back if there is one: building lanes takes many steps' time.
 
-    A lane is reset before it is stepped, so nothing of the earlier episodes is left in it. After an error the engine
-    is closed, not kept. Parameters and errors as for `make_engine`.
+    Only MuJoCo engines are kept: a reset leaves nothing in their lanes, while an environment of somebody's may
+    remember, or be defined anew under the same name. After an error the engine is closed, not kept. Parameters and
+    errors as for `make_engine`.
     """
     name = json.dumps([spec.to_json(), lanes, choice], sort_keys=True, default=repr)
     engine = _kept.pop(name, None) or make_engine(spec, lanes, choice)
@@ -74,6 +75,9 @@ def lend_engine(spec: EnvironmentSpec, lanes: int, choice: EngineChoice = "faste
     except BaseException:
         engine.close()
         raise
+    if not isinstance(engine, MujocoEngine):
+        engine.close()
+        return
     _kept[name] = engine
     while len(_kept) > _MOST_KEPT:
         _kept.pop(next(iter(_kept))).close()
@@ -127,7 +131,11 @@ def _fingerprint(spec: EnvironmentSpec, environment: AnyEnv) -> str:
     """Hash the files that define the environment's class, its wrappers, its factory and its model."""
     digest = hashlib.blake2b(digest_size=16)
     source = find_source(spec)
-    definitions: list[Any] = [] if isinstance(source, EnvSpec) else [source]
+    definitions: list[Any] = [source]
+    if isinstance(source, EnvSpec):
+        definitions = [source.entry_point] if callable(source.entry_point) else []
+        registered = [source.entry_point, source.kwargs, source.additional_wrappers, source.max_episode_steps]
+        digest.update(json.dumps(registered, sort_keys=True, default=repr).encode())
     layer: Any = environment
     while layer is not environment.unwrapped:
         definitions.append(type(layer))
@@ -141,7 +149,10 @@ def _fingerprint(spec: EnvironmentSpec, environment: AnyEnv) -> str:
 
 
 def _code(definition: Any) -> bytes:
-    try:
+    """Return a definition's name and the file that holds it, whose constants it may use; else its own source."""
+    name = getattr(definition, "__qualname__", repr(definition)).encode()
+    with suppress(OSError, TypeError):
+        return name + Path(inspect.getfile(definition)).read_bytes()
+    with suppress(OSError, TypeError):
         return inspect.getsource(definition).encode()
-    except (OSError, TypeError):  # built in an interactive session, or not written in Python
-        return repr(getattr(definition, "__qualname__", definition)).encode()
+    return name

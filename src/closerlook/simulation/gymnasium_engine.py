@@ -1,7 +1,6 @@
 """Any Gymnasium environment as lanes: a plain list of environments, stepped one after the other."""
 
 import copy
-import importlib
 from collections.abc import Callable, Sequence
 from typing import Any, cast
 
@@ -12,13 +11,14 @@ from gymnasium.spaces import Box, Discrete
 from gymnasium.wrappers import OrderEnforcing, PassiveEnvChecker, TimeLimit
 from numpy.typing import NDArray
 
-from closerlook.agents.environment import EnvironmentSpec
+from closerlook.agents.environment import EnvironmentSpec, import_module
 from closerlook.errors import InputError
 from closerlook.simulation.lanes import FloatArray, IntArray, StepResult
 
 AnyEnv = gymnasium.Env[Any, Any]
 
 _NAMES = "give a Gymnasium id such as Hopper-v5, module:Id, or package.module:function"
+_MODULES = f"{_NAMES}, and check the folder you are in"
 
 
 def find_source(spec: EnvironmentSpec) -> EnvSpec | Callable[..., AnyEnv]:
@@ -30,12 +30,17 @@ def find_source(spec: EnvironmentSpec) -> EnvSpec | Callable[..., AnyEnv]:
         Where there is no such id, module, or function.
     """
     module_name, _, name = spec.id.rpartition(":")
+    if module_name and not spec.trusted:
+        raise InputError(
+            f"a file names the environment {spec.id!r}, which would run code of the module {module_name}",
+            f"if you know that module, allow it by --env {spec.id}",
+        )
     try:
-        module = importlib.import_module(module_name) if module_name else None
+        module = import_module(module_name) if module_name else None
         found = getattr(module, name, None)
         return cast("Callable[..., AnyEnv]", found) if callable(found) else gymnasium.spec(name)
     except (ImportError, ValueError, TypeError) as error:
-        raise InputError(f"the module of environment {spec.id!r} cannot be imported ({error})", _NAMES) from error
+        raise InputError(f"the module of environment {spec.id!r} cannot be imported ({error})", _MODULES) from error
     except gymnasium.error.Error as error:
         raise InputError(f"unknown environment {spec.id!r} ({str(error).rstrip('.')})", _NAMES) from error
 

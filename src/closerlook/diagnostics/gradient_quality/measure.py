@@ -23,7 +23,7 @@ from closerlook.simulation.records import Sampling
 Advantages = Literal["normalised", "raw"]
 """Whether advantages are standardised within the pairs of each estimate, or taken as they are."""
 
-MEASUREMENT_VERSION = 1
+MEASUREMENT_VERSION = 2
 """Raised whenever the same job would answer otherwise, so that no stored answer is taken for the new one."""
 
 PURPOSE = "gradients"
