@@ -15,9 +15,9 @@ HOPPER = EnvironmentSpec("Hopper-v5")
 
 @pytest.fixture(autouse=True)
 def _nothing_kept():
-    engines._close_kept()
+    engines._kept.clear()
     yield
-    engines._close_kept()
+    engines._kept.clear()
 
 
 def test_an_engine_given_back_is_lent_again():

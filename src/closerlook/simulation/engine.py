@@ -1,6 +1,5 @@
 """Which engine runs an environment, and what a result must record of the environment it came from."""
 
-import atexit
 import hashlib
 import inspect
 import json
@@ -81,12 +80,6 @@ def lend_engine(spec: EnvironmentSpec, lanes: int, choice: EngineChoice = "faste
     _kept[name] = engine
     while len(_kept) > _MOST_KEPT:
         _kept.pop(next(iter(_kept))).close()
-
-
-@atexit.register
-def _close_kept() -> None:
-    while _kept:
-        _kept.popitem()[1].close()
 
 
 def describe_environment(spec: EnvironmentSpec) -> dict[str, Any]:
