@@ -129,6 +129,28 @@ def test_episodes_are_finished_unscored(continuation):
     assert result.boundaries.continuation_length.tolist() == [continuation] * 4
 
 
+@pytest.mark.parametrize("continuation", [0, 3, 6, 9])
+def test_an_episode_that_never_ends_is_given_up_and_counts_as_unfinished(continuation):
+    sampling = Sampling(5, continuation_steps=continuation, finish_episodes=True, longest_finish=6)
+    result = corridor(sampling, streams=(0, 1))
+    assert result.episodes.length.tolist() == [11, 11]
+    assert result.episodes.episode_return.tolist() == [66, 66]
+    assert not result.episodes.finished.any()
+    assert result.boundaries.continuation_length.tolist() == [continuation] * 2
+
+
+def test_an_episode_that_ends_in_time_is_finished():
+    for length, finished in ((11, True), (12, False)):
+        result = corridor(Sampling(5, finish_episodes=True, longest_finish=6), length=length)
+        assert (result.episodes.length.tolist(), result.episodes.finished.tolist()) == ([11], [finished])
+
+
+def test_an_episode_with_a_time_limit_is_finished_however_long_it_takes():
+    sampling = Sampling(5, finish_episodes=True, longest_finish=1)
+    result = corridor(sampling, name="tiny_environments:limited_corridor", limit=9)
+    assert (result.episodes.length.tolist(), result.episodes.finished.tolist()) == ([9], [True])
+
+
 def test_burn_in_is_unscored_and_drawn_for_each_stream():
     result = corridor(Sampling(4, burn_in=6, finish_episodes=True), range(40), length=5)
     drawn = [int(generator(0, "test", stream=s, kind="burn-in").integers(7)) for s in range(40)]
@@ -316,6 +338,7 @@ def test_a_policy_that_is_not_finite_stops_the_rollout():
     [
         (Sampling(0), {}),
         (Sampling(4, burn_in=-1), {}),
+        (Sampling(4, longest_finish=0), {}),
         (Sampling(4), {"seeds": [1, 2]}),
         (Sampling(4), {"streams": []}),
         (Sampling(4), {"streams": [1, 1]}),
