@@ -322,8 +322,17 @@ def test_policies_that_do_not_fit(environment, agent, message):
 @pytest.mark.parametrize(("name", "what"), [("Corridor", "reward"), ("BadSight", "observation")])
 def test_a_number_that_is_not_finite_stops_the_rollout(name, what):
     spec = EnvironmentSpec(f"tiny_environments:{name}", {"bad_step": 3})
-    with pytest.raises(NonFiniteError, match=rf"not every {what} is finite .*policy 0 \(seed 9\), stream 4, step 2"):
+    with pytest.raises(NonFiniteError, match=rf"not every {what} is finite .*; look at stream 4, step 2$"):
         run(spec, gaussian_agent(2, 1), Sampling(8), (4,), seeds=[9])
+
+
+def test_a_number_that_is_not_finite_is_placed_in_the_burn_in_and_beyond_the_stream():
+    spec = EnvironmentSpec(CORRIDOR, {"bad_step": 3})
+    burnt_in = next(s for s in range(99) if generator(0, "test", stream=s, kind="burn-in").integers(21) > 9)
+    with pytest.raises(NonFiniteError, match=f"look at stream {burnt_in}, step 2 of an episode in the burn-in$"):
+        run(spec, gaussian_agent(2, 1), Sampling(8, burn_in=20), (burnt_in,))
+    with pytest.raises(NonFiniteError, match=r"look at stream 4, beyond step 1$"):
+        run(spec, gaussian_agent(2, 1), Sampling(2, continuation_steps=3), (4,))
 
 
 def test_a_policy_that_is_not_finite_stops_the_rollout():

@@ -146,7 +146,10 @@ def test_a_folder_of_other_settings_is_refused(whole: Path) -> None:
 def test_a_reward_that_is_no_number_stops_the_run_and_is_named(tmp_path: Path, workers: int) -> None:
     with pytest.raises(NonFiniteError, match="reward") as caught:
         train(SPOILT, out=tmp_path, workers=workers)
-    named = re.match(r"agent seed (\d), iteration (\d+): ", str(caught.value))
+    named = re.match(
+        r"agent seed (\d), iteration (\d+): not every reward is finite in \S+; look at stream \2, step \d+; the",
+        str(caught.value),
+    )
     assert named is not None
     seed, iteration = (int(number) for number in named.groups())
     log = pd.read_csv(tmp_path / "training.csv")

@@ -306,12 +306,19 @@ class Lockstep:
         bad = ~np.isfinite(values.reshape(len(values), -1)).all(axis=1)
         if not bad.any():  # finite numbers with an infinite sum
             return
-        policy, stream = self._place(int(lanes[bad][0]))
         raise NonFiniteError(
-            f"not every {what} is finite in {self._plan.environment}",
-            f"look at policy {policy} (seed {self._plan.seeds[policy]}), stream {self._plan.streams[stream]}, "
-            f"step {int(self._time[lanes[bad][0]])}",
+            f"not every {what} is finite in {self._plan.environment}", f"look at {self._in_words(int(lanes[bad][0]))}"
         )
+
+    def _in_words(self, lane: int) -> str:
+        """Say which step a lane is at; of which seed, the caller knows: in training they are derived ones."""
+        policy, stream = self._place(lane)
+        time = int(self._time[lane])
+        when = f"step {self._elapsed[lane]} of an episode in the burn-in" if time < 0 else f"step {time}"
+        if self._phase[lane] == _BEYOND:
+            when = f"beyond step {time - 1}"
+        whose = f"policy {policy}, " if len(self._plan.seeds) > 1 else ""
+        return f"{whose}stream {self._plan.streams[stream]}, {when}"
 
 
 def _where(active: IntArray, lanes: int) -> Index:
