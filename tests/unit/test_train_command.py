@@ -3,11 +3,13 @@
 import io
 from pathlib import Path
 
+import numpy as np
 import pytest
 from rich.console import Console
 
 from closerlook.cli import _parse, main
 from closerlook.commands.live import PopulationBar, population_table
+from closerlook.commands.train import table_of
 from closerlook.console import Shown
 from closerlook.errors import InputError
 from closerlook.training.log import COLUMNS, NUMBERS
@@ -50,6 +52,55 @@ def test_presets_that_cannot_be_are_named(given: tuple[str, ...], message: str) 
 def test_settings_of_another_algorithm_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
     assert main(["train", "--trpo.max-kl", "0.1", "--out", str(tmp_path / "run")]) == 2
     assert "settings of trpo, and the algorithm is ppo" in capsys.readouterr().err
+
+
+def help_of(command: str, capsys: pytest.CaptureFixture) -> str:
+    with pytest.raises(SystemExit):
+        main([command, "--help"])
+    return capsys.readouterr().out
+
+
+def test_help_spells_values_as_they_are_given(capsys: pytest.CaptureFixture) -> None:
+    for command, spelt in (
+        ("train", ("--ppo.value-clip FLOAT|none", "--checkpoints INT ...", "--preset {paper,ppo-m}")),
+        ("atlas", ("[OPTIONS] COLUMN ...", "(default: atlas/ beside")),
+        ("gradients", ("--iteration INT ...",)),
+    ):
+        text = help_of(command, capsys)
+        for words in (*spelt, "--out DIR"):
+            assert words in text
+        for clumsy in ("[[", "{None", "total-iterations", "default: )", "default: None"):
+            assert clumsy not in text
+
+
+def test_help_and_what_is_read_agree() -> None:
+    given = settings_of("--reward-clip", "none", "--observation-clip", "5", "--hidden", "8", "1e1", "--checkpoints")
+    assert (given.reward_clip, given.observation_clip, given.hidden, given.checkpoints) == (None, 5.0, (8, 10), ())
+    with pytest.raises(InputError, match="lots"):
+        settings_of("--reward-clip", "lots")
+    with pytest.raises(InputError, match=r"1\.5 is not a whole number"):
+        settings_of("--hidden", "8", "1.5")
+
+
+def log_of(iterations: int) -> dict[str, np.ndarray]:
+    numbers = np.repeat(np.arange(iterations), 2)
+    seeds = np.tile([0, 1], iterations)
+    return {"iteration": numbers, "agent_seed": seeds, "mean_reward": 100.0 * seeds + numbers}
+
+
+@pytest.mark.parametrize(
+    ("iterations", "headings", "cells"),
+    [
+        (1, ["mean reward, the only iteration"], ["100"]),
+        (3, ["mean reward, first iteration", "last 1 of 3"], ["100", "102"]),
+        (19, ["mean reward, first 9 iterations", "last 9 of 19"], ["104", "114"]),
+        (40, ["mean reward, first 10 iterations", "last 10 of 40"], ["104", "134"]),
+    ],
+)
+def test_the_start_and_the_end_of_a_run_do_not_overlap(iterations: int, headings: list, cells: list) -> None:
+    columns = table_of(log_of(iterations)).columns[1:]
+    assert [column.header for column in columns] == headings
+    assert [list(column.cells)[1] for column in columns] == cells
 
 
 def rows_of(**changes: float) -> list[dict]:

@@ -183,6 +183,7 @@ def test_the_others_of_a_segment_go_on_when_one_fails() -> None:
         ({"seeds": 0}, "seeds is 0"),
         ({"gamma": 1.01}, "gamma is 1.01"),
         ({"checkpoints": (-1,)}, "negative"),
+        ({"checkpoints": (0, 15, 3)}, "at iteration 15, and the run ends after 14; give other --checkpoints"),
     ],
 )
 def test_bad_settings_are_refused_before_a_folder_is_made(tmp_path: Path, changes: dict, message: str) -> None:
@@ -245,6 +246,12 @@ def test_what_is_given_wins_over_a_preset() -> None:
 def test_presets_that_say_nothing_are_refused(arguments: tuple, message: str) -> None:
     with pytest.raises(InputError, match=message):
         TrainSettings.of_preset(*arguments)
+
+
+def test_a_short_run_leaves_out_what_it_does_not_reach_of_the_default() -> None:
+    short = dataclasses.replace(TINY, checkpoints=TrainSettings.checkpoints, steps=160 * 64)
+    assert short.resolved().checkpoints == (0, 150, 160)
+    assert short.resolved().resolved() == short.resolved()
 
 
 def test_segments_end_at_checkpoints_and_after_ten_iterations() -> None:
