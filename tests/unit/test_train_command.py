@@ -10,7 +10,7 @@ from rich.console import Console
 from closerlook.cli import _parse, main
 from closerlook.commands.live import PopulationBar, population_table
 from closerlook.commands.train import table_of
-from closerlook.console import Shown
+from closerlook.console import Bar, Shown, usual_rate
 from closerlook.errors import InputError
 from closerlook.training.log import COLUMNS, NUMBERS
 
@@ -103,6 +103,22 @@ def test_the_start_and_the_end_of_a_run_do_not_overlap(iterations: int, headings
     assert [list(column.cells)[1] for column in columns] == cells
 
 
+def test_the_time_announced_is_about_what_it_takes() -> None:
+    """Against rates measured on a core of its own, agents of 64 x 64 units, and the seconds until workers work."""
+    measured = {("Hopper-v5", 1): 5991, ("Hopper-v5", 10): 11705, ("Humanoid-v5", 1): 3027, ("Humanoid-v5", 10): 4273}
+    measured |= {("Walker2d-v5", 1): 4567, ("Walker2d-v5", 10): 9304, ("Ant-v5", 10): 5163, ("Swimmer-v5", 1): 7390}
+    for (environment, agents), rate in measured.items():
+        assert usual_rate(environment, 1, agents) == pytest.approx(rate, rel=0.2)
+    assert usual_rate("Hopper-v5", 2, 3) == pytest.approx(1.5 * usual_rate("Hopper-v5", 1, 2))
+    assert usual_rate("Hopper-v5", 8, 1) == usual_rate("Hopper-v5", 1, 1)
+    shown = Shown(as_json=False)
+    shown.notes = Console(file=io.StringIO())
+    bar = Bar(shown, "Hopper-v5", 2)
+    bar.start(1.0, "gradients")
+    bar.finish()
+    assert "about 4 s" in shown.notes.file.getvalue()
+
+
 def rows_of(**changes: float) -> list[dict]:
     row = dict.fromkeys(NUMBERS, 1.5) | {"notes": "KL overflows"}
     return [row | {"agent_seed": seed, "iteration": i} | changes for i in (3, 4) for seed in (0, 1)]
@@ -121,7 +137,7 @@ def test_the_table_has_a_row_for_each_agent() -> None:
 def test_the_table_is_drawn_below_the_bar() -> None:
     shown = Shown(as_json=False)
     shown.notes = Console(file=io.StringIO(), force_terminal=True, width=120)
-    bar = PopulationBar(shown, "Hopper-v5", 1, training=True)
+    bar = PopulationBar(shown, "Hopper-v5", 1, trained=2)
     bar.report(rows_of())
     bar.start(100.0, "training")
     bar.report(rows_of())

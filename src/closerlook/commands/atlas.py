@@ -49,10 +49,11 @@ class Atlas(Output):
         rows = []
         for name in names_of(self.columns):
             entry = Entry(name, self.seeds, self.steps)
+            settings = entry.settings
             if not self.resume:
                 RunFolder(self.folder / name).forget()
                 RunFolder(self.runs / name).forget()
-            bar = PopulationBar(shown, entry.settings.environment.id, self.crew, training=True)
+            bar = PopulationBar(shown, settings.environment.id, self.crew, trained=settings.seeds)
             shown.note(f"atlas/{name}")
             packed = train_entry(entry, runs=self.runs, atlas=self.folder, workers=self.crew, progress=bar)
             rows.append((name, size_of(packed)))

@@ -70,7 +70,8 @@ class Train(Output):
         name = self.settings.environment.id
         if not self.resume:
             RunFolder(self.folder).forget()
-        bar = PopulationBar(shown, name, self.crew, training=True)
+        streams = self.settings.seeds * self.settings.n_envs
+        bar = PopulationBar(shown, name, self.crew, trained=streams)
         run = train(self.settings, out=self.folder, workers=self.crew, progress=bar, tensorboard=self.tensorboard)
         axis = plot_training(run.log)
         axis.set_title(f"{name} · {self.settings.algo.upper()}", weight="bold")
