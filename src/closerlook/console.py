@@ -1,6 +1,7 @@
 """What the command line shows: lines, progress and tables on stderr, results on stdout."""
 
 import json
+import math
 import sys
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
@@ -16,18 +17,22 @@ from rich.text import Text
 from closerlook.results.store import as_json
 
 PAIRS_PER_SECOND = {
-    "Hopper-v5": 10_000,
-    "Walker2d-v5": 7_000,
-    "Humanoid-v5": 2_800,
-    "HalfCheetah-v5": 7_000,
-    "Ant-v5": 3_500,
-    "Swimmer-v5": 10_000,
+    "Hopper-v5": 16_000,
+    "Walker2d-v5": 12_000,
+    "Humanoid-v5": 5_000,
+    "HalfCheetah-v5": 36_000,
+    "Ant-v5": 6_000,
+    "Swimmer-v5": 25_000,
 }
-"""What one worker samples and reduces, about: for the estimate before long work, not for any result."""
+"""What one worker with a core of its own samples and reduces: for the estimate before long work, not for any result."""
 
 OTHER_PAIRS_PER_SECOND = 5_000
-TRAINING_PAIRS_PER_SECOND = 2_000
-"""The same for training, where one stream of each agent is stepped and updates take as long as the steps."""
+UPDATE_SECONDS = 20e-6
+"""What training adds to each pair."""
+STEP_SECONDS = 90e-6
+"""What a step costs a worker apart from its pairs: shared by as many streams as it steps at once."""
+START_SECONDS = 4.0
+"""What it takes until workers work, and to draw what they found."""
 
 LEVEL_COLOURS = {"ok": "green", "watch": "yellow", "problem": "red", "not_enough_data": "cyan"}
 
@@ -83,16 +88,16 @@ class Bar:
         Decides the usual speed.
     workers : int
         How many work at once.
-    training : bool
-        Whether agents are updated as well.
+    trained : int
+        Streams that are stepped together where agents are trained; 0: agents are measured.
     """
 
     drawn: type[Progress] = Progress
     """What is drawn."""
 
-    def __init__(self, shown: Shown, environment: str, workers: int, *, training: bool = False) -> None:
+    def __init__(self, shown: Shown, environment: str, workers: int, *, trained: int = 0) -> None:
         self.shown, self.environment, self.workers = shown, environment, workers
-        self.rate = usual_rate(environment, training=training) * workers
+        self.rate = usual_rate(environment, workers, trained)
         self._bar: Progress | None = None
         self._task: TaskID | None = None
 
@@ -102,7 +107,7 @@ class Bar:
             return
         crew = "1 worker" if self.workers == 1 else f"{self.workers} workers"
         work = f"{label}: {total_pairs:,.0f} pairs of {self.environment} on {crew}"
-        self.shown.note(f"{work}, about {duration(total_pairs / self.rate)}")
+        self.shown.note(f"{work}, about {duration(START_SECONDS + total_pairs / self.rate)}")
         self._bar = self.drawn(
             TextColumn("{task.description}"),
             BarColumn(),
@@ -135,10 +140,13 @@ class Bar:
         self._bar = self._task = None
 
 
-def usual_rate(environment: str, *, training: bool) -> float:
-    """Return the pairs a second that one worker usually makes."""
-    rate = PAIRS_PER_SECOND.get(environment, OTHER_PAIRS_PER_SECOND)
-    return min(rate, TRAINING_PAIRS_PER_SECOND) if training else rate
+def usual_rate(environment: str, workers: int, trained: int) -> float:
+    """Return the pairs a second that workers usually make, measuring agents or training so many streams of them."""
+    alone = PAIRS_PER_SECOND.get(environment, OTHER_PAIRS_PER_SECOND)
+    if trained == 0:
+        return alone * workers
+    most = math.ceil(trained / workers)  # the worker that has most is waited for
+    return trained / most / (1 / alone + UPDATE_SECONDS + STEP_SECONDS / most)
 
 
 def duration(seconds: float) -> str:

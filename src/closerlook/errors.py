@@ -1,5 +1,10 @@
 """The errors a user can mend: each says in one line what is wrong and how to put it right."""
 
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
 
 class InputError(Exception):
     """Input that cannot be used. The command line prints the message on one line and exits with code 2.
@@ -24,3 +29,38 @@ class InputError(Exception):
 
 class NonFiniteError(InputError):
     """A NaN or an infinity where a number was due: rewards, observations, parameters."""
+
+
+@contextmanager
+def users_code(name: str, mend: str) -> Iterator[None]:
+    """Run code of the user's, which may raise anything.
+
+    Parameters
+    ----------
+    name : str
+        What runs, for example ``"environment 'mine:Id'"``.
+    mend : str
+        What to do where it fails.
+
+    Raises
+    ------
+    InputError
+        In place of any exception, saying its type, its message and where it was raised; an `InputError` passes as it
+        is, and so does what is no failure (`KeyboardInterrupt`).
+    """
+    try:
+        yield
+    except InputError:
+        raise
+    except Exception as error:
+        place = traceback.extract_tb(error.__traceback__)[-1]
+        raised_in = Path(place.filename)
+        ours = Path(__file__).parent in raised_in.parents
+        where = "" if ours else f", {raised_in.name} line {place.lineno}"
+        raise InputError(f"{name} failed ({in_one_line(error)}{where})", mend) from error
+
+
+def in_one_line(error: Exception) -> str:
+    """Return an exception's type and the first line of its message."""
+    lines = str(error).strip().splitlines()
+    return f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__

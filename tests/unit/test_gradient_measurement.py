@@ -131,6 +131,20 @@ def test_episodes_that_began_in_the_burn_in_are_trajectories_but_no_returns():
     assert set(answer["returns"] / answer["episodes"]) == {36.0}
 
 
+def test_where_an_episode_was_given_up_the_return_is_not_known():
+    """The mean of the short episodes alone would be too small."""
+    for longest, known in ((7, False), (8, True)):
+        still = corridor_agent(16, length=24)
+        asked = Sampling(16, longest_finish=longest)
+        answer = sample_sums(still, still.environment, asked, StreamRange(0, "finish", 0, 2))
+        assert answer["returns"].tolist() == ([300.0] * 2 if known else pytest.approx([np.nan] * 2, nan_ok=True))
+
+
+def test_an_environment_that_never_ends_is_measured():
+    found = gradient_quality(corridor_agent(16, length=10**9), pairs=32, estimates=2, sizes=[16], workers=1)
+    assert np.isnan(found["mean_episode_return"])
+
+
 def corridor_agent(n_steps: int, length: int = 8) -> Agent:
     """An agent in an environment whose step t earns t, whatever the action."""
     spec = EnvironmentSpec("tiny_environments:Corridor", {"length": length})

@@ -129,6 +129,28 @@ def test_episodes_are_finished_unscored(continuation):
     assert result.boundaries.continuation_length.tolist() == [continuation] * 4
 
 
+@pytest.mark.parametrize("continuation", [0, 3, 6, 9])
+def test_an_episode_that_never_ends_is_given_up_and_counts_as_unfinished(continuation):
+    sampling = Sampling(5, continuation_steps=continuation, finish_episodes=True, longest_finish=6)
+    result = corridor(sampling, streams=(0, 1))
+    assert result.episodes.length.tolist() == [11, 11]
+    assert result.episodes.episode_return.tolist() == [66, 66]
+    assert not result.episodes.finished.any()
+    assert result.boundaries.continuation_length.tolist() == [continuation] * 2
+
+
+def test_an_episode_that_ends_in_time_is_finished():
+    for length, finished in ((11, True), (12, False)):
+        result = corridor(Sampling(5, finish_episodes=True, longest_finish=6), length=length)
+        assert (result.episodes.length.tolist(), result.episodes.finished.tolist()) == ([11], [finished])
+
+
+def test_an_episode_with_a_time_limit_is_finished_however_long_it_takes():
+    sampling = Sampling(5, finish_episodes=True, longest_finish=1)
+    result = corridor(sampling, name="tiny_environments:limited_corridor", limit=9)
+    assert (result.episodes.length.tolist(), result.episodes.finished.tolist()) == ([9], [True])
+
+
 def test_burn_in_is_unscored_and_drawn_for_each_stream():
     result = corridor(Sampling(4, burn_in=6, finish_episodes=True), range(40), length=5)
     drawn = [int(generator(0, "test", stream=s, kind="burn-in").integers(7)) for s in range(40)]
@@ -300,8 +322,17 @@ def test_policies_that_do_not_fit(environment, agent, message):
 @pytest.mark.parametrize(("name", "what"), [("Corridor", "reward"), ("BadSight", "observation")])
 def test_a_number_that_is_not_finite_stops_the_rollout(name, what):
     spec = EnvironmentSpec(f"tiny_environments:{name}", {"bad_step": 3})
-    with pytest.raises(NonFiniteError, match=rf"not every {what} is finite .*policy 0 \(seed 9\), stream 4, step 2"):
+    with pytest.raises(NonFiniteError, match=rf"not every {what} is finite .*; look at stream 4, step 2$"):
         run(spec, gaussian_agent(2, 1), Sampling(8), (4,), seeds=[9])
+
+
+def test_a_number_that_is_not_finite_is_placed_in_the_burn_in_and_beyond_the_stream():
+    spec = EnvironmentSpec(CORRIDOR, {"bad_step": 3})
+    burnt_in = next(s for s in range(99) if generator(0, "test", stream=s, kind="burn-in").integers(21) > 9)
+    with pytest.raises(NonFiniteError, match=f"look at stream {burnt_in}, step 2 of an episode in the burn-in$"):
+        run(spec, gaussian_agent(2, 1), Sampling(8, burn_in=20), (burnt_in,))
+    with pytest.raises(NonFiniteError, match=r"look at stream 4, beyond step 1$"):
+        run(spec, gaussian_agent(2, 1), Sampling(2, continuation_steps=3), (4,))
 
 
 def test_a_policy_that_is_not_finite_stops_the_rollout():
@@ -316,6 +347,7 @@ def test_a_policy_that_is_not_finite_stops_the_rollout():
     [
         (Sampling(0), {}),
         (Sampling(4, burn_in=-1), {}),
+        (Sampling(4, longest_finish=0), {}),
         (Sampling(4), {"seeds": [1, 2]}),
         (Sampling(4), {"streams": []}),
         (Sampling(4), {"streams": [1, 1]}),

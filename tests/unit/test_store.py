@@ -3,6 +3,7 @@
 import errno
 import json
 import os
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -102,6 +103,36 @@ def test_a_damaged_answer_counts_as_missing(tmp_path, damage):
     assert jobs.load("key") is None
     jobs.save("key", {"a": np.arange(3.0)})
     assert jobs.load("key") is not None
+
+
+ALTERED = {
+    "a number": {"a": np.arange(3.0) + 1e-9, "b": np.ones(2)},
+    "a name": {"a": np.arange(3.0), "c": np.ones(2)},
+    "a name less": {"a": np.arange(3.0)},
+    "a type": {"a": np.arange(3.0, dtype=np.float32), "b": np.ones(2)},
+    "a shape": {"a": np.arange(3.0)[:, None], "b": np.ones(2)},
+    "nothing": {"a": np.arange(3.0), "b": np.ones(2)},
+}
+
+
+@pytest.mark.parametrize("change", ALTERED)
+def test_an_altered_answer_counts_as_missing(tmp_path, change):
+    jobs = RunFolder(tmp_path).jobs()
+    jobs.save("key", ALTERED["nothing"])
+    with zipfile.ZipFile(tmp_path / "jobs" / "key.npz") as archive:
+        digest = archive.comment
+    np.savez(tmp_path / "jobs" / "key.npz", **ALTERED[change])
+    assert jobs.load("key") is None
+    with zipfile.ZipFile(tmp_path / "jobs" / "key.npz", "a") as archive:
+        archive.comment = digest
+    assert (jobs.load("key") is None) == (change != "nothing")
+
+
+def test_an_answer_under_another_name_counts_as_missing(tmp_path):
+    jobs = RunFolder(tmp_path).jobs()
+    jobs.save("key", {"a": np.arange(3.0)})
+    (tmp_path / "jobs" / "key.npz").rename(tmp_path / "jobs" / "other.npz")
+    assert jobs.load("other") is None
 
 
 @pytest.fixture

@@ -3,12 +3,14 @@
 import io
 from pathlib import Path
 
+import numpy as np
 import pytest
 from rich.console import Console
 
 from closerlook.cli import _parse, main
 from closerlook.commands.live import PopulationBar, population_table
-from closerlook.console import Shown
+from closerlook.commands.train import table_of
+from closerlook.console import Bar, Shown, usual_rate
 from closerlook.errors import InputError
 from closerlook.training.log import COLUMNS, NUMBERS
 
@@ -52,6 +54,71 @@ def test_settings_of_another_algorithm_are_refused(tmp_path: Path, capsys: pytes
     assert "settings of trpo, and the algorithm is ppo" in capsys.readouterr().err
 
 
+def help_of(command: str, capsys: pytest.CaptureFixture) -> str:
+    with pytest.raises(SystemExit):
+        main([command, "--help"])
+    return capsys.readouterr().out
+
+
+def test_help_spells_values_as_they_are_given(capsys: pytest.CaptureFixture) -> None:
+    for command, spelt in (
+        ("train", ("--ppo.value-clip FLOAT|none", "--checkpoints INT ...", "--preset {paper,ppo-m}")),
+        ("atlas", ("[OPTIONS] COLUMN ...", "(default: atlas/ beside")),
+        ("gradients", ("--iteration INT ...",)),
+    ):
+        text = help_of(command, capsys)
+        for words in (*spelt, "--out DIR"):
+            assert words in text
+        for clumsy in ("[[", "{None", "total-iterations", "default: )", "default: None"):
+            assert clumsy not in text
+
+
+def test_help_and_what_is_read_agree() -> None:
+    given = settings_of("--reward-clip", "none", "--observation-clip", "5", "--hidden", "8", "1e1", "--checkpoints")
+    assert (given.reward_clip, given.observation_clip, given.hidden, given.checkpoints) == (None, 5.0, (8, 10), ())
+    with pytest.raises(InputError, match="lots"):
+        settings_of("--reward-clip", "lots")
+    with pytest.raises(InputError, match=r"1\.5 is not a whole number"):
+        settings_of("--hidden", "8", "1.5")
+
+
+def log_of(iterations: int) -> dict[str, np.ndarray]:
+    numbers = np.repeat(np.arange(iterations), 2)
+    seeds = np.tile([0, 1], iterations)
+    return {"iteration": numbers, "agent_seed": seeds, "mean_reward": 100.0 * seeds + numbers}
+
+
+@pytest.mark.parametrize(
+    ("iterations", "headings", "cells"),
+    [
+        (1, ["mean reward, the only iteration"], ["100"]),
+        (3, ["mean reward, first iteration", "last 1 of 3"], ["100", "102"]),
+        (19, ["mean reward, first 9 iterations", "last 9 of 19"], ["104", "114"]),
+        (40, ["mean reward, first 10 iterations", "last 10 of 40"], ["104", "134"]),
+    ],
+)
+def test_the_start_and_the_end_of_a_run_do_not_overlap(iterations: int, headings: list, cells: list) -> None:
+    columns = table_of(log_of(iterations)).columns[1:]
+    assert [column.header for column in columns] == headings
+    assert [list(column.cells)[1] for column in columns] == cells
+
+
+def test_the_time_announced_is_about_what_it_takes() -> None:
+    """Against rates measured on a core of its own, agents of 64 x 64 units, and the seconds until workers work."""
+    measured = {("Hopper-v5", 1): 5991, ("Hopper-v5", 10): 11705, ("Humanoid-v5", 1): 3027, ("Humanoid-v5", 10): 4273}
+    measured |= {("Walker2d-v5", 1): 4567, ("Walker2d-v5", 10): 9304, ("Ant-v5", 10): 5163, ("Swimmer-v5", 1): 7390}
+    for (environment, agents), rate in measured.items():
+        assert usual_rate(environment, 1, agents) == pytest.approx(rate, rel=0.2)
+    assert usual_rate("Hopper-v5", 2, 3) == pytest.approx(1.5 * usual_rate("Hopper-v5", 1, 2))
+    assert usual_rate("Hopper-v5", 8, 1) == usual_rate("Hopper-v5", 1, 1)
+    shown = Shown(as_json=False)
+    shown.notes = Console(file=io.StringIO())
+    bar = Bar(shown, "Hopper-v5", 2)
+    bar.start(1.0, "gradients")
+    bar.finish()
+    assert "about 4 s" in shown.notes.file.getvalue()
+
+
 def rows_of(**changes: float) -> list[dict]:
     row = dict.fromkeys(NUMBERS, 1.5) | {"notes": "KL overflows"}
     return [row | {"agent_seed": seed, "iteration": i} | changes for i in (3, 4) for seed in (0, 1)]
@@ -70,7 +137,7 @@ def test_the_table_has_a_row_for_each_agent() -> None:
 def test_the_table_is_drawn_below_the_bar() -> None:
     shown = Shown(as_json=False)
     shown.notes = Console(file=io.StringIO(), force_terminal=True, width=120)
-    bar = PopulationBar(shown, "Hopper-v5", 1, training=True)
+    bar = PopulationBar(shown, "Hopper-v5", 1, trained=2)
     bar.report(rows_of())
     bar.start(100.0, "training")
     bar.report(rows_of())

@@ -146,7 +146,10 @@ def test_a_folder_of_other_settings_is_refused(whole: Path) -> None:
 def test_a_reward_that_is_no_number_stops_the_run_and_is_named(tmp_path: Path, workers: int) -> None:
     with pytest.raises(NonFiniteError, match="reward") as caught:
         train(SPOILT, out=tmp_path, workers=workers)
-    named = re.match(r"agent seed (\d), iteration (\d+): ", str(caught.value))
+    named = re.match(
+        r"agent seed (\d), iteration (\d+): not every reward is finite in \S+; look at stream \2, step \d+; the",
+        str(caught.value),
+    )
     assert named is not None
     seed, iteration = (int(number) for number in named.groups())
     log = pd.read_csv(tmp_path / "training.csv")
@@ -180,6 +183,7 @@ def test_the_others_of_a_segment_go_on_when_one_fails() -> None:
         ({"seeds": 0}, "seeds is 0"),
         ({"gamma": 1.01}, "gamma is 1.01"),
         ({"checkpoints": (-1,)}, "negative"),
+        ({"checkpoints": (0, 15, 3)}, "at iteration 15, and the run ends after 14; give other --checkpoints"),
     ],
 )
 def test_bad_settings_are_refused_before_a_folder_is_made(tmp_path: Path, changes: dict, message: str) -> None:
@@ -242,6 +246,12 @@ def test_what_is_given_wins_over_a_preset() -> None:
 def test_presets_that_say_nothing_are_refused(arguments: tuple, message: str) -> None:
     with pytest.raises(InputError, match=message):
         TrainSettings.of_preset(*arguments)
+
+
+def test_a_short_run_leaves_out_what_it_does_not_reach_of_the_default() -> None:
+    short = dataclasses.replace(TINY, checkpoints=TrainSettings.checkpoints, steps=160 * 64)
+    assert short.resolved().checkpoints == (0, 150, 160)
+    assert short.resolved().resolved() == short.resolved()
 
 
 def test_segments_end_at_checkpoints_and_after_ten_iterations() -> None:

@@ -9,7 +9,7 @@ from typing import TypeAlias, overload
 from closerlook.agents.agent import Agent
 from closerlook.agents.environment import EnvironmentSpec, import_module
 from closerlook.agents.files import DESCRIPTION, load_agent
-from closerlook.errors import InputError
+from closerlook.errors import InputError, in_one_line, users_code
 
 Source: TypeAlias = str | Path | Agent
 Environment: TypeAlias = str | EnvironmentSpec | None
@@ -160,14 +160,16 @@ def _from_function(name: str) -> Agent:
     """Import what the user named and call it: the one place where an agent's name runs code."""
     module_name, _, function_name = name.partition(":")
     try:
-        function = getattr(import_module(module_name), function_name)
-    except (ImportError, ValueError) as error:
+        module = import_module(module_name)
+    except Exception as error:  # a module is anybody's code
         raise InputError(
-            f"{module_name} cannot be imported ({error})", "check its name and the folder you are in"
+            f"{module_name} cannot be imported ({in_one_line(error)})", "check its name and the folder you are in"
         ) from error
-    except AttributeError:
-        raise InputError(f"{module_name} has no {function_name}", "check the name after the colon") from None
-    agent = function() if callable(function) else function
+    function = getattr(module, function_name, None)
+    if function is None:
+        raise InputError(f"{module_name} has no {function_name}", "check the name after the colon")
+    with users_code(f"the function {name}", "give one without arguments that returns a closerlook.Agent"):
+        agent = function() if callable(function) else function
     if not isinstance(agent, Agent):
         raise InputError(f"{name} gives a {type(agent).__name__}, not a closerlook.Agent", "return an Agent from it")
     return replace(agent, factory=name)

@@ -14,6 +14,7 @@ from torch import Tensor
 from torch.distributions import Distribution as TorchDistribution
 from torch.func import functional_call
 
+from closerlook.errors import InputError, users_code
 from closerlook.estimation.distributions import (
     AnyDistribution,
     Categorical,
@@ -200,7 +201,8 @@ class ModulePolicy:
 
     def distribution(self, parameters: Parameters, observations: Tensor) -> Distribution:
         """Build the action distributions at policy inputs."""
-        return recognise(_call(self.module, parameters, observations), self.build)
+        with users_code("the agent's policy", f"it has to take observations [N, {self.observation_size}]"):
+            return recognise(_call(self.module, parameters, observations), self.build)
 
     def actor(self, parameters: Parameters) -> Actor:
         """Prepare stacked parameters for acting: one call of the module for each policy and tile of rows."""
@@ -240,8 +242,15 @@ class ModuleValue:
 
     def __call__(self, parameters: Parameters, observations: Tensor) -> Tensor:
         """Values at observations."""
-        values: Tensor = _call(self.module, parameters, observations)
-        return values.reshape(observations.shape[:-1])
+        rows = observations.shape[:-1]
+        with users_code("the agent's critic", f"it has to take observations [N, {observations.shape[-1]}]"):
+            values: Tensor = _call(self.module, parameters, observations)
+            if values.shape not in (rows, (*rows, 1)):
+                raise InputError(
+                    f"the agent's critic answers observations {list(observations.shape)} with {list(values.shape)}",
+                    "return one value for each, [N] or [N, 1]",
+                )
+        return values.reshape(rows)
 
 
 def _call(module: torch.nn.Module, parameters: Parameters, observations: Tensor) -> Any:

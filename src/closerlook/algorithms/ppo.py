@@ -5,9 +5,11 @@ Every detail is numbered, with its source, in ``docs/ppo.md``.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Annotated
 
 import numpy as np
 import torch
+import tyro
 from torch import Tensor
 
 from closerlook.agents.agent import Agent
@@ -29,7 +31,7 @@ class PPOSettings:
     """Adam's learning rate for the critic, at the first iteration."""
     anneal: bool = True
     """Let both rates fall linearly, from the first iteration to 0 after the last."""
-    total_iterations: int = 488
+    total_iterations: Annotated[int, tyro.conf.Suppress] = 488
     """Iterations over which the rates fall; training sets it from its steps."""
     policy_epochs: int = 10
     """Passes of the policy through a batch."""

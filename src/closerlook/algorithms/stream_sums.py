@@ -198,12 +198,15 @@ def _episode_counts(sampled: Rollout, *, finished: bool) -> np.ndarray:
     """Count, for each stream, the trajectories in it, and the episodes begun in it and finished, with their returns.
 
     Episodes that began in the burn-in are longer than most (a long one is likelier to be cut into), so their returns
-    do not count; nor does any of a stream whose last episode was not finished, else the short ones would. (3, S)
+    do not count; nor does any of a stream whose last episode was not finished, else the short ones would. Where
+    one was to be finished and was given up, the returns are NaN: not known. (3, S)
     """
     own = sampled.episodes
-    counted = own.finished & (own.start >= 0) & finished
+    begun = (own.start >= 0) & finished
+    counted, given_up = begun & own.finished, begun & ~own.finished
     counts = np.zeros((3, sampled.n_streams))
     np.add.at(counts[0], own.stream, 1)
     np.add.at(counts[1], own.stream[counted], 1)
     np.add.at(counts[2], own.stream[counted], own.episode_return[counted])
+    counts[2, own.stream[given_up]] = np.nan
     return counts

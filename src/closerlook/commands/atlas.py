@@ -8,7 +8,7 @@ import tyro
 
 from closerlook.agents.loading import atlas_folder
 from closerlook.commands.live import PopulationBar
-from closerlook.commands.options import Output
+from closerlook.commands.options import Output, option
 from closerlook.console import Shown, make_table
 from closerlook.results.store import RunFolder
 from closerlook.training.atlas import Entry, names_of, require_small, size_of, train_entry
@@ -23,8 +23,10 @@ class Atlas(Output):
     command.
     """
 
-    columns: Annotated[tuple[str, ...], tyro.conf.Positional] = ()
-    """Which columns, for example walker2d-ppo; default all six."""
+    out: Annotated[Path | None, option("DIR", "atlas/ beside the sources")] = None
+    """Folder of the packed atlas."""
+    columns: Annotated[tuple[str, ...], tyro.conf.Positional, option("COLUMN ...", "all six")] = ()
+    """Which columns, for example walker2d-ppo."""
     runs: Path = Path("runs/atlas")
     """Folder of the training runs."""
     seeds: int = 10
@@ -47,10 +49,11 @@ class Atlas(Output):
         rows = []
         for name in names_of(self.columns):
             entry = Entry(name, self.seeds, self.steps)
+            settings = entry.settings
             if not self.resume:
                 RunFolder(self.folder / name).forget()
                 RunFolder(self.runs / name).forget()
-            bar = PopulationBar(shown, entry.settings.environment.id, self.crew, training=True)
+            bar = PopulationBar(shown, settings.environment.id, self.crew, trained=settings.seeds)
             shown.note(f"atlas/{name}")
             packed = train_entry(entry, runs=self.runs, atlas=self.folder, workers=self.crew, progress=bar)
             rows.append((name, size_of(packed)))

@@ -44,7 +44,7 @@ class Demo(Output):
             RunFolder(training).forget()
             RunFolder(gradients).forget()
         settings = TrainSettings(seeds=2, steps=ITERATIONS * 2048, checkpoints=(0,), seed=self.seed)
-        bar = Bar(shown, settings.env, self.crew, training=True)
+        bar = Bar(shown, settings.env, self.crew, trained=settings.seeds)
         run = train(settings, out=training, workers=self.crew, progress=bar)
         save_figure(plot_training(run.log), training / "training")
         dataset = gradient_quality(

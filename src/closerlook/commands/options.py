@@ -3,7 +3,8 @@
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from types import NoneType
+from typing import Annotated, Any, get_args
 
 import tyro
 
@@ -91,4 +92,30 @@ def _read_whole_numbers(info: Any) -> tyro.constructors.PrimitiveConstructorSpec
         instance_from_str=lambda texts: whole_number(texts[0]),
         is_instance=lambda value: isinstance(value, int),
         str_from_instance=lambda value: [str(value)],
+    )
+
+
+@REGISTRY.primitive_rule
+def _read_numbers_or_none(info: Any) -> tyro.constructors.PrimitiveConstructorSpec[float | None] | None:
+    if set(get_args(info.type)) != {float, NoneType}:
+        return None
+    return tyro.constructors.PrimitiveConstructorSpec(
+        nargs=1,
+        metavar="FLOAT|none",
+        instance_from_str=lambda texts: None if texts[0].lower() == "none" else float(texts[0]),
+        is_instance=lambda value: value is None or isinstance(value, float | int),
+        str_from_instance=lambda value: ["none" if value is None else str(value)],
+    )
+
+
+@REGISTRY.primitive_rule
+def _read_lists_of_whole_numbers(info: Any) -> tyro.constructors.PrimitiveConstructorSpec[tuple[int, ...]] | None:
+    if get_args(info.type) != (int, ...):
+        return None
+    return tyro.constructors.PrimitiveConstructorSpec(
+        nargs="*",
+        metavar="INT ...",
+        instance_from_str=lambda texts: tuple(map(whole_number, texts)),
+        is_instance=lambda value: isinstance(value, tuple) and all(isinstance(item, int) for item in value),
+        str_from_instance=lambda value: list(map(str, value)),
     )

@@ -11,14 +11,14 @@ from rich.table import Table
 
 from closerlook.algorithms.presets import PresetName
 from closerlook.commands.live import PopulationBar
-from closerlook.commands.options import Output, folder_name
+from closerlook.commands.options import Output, folder_name, option
 from closerlook.console import Shown, make_table
 from closerlook.figures import plot_training, save_figure
 from closerlook.results.store import RunFolder
 from closerlook.training import TrainingRun, TrainSettings, train
 
-LAST = 10
-"""Iterations whose mean reward is reported."""
+LONGEST = 10
+"""Iterations whose mean reward is reported, of the start and of the end; fewer where they would overlap."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,7 +35,7 @@ class Train(Output):
     """
 
     settings: Annotated[TrainSettings, tyro.conf.arg(name="")] = field(default_factory=TrainSettings)
-    preset: PresetName | None = None
+    preset: Annotated[PresetName | None, option("{paper,ppo-m}", "none")] = None
     """Take other defaults: paper (Table 1 for the task and the algorithm), or ppo-m."""
     tensorboard: tyro.conf.FlagCreatePairsOff[bool] = False
     """Write the log as TensorBoard events too, into tensorboard/ in the folder."""
@@ -70,7 +70,8 @@ class Train(Output):
         name = self.settings.environment.id
         if not self.resume:
             RunFolder(self.folder).forget()
-        bar = PopulationBar(shown, name, self.crew, training=True)
+        streams = self.settings.seeds * self.settings.n_envs
+        bar = PopulationBar(shown, name, self.crew, trained=streams)
         run = train(self.settings, out=self.folder, workers=self.crew, progress=bar, tensorboard=self.tensorboard)
         axis = plot_training(run.log)
         axis.set_title(f"{name} · {self.settings.algo.upper()}", weight="bold")
@@ -82,7 +83,7 @@ class Train(Output):
 
 def summary_of(settings: TrainSettings, run: TrainingRun) -> dict[str, Any]:
     """Summarise a training run as JSON values."""
-    rewards = list(_last_rewards(run.log))
+    rewards = list(_rewards(run.log))
     return {
         "env": settings.environment.id,
         "algo": settings.algo,
@@ -90,6 +91,7 @@ def summary_of(settings: TrainSettings, run: TrainingRun) -> dict[str, Any]:
         "iterations": int(run.log["iteration"].max()) + 1,
         "environment_steps": int(run.log["environment_steps"].max()),
         "agent_seeds": [seed for seed, _, _ in rewards],
+        "mean_reward_iterations": _window(run.log),
         "mean_reward_first": [first for _, first, _ in rewards],
         "mean_reward_last": [last for _, _, last in rewards],
     }
@@ -97,17 +99,26 @@ def summary_of(settings: TrainSettings, run: TrainingRun) -> dict[str, Any]:
 
 def table_of(log: Mapping[str, np.ndarray]) -> Table:
     """Lay out each agent's mean reward at the start and at the end."""
-    iterations = int(log["iteration"].max()) + 1
-    some = min(LAST, iterations)
-    columns = ["agent", f"mean reward, first {some} iterations", f"last {some} of {iterations}"]
-    rows = [[f"seed {seed}", f"{first:,.0f}", f"{last:,.0f}"] for seed, first, last in _last_rewards(log)]
+    iterations, some = int(log["iteration"].max()) + 1, _window(log)
+    if iterations == 1:
+        rows = [[f"seed {seed}", f"{only:,.0f}"] for seed, only, _ in _rewards(log)]
+        return make_table("Training", ["agent", "mean reward, the only iteration"], rows)
+    which = f"{some} iterations" if some > 1 else "iteration"
+    columns = ["agent", f"mean reward, first {which}", f"last {some} of {iterations}"]
+    rows = [[f"seed {seed}", f"{first:,.0f}", f"{last:,.0f}"] for seed, first, last in _rewards(log)]
     return make_table("Training", columns, rows)
 
 
-def _last_rewards(log: Mapping[str, np.ndarray]) -> Iterator[tuple[int, float, float]]:
-    """Yield each agent's seed and mean reward over the first and the last iterations in which an episode ended."""
+def _window(log: Mapping[str, np.ndarray]) -> int:
+    """Return how many iterations are the start, and how many the end: no iteration is both, unless there is one."""
+    return max(1, min(LONGEST, (int(log["iteration"].max()) + 1) // 2))
+
+
+def _rewards(log: Mapping[str, np.ndarray]) -> Iterator[tuple[int, float, float]]:
+    """Yield each agent's seed and its mean reward at the start and at the end, where an episode ended there."""
+    some = _window(log)
     for seed in np.unique(log["agent_seed"]):
         rewards = np.asarray(log["mean_reward"], dtype=float)[log["agent_seed"] == seed]
-        ends = [part[np.isfinite(part)] for part in (rewards[:LAST], rewards[-LAST:])]
+        ends = [part[np.isfinite(part)] for part in (rewards[:some], rewards[-some:])]
         first, last = (float(part.mean()) if part.size else float("nan") for part in ends)
         yield int(seed), first, last

@@ -9,6 +9,7 @@
 """
 
 import errno
+import hashlib
 import json
 import math
 import os
@@ -162,7 +163,7 @@ class RunFolder:
 
 
 class JobFiles:
-    """Answers of jobs as files, one for each key.
+    """Answers of jobs as files, one for each key: an .npz whose archive comment is a digest of key and arrays.
 
     Parameters
     ----------
@@ -174,11 +175,12 @@ class JobFiles:
         self.path = path
 
     def load(self, key: str) -> dict[str, np.ndarray] | None:
-        """Return a stored answer; None where there is none, or its file is damaged."""
+        """Return a stored answer; None where there is none, or its file is not what `save` left there."""
         try:
             content = BytesIO((self.path / f"{key}.npz").read_bytes())
             with np.load(content, allow_pickle=False) as arrays:
-                return {name: arrays[name] for name in arrays.files}
+                found = {name: arrays[name] for name in arrays.files}
+                return found if arrays.zip.comment == _digest(key, found) else None
         except (OSError, ValueError, KeyError, EOFError, AttributeError, RuntimeError, zipfile.BadZipFile):
             return None
 
@@ -195,7 +197,19 @@ class JobFiles:
             for name, array in result.items():
                 with archive.open(f"{name}.npy", "w", force_zip64=True) as member:
                     np.lib.format.write_array(member, np.asanyarray(array), allow_pickle=False)
+            archive.comment = _digest(key, result)
         write_atomically(self.path / f"{key}.npz", lambda path: _write_bytes(path, content.getvalue()))
+
+
+def _digest(key: str, arrays: Mapping[str, np.ndarray]) -> bytes:
+    """Hash an answer with the key it belongs to, as hexadecimal digits; the order of its arrays does not matter."""
+    digest = hashlib.blake2b(key.encode(), digest_size=16)
+    for name in sorted(arrays):
+        array = np.ascontiguousarray(arrays[name])
+        heading = f"{name} {array.dtype.str} {np.shape(arrays[name])} "
+        digest.update(f"{len(heading)} {heading}".encode())
+        digest.update(array.tobytes())
+    return digest.hexdigest().encode()
 
 
 def write_atomically(path: Path, write: Callable[[Path], None]) -> Path:

@@ -12,12 +12,14 @@ from gymnasium.wrappers import OrderEnforcing, PassiveEnvChecker, TimeLimit
 from numpy.typing import NDArray
 
 from closerlook.agents.environment import EnvironmentSpec, import_module
-from closerlook.errors import InputError
+from closerlook.errors import InputError, in_one_line, users_code
 from closerlook.simulation.lanes import FloatArray, IntArray, StepResult
 
 AnyEnv = gymnasium.Env[Any, Any]
 
 _NAMES = "give a Gymnasium id such as Hopper-v5, module:Id, or package.module:function"
+_STEP = "mend its step(), which returns (observation, reward, terminated, truncated, info)"
+_RESET = "mend its reset(), which returns (observation, info)"
 _MODULES = f"{_NAMES}, and check the folder you are in"
 
 
@@ -39,10 +41,11 @@ def find_source(spec: EnvironmentSpec) -> EnvSpec | Callable[..., AnyEnv]:
         module = import_module(module_name) if module_name else None
         found = getattr(module, name, None)
         return cast("Callable[..., AnyEnv]", found) if callable(found) else gymnasium.spec(name)
-    except (ImportError, ValueError, TypeError) as error:
-        raise InputError(f"the module of environment {spec.id!r} cannot be imported ({error})", _MODULES) from error
     except gymnasium.error.Error as error:
         raise InputError(f"unknown environment {spec.id!r} ({str(error).rstrip('.')})", _NAMES) from error
+    except Exception as error:  # a module is anybody's code
+        reason = in_one_line(error)
+        raise InputError(f"the module of environment {spec.id!r} cannot be imported ({reason})", _MODULES) from error
 
 
 def build_environment(spec: EnvironmentSpec) -> tuple[AnyEnv, int | None]:
@@ -71,9 +74,9 @@ def build_environment(spec: EnvironmentSpec) -> tuple[AnyEnv, int | None]:
     except InputError:
         raise
     except Exception as error:  # the constructor is anybody's code
-        reason = str(error).strip().splitlines() or [type(error).__name__]
         raise InputError(
-            f"environment {spec.id!r} cannot be built ({reason[0]})", f"check its arguments {dict(spec.arguments)}"
+            f"environment {spec.id!r} cannot be built ({in_one_line(error)})",
+            f"check its arguments {dict(spec.arguments)}",
         ) from error
 
 
@@ -110,10 +113,12 @@ class GymnasiumEngine:
     Raises
     ------
     InputError
-        Where the environment cannot be built, or has other spaces.
+        Where the environment cannot be built, or has other spaces; later, where it raises anything or answers
+        otherwise than `gymnasium.Env` says.
     """
 
     def __init__(self, spec: EnvironmentSpec, lanes: int) -> None:
+        self._name = f"environment {spec.id!r}"
         built = [build_environment(spec) for _ in range(lanes)]
         self._environments = [environment for environment, _ in built]
         self.time_limit = built[0][1]
@@ -125,8 +130,10 @@ class GymnasiumEngine:
     def reset(self, lanes: IntArray, seeds: Sequence[int]) -> FloatArray:
         """Begin episodes; see `closerlook.simulation.lanes.Engine`."""
         observations = np.empty((len(lanes), self.observation_size))
-        for row, (lane, seed) in enumerate(zip(lanes.tolist(), seeds, strict=True)):
-            observations[row] = np.ravel(self._environments[lane].reset(seed=seed)[0])
+        with users_code(self._name, _RESET):
+            for row, (lane, seed) in enumerate(zip(lanes.tolist(), seeds, strict=True)):
+                observation, _ = _several(self._environments[lane].reset(seed=seed), 2, "reset")
+                observations[row] = np.reshape(observation, self.observation_size)
         return observations
 
     def step(self, lanes: IntArray, actions: NDArray[Any]) -> StepResult:
@@ -134,15 +141,25 @@ class GymnasiumEngine:
         observations, rewards = np.empty((len(lanes), self.observation_size)), np.empty(len(lanes))
         terminated, truncated = np.empty(len(lanes), np.bool_), np.empty(len(lanes), np.bool_)
         environments = self._environments
-        for row, (lane, action) in enumerate(zip(lanes.tolist(), self._to_actions(actions), strict=True)):
-            observation, rewards[row], terminated[row], truncated[row], _ = environments[lane].step(action)
-            observations[row] = observation if observation.ndim == 1 else observation.reshape(-1)
+        with users_code(self._name, _STEP):
+            for row, (lane, action) in enumerate(zip(lanes.tolist(), self._to_actions(actions), strict=True)):
+                answer = _several(environments[lane].step(action), 5, "step")
+                observation, rewards[row], terminated[row], truncated[row], _ = answer
+                observations[row] = observation if observation.ndim == 1 else observation.reshape(-1)
         return StepResult(observations, rewards, terminated, truncated)
 
     def close(self) -> None:
         """Close every environment."""
-        for environment in self._environments:
-            environment.close()
+        with users_code(self._name, "mend its close()"):
+            for environment in self._environments:
+                environment.close()
+
+
+def _several(answer: Any, count: int, what: str) -> tuple[Any, ...]:
+    if not (isinstance(answer, tuple) and len(answer) == count):
+        found = f"a tuple of {len(answer)}" if isinstance(answer, tuple) else f"a {type(answer).__name__}"
+        raise TypeError(f"{what} gave {found}, not a tuple of {count}")
+    return answer
 
 
 def _observation_size(spec: EnvironmentSpec, environment: AnyEnv) -> int:

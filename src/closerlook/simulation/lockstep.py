@@ -87,6 +87,7 @@ class Lockstep:
         self._engine, self._plan, self._sampling = engine, plan, sampling
         self._grid = (policies, plan.lanes)
         self._limit = _NEVER if engine.time_limit is None else engine.time_limit
+        self._longest_finish = sampling.longest_finish if engine.time_limit is None else _NEVER
         self._filter = ObservationFilter.of(agents, running=plan.update_observations)
         self._actor = agents.policy.actor(agents.policy_parameters)
         self._transform = make_transform(agents.action_transform, engine.action_space)
@@ -114,7 +115,7 @@ class Lockstep:
         self._return = np.zeros(n)
         self._observation = np.zeros((n, width))
         self._continuing, self._finishing = np.zeros(n, np.bool_), np.zeros(n, np.bool_)
-        self._beyond = np.zeros(n, np.int64)
+        self._beyond, self._unfinished = np.zeros(n, np.int64), np.zeros(n, np.int64)  # unscored steps of each
         self._beyond_rewards = np.zeros((n, self._sampling.continuation_steps))
         self._cut_inputs = np.zeros((n, width), np.float32)
         self._aligned = False  # whether lane and row of the policy's tiles are the same for all lanes
@@ -172,14 +173,16 @@ class Lockstep:
             lanes = active[self._continuing[active]]
             self._beyond_rewards[lanes, self._beyond[lanes]] = result.rewards[self._continuing[active]]
             self._beyond[lanes] += 1
+            self._unfinished[active[self._finishing[active]]] += 1
         if self._plan.update_observations:
             self._push_moments(active[streaming])
 
     def _stops_by_count(self, where: Index, streaming: BoolArray) -> BoolArray:
-        """Return which lanes have come to the end of their stream, or of their continuation, (a,)."""
+        """Return which lanes have come to the end of their stream, their continuation or their patience, (a,)."""
         stops = streaming & (self._time[where] == self._sampling.n_steps)
         if not streaming.all():
             stops |= self._continuing[where] & (self._beyond[where] == self._sampling.continuation_steps)
+            stops |= self._finishing[where] & (self._unfinished[where] == self._longest_finish)
         return np.asarray(stops)
 
     def _handle_stops(self, active: IntArray, stops: BoolArray, result: StepResult, truncated: BoolArray) -> None:
@@ -210,7 +213,7 @@ class Lockstep:
         if terminated:
             return False
         self._cut_inputs[lane] = self._filter.one_row(lane // self._plan.lanes, self._observation[lane])
-        self._beyond[lane] = 0
+        self._beyond[lane] = self._unfinished[lane] = 0
         self._continuing[lane] = can_go_on and self._sampling.continuation_steps > 0
         if not self._continuing[lane]:
             self._close_boundary(lane, terminated=False)
@@ -218,8 +221,8 @@ class Lockstep:
 
     def _stop_beyond(self, lane: int, *, terminated: bool, over: bool, can_go_on: bool) -> bool:
         """Close what ended with a step beyond the stream; return whether the lane goes on."""
-        if self._finishing[lane] and over:
-            self._close_episode(lane, finished=True)
+        if self._finishing[lane] and (over or self._unfinished[lane] == self._longest_finish):
+            self._close_episode(lane, finished=over)
             self._finishing[lane] = False
         enough = self._beyond[lane] == self._sampling.continuation_steps
         if self._continuing[lane] and (enough or not can_go_on):
@@ -303,12 +306,19 @@ class Lockstep:
         bad = ~np.isfinite(values.reshape(len(values), -1)).all(axis=1)
         if not bad.any():  # finite numbers with an infinite sum
             return
-        policy, stream = self._place(int(lanes[bad][0]))
         raise NonFiniteError(
-            f"not every {what} is finite in {self._plan.environment}",
-            f"look at policy {policy} (seed {self._plan.seeds[policy]}), stream {self._plan.streams[stream]}, "
-            f"step {int(self._time[lanes[bad][0]])}",
+            f"not every {what} is finite in {self._plan.environment}", f"look at {self._in_words(int(lanes[bad][0]))}"
         )
+
+    def _in_words(self, lane: int) -> str:
+        """Say which step a lane is at; of which seed, the caller knows: in training they are derived ones."""
+        policy, stream = self._place(lane)
+        time = int(self._time[lane])
+        when = f"step {self._elapsed[lane]} of an episode in the burn-in" if time < 0 else f"step {time}"
+        if self._phase[lane] == _BEYOND:
+            when = f"beyond step {time - 1}"
+        whose = f"policy {policy}, " if len(self._plan.seeds) > 1 else ""
+        return f"{whose}stream {self._plan.streams[stream]}, {when}"
 
 
 def _where(active: IntArray, lanes: int) -> Index:

@@ -37,12 +37,16 @@ class Sampling:
         there are known: H. It stops early at a termination.
     finish_episodes : bool
         Whether each stream finishes its last episode, unscored, so that its return is known.
+    longest_finish : int
+        Unscored steps after which an episode counts as unfinished all the same, where the environment has no time
+        limit: it may never end.
     """
 
     n_steps: int
     burn_in: int = 0
     continuation_steps: int = 0
     finish_episodes: bool = False
+    longest_finish: int = 10_000
 
 
 @dataclass(frozen=True)
@@ -90,7 +94,8 @@ class Episodes:
     episode_return : ndarray, (E,), float64
         The undiscounted sum of its true rewards, over the same steps.
     finished : ndarray, (E,), bool
-        Whether it came to its end (termination or truncation); otherwise length and return are those so far.
+        Whether it came to its end (termination or truncation); otherwise length and return are those so far, the
+        unscored steps of a finish that was given up included.
     """
 
     policy: IntArray

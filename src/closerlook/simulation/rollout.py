@@ -93,6 +93,8 @@ def _check_request(agents: Agent, sampling: Sampling, seeds: Sequence[int], stre
         raise InputError("the streams are none, not all different, or negative", "give different numbers from 0")
     if sampling.n_steps < 1 or lanes < 1:
         raise InputError(f"{sampling.n_steps} steps on {lanes} lanes were asked for", "give at least one of each")
+    if sampling.longest_finish < 1:
+        raise InputError(f"episodes are to be finished in {sampling.longest_finish} steps", "give at least one")
     if min(sampling.burn_in, sampling.continuation_steps) < 0:
         raise InputError("burn_in or continuation_steps is negative", "give 0 or more")
 

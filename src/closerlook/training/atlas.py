@@ -31,8 +31,6 @@ ENTRIES: dict[str, tuple[str, Algorithm]] = {
 }
 """The six columns by name: task and algorithm."""
 
-CHECKPOINT_ITERATIONS = (0, 150, 300, 450)
-
 LARGEST = 40_000_000
 """Bytes the atlas may have."""
 
@@ -68,8 +66,7 @@ class Entry:
         if self.name not in ENTRIES:
             raise InputError(f"the atlas has no {self.name!r}", f"choose from {', '.join(ENTRIES)}")
         task, algo = ENTRIES[self.name]
-        kept = {"seeds": self.seeds, "steps": self.steps, "checkpoints": CHECKPOINT_ITERATIONS}
-        return TrainSettings.of_preset("paper", env=task, algo=algo, **kept)
+        return TrainSettings.of_preset("paper", env=task, algo=algo, seeds=self.seeds, steps=self.steps)
 
 
 def train_entry(

@@ -33,6 +33,9 @@ ALGORITHMS: Mapping[str, type[UpdateSettings]] = {
 }
 """The algorithms, and the settings each has."""
 
+CHECKPOINTS = (0, 150, 300, 450)
+"""Iterations at which agents are saved where nothing else is asked; a shorter run saves those it reaches."""
+
 
 @dataclass(frozen=True)
 class TrainSettings:
@@ -51,8 +54,9 @@ class TrainSettings:
     """Environment steps of each agent; whole batches, the rest is left out."""
     seed: int = 0
     """Root seed of the run: agent k is the same whatever the number of agents."""
-    checkpoints: tuple[int, ...] = (0, 150, 300, 450)
-    """Iterations at which agents are saved, 0 before any update; those past the end are left out, the last is added."""
+    checkpoints: tuple[int, ...] = CHECKPOINTS
+    """Iterations at which agents are saved, 0 before any update; the last is added. A shorter run leaves out those of
+    the default that it does not reach."""
     n_envs: int = 1
     """Streams of a batch, each an environment of its own, reset at the start of every iteration."""
     n_steps: int = 2048
@@ -174,6 +178,12 @@ def _check(settings: TrainSettings) -> None:
         )
     if any(iteration < 0 for iteration in settings.checkpoints):
         raise InputError("a checkpoint has a negative iteration", "count iterations from 0")
+    last = max(settings.checkpoints, default=0)
+    if last > settings.iterations and settings.checkpoints != CHECKPOINTS:
+        raise InputError(
+            f"a checkpoint is asked for at iteration {last}, and the run ends after {settings.iterations}",
+            "give other --checkpoints, or more --steps",
+        )
 
 
 def _check_choices(settings: TrainSettings) -> None:

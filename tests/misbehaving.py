@@ -1,0 +1,100 @@
+"""Code of the user's that goes wrong: environments named ``misbehaving:Raises`` ..., agents ``misbehaving:raises``."""
+
+from typing import Any, NoReturn
+
+import numpy as np
+import torch
+from torch.distributions import Independent, Normal
+
+from closerlook.agents.agent import Agent
+from closerlook.agents.environment import EnvironmentSpec
+from small_agents import gaussian_agent
+from tiny_environments import Corridor
+
+
+class Raises(Corridor):
+    """Fails in the second step."""
+
+    def step(self, action: np.ndarray) -> tuple[np.ndarray, float, bool, bool, dict]:
+        if self.t == 1:
+            raise KeyError("the joint\nis stuck")
+        return super().step(action)
+
+
+class RaisesAtReset(Corridor):
+    """Fails in a reset."""
+
+    def reset(self, **_: Any) -> NoReturn:
+        raise ZeroDivisionError
+
+
+class OldStep(Corridor):
+    """Steps as Gym did before Gymnasium."""
+
+    def step(self, action: np.ndarray) -> Any:
+        observation, reward, terminated, _, info = super().step(action)
+        return observation, reward, terminated, info
+
+
+class OldReset(Corridor):
+    """Resets as Gym did before Gymnasium."""
+
+    def reset(self, **options: Any) -> Any:
+        return super().reset(**options)[0]
+
+
+class OtherSize(Corridor):
+    """Observes another size than it says."""
+
+    def step(self, action: np.ndarray) -> tuple[np.ndarray, float, bool, bool, dict]:
+        _, *rest = super().step(action)
+        return np.zeros(3), *rest
+
+
+class OtherSizeAtReset(Corridor):
+    """Begins with one number in place of two."""
+
+    def reset(self, **options: Any) -> tuple[np.ndarray, dict]:
+        super().reset(**options)
+        return np.zeros(1), {}
+
+
+class Interrupted(Corridor):
+    """Is where Ctrl-C finds the program."""
+
+    def step(self, action: np.ndarray) -> NoReturn:
+        raise KeyboardInterrupt
+
+
+def needs_arguments(path: str) -> str:
+    return path
+
+
+def raises() -> NoReturn:
+    raise OSError("no weights here")
+
+
+def corridor() -> Agent:
+    return gaussian_agent(2, 1, environment=EnvironmentSpec("tiny_environments:Corridor", {"length": 5}))
+
+
+def _network_agent(policy: torch.nn.Module, value: torch.nn.Module) -> Agent:
+    return Agent.from_torch(
+        policy,
+        value,
+        distribution=lambda mean: Independent(Normal(mean, 1.0), 1),
+        observation_size=2,
+        environment=EnvironmentSpec("tiny_environments:Corridor", {"length": 5}),
+    )
+
+
+def two_values() -> Agent:
+    return _network_agent(torch.nn.Linear(2, 1), torch.nn.Linear(2, 2))
+
+
+def other_critic() -> Agent:
+    return _network_agent(torch.nn.Linear(2, 1), torch.nn.Linear(3, 1))
+
+
+def other_policy() -> Agent:
+    return _network_agent(torch.nn.Linear(3, 1), torch.nn.Linear(2, 1))
