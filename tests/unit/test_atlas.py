@@ -35,6 +35,7 @@ def test_the_six_columns_are_table_1() -> None:
 
 def test_a_packed_column_is_loaded_by_name(folders: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch) -> None:
     runs, atlas = folders
+    monkeypatch.chdir(runs)  # a folder of that name in the working directory comes first
     monkeypatch.setenv("CLOSERLOOK_ATLAS", str(atlas))
     agents = find_agents("atlas/hopper-trpo")
     assert [(agent.iteration, agent.agent_seed, agent.algorithm) for agent in agents] == [
