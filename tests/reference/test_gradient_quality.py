@@ -11,6 +11,7 @@ from closerlook.agents.environment import EnvironmentSpec
 from closerlook.agents.policies import MLPValue
 from closerlook.algorithms.batch import make_batch
 from closerlook.algorithms.stream_sums import StreamRange, sample_sums
+from closerlook.algorithms.weightings import OWN, Weighting, weigh
 from closerlook.diagnostics.gradient_quality import gradient_quality
 from closerlook.estimation import blocks
 from closerlook.estimation.blocks import Sums
@@ -183,6 +184,57 @@ def test_dataset_agrees_with_naive_autograd(advantages):
         assert float(here["pairwise_cosine"]) == pytest.approx(expected.value, abs=2e-5)
         assert float(here["pairwise_cosine_low"]) == pytest.approx(expected.low, abs=5e-5)
         assert float(here["gradient_norm"]) == pytest.approx(np.linalg.norm(naive, axis=1).mean(), rel=1e-5)
+
+
+@pytest.mark.parametrize("normalize", [True, False])
+def test_alternatives_agree_with_agents_that_have_them_as_their_own(normalize):
+    """The slow twin samples again with an agent of that lambda, or without a critic."""
+    agent = with_critic(linear_quadratic_agent(), gamma=0.97, gae_lambda=0.9, regime=Regime(2, 20))
+    asked = {"pairs": 20 * 24, "estimates": 3, "sizes": [12, 20, 40, 120], "seed": 5, "workers": 1}
+    own, other = ("normalised", "raw") if normalize else ("raw", "normalised")
+    found = gradient_quality(agent, **asked, advantages=own, lambdas=[1.0, 0.0], baselines=["zero"])
+    twins = {
+        other: gradient_quality(agent, **asked, advantages=other),
+        "lambda 0": gradient_quality(replace(agent, gae_lambda=0.0), **asked, advantages=own),
+        "lambda 1": gradient_quality(replace(agent, gae_lambda=1.0), **asked, advantages=own),
+        "zero baseline": gradient_quality(replace(agent, value=None), **asked, advantages=own),
+    }
+    assert found["alternative"].values.tolist() == list(twins)
+    assert found["pairwise_cosine"].identical(gradient_quality(agent, **asked, advantages=own)["pairwise_cosine"])
+    for name, twin in twins.items():
+        for end in ("", "_low", "_high"):
+            here = found[f"alternative_pairwise_cosine{end}"].sel(alternative=name)
+            np.testing.assert_allclose(here, twin[f"pairwise_cosine{end}"], atol=2e-5, err_msg=name)
+    cosines = [twin["pairwise_cosine"].values for twin in twins.values()]
+    assert all(np.abs(a - b).max() > 1e-3 for i, a in enumerate(cosines) for b in cosines[:i])
+
+
+def test_without_a_baseline_returns_take_the_place_of_advantages():
+    """The slow twin discounts rewards in a plain loop; lambda no longer matters."""
+    agent = Agent.stack([with_critic(linear_quadratic_agent(gamma=0.97, gae_lambda=0.9))])
+    where = {"seeds": [3], "purpose": "returns", "streams": range(3)}
+    sampled = rollout(agent, agent.environment, Sampling(20), **where)
+    (weights,) = weigh(agent, sampled, [Weighting(baseline=False)])
+    for stream in range(3):
+        following = 0.0
+        for t in reversed(range(20)):
+            following = sampled.rewards[0, stream, t] + 0.97 * following * (not sampled.terminated[0, stream, t])
+            assert float(weights.whole[stream, t]) == pytest.approx(following, rel=1e-5)
+
+
+@pytest.mark.parametrize("steps", [HORIZON, 20, 23])
+@pytest.mark.parametrize("limit", [None, 5])
+@pytest.mark.parametrize("gae_lambda", [0.0, 0.9])
+def test_the_beginning_of_a_stream_is_cut_as_the_released_code_cuts(steps, limit, gae_lambda):
+    agent = linear_quadratic_agent(gamma=0.97, gae_lambda=gae_lambda, bootstrap="paper")
+    agent = Agent.stack([with_critic(agent)])
+    spec = EnvironmentSpec("environments:LinearQuadratic-v0", {} if limit is None else {"max_episode_steps": limit})
+    where = {"seeds": [3], "purpose": "cut", "streams": range(5)}
+    long, short = (rollout(agent, spec, Sampling(n), **where) for n in (30, steps))
+    (whole,) = weigh(agent, long, [OWN])
+    expected = make_batch(agent, short, short.rewards).advantages[0]
+    torch.testing.assert_close(whole.if_cut(steps), expected, rtol=1e-5, atol=1e-6)
+    torch.testing.assert_close(whole.whole, make_batch(agent, long, long.rewards).advantages[0])
 
 
 @pytest.mark.parametrize("steps", [HORIZON, 20, 23])

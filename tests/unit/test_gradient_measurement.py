@@ -199,6 +199,15 @@ def test_bad_questions_get_a_clear_answer(changes, message):
         gradient_quality(agent(), **(SMALL | changes))
 
 
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [({"lambdas": [0.5, 1.5]}, "between|from 0 to 1"), ({"baselines": ["mean"]}, "no baseline 'mean'")],
+)
+def test_alternatives_that_mean_nothing_are_refused(changes, message):
+    with pytest.raises(InputError, match=message):
+        gradient_quality(agent(), **SMALL, **changes)
+
+
 def test_bad_agents_get_a_clear_answer():
     with pytest.raises(InputError, match="no agent"):
         gradient_quality([], **SMALL)

@@ -73,6 +73,33 @@ class ReturnsBatch(Batch):
         return self.returns
 
 
+@dataclass(frozen=True)
+class Evaluation:
+    """What a population's critics say of a rollout; every tensor is (P, S, T).
+
+    Parameters
+    ----------
+    values : Tensor
+        The critic at each state, in the units of the (scaled) rewards; zero without a critic.
+    following : Tensor
+        What stands for the value of what follows each step: 0 after a termination, see `Bootstrap` for the rest.
+    ends : Tensor, bool
+        Steps that the next step of the stream does not follow from; the last of a stream among them.
+    """
+
+    values: Tensor
+    following: Tensor
+    ends: Tensor
+
+
+@torch.no_grad()
+def evaluate_critic(agents: Agent, rollout: Rollout, bootstrap: Bootstrap) -> Evaluation:
+    """Evaluate a population's critics on its rollout, each stream by calls of its own, of a fixed shape."""
+    values = _values(agents, torch.from_numpy(rollout.observations))
+    following, ends = _following_values(agents, rollout, values, bootstrap)
+    return Evaluation(values, following, ends)
+
+
 @torch.no_grad()
 def make_batch(
     agents: Agent,
@@ -104,8 +131,8 @@ def make_batch(
     observations, actions = torch.from_numpy(rollout.observations), torch.from_numpy(rollout.actions)
     scaled = torch.from_numpy(np.ascontiguousarray(rewards, dtype=np.float32))
     log_probs = _log_probs(agents, observations, actions)
-    values = _values(agents, observations)
-    following, ends = _following_values(agents, rollout, values, bootstrap)
+    critic = evaluate_critic(agents, rollout, bootstrap)
+    values, following, ends = critic.values, critic.following, critic.ends
     own_lambda = agents.gae_lambda if gae_lambda is None else gae_lambda
     advantages = gae(
         scaled, values, following, ends, gamma=agents.gamma, gae_lambda=1.0 if agents.value is None else own_lambda

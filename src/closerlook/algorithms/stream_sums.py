@@ -8,6 +8,7 @@ symbol meaning
 S      streams of the range
 T      pairs of a stream
 N      pairs of a beginning of a stream
+W      weightings
 ====== ================================================
 """
 
@@ -22,12 +23,10 @@ from torch import Tensor
 from closerlook.agents.agent import Agent
 from closerlook.agents.environment import EnvironmentSpec
 from closerlook.agents.policies import CategoricalMLP, GaussianMLP
-from closerlook.agents.rewards import frozen_rewards
-from closerlook.algorithms.batch import make_batch
+from closerlook.algorithms.weightings import OWN, Weighting, Weights, weigh
 from closerlook.errors import NonFiniteError
 from closerlook.estimation.blocks import MOST_BLOCKS, BlockKeeper, Sums
 from closerlook.estimation.gradients import autograd_score_sums, categorical_head, gaussian_head, mlp_score_sums
-from closerlook.estimation.returns import advantages_if_cut
 from closerlook.simulation.records import Rollout, Sampling
 from closerlook.simulation.rollout import rollout
 
@@ -66,6 +65,7 @@ def sample_sums(
     streams: StreamRange,
     beginnings: Sequence[int] = (),
     lanes: int = 64,
+    weightings: Sequence[Weighting] = (OWN,),
 ) -> dict[str, np.ndarray]:
     """Simulate streams of one agent and add up their weighted scores.
 
@@ -84,6 +84,8 @@ def sample_sums(
         as they are if the stream is cut there.
     lanes : int
         Streams that step together; no number depends on it.
+    weightings : sequence of Weighting
+        Kinds of advantages.
 
     Returns
     -------
@@ -97,7 +99,7 @@ def sample_sums(
     NonFiniteError
         Where rewards, observations or advantages are not finite.
     """
-    tally = _Tally(tuple(beginnings))
+    tally = _Tally(tuple(beginnings), tuple(weightings))
     for group in _groups(streams, max(lanes, PAIRS_IN_MEMORY // sampling.n_steps)):
         finish = replace(sampling, finish_episodes=group.start < FINISHED_STREAMS)
         agents = Agent.stack([agent])
@@ -119,8 +121,8 @@ def _groups(streams: StreamRange, size: int) -> Iterator[range]:
 class _Tally:
     """The sums of a job, as its streams come in."""
 
-    def __init__(self, beginnings: tuple[int, ...]) -> None:
-        self.beginnings = beginnings
+    def __init__(self, beginnings: tuple[int, ...], weightings: tuple[Weighting, ...]) -> None:
+        self.beginnings, self.weightings = beginnings, weightings
         self.keeper = BlockKeeper()
         self.first: dict[int, list[Sums]] = {pairs: [] for pairs in beginnings}
         self.episodes: list[np.ndarray] = []
@@ -128,13 +130,12 @@ class _Tally:
     def add(self, agents: Agent, sampled: Rollout, group: range) -> None:
         """Reduce a population of one on a group of streams."""
         beginnings = self.beginnings if group.start < MOST_BLOCKS else ()
-        whole = _advantages(agents, sampled, group)
-        ends = torch.from_numpy((sampled.terminated | sampled.truncated)[0])
-        decay = agents.gamma * (1.0 if agents.value is None else agents.gae_lambda)
-        cut = [advantages_if_cut(whole, ends, pairs, decay) for pairs in beginnings]
+        weights = weigh(agents, sampled, self.weightings)
+        _require_finite(weights, group)
+        windows = [torch.stack([own.whole for own in weights])]
+        windows += [torch.stack([own.if_cut(pairs) for own in weights]) for pairs in beginnings]
         for place, stream in enumerate(group):
-            advantages = [whole[place], *(early[place] for early in cut)]
-            own = stream_sums(agents, sampled, place, stream, advantages)
+            own = stream_sums(agents, sampled, place, stream, [window[:, place] for window in windows])
             self.keeper.add(own[0])
             for pairs, sums in zip(beginnings, own[1:], strict=True):
                 self.first[pairs].append(sums.narrow())
@@ -149,8 +150,8 @@ class _Tally:
         return arrays | {"trajectories": trajectories, "episodes": episodes, "returns": returns}
 
 
-def stream_sums(agents: Agent, sampled: Rollout, place: int, stream: int, advantages: Sequence[Tensor]) -> list[Sums]:
-    """Add up the scores of one stream of a population of one, weighted by advantages and by ones.
+def stream_sums(agents: Agent, sampled: Rollout, place: int, stream: int, windows: Sequence[Tensor]) -> list[Sums]:
+    """Add up the scores of one stream of a population of one, weighted by each weighting and by ones.
 
     Parameters
     ----------
@@ -160,38 +161,35 @@ def stream_sums(agents: Agent, sampled: Rollout, place: int, stream: int, advant
         What it did.
     place, stream : int
         The stream's position in the rollout, and its number.
-    advantages : sequence of Tensor, (N,) each
+    windows : sequence of Tensor, (W, N) each
         For each, the first N pairs are added up.
     """
     parameters = {name: tensor[0] for name, tensor in agents.policy_parameters.items()}
-    windows = [torch.stack([weights, torch.ones_like(weights)]) for weights in advantages]
+    with_ones = [torch.cat([weights, torch.ones_like(weights[:1])]) for weights in windows]
     observations, actions = (torch.from_numpy(a[0, place]) for a in (sampled.observations, sampled.actions))
     policy = agents.policy
     if isinstance(policy, GaussianMLP):
         head = gaussian_head(parameters["log_std"])
-        scores = mlp_score_sums(policy.network, parameters, head, observations, actions, windows)
+        scores = mlp_score_sums(policy.network, parameters, head, observations, actions, with_ones)
     elif isinstance(policy, CategoricalMLP):
-        scores = mlp_score_sums(policy.network, parameters, categorical_head, observations, actions, windows)
+        scores = mlp_score_sums(policy.network, parameters, categorical_head, observations, actions, with_ones)
     else:
-        scores = autograd_score_sums(policy, parameters, observations, actions, windows)
+        scores = autograd_score_sums(policy, parameters, observations, actions, with_ones)
     block = np.array([stream]), np.array([1])
-    return [Sums(*block, s[None], _moments(a)[None]) for s, a in zip(scores, advantages, strict=True)]
+    return [Sums(*block, s[None], _moments(w)[None]) for s, w in zip(scores, windows, strict=True)]
 
 
-def _moments(advantages: Tensor) -> np.ndarray:
-    wide = advantages.double().numpy()
-    return np.array([len(wide), wide.sum(), np.square(wide).sum()])
+def _moments(weights: Tensor) -> np.ndarray:
+    """Count the pairs of weights (W, N), and add up each weighting and its square: (1 + 2 W,)."""
+    rows = weights.double().numpy()
+    return np.array([rows.shape[1], *(moment for row in rows for moment in (row.sum(), np.square(row).sum()))])
 
 
-def _advantages(agents: Agent, sampled: Rollout, group: range) -> Tensor:
-    """Return the advantages (S, T) of a population of one; returns where it has no critic."""
-    with np.errstate(over="ignore", invalid="ignore"):  # told in words, below
-        batch = make_batch(agents, sampled, frozen_rewards(agents, sampled.rewards))
-    finite = torch.isfinite(batch.advantages[0]).all(dim=-1)
+def _require_finite(weights: Sequence[Weights], group: range) -> None:
+    finite = torch.stack([torch.isfinite(own.whole).all(dim=-1) for own in weights]).all(dim=0)
     if not finite.all():
         stream = group[int(torch.nonzero(~finite)[0])]
         raise NonFiniteError(f"advantages in stream {stream} are not finite", "look at the critic and the reward scale")
-    return batch.advantages[0]
 
 
 def _episode_counts(sampled: Rollout, *, finished: bool) -> np.ndarray:

@@ -48,6 +48,10 @@ class Gradients(Output):
         Literal["normalised", "normalized", "raw"] | None, option("normalised|raw", "as the agent's algorithm does")
     ] = None
     """Whether advantages are standardised within each estimate."""
+    lambdas: Annotated[tuple[float, ...], option("FLOAT ...", "none")] = ()
+    """Also compare estimates by these lambdas of generalised advantage estimation, from the same pairs."""
+    baselines: Annotated[tuple[Literal["critic", "zero"], ...], option("critic|zero ...", "critic")] = ()
+    """With zero, also compare estimates with discounted returns in place of advantages, from the same pairs."""
     seed: int = 0
     """Root seed of the measurement."""
 
@@ -75,6 +79,8 @@ class Gradients(Output):
             estimates=self.estimates,
             sizes=self.sizes or None,
             advantages="normalised" if self.advantages == "normalized" else self.advantages,
+            lambdas=self.lambdas,
+            baselines=self.baselines,
             seed=self.seed,
             workers=self.crew,
             out=self.folder,
@@ -82,7 +88,7 @@ class Gradients(Output):
         )
         save_figure(plot_gradient_quality(dataset), self.folder / "gradients")
         found = summary(dataset)
-        shown.result(found, table_of(dataset))
+        shown.result(found, table_of(dataset), alternatives_table(dataset))
         shown.verdicts(found["verdicts"])
         shown.files(self.folder / f"gradients.{suffix}" for suffix in ("nc", "json", "svg", "png"))
 
@@ -132,6 +138,24 @@ def _rows_by_agent(dataset: xr.Dataset, batch: int) -> Iterator[list[str]]:
             f"{_number(here['pairwise_cosine_low'])} to {_number(here['pairwise_cosine_high'])}",
             _number(agent["pairwise_cosine"][-1]),
         ]
+
+
+def alternatives_table(dataset: xr.Dataset) -> Table:
+    """Lay out, for each alternative, the cosine at the training batch and at the largest size, means over agents."""
+    used = dataset["pairs_used"].values
+    batch = int(np.abs(used - dataset.attrs["batch_pairs"]).argmin())
+    own = f"as measured ({dataset.attrs['advantages']})"
+    means = {own: dataset["pairwise_cosine"]}
+    means |= {
+        name: dataset["alternative_pairwise_cosine"].sel(alternative=name)
+        for name in dataset["alternative"].values.tolist()
+    }
+    rows = [
+        [name, *(_number(cosine.isel(size=at).mean()) for at in (batch, len(used) - 1))]
+        for name, cosine in means.items()
+    ]
+    columns = ["advantages", f"{used[batch]:,} pairs", f"{used[-1]:,} pairs"]
+    return make_table("The same pairs, estimated otherwise", columns, rows)
 
 
 def agent_name(agent: xr.Dataset, number: int) -> str:

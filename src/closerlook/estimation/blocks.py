@@ -1,19 +1,21 @@
 """Sums over blocks of streams: what lets one sampling pass answer for every number of pairs.
 
-Per stream a worker takes ``sum A grad log pi``, ``sum grad log pi``, the number of pairs and the first two moments
-of A: an estimate of the gradient, with advantages standardised within its own batch or raw, is a function of their
-sums over its streams. Neighbouring streams are added up to blocks, in a binary tree, so that a block's sum does not
-depend on how streams were dealt out to jobs: the first `MOST_BLOCKS` streams are kept one by one, the next as many in
-pairs, the next twice as many in fours, and so on. Memory grows with the logarithm of the pool, and every number of
-streams, up to a rounding that is small against it, still has hundreds of disjoint estimates.
+Per stream a worker takes ``sum A grad log pi`` for one kind of advantage A or several, ``sum grad log pi``, the number
+of pairs and the first two moments of each A: an estimate of the gradient, with advantages standardised within its own
+batch or raw, is a function of their sums over its streams. Neighbouring streams are added up to blocks, in a binary
+tree, so that a block's sum does not depend on how streams were dealt out to jobs: the first `MOST_BLOCKS` streams are
+kept one by one, the next as many in pairs, the next twice as many in fours, and so on. Memory grows with the logarithm
+of the pool, and every number of streams, up to a rounding that is small against it, still has hundreds of disjoint
+estimates.
 
 ====== ================================================
 symbol meaning
 ====== ================================================
 n      blocks
-Q      weightings: advantages and ones; later more
+W      weightings: advantages of one kind or several
+Q      W + 1: the weightings, and ones
 D      policy parameters, flattened
-M      moments: pairs, sum of A, sum of A squared
+M      1 + 2 W moments: pairs, then sum and sum of squares of each weighting
 ====== ================================================
 """
 
@@ -37,10 +39,10 @@ class Sums:
     first, streams : ndarray, (n,), int64
         First stream of each block, and how many streams it holds.
     scores : ndarray, (n, Q, D), float64 or float32
-        ``sum w_q grad log pi``: the weights are advantages (q = 0) and ones (q = 1). Added up in float64; float32 is
+        ``sum w_q grad log pi``: the weights are advantages, and ones (the last). Added up in float64; float32 is
         enough to keep them in.
     moments : ndarray, (n, M), float64
-        Pairs, sum of advantages, sum of their squares.
+        Pairs; sum of advantages and sum of their squares, for each kind.
     """
 
     first: np.ndarray

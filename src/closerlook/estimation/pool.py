@@ -71,11 +71,11 @@ class Pool:
         step = min(most, max(16, _power_of_two(self.streams // 8)))
         return [range(first, min(first + step, self.streams)) for first in range(0, self.streams, step)]
 
-    def answer_bytes(self, parameters: int) -> int:
+    def answer_bytes(self, parameters: int, weightings: int = 1) -> int:
         """Estimate the memory of one agent's answers."""
         beginnings = len(self.beginnings) * min(self.streams, MOST_BLOCKS)
         blocks = sum(1.0 / block_streams(stream) for stream in range(self.streams))
-        return int((beginnings + blocks) * parameters * 2 * 4)
+        return int((beginnings + blocks) * parameters * (weightings + 1) * 4)
 
 
 def plan_pool(pairs: int, estimates: int, batch: tuple[int, int], sizes: Sequence[int] | None) -> Pool:

@@ -89,7 +89,9 @@ def discounted_sums(rewards: Tensor, ends: Tensor, discount: float, tail: Tensor
     return torch.from_numpy(np.moveaxis(steps, 0, -1).copy())
 
 
-def advantages_if_cut(advantages: Tensor, ends: Tensor, steps: int, decay: float) -> Tensor:
+def advantages_if_cut(
+    advantages: Tensor, ends: Tensor, steps: int, decay: float, stand_in: Tensor | None = None
+) -> Tensor:
     """Return the advantages that the first steps of streams have if the streams are cut after them.
 
     With ``A_t = sum_k decay^k delta_{t+k}`` nothing but the terms from the cut on is missing, where no episode ended
@@ -105,6 +107,9 @@ def advantages_if_cut(advantages: Tensor, ends: Tensor, steps: int, decay: float
         Steps before the cut, less than T.
     decay : float
         ``gamma * lambda``; lambda is 1 for returns.
+    stand_in : Tensor, (..., T), optional
+        What the last step before a cut there gains where something else than the critic at the cut stands in for
+        what followed.
 
     Returns
     -------
@@ -113,7 +118,11 @@ def advantages_if_cut(advantages: Tensor, ends: Tensor, steps: int, decay: float
     """
     ended_later = ends[..., :steps].flip(-1).cumsum(-1).flip(-1) > 0
     powers = decay ** torch.arange(steps, 0, -1, dtype=torch.float64)
-    missing = (powers * advantages[..., steps : steps + 1].double()).to(advantages.dtype)
+    missing = powers * advantages[..., steps : steps + 1].double()
+    if stand_in is not None:
+        powers = decay ** torch.arange(steps - 1, -1, -1, dtype=torch.float64)
+        missing = missing - powers * stand_in[..., steps - 1 : steps].double()
+    missing = missing.to(advantages.dtype)
     return advantages[..., :steps] - torch.where(ended_later, 0.0, missing)
 
 

@@ -141,6 +141,29 @@ define(
             "Arvesen (1969)",
         ),
         Variable(
+            "alternative_pairwise_cosine",
+            ("agent", "alternative", "size"),
+            "1",
+            "pairwise_cosine of other estimates from the same pairs: raw (advantages as they are) or normalised, "
+            "whichever the agent's own are not; lambda <x>: advantages by another lambda; zero baseline: discounted "
+            "returns in place of advantages.",
+            "Ilyas et al. (2020), Figure 4",
+        ),
+        Variable(
+            "alternative_pairwise_cosine_low",
+            ("agent", "alternative", "size"),
+            "1",
+            "Lower end of the 95% interval of alternative_pairwise_cosine, as of pairwise_cosine_low.",
+            "Arvesen (1969)",
+        ),
+        Variable(
+            "alternative_pairwise_cosine_high",
+            ("agent", "alternative", "size"),
+            "1",
+            "Upper end of the 95% interval of alternative_pairwise_cosine, as of pairwise_cosine_high.",
+            "Arvesen (1969)",
+        ),
+        Variable(
             "gradient_norm",
             ("agent", "size"),
             "1",
@@ -168,7 +191,8 @@ define(
             ("agent",),
             "reward",
             "Undiscounted true return of the episodes that began in the pool's first 64 streams, summed, over their "
-            "number. Those streams finish their last episode, beyond the pool's pairs, so that long ones count too.",
+            "number. Those streams finish their last episode, beyond the pool's pairs, so that long ones count too; "
+            "missing where one of them had to be given up.",
         ),
     ]
 )

@@ -8,6 +8,7 @@ import numpy as np
 import xarray as xr
 
 from closerlook.agents.agent import Agent
+from closerlook.diagnostics.gradient_quality.alternatives import Alternative, weightings
 from closerlook.diagnostics.gradient_quality.verdicts import verdicts
 from closerlook.estimation.blocks import Sums, total
 from closerlook.estimation.pool import Pool, Size
@@ -20,33 +21,41 @@ Answers = Sequence[Mapping[str, np.ndarray]]
 
 @dataclass(frozen=True)
 class AgentResult:
-    """What was found of one agent: how its estimates agree at each size, and its trajectories."""
+    """What was found of one agent: how its estimates agree at each size, others of the same pairs, its trajectories."""
 
     agreements: list[Agreement]
+    others: dict[str, list[Agreement]]
     trajectories: int
     mean_episode_return: float
 
 
-def merge(answers: Answers, pool: Pool, *, normalize: bool) -> AgentResult:
+def merge(answers: Answers, pool: Pool, others: Sequence[Alternative], *, normalize: bool) -> AgentResult:
     """Merge the answers of one agent's jobs, in the order of their streams."""
     trajectories, episodes, returns = (
         np.concatenate([answer[name] for answer in answers]).sum() for name in ("trajectories", "episodes", "returns")
     )
+    places = {weighting: place for place, weighting in enumerate(weightings(others))}
+
+    def agreements(place: int, *, normalize: bool) -> list[Agreement]:
+        return [agreement(size_estimates(answers, size, place, normalize=normalize)) for size in pool.sizes]
+
     return AgentResult(
-        agreements=[agreement(size_estimates(answers, size, normalize=normalize)) for size in pool.sizes],
+        agreements=agreements(0, normalize=normalize),
+        others={one.name: agreements(places[one.weighting], normalize=one.normalize) for one in others},
         trajectories=int(trajectories),
         mean_episode_return=float(returns / episodes) if episodes else np.nan,
     )
 
 
-def size_estimates(answers: Answers, size: Size, *, normalize: bool) -> np.ndarray:
-    """Return the disjoint estimates of one size: (count, D), float64."""
+def size_estimates(answers: Answers, size: Size, place: int, *, normalize: bool) -> np.ndarray:
+    """Return the disjoint estimates of one size, by the weighting at a place: (count, D), float64."""
     name = f"first_{size.used}" if size.is_beginning else "streams"
     parts = [Sums.from_arrays(answer, name) for answer in answers if f"{name}.first" in answer]
     estimates = np.empty((size.count, parts[0].scores.shape[-1]))
     for i in range(size.count):
         scores, moments = total(parts, i * size.streams, size.streams)
-        estimates[i] = gradient_estimate(scores, moments, normalize=normalize)
+        own = moments[[0, 1 + 2 * place, 2 + 2 * place]]
+        estimates[i] = gradient_estimate(scores[[place, -1]], own, normalize=normalize)
     return estimates
 
 
@@ -85,9 +94,14 @@ def build_dataset(
             "is_beginning": ("size", [size.is_beginning for size in pool.sizes]),
             "estimates": (("agent", "size"), np.tile([size.count for size in pool.sizes], (count, 1))),
             **table,
+            **{name: (("agent", "alternative", "size"), values) for name, values in _of_others(results).items()},
             **{name: ("agent", values) for name, values in each.items()},
         },
-        coords={"size": [size.asked for size in pool.sizes], **_agent_coordinates(agents)},
+        coords={
+            "size": [size.asked for size in pool.sizes],
+            "alternative": list(results[0].others),
+            **_agent_coordinates(agents),
+        },
         attrs={"diagnostic": "gradients", **attributes, **_agent_attributes(agents)},
     )
     return validate(dataset if count > 1 else dataset.isel(agent=0).drop_vars("agent"))
@@ -101,6 +115,19 @@ def _by_size(results: Sequence[AgentResult]) -> dict[str, np.ndarray]:
         "pairwise_cosine_high": np.array([[one.cosine.high for one in row] for row in rows]),
         "gradient_norm": np.array([[one.norm for one in row] for row in rows]),
         "zero_gradients": np.array([[one.zeros for one in row] for row in rows]),
+    }
+
+
+def _of_others(results: Sequence[AgentResult]) -> dict[str, np.ndarray]:
+    """Return how the alternatives' estimates agree: (agent, alternative, size) each."""
+    rows = [list(result.others.values()) for result in results]
+    return {
+        f"alternative_{name}": np.array([[[getattr(at.cosine, end) for at in own] for own in row] for row in rows])
+        for name, end in (
+            ("pairwise_cosine", "value"),
+            ("pairwise_cosine_low", "low"),
+            ("pairwise_cosine_high", "high"),
+        )
     }
 
 
@@ -156,6 +183,13 @@ def summary(dataset: xr.Dataset) -> dict[str, Any]:
         "seed": int(attributes["seed"]),
         "sizes": as_json(dataset["size"].values),
         **{name: as_json(dataset[name].values) for name in _SUMMARISED},
+        "alternatives": {
+            name: {
+                end: as_json(dataset[f"alternative_{end}"].sel(alternative=name).values)
+                for end in ("pairwise_cosine", "pairwise_cosine_low", "pairwise_cosine_high")
+            }
+            for name in dataset["alternative"].values.tolist()
+        },
         "verdicts": verdicts(dataset),
     }
 

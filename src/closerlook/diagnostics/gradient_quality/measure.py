@@ -12,6 +12,7 @@ from closerlook.agents.agent import Agent
 from closerlook.agents.environment import EnvironmentSpec
 from closerlook.agents.identity import observation_size, probe, sampling_part
 from closerlook.algorithms.stream_sums import StreamRange, sample_sums
+from closerlook.diagnostics.gradient_quality.alternatives import Alternative, Baseline, alternatives, weightings
 from closerlook.diagnostics.gradient_quality.dataset import AgentResult, build_dataset, merge, summary
 from closerlook.errors import InputError, NonFiniteError
 from closerlook.estimation.pool import Pool, plan_pool
@@ -23,7 +24,7 @@ from closerlook.simulation.records import Sampling
 Advantages = Literal["normalised", "raw"]
 """Whether advantages are standardised within the pairs of each estimate, or taken as they are."""
 
-MEASUREMENT_VERSION = 2
+MEASUREMENT_VERSION = 3
 """Raised whenever the same job would answer otherwise, so that no stored answer is taken for the new one."""
 
 PURPOSE = "gradients"
@@ -41,6 +42,8 @@ def gradient_quality(  # noqa: PLR0913 - what a user may choose, each by name
     estimates: int = 10,
     sizes: Sequence[int] | None = None,
     advantages: Advantages | None = None,
+    lambdas: Sequence[float] = (),
+    baselines: Sequence[Baseline] = (),
     seed: int = 0,
     workers: int | None = None,
     out: str | Path | None = None,
@@ -72,6 +75,10 @@ def gradient_quality(  # noqa: PLR0913 - what a user may choose, each by name
     advantages : {"normalised", "raw"}, optional
         Standardised within each estimate's pairs, or not; default what the agent's algorithm does. Without a critic,
         discounted returns stand in for advantages.
+    lambdas : sequence of float
+        Also compare estimates by these lambdas of generalised advantage estimation, of the same pairs.
+    baselines : sequence of {"critic", "zero"}
+        With ``"zero"``, also compare estimates with discounted returns in place of advantages.
     seed : int
         Root seed of the measurement.
     workers : int, optional
@@ -99,7 +106,7 @@ def gradient_quality(  # noqa: PLR0913 - what a user may choose, each by name
     """
     agents = [agent] if isinstance(agent, Agent) else list(agent)
     agents = [one for given in agents for one in given.unstack()]
-    measurement = _prepare(agents, environment, advantages, seed, plan=(pairs, estimates, sizes))
+    measurement = _prepare(agents, environment, (advantages, lambdas, baselines), seed, plan=(pairs, estimates, sizes))
     if out is None:
         found = _measure(agents, measurement, workers, None, progress)
         return build_dataset(agents, found, measurement.pool, measurement.attributes())
@@ -120,6 +127,7 @@ class _Measurement:
     description: Mapping[str, Any]
     pool: Pool
     advantages: Advantages
+    others: tuple[Alternative, ...]
     seed: int
 
     def settings(self, agents: Sequence[Agent], plan: tuple[int, int, Sequence[int] | None]) -> dict[str, Any]:
@@ -132,6 +140,7 @@ class _Measurement:
             "estimates": estimates,
             "sizes": None if sizes is None else list(sizes),
             "advantages": self.advantages,
+            "alternatives": [other.name for other in self.others],
             "seed": self.seed,
         }
 
@@ -143,13 +152,14 @@ class _Measurement:
 def _prepare(
     agents: Sequence[Agent],
     environment: str | EnvironmentSpec | None,
-    advantages: Advantages | None,
+    estimator: tuple[Advantages | None, Sequence[float], Sequence[Baseline]],
     seed: int,
     plan: tuple[int, int, Sequence[int] | None],
 ) -> _Measurement:
     """Check what was asked, before anything is simulated."""
     if not agents:
         raise InputError("there is no agent to measure", "give at least one")
+    advantages, lambdas, baselines = estimator
     if advantages not in (None, "normalised", "raw"):
         raise InputError(f"advantages cannot be {advantages!r}", "give normalised or raw")
     if len({agent.regime for agent in agents}) > 1:
@@ -161,12 +171,13 @@ def _prepare(
     if advantages is None and len(normalise) > 1:
         raise InputError("some of the agents standardise advantages, some do not", "give advantages")
     chosen: Advantages = advantages or ("normalised" if normalise == {True} else "raw")
+    others = alternatives(lambdas, baselines, normalize=chosen == "normalised")
     pairs, estimates, sizes = plan
     regime = agents[0].regime
     pool = plan_pool(pairs, estimates, (regime.n_steps, regime.batch_pairs), sizes)
     description = describe_environment(spec)
     _require_fit(agents, description)
-    return _Measurement(spec, description, pool, chosen, seed)
+    return _Measurement(spec, description, pool, chosen, others, seed)
 
 
 def _require_fit(agents: Sequence[Agent], description: Mapping[str, Any]) -> None:
@@ -205,7 +216,7 @@ def _measure(
     progress: Progress | None,
 ) -> list[AgentResult]:
     """Sample and reduce; agents in groups, so that the answers held at once are bounded."""
-    pool, groups = measurement.pool, list(_in_groups(agents, measurement.pool))
+    pool, groups = measurement.pool, list(_in_groups(agents, measurement))
     several = progress is not None and len(groups) > 1
     if progress is not None and several:
         progress.start(pool.pairs * len(agents), "gradients")
@@ -217,18 +228,19 @@ def _measure(
         jobs = [_jobs(number, agent, measurement) for number, agent in group]
         flat = [job for own in jobs for job in own]
         answers = iter(run_jobs(flat, workers=workers, cache=cache, progress=inner, label="gradients"))
-        normalize = measurement.advantages == "normalised"
-        found += [merge([next(answers) for _ in own], pool, normalize=normalize) for own in jobs]
+        normalize, others = measurement.advantages == "normalised", measurement.others
+        found += [merge([next(answers) for _ in own], pool, others, normalize=normalize) for own in jobs]
     if progress is not None and several:
         progress.finish()
     return found
 
 
-def _in_groups(agents: Sequence[Agent], pool: Pool) -> Iterator[list[tuple[int, Agent]]]:
+def _in_groups(agents: Sequence[Agent], measurement: _Measurement) -> Iterator[list[tuple[int, Agent]]]:
     group: list[tuple[int, Agent]] = []
-    held = 0
+    held, width = 0, len(weightings(measurement.others))
     for number, agent in enumerate(agents):
-        size = pool.answer_bytes(sum(tensor.numel() for tensor in agent.policy_parameters.values()))
+        parameters = sum(tensor.numel() for tensor in agent.policy_parameters.values())
+        size = measurement.pool.answer_bytes(parameters, width)
         if group and held + size > ANSWERS_IN_MEMORY:
             yield group
             group, held = [], 0
@@ -246,7 +258,7 @@ def _jobs(number: int, agent: Agent, measurement: _Measurement) -> list[Job]:
     jobs = []
     for streams in pool.job_ranges:
         part = StreamRange(measurement.seed, PURPOSE, streams.start, streams.stop)
-        asked = (measurement.description, sampling, part, pool.beginnings)
+        asked = (measurement.description, sampling, part, pool.beginnings, weightings(measurement.others))
         jobs.append(
             Job(
                 name=f"gradients of agent {number}, streams {streams.start} to {streams.stop - 1}",
@@ -258,6 +270,7 @@ def _jobs(number: int, agent: Agent, measurement: _Measurement) -> list[Job]:
                     "sampling": sampling,
                     "streams": part,
                     "beginnings": pool.beginnings,
+                    "weightings": weightings(measurement.others),
                 },
                 pairs=len(streams) * pool.n_steps,
             )
