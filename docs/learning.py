@@ -12,11 +12,12 @@ from closerlook.figures.drawing import COLOURS, INK, QUIET, RULE, STYLE, mean_wi
 
 DOCS = Path(__file__).parent
 ATLAS = DOCS.parent / "atlas"
-RELEASED = DOCS / "data" / "released_code_hopper.csv"
-STUDIES = {
-    "Hopper-v5, PPO, no baseline": DOCS / "data" / "hopper-no-baseline.csv.gz",
-    "Walker2d-v5, PPO, no baseline": DOCS / "data" / "walker2d-no-baseline.csv.gz",
+RELEASED = {
+    "hopper-ppo": (DOCS / "data" / "released_code_hopper.csv", "ppo"),
+    "hopper-trpo": (DOCS / "data" / "released_code_hopper.csv", "trpo"),
+    "humanoid-trpo": (DOCS / "data" / "released_code_humanoid_trpo.csv", "mean_reward"),
 }
+STUDIES = {"no-baseline": "PPO, no baseline", "ppo-m": "PPO-M"}
 PAGE, FIGURE = DOCS / "learning.md", DOCS / "images" / "learning.png"
 MARKS = (50, 150, 300, 450, 488)
 TASKS = {"hopper": "Hopper-v5", "walker2d": "Walker2d-v5", "humanoid": "Humanoid-v5"}
@@ -36,11 +37,16 @@ def curves(path: Path) -> np.ndarray:
     return table
 
 
-def released() -> dict[str, np.ndarray]:
-    """Read the released code's own curves on Hopper-v5, one seed each: (1, iterations)."""
-    with RELEASED.open(newline="") as file:
-        rows = list(csv.DictReader(file))
-    return {name: np.array([[float(row[name]) for row in rows]]) for name in ("ppo", "trpo")}
+def released(path: Path, column: str) -> np.ndarray:
+    """Read a curve of the released code, one seed: (1, iterations)."""
+    with path.open(newline="") as file:
+        return np.array([[float(row[column]) for row in csv.DictReader(file)]])
+
+
+def heading(name: str) -> str:
+    """Write ``hopper-ppo`` as ``Hopper-v5, PPO``."""
+    task, algorithm = name.split("-")
+    return f"{TASKS[task]}, {algorithm.upper()}"
 
 
 def before(table: np.ndarray, mark: int) -> np.ndarray:
@@ -66,7 +72,7 @@ def table_of(rows: dict[str, np.ndarray]) -> str:
 
 
 def draw(columns: dict[str, np.ndarray], reference: dict[str, np.ndarray]) -> None:
-    """Draw a panel for each column: seeds, mean, interval, where Figure 8 ends, and the released code on Hopper."""
+    """Draw a panel for each column: seeds, mean, interval, where Figure 8 ends, and the released code where it was run."""
     with plt.rc_context(STYLE):
         figure, axes = plt.subplots(2, 3, figsize=(9.6, 5.4), sharex=True, layout="constrained")
         for axis, (name, own) in zip(axes.T.ravel(), columns.items(), strict=True):
@@ -78,8 +84,8 @@ def draw(columns: dict[str, np.ndarray], reference: dict[str, np.ndarray]) -> No
             axis.fill_between(steps, low, high, color=COLOURS[0], alpha=0.2, linewidth=0)
             axis.plot(steps, mean, color=COLOURS[0], linewidth=1.8)
             axis.plot([505, 505], FIGURE_8[task], color=INK, linewidth=3, solid_capstyle="butt", clip_on=False)
-            if task == "hopper":
-                theirs = np.convolve(reference[algorithm][0], np.ones(10) / 10, "valid")
+            if name in reference:
+                theirs = np.convolve(reference[name][0], np.ones(10) / 10, "valid")
                 axis.plot(np.arange(9, 9 + len(theirs)), theirs, color=COLOURS[1], linewidth=1.2)
             axis.set_title(f"{TASKS[task]} · {algorithm.upper()}", loc="left", size=9.5)
             axis.set(xlim=(0, 510), ylim=(0, None))
@@ -103,13 +109,16 @@ def main() -> int:
         for task in TASKS
         for how in ("ppo", "trpo")
     }
-    reference = released()
-    named = {f"{TASKS[name.split('-')[0]]}, {name.split('-')[1].upper()}": own for name, own in columns.items()}
-    hopper = {f"released code, {name.upper()}": own for name, own in reference.items()}
-    studies = {name: curves(path) for name, path in STUDIES.items()}
-    page = replaced(PAGE.read_text(), "atlas", table_of(named))
-    page = replaced(page, "hopper", table_of(hopper))
-    page = replaced(page, "studies", table_of(studies))
+    reference = {name: released(*where) for name, where in RELEASED.items()}
+    studies = {
+        f"{TASKS[task]}, {what}": curves(DOCS / "data" / f"{task}-{study}.csv.gz")
+        for study, what in STUDIES.items()
+        for task in TASKS
+    }
+    page = replaced(PAGE.read_text(), "atlas", table_of({heading(name): own for name, own in columns.items()}))
+    page = replaced(page, "released", table_of({f"released code, {heading(n)}": own for n, own in reference.items()}))
+    for study, what in STUDIES.items():
+        page = replaced(page, study, table_of({name: own for name, own in studies.items() if name.endswith(what)}))
     PAGE.write_text(page)
     draw(columns, reference)
     return 0
