@@ -18,7 +18,7 @@ import torch
 from closerlook.agents.agent import Agent
 from closerlook.agents.environment import EnvironmentSpec
 from closerlook.agents.policies import GaussianMLP, MLPValue
-from closerlook.algorithms.stream_sums import StreamRange, sample_sums
+from closerlook.algorithms.stream_sums import Question, StreamRange, sample_sums
 from closerlook.estimation.networks import MLP
 from closerlook.randomness import generator
 from closerlook.simulation.engine import describe_environment
@@ -59,7 +59,7 @@ def measure(task: str, streams: int, rounds: int) -> None:
 
     ways = {
         "whole streams": lambda: sample_sums(agent, spec, sampling, part),
-        "and beginnings": lambda: sample_sums(agent, spec, sampling, part, BEGINNINGS),
+        "and beginnings": lambda: sample_sums(agent, spec, sampling, part, Question(BEGINNINGS)),
     }
     ratios: dict[str, list[float]] = {name: [] for name in ways}
     for _ in range(rounds):

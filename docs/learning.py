@@ -72,7 +72,7 @@ def table_of(rows: dict[str, np.ndarray]) -> str:
 
 
 def draw(columns: dict[str, np.ndarray], reference: dict[str, np.ndarray]) -> None:
-    """Draw a panel for each column: seeds, mean, interval, where Figure 8 ends, and the released code where it was run."""
+    """Draw a panel for each column: seeds, mean, interval, where Figure 8 ends, and the released code."""
     with plt.rc_context(STYLE):
         figure, axes = plt.subplots(2, 3, figsize=(9.6, 5.4), sharex=True, layout="constrained")
         for axis, (name, own) in zip(axes.T.ravel(), columns.items(), strict=True):

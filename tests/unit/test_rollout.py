@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 
+import tiny_environments  # noqa: F401 - registers its ids
 from closerlook.agents.agent import Agent
 from closerlook.agents.environment import EnvironmentSpec
 from closerlook.errors import InputError, NonFiniteError
@@ -125,6 +126,7 @@ def test_episodes_are_finished_unscored(continuation):
     assert result.episodes.stream.tolist() == [0, 0, 1, 1]
     assert result.episodes.length.tolist() == [4, 4, 4, 4]
     assert result.episodes.episode_return.tolist() == [10, 10, 10, 10]
+    assert result.episodes.return_beyond.tolist() == [0, 9, 0, 9]
     assert result.episodes.finished.all()
     assert result.boundaries.continuation_length.tolist() == [continuation] * 4
 
@@ -135,6 +137,7 @@ def test_an_episode_that_never_ends_is_given_up_and_counts_as_unfinished(continu
     result = corridor(sampling, streams=(0, 1))
     assert result.episodes.length.tolist() == [11, 11]
     assert result.episodes.episode_return.tolist() == [66, 66]
+    assert result.episodes.return_beyond.tolist() == [66 - 15] * 2
     assert not result.episodes.finished.any()
     assert result.boundaries.continuation_length.tolist() == [continuation] * 2
 

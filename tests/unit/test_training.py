@@ -279,6 +279,7 @@ def test_mean_reward_counts_finished_episodes_and_is_missing_without_one() -> No
             length=np.array([3, 5, 2, 10]),
             episode_return=np.array([1.0, 4.0, 100.0, 7.0]),
             finished=np.array([True, True, False, False]),
+            return_beyond=np.zeros(4),
         )
 
     columns = episode_columns(Sampled())  # type: ignore[arg-type]

@@ -9,6 +9,9 @@ S      streams of the range
 T      pairs of a stream
 N      pairs of a beginning of a stream
 W      weightings
+K, F   truths and their covariates
+R      streams whose squares are added up
+L      layers of the policy
 ====== ================================================
 """
 
@@ -22,11 +25,12 @@ from torch import Tensor
 
 from closerlook.agents.agent import Agent
 from closerlook.agents.environment import EnvironmentSpec
-from closerlook.agents.policies import CategoricalMLP, GaussianMLP
+from closerlook.algorithms.batch import Evaluation, evaluate_critic
+from closerlook.algorithms.stream_scores import has_known_network, stream_squares, stream_sums
+from closerlook.algorithms.truths import Truth, continuation_steps, covariates, incomplete_returns, truth_returns
 from closerlook.algorithms.weightings import OWN, Weighting, Weights, weigh
-from closerlook.errors import NonFiniteError
+from closerlook.errors import InputError, NonFiniteError
 from closerlook.estimation.blocks import MOST_BLOCKS, BlockKeeper, Sums
-from closerlook.estimation.gradients import autograd_score_sums, categorical_head, gaussian_head, mlp_score_sums
 from closerlook.simulation.records import Rollout, Sampling
 from closerlook.simulation.rollout import rollout
 
@@ -36,6 +40,30 @@ PAIRS_IN_MEMORY = 65_536
 FINISHED_STREAMS = 64
 """Streams, the first of the pool, that finish their last episode, so that its return is known: the mean return needs
 no more, and a finish may take as many steps as the stream."""
+SQUARED_STREAMS = 32
+"""Streams, the first of the pool, whose squares are added up: to tell where noise comes from needs no more."""
+SQUARED_BY_AUTOGRAD = 4
+"""The same where the gradient of every pair has to be built."""
+
+
+@dataclass(frozen=True)
+class Question:
+    """What is asked of each stream.
+
+    Parameters
+    ----------
+    beginnings : sequence of int
+        Also add up the first N pairs, for each of these N < T, of the first `MOST_BLOCKS` streams, with advantages
+        as they are if the stream is cut there.
+    weightings : sequence of Weighting
+        Kinds of advantages, the agent's own first.
+    truths : sequence of Truth
+        Returns that scores are weighted by as well, for whole streams.
+    """
+
+    beginnings: tuple[int, ...] = ()
+    weightings: tuple[Weighting, ...] = (OWN,)
+    truths: tuple[Truth, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -63,9 +91,8 @@ def sample_sums(
     environment: EnvironmentSpec,
     sampling: Sampling,
     streams: StreamRange,
-    beginnings: Sequence[int] = (),
+    question: Question = Question(),
     lanes: int = 64,
-    weightings: Sequence[Weighting] = (OWN,),
 ) -> dict[str, np.ndarray]:
     """Simulate streams of one agent and add up their weighted scores.
 
@@ -76,38 +103,49 @@ def sample_sums(
     environment : EnvironmentSpec
         Where it acts.
     sampling : Sampling
-        How each stream is sampled; whether episodes are finished is decided here, see `FINISHED_STREAMS`.
+        How each stream is sampled; how far it goes on past a cut is decided here, by the question.
     streams : StreamRange
         Which ones.
-    beginnings : sequence of int
-        Also add up the first N pairs, for each of these N < T, of the first `MOST_BLOCKS` streams, with advantages
-        as they are if the stream is cut there.
+    question : Question
+        What is asked of each.
     lanes : int
         Streams that step together; no number depends on it.
-    weightings : sequence of Weighting
-        Kinds of advantages.
 
     Returns
     -------
     dict of str to ndarray
-        Blocks of sums (see `closerlook.estimation.blocks.Sums`) as ``streams.*``, and as ``first_<N>.*`` for the
-        beginnings; for each stream ``trajectories`` (S,) it has pairs of, ``episodes`` (S,) that it began and
-        finished, and the sum of their true ``returns`` (S,).
+        Blocks of sums (see `closerlook.estimation.blocks.Sums`) as ``streams.*``, weighted by the weightings, then the
+        truths and their covariates where there are any; as ``first_<N>.*`` for the beginnings, by the weightings.
+        For each stream ``trajectories`` (S,) it has pairs of, ``episodes`` (S,) that it began and finished, and the
+        sum of their true ``returns`` (S,). Of the first streams, ``squares`` (R, L, 6), see
+        `closerlook.estimation.score_squares`, and ``squared_lengths`` (R,), the sum over their trajectories of the
+        squared number of pairs. With truths, for each stream ``crossed`` (S, 1 + F + K, 1 + F + K): the products of
+        one, covariates and truths, summed over its pairs; and ``incomplete`` (S, K).
 
     Raises
     ------
     NonFiniteError
         Where rewards, observations or advantages are not finite.
     """
-    tally = _Tally(tuple(beginnings), tuple(weightings))
+    tally = _Tally(question)
     for group in _groups(streams, max(lanes, PAIRS_IN_MEMORY // sampling.n_steps)):
-        finish = replace(sampling, finish_episodes=group.start < FINISHED_STREAMS)
         agents = Agent.stack([agent])
+        asked = _with_the_rest(sampling, agent, question, group)
         sampled = rollout(
-            agents, environment, finish, seeds=[streams.seed], purpose=streams.purpose, streams=group, lanes=lanes
+            agents, environment, asked, seeds=[streams.seed], purpose=streams.purpose, streams=group, lanes=lanes
         )
         tally.add(agents, sampled, group)
     return tally.answer()
+
+
+def _with_the_rest(sampling: Sampling, agent: Agent, question: Question, group: range) -> Sampling:
+    """Say how far streams are simulated on past their cut."""
+    finish = "episode_return" in question.truths or group.start < FINISHED_STREAMS
+    further = continuation_steps(agent.gamma) if "discounted_return" in question.truths else 0
+    if further is None:
+        what = f"discounted returns do not come to an end with gamma {agent.gamma:g}"
+        raise InputError(what, "leave out the truth discounted_return; episode_return needs no discount")
+    return replace(sampling, finish_episodes=finish, continuation_steps=further)
 
 
 def _groups(streams: StreamRange, size: int) -> Iterator[range]:
@@ -121,68 +159,52 @@ def _groups(streams: StreamRange, size: int) -> Iterator[range]:
 class _Tally:
     """The sums of a job, as its streams come in."""
 
-    def __init__(self, beginnings: tuple[int, ...], weightings: tuple[Weighting, ...]) -> None:
-        self.beginnings, self.weightings = beginnings, weightings
+    def __init__(self, question: Question) -> None:
+        self.question = question
         self.keeper = BlockKeeper()
-        self.first: dict[int, list[Sums]] = {pairs: [] for pairs in beginnings}
-        self.episodes: list[np.ndarray] = []
+        self.first: dict[int, list[Sums]] = {pairs: [] for pairs in question.beginnings}
+        self.streams: dict[str, list[np.ndarray]] = {}
 
     def add(self, agents: Agent, sampled: Rollout, group: range) -> None:
         """Reduce a population of one on a group of streams."""
-        beginnings = self.beginnings if group.start < MOST_BLOCKS else ()
-        weights = weigh(agents, sampled, self.weightings)
+        beginnings = self.question.beginnings if group.start < MOST_BLOCKS else ()
+        critic = evaluate_critic(agents, sampled, agents.bootstrap)
+        weights = weigh(agents, sampled, critic, self.question.weightings)
         _require_finite(weights, group)
-        windows = [torch.stack([own.whole for own in weights])]
+        whole = torch.stack([own.whole for own in weights])
+        windows = [torch.cat([whole, self._truths(agents, sampled, critic)])]
         windows += [torch.stack([own.if_cut(pairs) for own in weights]) for pairs in beginnings]
         for place, stream in enumerate(group):
             own = stream_sums(agents, sampled, place, stream, [window[:, place] for window in windows])
             self.keeper.add(own[0])
             for pairs, sums in zip(beginnings, own[1:], strict=True):
                 self.first[pairs].append(sums.narrow())
-        self.episodes.append(_episode_counts(sampled, finished=group.start < FINISHED_STREAMS))
+            if stream < (SQUARED_STREAMS if has_known_network(agents.policy) else SQUARED_BY_AUTOGRAD):
+                self._keep(stream_squares(agents, sampled, place, whole[0, place]))
+        self._keep(_episode_counts(sampled, finished=group.start < FINISHED_STREAMS))
+
+    def _truths(self, agents: Agent, sampled: Rollout, critic: Evaluation) -> Tensor:
+        """Return the rows of weights that truths are made of, (K + F, S, T); none without truths."""
+        truths = self.question.truths
+        if not truths:
+            return torch.zeros(0, *sampled.rewards.shape[1:])
+        returns, others = truth_returns(agents, sampled, truths), covariates(sampled, critic)
+        table = torch.cat([torch.ones_like(returns[:1]), others.double(), returns]).numpy()
+        crossed = np.array([table[:, s] @ table[:, s].T for s in range(sampled.n_streams)])
+        steps = sampled.boundaries.continuation_rewards.shape[1]
+        self._keep({"crossed": crossed, "incomplete": incomplete_returns(sampled, steps, truths).T})
+        return torch.cat([returns.float(), others])
+
+    def _keep(self, arrays: dict[str, np.ndarray]) -> None:
+        for name, array in arrays.items():
+            self.streams.setdefault(name, []).append(array)
 
     def answer(self) -> dict[str, np.ndarray]:
         """Lay everything out by name."""
         arrays = self.keeper.blocks.to_arrays("streams")
         for pairs, sums in self.first.items():
             arrays |= Sums.concatenate(sums).to_arrays(f"first_{pairs}") if sums else {}
-        trajectories, episodes, returns = np.concatenate(self.episodes, axis=1)
-        return arrays | {"trajectories": trajectories, "episodes": episodes, "returns": returns}
-
-
-def stream_sums(agents: Agent, sampled: Rollout, place: int, stream: int, windows: Sequence[Tensor]) -> list[Sums]:
-    """Add up the scores of one stream of a population of one, weighted by each weighting and by ones.
-
-    Parameters
-    ----------
-    agents : Agent
-        A population of one.
-    sampled : Rollout
-        What it did.
-    place, stream : int
-        The stream's position in the rollout, and its number.
-    windows : sequence of Tensor, (W, N) each
-        For each, the first N pairs are added up.
-    """
-    parameters = {name: tensor[0] for name, tensor in agents.policy_parameters.items()}
-    with_ones = [torch.cat([weights, torch.ones_like(weights[:1])]) for weights in windows]
-    observations, actions = (torch.from_numpy(a[0, place]) for a in (sampled.observations, sampled.actions))
-    policy = agents.policy
-    if isinstance(policy, GaussianMLP):
-        head = gaussian_head(parameters["log_std"])
-        scores = mlp_score_sums(policy.network, parameters, head, observations, actions, with_ones)
-    elif isinstance(policy, CategoricalMLP):
-        scores = mlp_score_sums(policy.network, parameters, categorical_head, observations, actions, with_ones)
-    else:
-        scores = autograd_score_sums(policy, parameters, observations, actions, with_ones)
-    block = np.array([stream]), np.array([1])
-    return [Sums(*block, s[None], _moments(w)[None]) for s, w in zip(scores, windows, strict=True)]
-
-
-def _moments(weights: Tensor) -> np.ndarray:
-    """Count the pairs of weights (W, N), and add up each weighting and its square: (1 + 2 W,)."""
-    rows = weights.double().numpy()
-    return np.array([rows.shape[1], *(moment for row in rows for moment in (row.sum(), np.square(row).sum()))])
+        return arrays | {name: np.concatenate(parts) for name, parts in self.streams.items()}
 
 
 def _require_finite(weights: Sequence[Weights], group: range) -> None:
@@ -192,12 +214,12 @@ def _require_finite(weights: Sequence[Weights], group: range) -> None:
         raise NonFiniteError(f"advantages in stream {stream} are not finite", "look at the critic and the reward scale")
 
 
-def _episode_counts(sampled: Rollout, *, finished: bool) -> np.ndarray:
+def _episode_counts(sampled: Rollout, *, finished: bool) -> dict[str, np.ndarray]:
     """Count, for each stream, the trajectories in it, and the episodes begun in it and finished, with their returns.
 
     Episodes that began in the burn-in are longer than most (a long one is likelier to be cut into), so their returns
     do not count; nor does any of a stream whose last episode was not finished, else the short ones would. Where
-    one was to be finished and was given up, the returns are NaN: not known. (3, S)
+    one was to be finished and was given up, the returns are NaN: not known. (S,) each.
     """
     own = sampled.episodes
     begun = (own.start >= 0) & finished
@@ -207,4 +229,4 @@ def _episode_counts(sampled: Rollout, *, finished: bool) -> np.ndarray:
     np.add.at(counts[1], own.stream[counted], 1)
     np.add.at(counts[2], own.stream[counted], own.episode_return[counted])
     counts[2, own.stream[given_up]] = np.nan
-    return counts
+    return dict(zip(("trajectories", "episodes", "returns"), counts, strict=True))

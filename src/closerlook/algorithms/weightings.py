@@ -20,7 +20,7 @@ from torch import Tensor
 
 from closerlook.agents.agent import Agent
 from closerlook.agents.rewards import frozen_rewards
-from closerlook.algorithms.batch import Evaluation, evaluate_critic
+from closerlook.algorithms.batch import Evaluation
 from closerlook.estimation.returns import advantages_if_cut, gae
 from closerlook.simulation.records import Rollout
 
@@ -72,9 +72,8 @@ class Weights:
 
 
 @torch.no_grad()
-def weigh(agents: Agent, sampled: Rollout, weightings: Sequence[Weighting]) -> list[Weights]:
-    """Weigh the pairs of a population of one by each weighting, its critic evaluated once."""
-    critic = evaluate_critic(agents, sampled, agents.bootstrap)
+def weigh(agents: Agent, sampled: Rollout, critic: Evaluation, weightings: Sequence[Weighting]) -> list[Weights]:
+    """Weigh the pairs of a population of one, judged by its critic, by each weighting."""
     with np.errstate(over="ignore", invalid="ignore"):  # what is not finite is told in words by whoever adds up
         scaled = torch.from_numpy(frozen_rewards(agents, sampled.rewards)[0].astype(np.float32))
         return [_weigh(agents, sampled, scaled, critic, weighting) for weighting in weightings]

@@ -52,6 +52,11 @@ class Gradients(Output):
     """Also compare estimates by these lambdas of generalised advantage estimation, from the same pairs."""
     baselines: Annotated[tuple[Literal["critic", "zero"], ...], option("critic|zero ...", "critic")] = ()
     """With zero, also compare estimates with discounted returns in place of advantages, from the same pairs."""
+    truths: Annotated[
+        tuple[Literal["discounted_return", "episode_return"], ...],
+        option("discounted_return|episode_return ...", "the surrogate's own gradient only"),
+    ] = ()
+    """Also compare estimates with the gradients of true returns; streams then go on past cuts: up to twice the work."""
     seed: int = 0
     """Root seed of the measurement."""
 
@@ -81,6 +86,7 @@ class Gradients(Output):
             advantages="normalised" if self.advantages == "normalized" else self.advantages,
             lambdas=self.lambdas,
             baselines=self.baselines,
+            truths=self.truths,
             seed=self.seed,
             workers=self.crew,
             out=self.folder,

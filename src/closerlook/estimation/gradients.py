@@ -107,14 +107,14 @@ def mlp_score_sums(
     sums = [np.zeros((len(window), size)) for window in windows]
     for start in range(0, len(observations), PAIRS_AT_ONCE):
         tile = slice(start, start + PAIRS_AT_ONCE)
-        inputs, errors, free = _unit_backward(network, parameters, head, observations[tile], actions[tile])
+        inputs, errors, free = unit_backward(network, parameters, head, observations[tile], actions[tile])
         for k, window in enumerate(windows):
             if window.shape[1] > start:
                 sums[k] += _weighted(inputs, errors, free, window[:, tile])
     return sums
 
 
-def _unit_backward(
+def unit_backward(
     network: MLP, parameters: Parameters, head: HeadErrors, observations: Tensor, actions: Tensor
 ) -> tuple[list[Tensor], list[Tensor], Tensor | None]:
     """Return each layer's inputs [N, I] and unit errors [N, O], first layer first, and the free derivative."""

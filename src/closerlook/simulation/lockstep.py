@@ -112,7 +112,7 @@ class Lockstep:
         self._stream, self._row, self._cell = (np.zeros(n, np.int64) for _ in range(3))
         self._time = np.zeros(n, np.int64)  # steps since the stream's first scored one
         self._episode, self._elapsed, self._start = (np.zeros(n, np.int64) for _ in range(3))
-        self._return = np.zeros(n)
+        self._return, self._return_at_cut = np.zeros(n), np.zeros(n)
         self._observation = np.zeros((n, width))
         self._continuing, self._finishing = np.zeros(n, np.bool_), np.zeros(n, np.bool_)
         self._beyond, self._unfinished = np.zeros(n, np.int64), np.zeros(n, np.int64)  # unscored steps of each
@@ -208,6 +208,7 @@ class Lockstep:
         if self._time[lane] <= 0:
             return False
         self._finishing[lane] = not over and self._sampling.finish_episodes
+        self._return_at_cut[lane] = self._return[lane]
         if not self._finishing[lane]:
             self._close_episode(lane, finished=over)
         if terminated:
@@ -237,9 +238,10 @@ class Lockstep:
         return goes
 
     def _close_episode(self, lane: int, *, finished: bool) -> None:
-        self._recorder.episode(
-            *self._place(lane), int(self._start[lane]), int(self._elapsed[lane]), float(self._return[lane]), finished
-        )
+        earned = float(self._return[lane])
+        beyond = earned - float(self._return_at_cut[lane])
+        place = *self._place(lane), int(self._start[lane]), int(self._elapsed[lane])
+        self._recorder.episode(*place, earned, finished, beyond)
 
     def _close_boundary(self, lane: int, *, terminated: bool) -> None:
         rewards = self._beyond_rewards[lane, : self._beyond[lane]].copy()

@@ -26,6 +26,7 @@ class _Episode(NamedTuple):
     length: int
     episode_return: float
     finished: bool
+    return_beyond: float
 
 
 class Recorder:
@@ -73,7 +74,7 @@ class Recorder:
         self._boundaries.append(_Boundary(*row))
 
     def episode(self, *row: Any) -> None:
-        """Add an episode: policy, stream, start, length, return, finished."""
+        """Add an episode: policy, stream, start, length, return, finished, return past the cut."""
         self._episodes.append(_Episode(*row))
 
     def rollout(self, moments: RunningMoments | None) -> Rollout:
@@ -117,4 +118,5 @@ class Recorder:
             length=np.array([row.length for row in rows], np.int64),
             episode_return=np.array([row.episode_return for row in rows], np.float64),
             finished=np.array([row.finished for row in rows], np.bool_),
+            return_beyond=np.array([row.return_beyond for row in rows], np.float64),
         )

@@ -96,6 +96,8 @@ class Episodes:
     finished : ndarray, (E,), bool
         Whether it came to its end (termination or truncation); otherwise length and return are those so far, the
         unscored steps of a finish that was given up included.
+    return_beyond : ndarray, (E,), float64
+        The part of the return that was earned in the unscored finish, past the cut at the end of the stream.
     """
 
     policy: IntArray
@@ -104,6 +106,7 @@ class Episodes:
     length: IntArray
     episode_return: FloatArray
     finished: BoolArray
+    return_beyond: FloatArray
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import torch
 import xarray as xr
@@ -11,11 +11,15 @@ import xarray as xr
 from closerlook.agents.agent import Agent
 from closerlook.agents.environment import EnvironmentSpec
 from closerlook.agents.identity import observation_size, probe, sampling_part
-from closerlook.algorithms.stream_sums import StreamRange, sample_sums
+from closerlook.algorithms.stream_sums import Question, StreamRange, sample_sums
+from closerlook.algorithms.truths import COVARIATES, Truth, continuation_steps
 from closerlook.diagnostics.gradient_quality.alternatives import Alternative, Baseline, alternatives, weightings
-from closerlook.diagnostics.gradient_quality.dataset import AgentResult, build_dataset, merge, summary
+from closerlook.diagnostics.gradient_quality.dataset import build_dataset, summary
+from closerlook.diagnostics.gradient_quality.findings import Found, find, truth_pairs
+from closerlook.diagnostics.gradient_quality.pooled import Pooled
 from closerlook.errors import InputError, NonFiniteError
 from closerlook.estimation.pool import Pool, plan_pool
+from closerlook.estimation.score_squares import layer_slices
 from closerlook.execution import Job, JobCache, Progress, Within, content_key, run_jobs
 from closerlook.results.store import RunFolder, versions
 from closerlook.simulation.engine import describe_environment
@@ -24,7 +28,7 @@ from closerlook.simulation.records import Sampling
 Advantages = Literal["normalised", "raw"]
 """Whether advantages are standardised within the pairs of each estimate, or taken as they are."""
 
-MEASUREMENT_VERSION = 3
+MEASUREMENT_VERSION = 4
 """Raised whenever the same job would answer otherwise, so that no stored answer is taken for the new one."""
 
 PURPOSE = "gradients"
@@ -44,6 +48,7 @@ def gradient_quality(  # noqa: PLR0913 - what a user may choose, each by name
     advantages: Advantages | None = None,
     lambdas: Sequence[float] = (),
     baselines: Sequence[Baseline] = (),
+    truths: Sequence[Truth] = (),
     seed: int = 0,
     workers: int | None = None,
     out: str | Path | None = None,
@@ -79,6 +84,9 @@ def gradient_quality(  # noqa: PLR0913 - what a user may choose, each by name
         Also compare estimates by these lambdas of generalised advantage estimation, of the same pairs.
     baselines : sequence of {"critic", "zero"}
         With ``"zero"``, also compare estimates with discounted returns in place of advantages.
+    truths : sequence of {"discounted_return", "episode_return"}
+        Also compare estimates with the gradients of true returns, beside that of the surrogate. Streams are then
+        simulated on past their cut, and past time limits, which may nearly double the work.
     seed : int
         Root seed of the measurement.
     workers : int, optional
@@ -106,13 +114,15 @@ def gradient_quality(  # noqa: PLR0913 - what a user may choose, each by name
     """
     agents = [agent] if isinstance(agent, Agent) else list(agent)
     agents = [one for given in agents for one in given.unstack()]
-    measurement = _prepare(agents, environment, (advantages, lambdas, baselines), seed, plan=(pairs, estimates, sizes))
+    measurement = _prepare(
+        agents, environment, (advantages, lambdas, baselines, truths), seed, plan=(pairs, estimates, sizes)
+    )
     if out is None:
         found = _measure(agents, measurement, workers, None, progress)
-        return build_dataset(agents, found, measurement.pool, measurement.attributes())
+        return measurement.dataset(agents, found)
     with RunFolder(out).open_for("gradients", measurement.settings(agents, (pairs, estimates, sizes))) as folder:
         found = _measure(agents, measurement, workers, folder.jobs(), progress)
-        dataset = build_dataset(agents, found, measurement.pool, measurement.attributes())
+        dataset = measurement.dataset(agents, found)
         folder.write_dataset("gradients.nc", dataset)
         folder.write_json("gradients.json", summary(dataset))
         folder.finish(measurement.pool.pairs * len(agents))
@@ -128,7 +138,13 @@ class _Measurement:
     pool: Pool
     advantages: Advantages
     others: tuple[Alternative, ...]
+    truths: tuple[Truth, ...]
     seed: int
+
+    @property
+    def question(self) -> Question:
+        """What is asked of each stream."""
+        return Question(self.pool.beginnings, weightings(self.others), self.truths)
 
     def settings(self, agents: Sequence[Agent], plan: tuple[int, int, Sequence[int] | None]) -> dict[str, Any]:
         """Return what decides the results, for the run folder."""
@@ -141,31 +157,42 @@ class _Measurement:
             "sizes": None if sizes is None else list(sizes),
             "advantages": self.advantages,
             "alternatives": [other.name for other in self.others],
+            "truths": list(self.truths),
             "seed": self.seed,
         }
 
-    def attributes(self) -> dict[str, Any]:
-        """Return what every dataset says of itself."""
-        return {"environment": self.environment.id, "advantages": self.advantages, "seed": self.seed}
+    def dataset(self, agents: Sequence[Agent], found: Sequence[Found]) -> xr.Dataset:
+        """Label what was found of the agents."""
+        coordinates: dict[str, list[str]] = {
+            "alternative": [other.name for other in self.others],
+            "truth": list(self.truths),
+            "truth_pair": [" and ".join(pair) for pair in truth_pairs(self.truths)],
+            "layer": list(layer_slices(agents[0].policy.parameter_shapes)),
+        }
+        attributes = {"environment": self.environment.id, "advantages": self.advantages, "seed": self.seed}
+        return build_dataset(agents, found, coordinates, self.pool, attributes)
 
 
 def _prepare(
     agents: Sequence[Agent],
     environment: str | EnvironmentSpec | None,
-    estimator: tuple[Advantages | None, Sequence[float], Sequence[Baseline]],
+    estimator: tuple[Advantages | None, Sequence[float], Sequence[Baseline], Sequence[Truth]],
     seed: int,
     plan: tuple[int, int, Sequence[int] | None],
 ) -> _Measurement:
     """Check what was asked, before anything is simulated."""
     if not agents:
         raise InputError("there is no agent to measure", "give at least one")
-    advantages, lambdas, baselines = estimator
+    advantages, lambdas, baselines, truths = estimator
+    _require_known(truths, agents)
     if advantages not in (None, "normalised", "raw"):
         raise InputError(f"advantages cannot be {advantages!r}", "give normalised or raw")
     if len({agent.regime for agent in agents}) > 1:
         raise InputError("the agents gather their batches differently (n_envs, n_steps)", "measure them one by one")
     for agent in agents:
         _require_finite(agent)
+    if len({tuple(agent.policy.parameter_shapes.items()) for agent in agents}) > 1:
+        raise InputError("the agents' policies are built differently", "measure them one by one")
     spec = _environment(agents, environment)
     normalise = {agent.normalize_advantages for agent in agents}
     if advantages is None and len(normalise) > 1:
@@ -177,7 +204,18 @@ def _prepare(
     pool = plan_pool(pairs, estimates, (regime.n_steps, regime.batch_pairs), sizes)
     description = describe_environment(spec)
     _require_fit(agents, description)
-    return _Measurement(spec, description, pool, chosen, others, seed)
+    asked = tuple(truth for truth in get_args(Truth) if truth in truths)
+    return _Measurement(spec, description, pool, chosen, others, asked, seed)
+
+
+def _require_known(truths: Sequence[Truth], agents: Sequence[Agent]) -> None:
+    unknown = [truth for truth in truths if truth not in get_args(Truth)]
+    if unknown:
+        raise InputError(f"there is no truth {unknown[0]!r}", f"choose from {' and '.join(get_args(Truth))}")
+    endless = [agent.gamma for agent in agents if continuation_steps(agent.gamma) is None]
+    if "discounted_return" in truths and endless:
+        what = f"discounted returns do not come to an end with gamma {endless[0]:g}"
+        raise InputError(what, "leave out the truth discounted_return; episode_return needs no discount")
 
 
 def _require_fit(agents: Sequence[Agent], description: Mapping[str, Any]) -> None:
@@ -214,7 +252,7 @@ def _measure(
     workers: int | None,
     cache: JobCache | None,
     progress: Progress | None,
-) -> list[AgentResult]:
+) -> list[Found]:
     """Sample and reduce; agents in groups, so that the answers held at once are bounded."""
     pool, groups = measurement.pool, list(_in_groups(agents, measurement))
     several = progress is not None and len(groups) > 1
@@ -228,8 +266,11 @@ def _measure(
         jobs = [_jobs(number, agent, measurement) for number, agent in group]
         flat = [job for own in jobs for job in own]
         answers = iter(run_jobs(flat, workers=workers, cache=cache, progress=inner, label="gradients"))
-        normalize, others = measurement.advantages == "normalised", measurement.others
-        found += [merge([next(answers) for _ in own], pool, others, normalize=normalize) for own in jobs]
+        for (_, agent), own in zip(group, jobs, strict=True):
+            pooled = Pooled([next(answers) for _ in own], pool, measurement.question)
+            layers = layer_slices(agent.policy.parameter_shapes)
+            normalize = measurement.advantages == "normalised"
+            found.append(find(pooled, measurement.others, layers, normalize=normalize))
     if progress is not None and several:
         progress.finish()
     return found
@@ -237,7 +278,8 @@ def _measure(
 
 def _in_groups(agents: Sequence[Agent], measurement: _Measurement) -> Iterator[list[tuple[int, Agent]]]:
     group: list[tuple[int, Agent]] = []
-    held, width = 0, len(weightings(measurement.others))
+    held = 0
+    width = len(weightings(measurement.others)) + (len(measurement.truths) + COVARIATES if measurement.truths else 0)
     for number, agent in enumerate(agents):
         parameters = sum(tensor.numel() for tensor in agent.policy_parameters.values())
         size = measurement.pool.answer_bytes(parameters, width)
@@ -258,7 +300,7 @@ def _jobs(number: int, agent: Agent, measurement: _Measurement) -> list[Job]:
     jobs = []
     for streams in pool.job_ranges:
         part = StreamRange(measurement.seed, PURPOSE, streams.start, streams.stop)
-        asked = (measurement.description, sampling, part, pool.beginnings, weightings(measurement.others))
+        asked = (measurement.description, sampling, part, measurement.question)
         jobs.append(
             Job(
                 name=f"gradients of agent {number}, streams {streams.start} to {streams.stop - 1}",
@@ -269,8 +311,7 @@ def _jobs(number: int, agent: Agent, measurement: _Measurement) -> list[Job]:
                     "environment": measurement.environment,
                     "sampling": sampling,
                     "streams": part,
-                    "beginnings": pool.beginnings,
-                    "weightings": weightings(measurement.others),
+                    "question": measurement.question,
                 },
                 pairs=len(streams) * pool.n_steps,
             )

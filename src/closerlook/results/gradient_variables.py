@@ -1,0 +1,294 @@
+"""The variables of gradient quality."""
+
+from closerlook.results.variables import JACKKNIFE, Variable, interval
+
+_SECTION_2_1 = "Ilyas et al. (2020), section 2.1"
+
+_CORRECTED = (
+    "noise-corrected: the cosine to the exact gradient, whose squared length is estimated from products of different "
+    "streams. Unclipped; NaN where that square is not positive."
+)
+_NOISE_SCALE = "McCandlish et al. (2018), eq. 2.9"
+
+
+_BY_ESTIMATE = (
+    "delete-one-estimate jackknife of log(1 - cosine), Student's t; the estimate's streams leave every truth with it, "
+    "and the truth's length is estimated anew. NaN with fewer than three estimates, or where one replicate is NaN."
+)
+_BY_GROUP = "delete-one-group jackknife over at most some 150 equal groups of streams, Student's t."
+
+VARIABLES: list[Variable] = [
+    Variable(
+        "pairs_used",
+        ("size",),
+        "pairs",
+        "State-action pairs of one gradient estimate: the size asked for, rounded down to whole streams from one "
+        "stream on.",
+    ),
+    Variable(
+        "is_beginning",
+        ("size",),
+        "1",
+        "Whether estimates of this size are the beginnings of streams, cut there: early states and an earlier "
+        "bootstrap, another estimand than that of whole streams.",
+    ),
+    Variable(
+        "estimates",
+        ("agent", "size"),
+        "1",
+        "Estimates of this size, from disjoint sets of streams of the agent's pool.",
+        _SECTION_2_1,
+    ),
+    Variable(
+        "pairwise_cosine",
+        ("agent", "size"),
+        "1",
+        "Mean cosine similarity of all pairs of disjoint estimates of the gradient of the surrogate "
+        "mean(ratio * A) at the parameters that sampled the pairs; policy parameters include the log standard "
+        "deviation. Estimates that are exactly zero are left out; NaN where fewer than two are left.",
+        "Ilyas et al. (2020), Figures 1 and 9",
+    ),
+    Variable(
+        "pairwise_cosine_low",
+        ("agent", "size"),
+        "1",
+        "Lower end of the 95% interval of pairwise_cosine: delete-one-estimate jackknife of "
+        "log(1 - cosine), Student's t; NaN with fewer than three estimates.",
+        JACKKNIFE,
+    ),
+    Variable(
+        "pairwise_cosine_high",
+        ("agent", "size"),
+        "1",
+        "Upper end of the 95% interval of pairwise_cosine: delete-one-estimate jackknife of "
+        "log(1 - cosine), Student's t; NaN with fewer than three estimates.",
+        JACKKNIFE,
+    ),
+    Variable(
+        "alternative_pairwise_cosine",
+        ("agent", "alternative", "size"),
+        "1",
+        "pairwise_cosine of other estimates from the same pairs: raw (advantages as they are) or normalised, "
+        "whichever the agent's own are not; lambda <x>: advantages by another lambda; zero baseline: discounted "
+        "returns in place of advantages.",
+        "Ilyas et al. (2020), Figure 4",
+    ),
+    Variable(
+        "alternative_pairwise_cosine_low",
+        ("agent", "alternative", "size"),
+        "1",
+        "Lower end of the 95% interval of alternative_pairwise_cosine, as of pairwise_cosine_low.",
+        JACKKNIFE,
+    ),
+    Variable(
+        "alternative_pairwise_cosine_high",
+        ("agent", "alternative", "size"),
+        "1",
+        "Upper end of the 95% interval of alternative_pairwise_cosine, as of pairwise_cosine_high.",
+        JACKKNIFE,
+    ),
+    *interval(
+        "true_cosine",
+        ("agent", "size"),
+        (
+            "Mean cosine similarity of the estimates to the gradient of the same surrogate from all streams of the "
+            "pool but the estimate's own.",
+            _BY_ESTIMATE,
+        ),
+        source="Ilyas et al. (2020), Figures 2 and 10",
+    ),
+    *interval(
+        "true_cosine_corrected",
+        ("agent", "size"),
+        (f"true_cosine, {_CORRECTED}", _BY_ESTIMATE),
+        source=_SECTION_2_1,
+    ),
+    *interval(
+        "cosine_to_truth",
+        ("agent", "truth", "size"),
+        (
+            "As true_cosine, to the gradient of true returns: discounted_return (from the pair on, by the agent's "
+            "gamma, lambda 1, no factor gamma^t, complete but for 1% of its weight by simulating on past cuts and "
+            "time limits); episode_return (undiscounted, to the end of the episode). A baseline linear in the time "
+            "since the reset and the agent's critic, fitted on the pool, is taken off.",
+            _BY_ESTIMATE,
+        ),
+        source=_SECTION_2_1,
+    ),
+    *interval(
+        "cosine_to_truth_corrected",
+        ("agent", "truth", "size"),
+        (f"cosine_to_truth, {_CORRECTED}", _BY_ESTIMATE),
+        source=_SECTION_2_1,
+    ),
+    *interval(
+        "alternative_true_cosine_corrected",
+        ("agent", "alternative", "size"),
+        (
+            "true_cosine_corrected of other estimates from the same pairs, to the gradient of their own surrogate.",
+            _BY_ESTIMATE,
+        ),
+    ),
+    *interval(
+        "alternative_cosine_to_truth_corrected",
+        ("agent", "alternative", "truth", "size"),
+        ("cosine_to_truth_corrected of other estimates from the same pairs.", _BY_ESTIMATE),
+    ),
+    *interval(
+        "cosine_between_truths",
+        ("agent", "truth_pair"),
+        (
+            "Cosine between the exact gradients of two of: the surrogate, the true discounted return, the true "
+            "episode return; from products of different groups of streams. What the critic, lambda and the discount "
+            "cost in direction. Unclipped; NaN where a squared length is not positive.",
+            _BY_GROUP,
+        ),
+    ),
+    Variable(
+        "incomplete_returns",
+        ("agent", "truth"),
+        "1",
+        "Returns of a truth that could not be followed to where they were to end: the environment truncated by "
+        "itself and could not go on, or an episode did not end.",
+    ),
+    Variable(
+        "squared_gradient_norm",
+        ("agent",),
+        "1",
+        "|G|^2: squared Euclidean norm of the exact gradient of the surrogate, whole streams, advantages centred "
+        "but not divided by their deviation. Unbiased, and negative where noise hides it.",
+        _NOISE_SCALE,
+    ),
+    Variable(
+        "gradient_variance",
+        ("agent",),
+        "1",
+        "Trace of the covariance of a gradient estimate from whole streams, times its pairs; in units of "
+        "squared_gradient_norm times pairs.",
+        _NOISE_SCALE,
+    ),
+    *interval(
+        "noise_scale_pairs",
+        ("agent",),
+        (
+            "Simple noise scale B: gradient_variance over squared_gradient_norm, the pairs at which noise and "
+            "signal are equal. NaN where the latter is not positive.",
+            f"{_BY_GROUP} Of log(1 + b / B), b pairs of a group.",
+        ),
+        "pairs",
+        _NOISE_SCALE,
+    ),
+    *interval(
+        "noise_scale_trajectories",
+        ("agent",),
+        ("noise_scale_pairs over the mean pairs of a trajectory in the pool.", "as of noise_scale_pairs."),
+        "trajectories",
+        _NOISE_SCALE,
+    ),
+    Variable(
+        "predicted_pairwise_cosine",
+        ("agent", "size"),
+        "1",
+        "1 / (1 + B / N): the pairwise cosine of estimates of N pairs that the noise scale predicts; NaN below a "
+        "stream, where estimates have another mean.",
+        _NOISE_SCALE,
+    ),
+    Variable(
+        "predicted_true_cosine",
+        ("agent", "size"),
+        "1",
+        "1 / sqrt(1 + B / N): the same for the cosine to the exact gradient.",
+        _NOISE_SCALE,
+    ),
+    *interval(
+        "pairs_for_pairwise_cosine_half",
+        ("agent",),
+        ("Pairs at which the predicted pairwise cosine is 0.5.", "as of noise_scale_pairs."),
+        "pairs",
+    ),
+    *interval(
+        "pairs_for_pairwise_cosine_nine_tenths",
+        ("agent",),
+        ("Pairs at which the predicted pairwise cosine is 0.9.", "as of noise_scale_pairs."),
+        "pairs",
+    ),
+    *interval(
+        "pairs_for_true_cosine_half",
+        ("agent",),
+        ("Pairs at which the predicted cosine to the exact gradient is 0.5.", "as of noise_scale_pairs."),
+        "pairs",
+    ),
+    *interval(
+        "pairs_for_true_cosine_nine_tenths",
+        ("agent",),
+        ("Pairs at which the predicted cosine to the exact gradient is 0.9.", "as of noise_scale_pairs."),
+        "pairs",
+    ),
+    Variable(
+        "effective_sample_fraction",
+        ("agent",),
+        "1",
+        "Trace of the covariance of what single pairs contribute (first 32 streams), over gradient_variance: the "
+        "share of the pairs that independent ones would take for the same noise.",
+    ),
+    Variable(
+        "between_trajectory_share",
+        ("agent",),
+        "1",
+        "Share of single pairs' variance that lies between trajectories, by one-way analysis of variance (first 32 "
+        "streams); slightly negative where pairs of a trajectory are as different as any.",
+        "Searle, Casella and McCulloch (1992)",
+    ),
+    Variable(
+        "layer_noise_share",
+        ("agent", "layer"),
+        "1",
+        "Share of a layer's parameters in gradient_variance.",
+    ),
+    *interval(
+        "layer_noise_scale_pairs",
+        ("agent", "layer"),
+        ("noise_scale_pairs of the gradient with respect to one layer's parameters.", "as of noise_scale_pairs."),
+        "pairs",
+        _NOISE_SCALE,
+    ),
+    Variable(
+        "layer_between_trajectory_share",
+        ("agent", "layer"),
+        "1",
+        "between_trajectory_share of one layer's parameters.",
+        "Searle, Casella and McCulloch (1992)",
+    ),
+    Variable(
+        "gradient_norm",
+        ("agent", "size"),
+        "1",
+        "Mean Euclidean norm of the gradient estimates, in units of the (scaled) advantage, or of its standard "
+        "deviation where advantages are normalised.",
+    ),
+    Variable(
+        "zero_gradients",
+        ("agent", "size"),
+        "1",
+        "Estimates that are exactly zero and have no direction, because their advantages are all zero, or all "
+        "equal where they are normalised.",
+    ),
+    Variable("pairs", ("agent",), "pairs", "State-action pairs of the agent's pool."),
+    Variable("streams", ("agent",), "1", "Streams of the pool: runs of one environment, as long as in training."),
+    Variable(
+        "trajectories",
+        ("agent",),
+        "1",
+        "Trajectories, whole or in part, that the pool's pairs come from.",
+        _SECTION_2_1,
+    ),
+    Variable(
+        "mean_episode_return",
+        ("agent",),
+        "reward",
+        "Undiscounted true return of the episodes that began in the pool's first 64 streams, summed, over their "
+        "number. Those streams finish their last episode, beyond the pool's pairs, so that long ones count too; "
+        "missing where one of them had to be given up.",
+    ),
+]
+"""Everything a dataset of gradient quality may hold."""

@@ -1,0 +1,55 @@
+"""What a variable of a dataset is."""
+
+from dataclasses import dataclass
+
+JACKKNIFE = "Arvesen (1969)"
+"""Source of the jackknife's intervals."""
+
+
+@dataclass(frozen=True)
+class Variable:
+    """One variable of a dataset.
+
+    Parameters
+    ----------
+    name : str
+        Its name in datasets.
+    dims : tuple of str
+        Its dimensions in order; a leading ``"agent"`` is absent where one agent was measured.
+    unit : str
+        ``"1"`` for a pure number, ``"pairs"``, ``"reward"`` ...
+    definition : str
+        What it is, in one or two sentences that name its target and its states.
+    source : str
+        Where the definition comes from, for example ``"Ilyas et al. (2020), Figure 1"``.
+    """
+
+    name: str
+    dims: tuple[str, ...]
+    unit: str
+    definition: str
+    source: str = ""
+
+
+def interval(
+    name: str, dims: tuple[str, ...], definition: tuple[str, str], unit: str = "1", source: str = ""
+) -> list[Variable]:
+    """Define a variable and the two ends of its 95% interval.
+
+    Parameters
+    ----------
+    name : str
+        The variable; its ends are ``<name>_low`` and ``<name>_high``.
+    dims : tuple of str
+        Of all three.
+    definition : (str, str)
+        What it is, and how its interval is found.
+    unit, source : str
+        See `Variable`.
+    """
+    what, how = definition
+    return [
+        Variable(name, dims, unit, what, source),
+        Variable(f"{name}_low", dims, unit, f"Lower end of the 95% interval of {name}: {how}", JACKKNIFE),
+        Variable(f"{name}_high", dims, unit, f"Upper end of the 95% interval of {name}: {how}", JACKKNIFE),
+    ]

@@ -1,0 +1,232 @@
+"""Cosines to a truth that is sampled as well: the slow twin deletes streams and starts again."""
+
+import numpy as np
+import pytest
+
+from closerlook.estimation.noise import (
+    Squares,
+    between_share,
+    effective_sample_fraction,
+    noise_scale,
+    pairs_for_pairwise_cosine,
+    pairs_for_true_cosine,
+    pairwise_cosine_at,
+    together,
+    true_cosine_at,
+)
+from closerlook.estimation.statistics import Interval
+from closerlook.estimation.truths import Shares, TrueCosine, cosine_between, jackknife, true_cosine
+
+PAIRS = 7.0
+"""Of a stream."""
+
+
+def streams(draws, count, size, noise):
+    """Sums over streams: a gradient (1, 0, ...) and noise in every direction."""
+    sums = noise * draws.standard_normal((count, size))
+    sums[:, 0] += 1.0
+    return PAIRS * sums
+
+
+def shared(sums: np.ndarray, n: int, each: int) -> tuple[np.ndarray, Shares]:
+    """Divide streams' sums among n estimates, and leave the rest stream by stream."""
+    own, rest = sums[: n * each].reshape(n, each, -1).sum(axis=1), sums[n * each :]
+    pairs = np.full(n, each * PAIRS)
+    squares = float(np.square(rest).sum())
+    return own / pairs[:, None], Shares(own, pairs, rest.sum(axis=0), PAIRS * len(rest), squares, PAIRS**2 * len(rest))
+
+
+def by_hand(sums: np.ndarray, estimates: np.ndarray, each: int) -> tuple[float, float]:
+    """Both cosines from streams and estimates, in plain loops; estimate i owns `each` streams from i * each on."""
+    n = len(estimates)
+    blocks = [sums[i * each : (i + 1) * each].sum(axis=0) for i in range(n)] + list(sums[n * each :])
+    counts = [each * PAIRS] * n + [PAIRS] * (len(sums) - n * each)
+    products = pairs = 0.0
+    for i, left in enumerate(blocks):
+        for j, right in enumerate(blocks):
+            if i != j:
+                products += left @ right
+                pairs += counts[i] * counts[j]
+    length = np.sqrt(products / pairs)
+    plain, corrected = [], []
+    for i, estimate in enumerate(estimates):
+        unit = estimate / np.sqrt(estimate @ estimate)
+        truth = np.sum([block for j, block in enumerate(blocks) if j != i], axis=0)
+        count = sum(count for j, count in enumerate(counts) if j != i)
+        plain.append(unit @ truth / np.sqrt(truth @ truth))
+        corrected.append(unit @ truth / count / length)
+    return float(np.mean(plain)), float(np.mean(corrected))
+
+
+@pytest.mark.parametrize("rest", [0, 9])
+@pytest.mark.parametrize("each", [1, 3])
+def test_cosines_and_replicates_equal_loops_over_streams(rest, each):
+    draws, n = np.random.default_rng(2), 6
+    sums = streams(draws, n * each + rest, 5, 0.4)
+    estimates, shares = shared(sums, n, each)
+    estimates = estimates + 0.1 * draws.standard_normal(estimates.shape)  # of another weighting than the target
+    found = true_cosine(estimates, shares)
+    assert (found.plain.value, found.corrected.value) == pytest.approx(by_hand(sums, estimates, each))
+    replicates = []
+    for j in range(n):
+        without = np.delete(sums, range(j * each, (j + 1) * each), axis=0)
+        replicates.append(by_hand(without, np.delete(estimates, j, axis=0), each))
+    plain, corrected = np.array(replicates).T
+    for interval, without in ((found.plain, plain), (found.corrected, corrected)):
+        expected = jackknife(interval.value, without)
+        assert (interval.low, interval.high) == pytest.approx((expected.low, expected.high))
+
+
+def test_the_interval_is_the_jackknifes():
+    without = np.array([0.2, 0.3, 0.25, 0.35])
+    logs = np.log(1 - without)
+    reach = 3.182446305 * np.sqrt(3 / 4 * ((logs - logs.mean()) ** 2).sum())
+    found = jackknife(0.28, without)
+    assert (found.low, found.high) == pytest.approx((1 - 0.72 * np.exp(reach), 1 - 0.72 * np.exp(-reach)))
+    above = np.array([0.9, 1.1, 1.0])
+    reach = 4.30265273 * np.sqrt(2 / 3 * 0.02)
+    assert jackknife(1.0, above).high == pytest.approx(1.0 + reach)
+
+
+def test_too_few_estimates_have_no_interval_and_none_have_nothing():
+    estimates, shares = shared(streams(np.random.default_rng(0), 2, 4, 0.1), 2, 1)
+    found = true_cosine(estimates, shares)
+    assert found.plain.value > 0.9
+    assert np.isnan([found.plain.low, found.corrected.low, found.corrected.high]).all()
+    nothing = true_cosine(np.zeros((0, 4)), Shares(np.zeros((0, 4)), np.zeros(0), np.ones(4), 1.0, 4.0, 1.0))
+    assert isinstance(nothing, TrueCosine)
+    assert np.isnan(nothing.plain.value)
+
+
+def test_without_a_signal_the_corrected_cosine_is_missing_not_clipped():
+    missing = 0
+    for seed in range(20):
+        sums = np.random.default_rng(seed).standard_normal((12, 300))
+        found = true_cosine(*shared(sums, 12, 1))
+        assert np.isfinite(found.plain.value)
+        missing += np.isnan(found.corrected.value)
+    assert missing > 4
+
+
+def exact_cosine(size: int, noise: float, each: int) -> float:
+    """Return the mean cosine of an estimate from so many streams to the exact gradient, from many."""
+    draws = np.random.default_rng(11)
+    estimates = noise / np.sqrt(each) * draws.standard_normal((20_000, size))
+    estimates[:, 0] += 1.0
+    return float((estimates[:, 0] / np.linalg.norm(estimates, axis=1)).mean())
+
+
+@pytest.mark.parametrize("cosine", [0.05, 0.3, 0.9])
+@pytest.mark.parametrize(("n", "each", "rest"), [(10, 2, 600), (40, 1, 300), (100, 1, 300)])
+def test_the_corrected_interval_covers_the_cosine_to_the_exact_gradient(n, each, rest, cosine):
+    size, repeats = 100, 500
+    noise = np.sqrt(each / size * (1 / cosine**2 - 1))
+    draws = np.random.default_rng(int(1000 * cosine) + n)
+    found = [true_cosine(*shared(streams(draws, n * each + rest, size, noise), n, each)) for _ in range(repeats)]
+    exact = exact_cosine(size, noise, each)
+    known = [one.corrected for one in found if np.isfinite(one.corrected.low)]
+    assert len(known) >= 0.9 * repeats
+    covered = np.mean([one.low <= exact <= one.high for one in known])
+    assert 0.92 <= covered <= 0.99
+    # not wide for being safe: about four standard errors, up to 1.5 for Student's t and what varies
+    spread = np.std([one.value for one in known])
+    assert np.median([one.high - one.low for one in known]) < 6 * spread
+    if cosine > 0.1:
+        assert np.mean([one.value for one in known]) == pytest.approx(exact, abs=0.01)
+        assert np.mean([one.plain.value for one in found]) < exact
+
+
+def test_cosine_between_truths_leaves_out_what_groups_share():
+    """Two targets at 60 degrees whose noise is the same within a group."""
+    draws, groups, size = np.random.default_rng(5), 60, 50
+    covered, plain = [], []
+    for _ in range(300):
+        noise = 0.5 * draws.standard_normal((groups, size))
+        left, right = noise.copy(), noise.copy()
+        left[:, 0] += 1.0
+        right[:, 0] += 0.5
+        right[:, 1] += np.sqrt(0.75)
+        found = cosine_between(left, right)
+        covered.append(found.low <= 0.5 <= found.high)
+        plain.append(found.value)
+    assert np.mean(plain) == pytest.approx(0.5, abs=0.01)
+    assert 0.92 <= np.mean(covered) <= 0.99
+    sums = [sum(x for k, x in enumerate(left) if k != i) for i in range(groups)]
+    products = sum(sums[i] @ right[i] for i in range(groups))
+    lengths = [sum((rows.sum(0) - rows[i]) @ rows[i] for i in range(groups)) for rows in (left, right)]
+    assert found.value == pytest.approx(products / np.sqrt(lengths[0] * lengths[1]))
+
+
+@pytest.mark.parametrize("cosine", [0.05, 0.3, 0.9])
+@pytest.mark.parametrize("groups", [10, 64])
+def test_the_noise_scale_is_recovered_and_its_interval_covers(groups, cosine):
+    size, repeats = 100, 500
+    noise = np.sqrt((1 / cosine - 1) / size)
+    exact = PAIRS * (1 / cosine - 1)
+    draws = np.random.default_rng(groups)
+    found = [noise_scale(streams(draws, groups, size, noise), np.full(groups, PAIRS)) for _ in range(repeats)]
+    covered = np.mean([one.pairs.low <= exact <= one.pairs.high for one in found])
+    assert 0.92 <= covered <= 0.99
+    assert np.mean([one.squared_norm for one in found]) == pytest.approx(1.0, rel=0.06)
+    assert np.mean([one.variance for one in found]) == pytest.approx(exact, rel=0.02)
+    if cosine > 0.1 or groups > 10:
+        assert np.median([one.pairs.high / one.pairs.low for one in found]) < 2.0
+
+
+def test_a_noise_scale_without_signal_is_open_ended():
+    open_ended = 0
+    for seed in range(40):
+        sums = np.random.default_rng(seed).standard_normal((20, 50))
+        found = noise_scale(sums, np.full(20, 1.0)).pairs
+        open_ended += np.isinf(found.high)
+        assert np.isnan(found.value) or found.value > 0
+    assert open_ended > 30
+
+
+def test_noise_scale_by_hand():
+    sums = np.array([[2.0, 0.0], [0.0, 2.0], [2.0, 2.0]])
+    # means of 2 pairs: (1, 0), (0, 1), (1, 1); products of different ones 0, 1, 1; squares 1, 1, 2
+    found = noise_scale(sums, np.full(3, 2.0))
+    assert found.squared_norm == pytest.approx(2 / 3)
+    assert found.variance == pytest.approx(2 * (4 / 3 - 2 / 3))
+    assert found.pairs.value == pytest.approx(2.0)
+    with pytest.raises(ValueError, match="differ in pairs"):
+        noise_scale(sums, np.array([1.0, 2.0, 2.0]))
+
+
+def test_predictions_and_the_pairs_they_ask_for_are_inverse():
+    scale = Interval(100.0, 50.0, np.inf)
+    for cosine in (0.5, 0.9):
+        needed, of_truth = pairs_for_pairwise_cosine(cosine, scale), pairs_for_true_cosine(cosine, scale)
+        assert pairwise_cosine_at(needed.value, 100.0) == pytest.approx(cosine)
+        assert true_cosine_at(of_truth.value, 100.0) == pytest.approx(cosine)
+        assert needed.high == of_truth.high == np.inf
+        assert needed.low == needed.value / 2
+
+
+def test_variance_between_and_within_trajectories_is_told_apart():
+    """Trajectories of unequal length whose pairs share a draw: the share is known, and so is the effective fraction."""
+    draws, shares, fractions = np.random.default_rng(8), [], []
+    lengths = np.array([3, 10, 5, 7, 15] * 40)
+    for _ in range(40):
+        common = draws.standard_normal((len(lengths), 20))
+        pairs = np.repeat(common, lengths, axis=0) + np.sqrt(3.0) * draws.standard_normal((lengths.sum(), 20))
+        starts = np.cumsum([0, *lengths[:-1]])
+        sums = np.add.reduceat(pairs, starts)
+        squares = Squares(
+            single=float(np.square(pairs).sum()),
+            trajectory=float((np.square(sums).sum(axis=1) / lengths).sum()),
+            total=float(np.square(pairs.sum(axis=0)).sum()),
+            pairs=float(lengths.sum()),
+            trajectories=float(len(lengths)),
+            squared_lengths=float(np.square(lengths).sum()),
+        )
+        shares.append(between_share(squares))
+        # of an estimate from these trajectories, times its pairs: 20 (3 + sum n^2 / sum n)
+        variance = 20 * (3 + np.square(lengths).sum() / lengths.sum())
+        fractions.append(effective_sample_fraction(squares.pair_variance, variance))
+    assert np.mean(shares) == pytest.approx(0.25, abs=0.01)
+    assert np.mean(fractions) == pytest.approx(4 / (3 + 408 / 40), rel=0.02)
+    both = together([squares, squares])
+    assert (both.single, both.total, both.pairs) == (2 * squares.single, 2 * squares.total, squares.pairs)
+    assert np.isnan(between_share(Squares(1.0, 1.0, 1.0, 5.0, 1.0, 25.0)))
