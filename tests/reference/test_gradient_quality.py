@@ -10,14 +10,21 @@ from closerlook.agents.agent import Agent, Regime
 from closerlook.agents.environment import EnvironmentSpec
 from closerlook.agents.policies import MLPValue
 from closerlook.algorithms.batch import evaluate_critic, make_batch
-from closerlook.algorithms.stream_sums import StreamRange, sample_sums
+from closerlook.algorithms.stream_sums import Question, StreamRange, sample_sums
 from closerlook.algorithms.weightings import OWN, Weighting, weigh
 from closerlook.diagnostics.gradient_quality import gradient_quality
+from closerlook.diagnostics.gradient_quality.findings import find
+from closerlook.diagnostics.gradient_quality.pooled import Pooled
 from closerlook.estimation import blocks
 from closerlook.estimation.blocks import Sums
 from closerlook.estimation.networks import MLP, flatten
+from closerlook.estimation.noise import noise_scale
+from closerlook.estimation.pool import plan_pool
 from closerlook.estimation.returns import advantages_if_cut
+from closerlook.estimation.score_squares import layer_slices
 from closerlook.estimation.statistics import cosine_matrix, gradient_estimate, mean_pairwise_cosine
+from closerlook.estimation.truths import Shares
+from closerlook.estimation.truths import true_cosine as true_cosine_of
 from closerlook.execution import Job, content_key, run_jobs
 from closerlook.simulation.records import Sampling
 from closerlook.simulation.rollout import rollout
@@ -263,3 +270,89 @@ def test_sizes_below_a_stream_are_estimates_from_its_beginning(critic):
     assert long["is_beginning"].values.tolist() == [True, False]
     assert not short["is_beginning"].values.any()
     np.testing.assert_allclose(long["pairwise_cosine"][0], short["pairwise_cosine"][0], atol=1e-5)
+
+
+TRUE_CASES = [
+    ("bandit", 8, 0.0), ("bandit", 40, 3.0), ("bandit", 112, "wide"), ("quadratic", 24, 0.0), ("quadratic", 344, 0.0)
+]  # fmt: skip
+"""Settings, pairs of an estimate, reward noise."""
+POOL = 60
+"""Estimates, or streams of so many pairs, of one repeat."""
+
+
+@pytest.fixture(scope="module", params=TRUE_CASES, ids=str)
+def pools(request) -> tuple[np.ndarray, np.ndarray, int]:
+    """Return raw estimates (repeats, POOL, D) of one setting, the exact gradient, and the pairs of an estimate."""
+    name, pairs, noise = request.param
+    agent, reward_noise = case(name, noise)
+    exact = {"bandit": bandit_gradient, "quadratic": linear_quadratic_gradient}[name](agent)
+    draw, generator = SETTINGS[name][1], np.random.default_rng(6)
+    # in parts, as the scores of all at once would be gigabytes
+    parts = [
+        draw(generator, agent, (POOL * 20, pairs), noise=reward_noise, normalize=False) for _ in range(REPEATS // 20)
+    ]
+    return np.concatenate(parts).reshape(-1, POOL, len(exact)), exact, pairs
+
+
+def test_true_cosines_are_those_to_the_exact_gradient_and_their_intervals_cover(pools):
+    estimates, exact, pairs = pools
+    units = estimates / np.linalg.norm(estimates, axis=2, keepdims=True)
+    expected = float((units @ (exact / np.linalg.norm(exact))).mean())
+    found = []
+    for own in estimates:
+        half = own[: POOL // 2] * pairs
+        rest = own[POOL // 2 :] * pairs
+        shares = Shares(
+            half, np.full(len(half), float(pairs)), rest.sum(0), float(pairs * len(rest)),
+            float(np.square(rest).sum()), float(pairs**2 * len(rest)),
+        )  # fmt: skip
+        found.append(true_cosine_of(own[: POOL // 2], shares).corrected)
+    known = [one for one in found if np.isfinite(one.low)]
+    assert len(known) > 0.95 * REPEATS
+    assert np.mean([one.value for one in known]) == pytest.approx(expected, abs=0.02)
+    assert 0.92 <= np.mean([one.low <= expected <= one.high for one in known]) <= 0.99
+
+
+def test_noise_scales_are_those_of_the_exact_gradient_and_their_intervals_cover(pools):
+    estimates, exact, pairs = pools
+    flat = estimates.reshape(-1, len(exact))
+    expected = pairs * np.square(flat - exact).sum(1).mean() / (exact @ exact)
+    counts = np.full(POOL, float(pairs))
+    found = [noise_scale(own * pairs, counts).pairs for own in estimates]
+    assert 0.92 <= np.mean([one.low <= expected <= one.high for one in found]) <= 0.99
+    assert np.median([one.value for one in found]) == pytest.approx(expected, rel=0.1)
+
+
+@pytest.mark.parametrize("critic", [False, True])
+def test_the_whole_way_to_the_truths_of_the_linear_quadratic_environment(critic):
+    """Streams of whole episodes: the true episode return's gradient is known, and without a critic the surrogate's."""
+    agent = linear_quadratic_agent(gamma=0.7, gae_lambda=0.9, regime=Regime(1, 4 * HORIZON), normalize_advantages=True)
+    agent = with_critic(agent) if critic else agent
+    exact = linear_quadratic_gradient(agent)
+    asked = Question((20,), truths=("discounted_return", "episode_return"))
+    jobs = [
+        sample_sums(agent, agent.environment, Sampling(32), StreamRange(2, "truths", first, first + 256), asked)
+        for first in (0, 256, 512, 768)
+    ]
+    pool = plan_pool(32 * 1024, 10, (32, 32), [20, 32, 128])
+    pooled = Pooled(jobs, pool, asked)
+    for target in pooled.truths():
+        groups, pairs = pooled.groups(target)
+        error = (groups / pairs[:, None]).std(0, ddof=1) / np.sqrt(len(groups))
+        off = ((groups / pairs[:, None]).mean(0) - exact) / error
+        assert (np.abs(off).max() < 4.5) == (target.name == "episode_return")
+    found = find(pooled, (), layer_slices(agent.policy.parameter_shapes), normalize=True)
+    for place, size in enumerate(pool.sizes):
+        estimates = pooled.estimates(size, 0, normalize=True)
+        units = estimates / np.linalg.norm(estimates, axis=1, keepdims=True)
+        expected = (units @ (exact / np.linalg.norm(exact))).mean()
+        low, high = (found[f"cosine_to_truth_corrected_{end}"][1, place] for end in ("low", "high"))
+        assert low - 0.02 < expected < high + 0.02
+        assert high - low < 0.15
+    # nothing is lost by going without a critic, except what the discount takes from the direction
+    pairs_of_truths = found["cosine_between_truths"]
+    if not critic:
+        assert pairs_of_truths[0] == pytest.approx(1.0, abs=0.01)
+    assert 0.5 < pairs_of_truths[1] < 1.02
+    assert found["predicted_true_cosine"][1:] == pytest.approx(found["true_cosine_corrected"][1:], abs=0.15)  # ten directions
+    assert np.isnan(found["predicted_true_cosine"][0])
