@@ -354,5 +354,7 @@ def test_the_whole_way_to_the_truths_of_the_linear_quadratic_environment(critic)
     if not critic:
         assert pairs_of_truths[0] == pytest.approx(1.0, abs=0.01)
     assert 0.5 < pairs_of_truths[1] < 1.02
-    assert found["predicted_true_cosine"][1:] == pytest.approx(found["true_cosine_corrected"][1:], abs=0.15)  # ten directions
+    assert found["predicted_true_cosine"][1:] == pytest.approx(
+        found["true_cosine_corrected"][1:], abs=0.15
+    )  # ten directions
     assert np.isnan(found["predicted_true_cosine"][0])

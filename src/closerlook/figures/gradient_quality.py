@@ -1,6 +1,7 @@
 """The figure of gradient quality."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -23,19 +24,35 @@ from closerlook.figures.drawing import (
 )
 
 
-def plot_gradient_quality(dataset: xr.Dataset, ax: Axes | None = None) -> Axes:
-    """Draw how well independent estimates of the policy gradient agree, over the pairs each was given.
+@dataclass(frozen=True)
+class _Quantity:
+    """What a row of panels shows: a variable with an interval, and the curve the noise scale predicts for it."""
 
-    The form of Figure 1 of Ilyas et al. (2020): pairs on a logarithmic axis, mean pairwise cosine similarity, a band
-    for its 95% interval, a mark at the training batch. Sizes below one stream, estimates from early states only, are
-    dashed with hollow points.
+    name: str
+    predicted: str
+    label: str
+
+
+PAIRWISE = _Quantity("pairwise_cosine", "predicted_pairwise_cosine", "mean pairwise cosine similarity")
+TRUE = _Quantity("true_cosine_corrected", "predicted_true_cosine", "mean cosine to the true gradient,\nnoise-corrected")
+MOST_COLUMNS = 5
+"""Panels side by side."""
+
+
+def plot_gradient_quality(dataset: xr.Dataset, ax: Axes | None = None) -> Axes:
+    """Draw how well estimates of the policy gradient agree, with one another and with the truth, over their pairs.
+
+    The form of Figures 1 and 2 of Ilyas et al. (2020): pairs on a logarithmic axis, mean pairwise cosine similarity in
+    the upper row, cosine to the true gradient in the lower, a band for the 95% interval, a mark at the training batch.
+    Dotted: what the noise scale predicts. Sizes below one stream, estimates from early states only, are dashed with
+    hollow points.
 
     Parameters
     ----------
     dataset : xarray.Dataset
         From `closerlook.gradient_quality`, of one agent or several.
     ax : matplotlib.axes.Axes, optional
-        Draw everything there. Without it a figure is made, with a panel for each iteration.
+        Draw the pairwise cosines there. Without it a figure is made, with a column for each iteration.
 
     Returns
     -------
@@ -44,14 +61,18 @@ def plot_gradient_quality(dataset: xr.Dataset, ax: Axes | None = None) -> Axes:
     """
     agents = _with_agent_axis(dataset)
     groups = _by_iteration(agents) if ax is None else {None: agents}
+    quantities = [PAIRWISE, *([TRUE] if ax is None and TRUE.name in agents else [])]
     with plt.rc_context(STYLE):
-        axes = [ax] if ax is not None else _panels(len(groups))
-        for axis, (iteration, group) in zip(axes, groups.items(), strict=True):
-            _draw_cosines(axis, group)
-            if iteration is not None and (len(groups) > 1 or iteration >= 0):
-                axis.set_title(f"iteration {iteration}")
-        _finish_cosines(axes, agents)
-    return axes[0]
+        rows = [[ax]] if ax is not None else _panels(len(quantities), len(groups))
+        for quantity, axes in zip(quantities, rows, strict=True):
+            for axis, (iteration, group) in zip(axes, groups.items(), strict=True):
+                _draw_cosines(axis, group, quantity)
+                if axes is rows[0] and iteration is not None and (len(groups) > 1 or iteration >= 0):
+                    axis.set_title(f"iteration {iteration}")
+            _finish_cosines(axes, agents, quantity)
+        _name_pairs(rows, agents)
+        _title(rows[0][0], agents)
+    return rows[0][0]
 
 
 def _with_agent_axis(dataset: xr.Dataset) -> xr.Dataset:
@@ -66,24 +87,37 @@ def _by_iteration(agents: xr.Dataset) -> dict[int | None, xr.Dataset]:
     return {int(i): agents.isel(agent=np.flatnonzero(iterations == i)) for i in np.unique(iterations)}
 
 
-def _panels(count: int) -> list[Axes]:
-    size = (6.4, 4.0) if count == 1 else (1.0 + 2.9 * min(count, 4), 3.3 * -(-count // 4))
-    rows, columns = -(-count // 4), min(count, 4)
-    figure: Figure = plt.figure(figsize=size, layout=ConstrainedLayoutEngine(wspace=0.05))
-    first = figure.add_subplot(rows, columns, 1)
-    rest = [figure.add_subplot(rows, columns, i + 2, sharex=first, sharey=first) for i in range(count - 1)]
-    for axis in rest:
-        axis.tick_params(labelleft=axis.get_subplotspec().is_first_col())  # type: ignore[union-attr]
-    return [first, *rest]
+def _panels(quantities: int, groups: int) -> list[list[Axes]]:
+    """Make a row of panels for each quantity, wrapped where there are too many groups; all share their scales."""
+    columns = min(groups, MOST_COLUMNS)
+    lines = -(-groups // columns)
+    width = 6.4 if groups == 1 else 1.0 + 2.7 * columns
+    height = (4.0 if groups == 1 else 3.3) * lines if quantities == 1 else 2.7 * quantities * lines + 0.6
+    figure: Figure = plt.figure(figsize=(width, height), layout=ConstrainedLayoutEngine(wspace=0.05))
+    rows: list[list[Axes]] = []
+    for quantity in range(quantities):
+        axes: list[Axes] = []
+        for i in range(groups):
+            place = quantity * lines * columns + i + 1
+            above = rows[0][0] if rows else (axes[0] if axes else None)
+            beside = axes[0] if axes else None
+            axes.append(figure.add_subplot(quantities * lines, columns, place, sharex=above, sharey=beside))
+        for axis in axes[1:]:
+            axis.tick_params(labelleft=axis.get_subplotspec().is_first_col())  # type: ignore[union-attr]
+        rows.append(axes)
+    for axis in (axis for axes in rows[:-1] for axis in axes):
+        axis.tick_params(labelbottom=False)
+    return rows
 
 
-def _draw_cosines(axis: Axes, group: xr.Dataset) -> None:
+def _draw_cosines(axis: Axes, group: xr.Dataset, quantity: _Quantity) -> None:
     """Draw one line for each agent; with many, thin lines and the mean over agents with its t interval."""
     sizes = group["size"].values
-    cosines = group["pairwise_cosine"].values
+    cosines = group[quantity.name].values
+    predicted = group[quantity.predicted].values if quantity.predicted in group else np.full_like(cosines, np.nan)
     below = sizes < _stream_pairs(group)
     if len(cosines) <= MAX_LABELLED:
-        lows, highs = group["pairwise_cosine_low"].values, group["pairwise_cosine_high"].values
+        lows, highs = (group[f"{quantity.name}_{end}"].values for end in ("low", "high"))
         labels = _agent_labels(group)
         for colour, label, middle, low, high in zip(COLOURS, labels, cosines, lows, highs, strict=False):
             _draw_line(axis, sizes, middle, (low, high), below, colour=colour, label=label)
@@ -93,6 +127,9 @@ def _draw_cosines(axis: Axes, group: xr.Dataset) -> None:
         mean, low, high = mean_with_interval(cosines)
         label = f"mean of {len(cosines)} agents"
         _draw_line(axis, sizes, mean, (low, high), below, colour=COLOURS[0], label=label)
+        predicted = mean_with_interval(predicted)[0][None]
+    for row in predicted[np.isfinite(predicted).any(axis=1)]:
+        axis.plot(sizes, row, color=INK, linewidth=1.0, linestyle=(0, (1, 2)), zorder=3, gid="predicted")
 
 
 def _draw_line(
@@ -115,8 +152,8 @@ def _draw_line(
     axis.plot(sizes[whole], middle[whole], "o-", color=colour, markersize=4, label=label, gid="estimate")
 
 
-def _finish_cosines(axes: Sequence[Axes], agents: xr.Dataset) -> None:
-    """Scale, mark, label and title the panels."""
+def _finish_cosines(axes: Sequence[Axes], agents: xr.Dataset, quantity: _Quantity) -> None:
+    """Scale, mark and label the panels of one row."""
     sizes = agents["size"].values
     lowest = min(float(axis.dataLim.y0) for axis in axes)
     for axis in axes:
@@ -130,19 +167,19 @@ def _finish_cosines(axes: Sequence[Axes], agents: xr.Dataset) -> None:
         axis.grid(axis="y", color=RULE, linewidth=0.6)
         axis.set_axisbelow(True)
         axis.axhline(0, color=QUIET, linewidth=0.8, zorder=1)
-    axes[0].set_ylabel("mean pairwise cosine similarity")
+    axes[0].set_ylabel(quantity.label)
     label_lines(axes[-1], [line for line in axes[-1].lines if line.get_gid() == "estimate"])
-    _mark_batch(axes, agents.attrs.get("batch_pairs"))
-    _name_pairs(axes, agents)
-    _title(axes[0], agents)
+    _mark_batch(axes, agents.attrs.get("batch_pairs"), worded=quantity is PAIRWISE)
 
 
-def _mark_batch(axes: Sequence[Axes], batch: int | None) -> None:
+def _mark_batch(axes: Sequence[Axes], batch: int | None, *, worded: bool) -> None:
     """Mark the training batch in every panel, and say so in the last, where curves leave most room."""
     if not batch:
         return
     for axis in axes:
         axis.axvline(batch, color=INK, linewidth=0.9, linestyle=(0, (1, 1.5)), zorder=1.5, gid="batch")
+    if not worded:
+        return
     last = axes[-1]
     start, stop = np.log(last.get_xlim())
     room = (np.log(batch) - start) / (stop - start) * last.bbox.width / last.figure.dpi
@@ -153,16 +190,19 @@ def _mark_batch(axes: Sequence[Axes], batch: int | None) -> None:
     )  # fmt: skip
 
 
-def _name_pairs(axes: Sequence[Axes], agents: xr.Dataset) -> None:
-    """Name the horizontal axis, and what dashes and hollow points are where there are any."""
+def _name_pairs(rows: Sequence[Sequence[Axes]], agents: xr.Dataset) -> None:
+    """Name the horizontal axis, and what dashes, hollow points and dots are where there are any."""
     name, stream = "state-action pairs in an estimate", _stream_pairs(agents)
+    marks = []
     if (agents["size"].values < stream).any():
-        name += f"\n(dashed, hollow: less than one stream of {stream:,.0f}, early states only)"
-    figure = axes[0].get_figure(root=True)
-    if len(axes) > 1 and figure is not None:
-        figure.supxlabel(name, size=9)
+        marks.append(f"dashed, hollow: less than one stream of {stream:,.0f}, early states only")
+    if any(line.get_gid() == "predicted" for axis in rows[0] for line in axis.lines):
+        marks.append("dotted: predicted from the noise scale")
+    figure = rows[0][0].get_figure(root=True)
+    if len(rows[0]) > 1 and figure is not None:
+        figure.supxlabel(name + (f"\n({'; '.join(marks)})" if marks else ""), size=9)
     else:
-        axes[0].set_xlabel(name)
+        rows[-1][0].set_xlabel("\n".join([name, *(f"({mark})" for mark in marks)]))
 
 
 def _title(axis: Axes, agents: xr.Dataset) -> None:
@@ -171,7 +211,7 @@ def _title(axis: Axes, agents: xr.Dataset) -> None:
     words = [str(environment)] if environment else []
     words += [str(algorithm).upper()] if algorithm else []
     figure = axis.get_figure(root=True)
-    if figure is not None and len(figure.axes) > 1:
+    if figure is not None and len({axis.get_title(loc="left") for axis in figure.axes} - {""}) > 1:
         figure.suptitle(" · ".join(words), x=0.01, ha="left", size=10.5, weight="bold")
     else:
         own = axis.get_title(loc="left")
