@@ -57,6 +57,14 @@ class Gradients(Output):
         option("discounted_return|episode_return ...", "the surrogate's own gradient only"),
     ] = ()
     """Also compare estimates with the gradients of true returns; streams then go on past cuts: up to twice the work."""
+    computed_steps: tyro.conf.FlagCreatePairsOff[bool] = False
+    """Also compare the updates that the algorithm makes of independent batches, from streams of their own."""
+    step_sizes: Annotated[tuple[int, ...], option("INT ...", "the training batch, 4 times, 16 times ... as much")] = ()
+    """Pairs of these batches, one or several sizes; implies --computed-steps."""
+    algo: Annotated[
+        Literal["ppo", "trpo", "natural", "vanilla"] | None, option("ppo|trpo|natural|vanilla", "the agent's own")
+    ] = None
+    """Whose update, with its default settings unless it is the agent's own; implies --computed-steps."""
     seed: int = 0
     """Root seed of the measurement."""
 
@@ -87,6 +95,9 @@ class Gradients(Output):
             lambdas=self.lambdas,
             baselines=self.baselines,
             truths=self.truths,
+            computed_steps=self.computed_steps,
+            step_sizes=self.step_sizes or None,
+            algo=self.algo,
             seed=self.seed,
             workers=self.crew,
             out=self.folder,

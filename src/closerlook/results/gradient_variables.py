@@ -15,6 +15,7 @@ _BY_ESTIMATE = (
     "delete-one-estimate jackknife of log(1 - cosine), Student's t; the estimate's streams leave every truth with it, "
     "and the truth's length is estimated anew. NaN with fewer than three estimates, or where one replicate is NaN."
 )
+_BY_STEP = "delete-one-batch jackknife of log(1 - cosine), Student's t; NaN with fewer than three."
 _BY_GROUP = "delete-one-group jackknife over at most some 150 equal groups of streams, Student's t."
 
 VARIABLES: list[Variable] = [
@@ -258,6 +259,47 @@ VARIABLES: list[Variable] = [
         "1",
         "between_trajectory_share of one layer's parameters.",
         "Searle, Casella and McCulloch (1992)",
+    ),
+    *interval(
+        "step_pairwise_cosine",
+        ("agent", "step_size"),
+        (
+            "Mean cosine similarity of all pairs of updates (change of all policy parameters) that the algorithm makes "
+            "of independent batches, from the same parameters, optimiser state and place in the schedule.",
+            _BY_STEP,
+        ),
+        source="Ilyas et al. (2020), section 2.1, footnote",
+    ),
+    *interval(
+        "step_true_cosine_corrected",
+        ("agent", "step_size"),
+        (
+            f"Mean cosine similarity of these updates to the gradient of the surrogate, {_CORRECTED}",
+            _BY_STEP,
+        ),
+        source=_SECTION_2_1,
+    ),
+    Variable("step_norm", ("agent", "step_size"), "1", "Mean Euclidean norm of the updates."),
+    Variable(
+        "step_mean_kl",
+        ("agent", "step_size"),
+        "nats",
+        "Mean KL from the old policy to the new over the states of the batch, averaged over batches.",
+    ),
+    Variable(
+        "zero_steps",
+        ("agent", "step_size"),
+        "1",
+        "Updates that did not move the policy, for example where a line search accepted no step; they have no "
+        "direction.",
+    ),
+    Variable("step_batches", ("agent",), "1", "Independent batches that updates were computed from, of each size."),
+    Variable(
+        "step_fresh_optimizer",
+        ("agent",),
+        "1",
+        "Whether the optimiser began without a memory, as the agent's was not kept: not quite the update its training "
+        "would have made.",
     ),
     Variable(
         "gradient_norm",

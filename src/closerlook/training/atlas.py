@@ -19,12 +19,13 @@ from pathlib import Path
 from closerlook.agents.files import load_agent, save_agent
 from closerlook.agents.loading import ATLAS, CHECKPOINTS
 from closerlook.algorithms.presets import TASKS
+from closerlook.algorithms.rules import Algorithm
 from closerlook.errors import InputError
 from closerlook.execution import Progress
 from closerlook.results.store import RunFolder, as_json
 from closerlook.training.log import COLUMNS, as_line, header
 from closerlook.training.run import TrainingRun, train
-from closerlook.training.settings import Algorithm, TrainSettings
+from closerlook.training.settings import TrainSettings
 
 ENTRIES: dict[str, tuple[str, Algorithm]] = {
     f"{task}-{algo}": (task, algo) for task in TASKS for algo in ("ppo", "trpo")

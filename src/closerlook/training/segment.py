@@ -9,7 +9,7 @@ I      iterations of a segment
 """
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -17,11 +17,7 @@ import numpy as np
 from closerlook.agents.agent import Agent, moments, moments_state
 from closerlook.agents.rewards import scaled_rewards
 from closerlook.algorithms.batch import Batch, make_batch
-from closerlook.algorithms.natural import natural_update
-from closerlook.algorithms.ppo import ppo_update
-from closerlook.algorithms.trpo import trpo_update
-from closerlook.algorithms.update import UpdateInfo
-from closerlook.algorithms.vanilla import vanilla_update
+from closerlook.algorithms.rules import UPDATES
 from closerlook.errors import NonFiniteError
 from closerlook.simulation.records import Rollout, Sampling
 from closerlook.simulation.rollout import rollout
@@ -29,14 +25,6 @@ from closerlook.training.settings import TrainSettings
 
 Row = dict[str, np.ndarray]
 """One line of the log for each agent: columns (P,), float64."""
-
-UPDATES: Mapping[str, Callable[..., tuple[Agent, UpdateInfo]]] = {
-    "ppo": ppo_update,
-    "trpo": trpo_update,
-    "natural": natural_update,
-    "vanilla": vanilla_update,
-}
-"""What updates a population, by the name of its algorithm."""
 
 
 def train_segment(

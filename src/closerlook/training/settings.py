@@ -15,23 +15,13 @@ from closerlook.agents.policies import CategoricalMLP, GaussianMLP, MLPValue
 from closerlook.algorithms.natural import NaturalSettings
 from closerlook.algorithms.ppo import PPOSettings
 from closerlook.algorithms.presets import TASKS, PresetName, find_preset
+from closerlook.algorithms.rules import ALGORITHMS, Algorithm, UpdateSettings
 from closerlook.algorithms.trpo import TRPOSettings
 from closerlook.algorithms.vanilla import VanillaSettings
 from closerlook.errors import InputError
 from closerlook.estimation.networks import MLP, Initialization
 from closerlook.randomness import derive_seed, generator
 from closerlook.simulation.engine import make_engine
-
-Algorithm = Literal["ppo", "trpo", "natural", "vanilla"]
-UpdateSettings = PPOSettings | TRPOSettings | NaturalSettings | VanillaSettings
-
-ALGORITHMS: Mapping[str, type[UpdateSettings]] = {
-    "ppo": PPOSettings,
-    "trpo": TRPOSettings,
-    "natural": NaturalSettings,
-    "vanilla": VanillaSettings,
-}
-"""The algorithms, and the settings each has."""
 
 CHECKPOINTS = (0, 150, 300, 450)
 """Iterations at which agents are saved where nothing else is asked; a shorter run saves those it reaches."""

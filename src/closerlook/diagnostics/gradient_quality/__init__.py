@@ -5,7 +5,8 @@ which every size's disjoint estimates follow; their mean pairwise cosine is Figu
 """
 
 from closerlook.diagnostics.gradient_quality.dataset import summary
-from closerlook.diagnostics.gradient_quality.measure import Advantages, gradient_quality
+from closerlook.diagnostics.gradient_quality.measure import gradient_quality
+from closerlook.diagnostics.gradient_quality.request import Advantages
 from closerlook.diagnostics.gradient_quality.verdicts import verdicts
 
 __all__ = ["Advantages", "gradient_quality", "summary", "verdicts"]

@@ -16,7 +16,7 @@ from closerlook.results.store import as_json
 def build_dataset(
     agents: Sequence[Agent],
     results: Sequence[Mapping[str, np.ndarray]],
-    coordinates: Mapping[str, Sequence[str]],
+    coordinates: Mapping[str, Sequence[Any]],
     pool: Pool,
     attributes: Mapping[str, Any],
 ) -> xr.Dataset:
@@ -134,10 +134,20 @@ def summary(dataset: xr.Dataset) -> dict[str, Any]:
             dataset, "alternative", ("alternative_pairwise_cosine", "alternative_true_cosine_corrected")
         ),
         "truths": _named(dataset, "truth", ("cosine_to_truth", "cosine_to_truth_corrected")),
+        "steps": _steps(dataset),
         "cosine_between_truths": _named(dataset, "truth_pair", ("cosine_between_truths",)),
         "layers": _named(dataset, "layer", ("layer_noise_scale_pairs",)),
         "verdicts": verdicts(dataset),
     }
+
+
+def _steps(dataset: xr.Dataset) -> dict[str, Any] | None:
+    """Summarise the computed steps, arrays along their sizes; None where there are none."""
+    if "step_size" not in dataset.dims:
+        return None
+    names = [str(name) for name in dataset.data_vars if "step" in str(name)]
+    values = {name.removeprefix("step_"): as_json(dataset[name].values) for name in names}
+    return {"algo": dataset.attrs["step_algorithm"], "sizes": as_json(dataset["step_size"].values), **values}
 
 
 def _named(dataset: xr.Dataset, dim: str, variables: Sequence[str]) -> dict[str, dict[str, Any]]:

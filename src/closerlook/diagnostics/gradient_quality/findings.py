@@ -6,6 +6,7 @@ from itertools import combinations
 import numpy as np
 
 from closerlook.diagnostics.gradient_quality.alternatives import Alternative
+from closerlook.diagnostics.gradient_quality.layout import Found, interval, intervals
 from closerlook.diagnostics.gradient_quality.pooled import Pooled, Target
 from closerlook.estimation.noise import (
     NoiseScale,
@@ -21,8 +22,6 @@ from closerlook.estimation.noise import (
 from closerlook.estimation.pool import Size
 from closerlook.estimation.statistics import Interval, agreement
 from closerlook.estimation.truths import TrueCosine, cosine_between, true_cosine
-
-Found = dict[str, np.ndarray]
 
 HALF, NINE_TENTHS = 0.5, 0.9
 """Cosines that the pairs needed for are told."""
@@ -78,13 +77,13 @@ def _of_estimates(pooled: Pooled, own: Target, truths: Sequence[Target], *, norm
         agreed = agreement(estimates)
         cosines = _to_targets(pooled, size, estimates, [own, *truths])
         rows.append((agreed, cosines))
-    found = _interval("pairwise_cosine", [agreed.cosine for agreed, _ in rows])
-    found |= _interval("true_cosine", [cosines[0].plain for _, cosines in rows])
-    found |= _interval("true_cosine_corrected", [cosines[0].corrected for _, cosines in rows])
+    found = intervals("pairwise_cosine", [agreed.cosine for agreed, _ in rows])
+    found |= intervals("true_cosine", [cosines[0].plain for _, cosines in rows])
+    found |= intervals("true_cosine_corrected", [cosines[0].corrected for _, cosines in rows])
     shape = (len(truths), len(rows))
     of_truths = [[cosines[1 + k] for _, cosines in rows] for k in range(len(truths))]
-    found |= _interval("cosine_to_truth", [one.plain for row in of_truths for one in row], shape)
-    found |= _interval("cosine_to_truth_corrected", [one.corrected for row in of_truths for one in row], shape)
+    found |= intervals("cosine_to_truth", [one.plain for row in of_truths for one in row], shape)
+    found |= intervals("cosine_to_truth_corrected", [one.corrected for row in of_truths for one in row], shape)
     return found | {
         "estimates": np.array([size.count for size in pooled.pool.sizes]),
         "gradient_norm": np.array([agreed.norm for agreed, _ in rows]),
@@ -111,9 +110,9 @@ def _of_alternatives(pooled: Pooled, others: Sequence[Alternative], truths: Sequ
             agreed.append(agreement(estimates).cosine)
             cosines.append(_to_targets(pooled, size, estimates, targets))
     shape = (len(others), len(pooled.pool.sizes))
-    found = _interval("alternative_pairwise_cosine", agreed, shape)
-    found |= _interval("alternative_true_cosine_corrected", [row[0].corrected for row in cosines], shape)
-    to_truths = _interval(
+    found = intervals("alternative_pairwise_cosine", agreed, shape)
+    found |= intervals("alternative_true_cosine_corrected", [row[0].corrected for row in cosines], shape)
+    to_truths = intervals(
         "alternative_cosine_to_truth_corrected",
         [one.corrected for row in cosines for one in row[1:]],
         (*shape, len(truths)),
@@ -124,7 +123,7 @@ def _of_alternatives(pooled: Pooled, others: Sequence[Alternative], truths: Sequ
 def _of_truths(pooled: Pooled, targets: Sequence[Target]) -> Found:
     sums = {target.name: pooled.groups(target)[0] for target in targets}
     names = truth_pairs([target.name for target in targets[1:]])
-    found = _interval("cosine_between_truths", [cosine_between(sums[left], sums[right]) for left, right in names])
+    found = intervals("cosine_between_truths", [cosine_between(sums[left], sums[right]) for left, right in names])
     truths = pooled.question.truths
     incomplete = pooled.of_streams("incomplete").sum(axis=0) if truths else np.zeros(0)
     return found | {"incomplete_returns": incomplete.astype(np.int64)}
@@ -143,13 +142,13 @@ def _of_noise(noise: NoiseScale, pooled: Pooled, found: Found) -> Found:
     result = {
         "squared_gradient_norm": np.array(noise.squared_norm),
         "gradient_variance": np.array(noise.variance),
-        **_single("noise_scale_pairs", noise.pairs),
-        **_single("noise_scale_trajectories", trajectories),
+        **interval("noise_scale_pairs", noise.pairs),
+        **interval("noise_scale_trajectories", trajectories),
         **predicted,
     }
     for cosine, word in ((HALF, "half"), (NINE_TENTHS, "nine_tenths")):
-        result |= _single(f"pairs_for_pairwise_cosine_{word}", pairs_for_pairwise_cosine(cosine, noise.pairs))
-        result |= _single(f"pairs_for_true_cosine_{word}", pairs_for_true_cosine(cosine, noise.pairs))
+        result |= interval(f"pairs_for_pairwise_cosine_{word}", pairs_for_pairwise_cosine(cosine, noise.pairs))
+        result |= interval(f"pairs_for_true_cosine_{word}", pairs_for_true_cosine(cosine, noise.pairs))
     return result
 
 
@@ -166,22 +165,10 @@ def _of_layers(pooled: Pooled, own: Target, layers: Mapping[str, slice], noise: 
         "effective_sample_fraction": np.array(effective_sample_fraction(everything.pair_variance, noise.variance)),
         "between_trajectory_share": np.array(between_share(everything)),
         "layer_noise_share": shares,
-        **_interval("layer_noise_scale_pairs", [scale.pairs for scale in scales]),
+        **intervals("layer_noise_scale_pairs", [scale.pairs for scale in scales]),
         "layer_between_trajectory_share": np.array([between_share(one) for one in squares]),
     }
 
 
 def _ends(interval: Interval) -> tuple[float, float, float]:
     return interval.value, interval.low, interval.high
-
-
-def _single(name: str, interval: Interval) -> Found:
-    return dict(zip((name, f"{name}_low", f"{name}_high"), map(np.array, _ends(interval)), strict=True))
-
-
-def _interval(name: str, intervals: Sequence[Interval], shape: tuple[int, ...] | None = None) -> Found:
-    """Lay intervals out as three arrays, in the shape they were listed in."""
-    return {
-        key: np.array([getattr(one, end) for one in intervals], np.float64).reshape(shape or (len(intervals),))
-        for key, end in ((name, "value"), (f"{name}_low", "low"), (f"{name}_high", "high"))
-    }

@@ -1,39 +1,31 @@
 """The measurement: from agents to jobs, from their answers to a dataset."""
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, Literal, get_args
 
-import torch
 import xarray as xr
 
 from closerlook.agents.agent import Agent
 from closerlook.agents.environment import EnvironmentSpec
-from closerlook.agents.identity import observation_size, probe, sampling_part
-from closerlook.algorithms.stream_sums import Question, StreamRange, sample_sums
-from closerlook.algorithms.truths import COVARIATES, Truth, continuation_steps
-from closerlook.diagnostics.gradient_quality.alternatives import Alternative, Baseline, alternatives, weightings
-from closerlook.diagnostics.gradient_quality.dataset import build_dataset, summary
-from closerlook.diagnostics.gradient_quality.findings import Found, find, truth_pairs
-from closerlook.diagnostics.gradient_quality.pooled import Pooled
-from closerlook.errors import InputError, NonFiniteError
-from closerlook.estimation.pool import Pool, plan_pool
+from closerlook.agents.identity import probe, sampling_part
+from closerlook.algorithms.rules import rule_of
+from closerlook.algorithms.stream_sums import StreamRange, sample_sums
+from closerlook.algorithms.truths import COVARIATES, Truth
+from closerlook.diagnostics.gradient_quality.alternatives import Baseline
+from closerlook.diagnostics.gradient_quality.dataset import summary
+from closerlook.diagnostics.gradient_quality.findings import find
+from closerlook.diagnostics.gradient_quality.layout import Found
+from closerlook.diagnostics.gradient_quality.pooled import Answers, Pooled
+from closerlook.diagnostics.gradient_quality.request import Advantages, Request, Wishes, prepare
+from closerlook.diagnostics.gradient_quality.steps import find_steps, step_jobs
 from closerlook.estimation.score_squares import layer_slices
 from closerlook.execution import Job, JobCache, Progress, Within, content_key, run_jobs
 from closerlook.results.store import RunFolder, versions
-from closerlook.simulation.engine import describe_environment
-from closerlook.simulation.records import Sampling
-
-Advantages = Literal["normalised", "raw"]
-"""Whether advantages are standardised within the pairs of each estimate, or taken as they are."""
 
 MEASUREMENT_VERSION = 4
 """Raised whenever the same job would answer otherwise, so that no stored answer is taken for the new one."""
 
 PURPOSE = "gradients"
-LONGEST_BURN_IN = 1000
-"""Upper bound of the unscored start of a stream where the environment has no time limit."""
 ANSWERS_IN_MEMORY = 2**29
 """Bytes of answers to be held at once; agents are measured in groups of so many."""
 
@@ -49,6 +41,9 @@ def gradient_quality(  # noqa: PLR0913 - what a user may choose, each by name
     lambdas: Sequence[float] = (),
     baselines: Sequence[Baseline] = (),
     truths: Sequence[Truth] = (),
+    computed_steps: bool = False,
+    step_sizes: Sequence[int] | None = None,
+    algo: str | None = None,
     seed: int = 0,
     workers: int | None = None,
     out: str | Path | None = None,
@@ -87,6 +82,14 @@ def gradient_quality(  # noqa: PLR0913 - what a user may choose, each by name
     truths : sequence of {"discounted_return", "episode_return"}
         Also compare estimates with the gradients of true returns, beside that of the surrogate. Streams are then
         simulated on past their cut, and past time limits, which may nearly double the work.
+    computed_steps : bool
+        Also compare what the algorithm would do: the updates it makes of independent batches, as many as `estimates`,
+        from streams of their own.
+    step_sizes : sequence of int, optional
+        Pairs of these batches; default the training batch, and four times, sixteen times ... as much, up to
+        ``pairs / estimates``.
+    algo : {"ppo", "trpo", "natural", "vanilla"}, optional
+        Whose update, with its default settings; default the agent's own with the agent's settings, else PPO.
     seed : int
         Root seed of the measurement.
     workers : int, optional
@@ -114,175 +117,72 @@ def gradient_quality(  # noqa: PLR0913 - what a user may choose, each by name
     """
     agents = [agent] if isinstance(agent, Agent) else list(agent)
     agents = [one for given in agents for one in given.unstack()]
-    measurement = _prepare(
-        agents, environment, (advantages, lambdas, baselines, truths), seed, plan=(pairs, estimates, sizes)
+    wishes = Wishes(
+        pairs, estimates, sizes, advantages, lambdas, baselines, truths, computed_steps, step_sizes, algo, seed
     )
+    request = prepare(agents, environment, wishes)
     if out is None:
-        found = _measure(agents, measurement, workers, None, progress)
-        return measurement.dataset(agents, found)
-    with RunFolder(out).open_for("gradients", measurement.settings(agents, (pairs, estimates, sizes))) as folder:
-        found = _measure(agents, measurement, workers, folder.jobs(), progress)
-        dataset = measurement.dataset(agents, found)
+        return request.dataset(agents, _measure(agents, request, workers, None, progress))
+    with RunFolder(out).open_for("gradients", request.settings(agents, wishes)) as folder:
+        dataset = request.dataset(agents, _measure(agents, request, workers, folder.jobs(), progress))
         folder.write_dataset("gradients.nc", dataset)
         folder.write_json("gradients.json", summary(dataset))
-        folder.finish(measurement.pool.pairs * len(agents))
+        folder.finish(request.pairs * len(agents))
     return dataset
-
-
-@dataclass(frozen=True)
-class _Measurement:
-    """All that is the same for every agent of a call."""
-
-    environment: EnvironmentSpec
-    description: Mapping[str, Any]
-    pool: Pool
-    advantages: Advantages
-    others: tuple[Alternative, ...]
-    truths: tuple[Truth, ...]
-    seed: int
-
-    @property
-    def question(self) -> Question:
-        """What is asked of each stream."""
-        return Question(self.pool.beginnings, weightings(self.others), self.truths)
-
-    def settings(self, agents: Sequence[Agent], plan: tuple[int, int, Sequence[int] | None]) -> dict[str, Any]:
-        """Return what decides the results, for the run folder."""
-        pairs, estimates, sizes = plan
-        return {
-            "agents": [content_key(probe(agent)) for agent in agents],
-            "environment": self.environment.to_json(),
-            "pairs": pairs,
-            "estimates": estimates,
-            "sizes": None if sizes is None else list(sizes),
-            "advantages": self.advantages,
-            "alternatives": [other.name for other in self.others],
-            "truths": list(self.truths),
-            "seed": self.seed,
-        }
-
-    def dataset(self, agents: Sequence[Agent], found: Sequence[Found]) -> xr.Dataset:
-        """Label what was found of the agents."""
-        coordinates: dict[str, list[str]] = {
-            "alternative": [other.name for other in self.others],
-            "truth": list(self.truths),
-            "truth_pair": [" and ".join(pair) for pair in truth_pairs(self.truths)],
-            "layer": list(layer_slices(agents[0].policy.parameter_shapes)),
-        }
-        attributes = {"environment": self.environment.id, "advantages": self.advantages, "seed": self.seed}
-        return build_dataset(agents, found, coordinates, self.pool, attributes)
-
-
-def _prepare(
-    agents: Sequence[Agent],
-    environment: str | EnvironmentSpec | None,
-    estimator: tuple[Advantages | None, Sequence[float], Sequence[Baseline], Sequence[Truth]],
-    seed: int,
-    plan: tuple[int, int, Sequence[int] | None],
-) -> _Measurement:
-    """Check what was asked, before anything is simulated."""
-    if not agents:
-        raise InputError("there is no agent to measure", "give at least one")
-    advantages, lambdas, baselines, truths = estimator
-    _require_known(truths, agents)
-    if advantages not in (None, "normalised", "raw"):
-        raise InputError(f"advantages cannot be {advantages!r}", "give normalised or raw")
-    if len({agent.regime for agent in agents}) > 1:
-        raise InputError("the agents gather their batches differently (n_envs, n_steps)", "measure them one by one")
-    for agent in agents:
-        _require_finite(agent)
-    if len({tuple(agent.policy.parameter_shapes.items()) for agent in agents}) > 1:
-        raise InputError("the agents' policies are built differently", "measure them one by one")
-    spec = _environment(agents, environment)
-    normalise = {agent.normalize_advantages for agent in agents}
-    if advantages is None and len(normalise) > 1:
-        raise InputError("some of the agents standardise advantages, some do not", "give advantages")
-    chosen: Advantages = advantages or ("normalised" if normalise == {True} else "raw")
-    others = alternatives(lambdas, baselines, normalize=chosen == "normalised")
-    pairs, estimates, sizes = plan
-    regime = agents[0].regime
-    pool = plan_pool(pairs, estimates, (regime.n_steps, regime.batch_pairs), sizes)
-    description = describe_environment(spec)
-    _require_fit(agents, description)
-    asked = tuple(truth for truth in get_args(Truth) if truth in truths)
-    return _Measurement(spec, description, pool, chosen, others, asked, seed)
-
-
-def _require_known(truths: Sequence[Truth], agents: Sequence[Agent]) -> None:
-    unknown = [truth for truth in truths if truth not in get_args(Truth)]
-    if unknown:
-        raise InputError(f"there is no truth {unknown[0]!r}", f"choose from {' and '.join(get_args(Truth))}")
-    endless = [agent.gamma for agent in agents if continuation_steps(agent.gamma) is None]
-    if "discounted_return" in truths and endless:
-        what = f"discounted returns do not come to an end with gamma {endless[0]:g}"
-        raise InputError(what, "leave out the truth discounted_return; episode_return needs no discount")
-
-
-def _require_fit(agents: Sequence[Agent], description: Mapping[str, Any]) -> None:
-    there = description["observation_size"]
-    for agent in agents:
-        taken = observation_size(agent.policy)
-        if taken != there:
-            what = f"observations of {description['id']} have {there} components, the agent's policy takes {taken}"
-            raise InputError(what, "give the environment it was trained on")
-
-
-def _environment(agents: Sequence[Agent], environment: str | EnvironmentSpec | None) -> EnvironmentSpec:
-    if isinstance(environment, EnvironmentSpec):
-        return environment
-    if environment is not None:
-        return EnvironmentSpec(environment)
-    first = agents[0].environment
-    if first is None:
-        raise InputError("the agent does not say what it was trained on", "give the environment (--env)")
-    if any(agent.environment != first for agent in agents):
-        raise InputError("the agents were trained on different environments", "give the environment (--env)")
-    return first
-
-
-def _require_finite(agent: Agent) -> None:
-    for name, tensor in agent.state.items():
-        if tensor.is_floating_point() and not torch.isfinite(tensor).all():
-            raise NonFiniteError(f"{name} of the agent is not finite", "choose another checkpoint")
 
 
 def _measure(
     agents: Sequence[Agent],
-    measurement: _Measurement,
+    request: Request,
     workers: int | None,
     cache: JobCache | None,
     progress: Progress | None,
 ) -> list[Found]:
     """Sample and reduce; agents in groups, so that the answers held at once are bounded."""
-    pool, groups = measurement.pool, list(_in_groups(agents, measurement))
+    groups = list(_in_groups(agents, request))
     several = progress is not None and len(groups) > 1
     if progress is not None and several:
-        progress.start(pool.pairs * len(agents), "gradients")
+        progress.start(request.pairs * len(agents), "gradients")
         inner: Progress | None = Within(progress)
     else:
         inner = progress  # told by run_jobs what is still to do, finished jobs left out
     found = []
     for group in groups:
-        jobs = [_jobs(number, agent, measurement) for number, agent in group]
-        flat = [job for own in jobs for job in own]
+        jobs = [(_jobs(number, agent, request), _step_jobs(number, agent, request)) for number, agent in group]
+        flat = [job for sums, steps in jobs for job in (*sums, *steps)]
         answers = iter(run_jobs(flat, workers=workers, cache=cache, progress=inner, label="gradients"))
-        for (_, agent), own in zip(group, jobs, strict=True):
-            pooled = Pooled([next(answers) for _ in own], pool, measurement.question)
-            layers = layer_slices(agent.policy.parameter_shapes)
-            normalize = measurement.advantages == "normalised"
-            found.append(find(pooled, measurement.others, layers, normalize=normalize))
+        for (_, agent), (sums, steps) in zip(group, jobs, strict=True):
+            found.append(_find(agent, request, [next(answers) for _ in sums], [next(answers) for _ in steps]))
     if progress is not None and several:
         progress.finish()
     return found
 
 
-def _in_groups(agents: Sequence[Agent], measurement: _Measurement) -> Iterator[list[tuple[int, Agent]]]:
+def _find(agent: Agent, request: Request, sums: Answers, steps: Answers) -> Found:
+    """Merge the answers of one agent's jobs."""
+    pooled = Pooled(sums, request.pool, request.question)
+    layers = layer_slices(agent.policy.parameter_shapes)
+    found = find(pooled, request.others, layers, normalize=request.advantages == "normalised")
+    if request.steps is None:
+        return found
+    fresh = rule_of(agent, request.steps.algorithm).fresh_optimizer
+    return found | find_steps(steps, pooled.all_in_the_rest(pooled.surrogate()), fresh_optimizer=fresh)
+
+
+def _step_jobs(number: int, agent: Agent, request: Request) -> list[Job]:
+    if request.steps is None:
+        return []
+    where = request.environment, request.description
+    return step_jobs(number, agent, where, request.sampling, request.seed, request.steps)
+
+
+def _in_groups(agents: Sequence[Agent], request: Request) -> Iterator[list[tuple[int, Agent]]]:
     group: list[tuple[int, Agent]] = []
-    held = 0
-    width = len(weightings(measurement.others)) + (len(measurement.truths) + COVARIATES if measurement.truths else 0)
+    held, width = 0, len(request.question.weightings)
+    width += len(request.truths) + COVARIATES if request.truths else 0
     for number, agent in enumerate(agents):
         parameters = sum(tensor.numel() for tensor in agent.policy_parameters.values())
-        size = measurement.pool.answer_bytes(parameters, width)
+        size = request.pool.answer_bytes(parameters, width)
         if group and held + size > ANSWERS_IN_MEMORY:
             yield group
             group, held = [], 0
@@ -291,16 +191,14 @@ def _in_groups(agents: Sequence[Agent], measurement: _Measurement) -> Iterator[l
     yield group
 
 
-def _jobs(number: int, agent: Agent, measurement: _Measurement) -> list[Job]:
+def _jobs(number: int, agent: Agent, request: Request) -> list[Job]:
     """List one agent's jobs: the same ones in every run that asks for the same."""
-    pool, limit = measurement.pool, measurement.description["time_limit"]
-    burn_in = 0 if agent.regime.reset_each_iteration else int(limit or LONGEST_BURN_IN)
-    sampling = Sampling(pool.n_steps, burn_in=burn_in)
+    pool, sampling = request.pool, request.sampling
     bare, identity = sampling_part(agent), probe(agent)
     jobs = []
     for streams in pool.job_ranges:
-        part = StreamRange(measurement.seed, PURPOSE, streams.start, streams.stop)
-        asked = (measurement.description, sampling, part, measurement.question)
+        part = StreamRange(request.seed, PURPOSE, streams.start, streams.stop)
+        asked = (request.description, sampling, part, request.question)
         jobs.append(
             Job(
                 name=f"gradients of agent {number}, streams {streams.start} to {streams.stop - 1}",
@@ -308,10 +206,10 @@ def _jobs(number: int, agent: Agent, measurement: _Measurement) -> list[Job]:
                 function=sample_sums,
                 arguments={
                     "agent": bare,
-                    "environment": measurement.environment,
+                    "environment": request.environment,
                     "sampling": sampling,
                     "streams": part,
-                    "question": measurement.question,
+                    "question": request.question,
                 },
                 pairs=len(streams) * pool.n_steps,
             )

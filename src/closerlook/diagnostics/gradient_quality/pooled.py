@@ -141,6 +141,11 @@ class Pooled:
                 pairs_squares += count**2
         return Shares(own, pairs, rest, rest_pairs, squares, pairs_squares)
 
+    def all_in_the_rest(self, target: Target) -> Shares:
+        """Return a target's sum over the pool for estimates from other streams, which own none of it."""
+        size = self.pool.sizes[0]
+        return self.shares(size, target, np.zeros(size.count, np.bool_))
+
     def groups(self, target: Target) -> tuple[np.ndarray, np.ndarray]:
         """Return a target's sums over groups of streams of one size (K, D), and their pairs (K,)."""
         streams = self.pool.streams

@@ -1,0 +1,136 @@
+"""What an agent's algorithm would do with a batch: fresh batches of many sizes, the update each gives, how far it goes.
+
+====== ==========================================
+symbol meaning
+====== ==========================================
+S      streams
+T      pairs of a stream
+B      sizes of a batch
+D      policy parameters, flattened
+====== ==========================================
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from torch import Tensor
+
+from closerlook.agents.agent import Agent
+from closerlook.agents.environment import EnvironmentSpec
+from closerlook.agents.rewards import frozen_rewards
+from closerlook.algorithms.batch import Batch, make_batch
+from closerlook.algorithms.rules import UPDATES, Rule, without_critic
+from closerlook.algorithms.stream_sums import StreamRange
+from closerlook.algorithms.update import UpdateInfo
+from closerlook.estimation.networks import flatten
+from closerlook.randomness import derive_seed
+from closerlook.simulation.records import Sampling
+from closerlook.simulation.rollout import rollout
+
+
+@dataclass(frozen=True)
+class Step:
+    """An update of the policy.
+
+    Parameters
+    ----------
+    displacement : ndarray, (D,), float64
+        New policy parameters less the old ones, in the policy's order.
+    info : UpdateInfo
+        What happened, on the batch.
+    """
+
+    displacement: np.ndarray
+    info: UpdateInfo
+
+
+def sample_batch(agents: Agent, environment: EnvironmentSpec, sampling: Sampling, streams: StreamRange) -> Batch:
+    """Sample a fresh batch of a population of one, its statistics of observations and rewards as they are.
+
+    Training would move them with the batch, a little: by a part in the number of pairs seen so far.
+    """
+    numbers = range(streams.first, streams.stop)
+    sampled = rollout(agents, environment, sampling, seeds=[streams.seed], purpose=streams.purpose, streams=numbers)
+    return make_batch(agents, sampled, frozen_rewards(agents, sampled.rewards))
+
+
+def take_step(agents: Agent, batch: Batch, rule: Rule, seed: int) -> Step:
+    """Make one update of a population of one.
+
+    Parameters
+    ----------
+    agents : Agent
+        With the state of its optimiser; without, Adam begins anew.
+    batch : Batch
+        What to compute the update from.
+    rule : Rule
+        Which update.
+    seed : int
+        Keys the order of minibatches, and the states of the Fisher matrix.
+
+    Raises
+    ------
+    NonFiniteError
+        Where a parameter is no longer finite.
+    """
+    bare = without_critic(agents)
+    updated, info = UPDATES[rule.algorithm](bare, batch, rule.settings, seeds=[seed], iteration=rule.iteration)
+    names = list(agents.policy.parameter_shapes)
+    ends = (flatten(one.policy_parameters, names, stacked=True)[0].double() for one in (updated, agents))
+    new, old = ends
+    return Step((new - old).numpy(), info)
+
+
+def sample_steps(
+    agent: Agent,
+    environment: EnvironmentSpec,
+    sampling: Sampling,
+    streams: StreamRange,
+    sizes: Sequence[int],
+    rule: Rule,
+) -> dict[str, np.ndarray]:
+    """Simulate the largest of some batches once, and take the update that each beginning of it gives.
+
+    Parameters
+    ----------
+    agent : Agent
+        A single one.
+    environment : EnvironmentSpec
+        Where it acts.
+    sampling : Sampling
+        How each stream is sampled.
+    streams : StreamRange
+        Whose streams; the update is keyed by the first.
+    sizes : sequence of int
+        Pairs of each batch: whole streams, or fewer than one has: a stream that is cut there.
+    rule : Rule
+        Which update.
+
+    Returns
+    -------
+    dict of str to ndarray
+        ``displacement`` (B, D) float32; ``mean_kl`` (B,), of the old policy to the new on the batch.
+    """
+    agents = Agent.stack([agent])
+    seed = derive_seed(streams.seed, streams.purpose, stream=streams.first)
+    largest = max(sizes)
+    whole = sample_batch(agents, environment, sampling, streams) if largest >= sampling.n_steps else None
+    steps = []
+    for size in sizes:
+        if size < sampling.n_steps or whole is None:
+            one = replace(streams, stop=streams.first + 1)
+            batch = sample_batch(agents, environment, replace(sampling, n_steps=size), one)
+        else:
+            batch = first_streams(whole, size // sampling.n_steps)
+        steps.append(take_step(agents, batch, rule, seed))
+    return {
+        "displacement": np.array([step.displacement for step in steps], np.float32),
+        "mean_kl": np.array([step.info.mean_kl[0] for step in steps]),
+    }
+
+
+def first_streams(batch: Batch, streams: int) -> Batch:
+    """Take the first streams of a batch: no number of a stream depends on the others."""
+    parts = {name: tensor[:, :streams] for name, tensor in vars(batch).items() if isinstance(tensor, Tensor)}
+    return replace(batch, **parts)

@@ -1,0 +1,97 @@
+"""Which update an agent's algorithm makes, by name, and with which settings, state and place in its schedule."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, fields, replace
+from typing import Any, Literal, get_args
+
+from closerlook.agents.agent import Agent
+from closerlook.algorithms.natural import NaturalSettings, natural_update
+from closerlook.algorithms.ppo import PPOSettings, ppo_update
+from closerlook.algorithms.trpo import TRPOSettings, trpo_update
+from closerlook.algorithms.update import UpdateInfo
+from closerlook.algorithms.vanilla import VanillaSettings, vanilla_update
+from closerlook.errors import InputError
+
+Algorithm = Literal["ppo", "trpo", "natural", "vanilla"]
+UpdateSettings = PPOSettings | TRPOSettings | NaturalSettings | VanillaSettings
+
+ALGORITHMS: Mapping[str, type[UpdateSettings]] = {
+    "ppo": PPOSettings,
+    "trpo": TRPOSettings,
+    "natural": NaturalSettings,
+    "vanilla": VanillaSettings,
+}
+"""The settings of each algorithm's update."""
+
+UPDATES: Mapping[str, Callable[..., tuple[Agent, UpdateInfo]]] = {
+    "ppo": ppo_update,
+    "trpo": trpo_update,
+    "natural": natural_update,
+    "vanilla": vanilla_update,
+}
+"""What updates a population, by the name of its algorithm."""
+
+
+@dataclass(frozen=True)
+class Rule:
+    """One update of one agent.
+
+    Parameters
+    ----------
+    algorithm : str
+        Its name.
+    settings : UpdateSettings
+        How.
+    iteration : int
+        The place in the schedule: updates made before.
+    fresh_optimizer : bool
+        Whether an optimiser with a memory starts without one, because the agent's was not kept.
+    """
+
+    algorithm: Algorithm
+    settings: UpdateSettings
+    iteration: int
+    fresh_optimizer: bool
+
+
+def rule_of(agent: Agent, algorithm: str | None = None) -> Rule:
+    """Return the update that an agent's training would make next.
+
+    Parameters
+    ----------
+    agent : Agent
+        A single one. After the last update of an annealed schedule, the last one is meant: the next would not move.
+    algorithm : str, optional
+        Another one, with its default settings; default the agent's own with the agent's settings, else PPO.
+
+    Raises
+    ------
+    InputError
+        Where there is no such algorithm, or the agent's settings are not its.
+    """
+    name = str(algorithm or (agent.algorithm if agent.algorithm in ALGORITHMS else "ppo"))
+    if name not in ALGORITHMS:
+        raise InputError(f"there is no algorithm {name!r}", f"choose from {', '.join(get_args(Algorithm))}")
+    kind = ALGORITHMS[name]
+    given: dict[str, Any] = dict(agent.algorithm_settings) if name == agent.algorithm else {}
+    unknown = sorted(set(given) - {field.name for field in fields(kind)})
+    if unknown:
+        what = f"the agent's settings of {name} hold {unknown[0]!r}, which is none of its settings"
+        raise InputError(what, "leave it out, or name the algorithm to measure it with its defaults")
+    settings = kind(**given)
+    iteration = agent.iteration or 0
+    if isinstance(settings, PPOSettings) and settings.anneal:
+        iteration = min(iteration, settings.total_iterations - 1)
+    return Rule(name, settings, iteration, _remembers(settings) and not agent.part("optimizer.policy"))  # type: ignore[arg-type]
+
+
+def _remembers(settings: UpdateSettings) -> bool:
+    return isinstance(settings, PPOSettings) or (isinstance(settings, VanillaSettings) and settings.optimizer == "adam")
+
+
+def without_critic(agents: Agent) -> Agent:
+    """Return a population whose update fits no critic: no policy's update looks at its critic's.
+
+    The batch must have been made before, as its advantages come from the critic.
+    """
+    return replace(agents, value=None)

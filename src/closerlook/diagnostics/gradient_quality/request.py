@@ -1,0 +1,213 @@
+"""What is asked of a measurement of gradients, checked before anything is simulated."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, Literal, get_args
+
+import torch
+import xarray as xr
+
+from closerlook.agents.agent import Agent
+from closerlook.agents.environment import EnvironmentSpec
+from closerlook.agents.identity import observation_size, probe
+from closerlook.algorithms.rules import rule_of
+from closerlook.algorithms.stream_sums import Question
+from closerlook.algorithms.truths import Truth, continuation_steps
+from closerlook.diagnostics.gradient_quality.alternatives import Alternative, Baseline, alternatives, weightings
+from closerlook.diagnostics.gradient_quality.dataset import build_dataset
+from closerlook.diagnostics.gradient_quality.findings import truth_pairs
+from closerlook.diagnostics.gradient_quality.layout import Found
+from closerlook.diagnostics.gradient_quality.steps import StepPlan, plan_steps
+from closerlook.errors import InputError, NonFiniteError
+from closerlook.estimation.pool import Pool, plan_pool
+from closerlook.estimation.score_squares import layer_slices
+from closerlook.execution import content_key
+from closerlook.simulation.engine import describe_environment
+from closerlook.simulation.records import Sampling
+
+Advantages = Literal["normalised", "raw"]
+"""Whether advantages are standardised within the pairs of each estimate, or taken as they are."""
+
+
+LONGEST_BURN_IN = 1000
+"""Upper bound of the unscored start of a stream where the environment has no time limit."""
+
+
+@dataclass(frozen=True)
+class Request:
+    """All that is the same for every agent of a call."""
+
+    environment: EnvironmentSpec
+    description: Mapping[str, Any]
+    pool: Pool
+    advantages: Advantages
+    others: tuple[Alternative, ...]
+    truths: tuple[Truth, ...]
+    seed: int
+    steps: StepPlan | None
+    reset_each_iteration: bool
+
+    @property
+    def question(self) -> Question:
+        """What is asked of each stream."""
+        return Question(self.pool.beginnings, weightings(self.others), self.truths)
+
+    @property
+    def pairs(self) -> int:
+        """State-action pairs simulated of each agent."""
+        steps = 0 if self.steps is None else self.steps.streams * self.steps.batches
+        return self.pool.pairs + steps * self.pool.n_steps
+
+    @property
+    def sampling(self) -> Sampling:
+        """How each stream is sampled."""
+        limit = self.description["time_limit"]
+        burn_in = 0 if self.reset_each_iteration else int(limit or LONGEST_BURN_IN)
+        return Sampling(self.pool.n_steps, burn_in=burn_in)
+
+    def settings(self, agents: Sequence[Agent], wishes: "Wishes") -> dict[str, Any]:
+        """Return what decides the results, for the run folder."""
+        return {
+            "agents": [content_key(probe(agent)) for agent in agents],
+            "environment": self.environment.to_json(),
+            "pairs": wishes.pairs,
+            "estimates": wishes.estimates,
+            "sizes": None if wishes.sizes is None else list(wishes.sizes),
+            "advantages": self.advantages,
+            "alternatives": [other.name for other in self.others],
+            "truths": list(self.truths),
+            "steps": None if self.steps is None else asdict(self.steps),
+            "seed": self.seed,
+        }
+
+    def dataset(self, agents: Sequence[Agent], found: Sequence[Found]) -> xr.Dataset:
+        """Label what was found of the agents."""
+        coordinates: dict[str, list[Any]] = {
+            "alternative": [other.name for other in self.others],
+            "truth": list(self.truths),
+            "truth_pair": [" and ".join(pair) for pair in truth_pairs(self.truths)],
+            "layer": list(layer_slices(agents[0].policy.parameter_shapes)),
+        }
+        attributes = {"environment": self.environment.id, "advantages": self.advantages, "seed": self.seed}
+        if self.steps is not None:
+            coordinates["step_size"] = list(self.steps.sizes)
+            algorithms = {rule_of(agent, self.steps.algorithm).algorithm for agent in agents}
+            attributes["step_algorithm"] = ", ".join(sorted(algorithms))
+        return build_dataset(agents, found, coordinates, self.pool, attributes)
+
+
+@dataclass(frozen=True)
+class Wishes:
+    """What a caller may choose beside agents and environment, as given; see `gradient_quality` for each."""
+
+    pairs: int
+    estimates: int
+    sizes: Sequence[int] | None
+    advantages: Advantages | None
+    lambdas: Sequence[float]
+    baselines: Sequence[Baseline]
+    truths: Sequence[Truth]
+    computed_steps: bool
+    step_sizes: Sequence[int] | None
+    algo: str | None
+    seed: int
+
+
+def prepare(agents: Sequence[Agent], environment: str | EnvironmentSpec | None, wishes: Wishes) -> Request:
+    """Check what was asked, and fill in what was not.
+
+    Raises
+    ------
+    InputError
+        Where pairs are too few for the sizes, agents differ in what they must share, or a choice means nothing.
+    NonFiniteError
+        Where an agent's parameters are not finite.
+    """
+    _require_alike(agents)
+    _require_known(wishes.truths, agents)
+    spec = _environment(agents, environment)
+    advantages = _advantages(agents, wishes.advantages)
+    others = alternatives(wishes.lambdas, wishes.baselines, normalize=advantages == "normalised")
+    regime = agents[0].regime
+    pool = plan_pool(wishes.pairs, wishes.estimates, (regime.n_steps, regime.batch_pairs), wishes.sizes)
+    description = describe_environment(spec)
+    _require_fit(agents, description)
+    truths = tuple(truth for truth in get_args(Truth) if truth in wishes.truths)
+    return Request(
+        spec,
+        description,
+        pool,
+        advantages,
+        others,
+        truths,
+        wishes.seed,
+        _steps(agents, wishes),
+        regime.reset_each_iteration,
+    )
+
+
+def _steps(agents: Sequence[Agent], wishes: Wishes) -> StepPlan | None:
+    if not (wishes.computed_steps or wishes.step_sizes or wishes.algo):
+        return None
+    for agent in agents:
+        rule_of(agent, wishes.algo)
+    most = wishes.pairs // wishes.estimates
+    return plan_steps(agents[0].regime, most, wishes.estimates, wishes.step_sizes, wishes.algo)
+
+
+def _advantages(agents: Sequence[Agent], asked: Advantages | None) -> Advantages:
+    if asked not in (None, "normalised", "raw"):
+        raise InputError(f"advantages cannot be {asked!r}", "give normalised or raw")
+    normalise = {agent.normalize_advantages for agent in agents}
+    if asked is None and len(normalise) > 1:
+        raise InputError("some of the agents standardise advantages, some do not", "give advantages")
+    return asked or ("normalised" if normalise == {True} else "raw")
+
+
+def _require_alike(agents: Sequence[Agent]) -> None:
+    if not agents:
+        raise InputError("there is no agent to measure", "give at least one")
+    if len({agent.regime for agent in agents}) > 1:
+        raise InputError("the agents gather their batches differently (n_envs, n_steps)", "measure them one by one")
+    if len({tuple(agent.policy.parameter_shapes.items()) for agent in agents}) > 1:
+        raise InputError("the agents' policies are built differently", "measure them one by one")
+    for agent in agents:
+        _require_finite(agent)
+
+
+def _require_known(truths: Sequence[Truth], agents: Sequence[Agent]) -> None:
+    unknown = [truth for truth in truths if truth not in get_args(Truth)]
+    if unknown:
+        raise InputError(f"there is no truth {unknown[0]!r}", f"choose from {' and '.join(get_args(Truth))}")
+    endless = [agent.gamma for agent in agents if continuation_steps(agent.gamma) is None]
+    if "discounted_return" in truths and endless:
+        what = f"discounted returns do not come to an end with gamma {endless[0]:g}"
+        raise InputError(what, "leave out the truth discounted_return; episode_return needs no discount")
+
+
+def _require_fit(agents: Sequence[Agent], description: Mapping[str, Any]) -> None:
+    there = description["observation_size"]
+    for agent in agents:
+        taken = observation_size(agent.policy)
+        if taken != there:
+            what = f"observations of {description['id']} have {there} components, the agent's policy takes {taken}"
+            raise InputError(what, "give the environment it was trained on")
+
+
+def _environment(agents: Sequence[Agent], environment: str | EnvironmentSpec | None) -> EnvironmentSpec:
+    if isinstance(environment, EnvironmentSpec):
+        return environment
+    if environment is not None:
+        return EnvironmentSpec(environment)
+    first = agents[0].environment
+    if first is None:
+        raise InputError("the agent does not say what it was trained on", "give the environment (--env)")
+    if any(agent.environment != first for agent in agents):
+        raise InputError("the agents were trained on different environments", "give the environment (--env)")
+    return first
+
+
+def _require_finite(agent: Agent) -> None:
+    for name, tensor in agent.state.items():
+        if tensor.is_floating_point() and not torch.isfinite(tensor).all():
+            raise NonFiniteError(f"{name} of the agent is not finite", "choose another checkpoint")

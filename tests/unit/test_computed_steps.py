@@ -1,0 +1,176 @@
+"""Computed steps: what training would have done with the batch, and how updates are compared."""
+
+from dataclasses import asdict, replace
+
+import numpy as np
+import pytest
+import torch
+
+from closerlook.agents.agent import Agent, Regime
+from closerlook.agents.policies import MLPValue
+from closerlook.algorithms.batch import make_batch
+from closerlook.algorithms.computed_steps import sample_batch, sample_steps, take_step
+from closerlook.algorithms.ppo import PPOSettings, ppo_update
+from closerlook.algorithms.rules import Rule, rule_of
+from closerlook.algorithms.stream_sums import StreamRange
+from closerlook.algorithms.trpo import TRPOSettings, trpo_update
+from closerlook.algorithms.vanilla import VanillaSettings, vanilla_update
+from closerlook.diagnostics.gradient_quality import gradient_quality, summary
+from closerlook.diagnostics.gradient_quality.steps import find_steps, plan_steps
+from closerlook.errors import InputError
+from closerlook.estimation.networks import MLP, flatten
+from closerlook.estimation.truths import Shares
+from closerlook.randomness import derive_seed
+from closerlook.simulation.records import Sampling
+from closerlook.simulation.rollout import rollout
+from environments import linear_quadratic_agent
+
+SMALL = PPOSettings(policy_epochs=2, value_epochs=2, minibatches=4, total_iterations=10)
+RULES = {
+    "ppo": (ppo_update, SMALL),
+    "trpo": (trpo_update, TRPOSettings(max_kl=0.05, fisher_fraction=1.0, value_epochs=1)),
+    "vanilla": (vanilla_update, VanillaSettings(optimizer="sgd", value_epochs=1)),
+}
+
+
+def trained(name: str = "ppo", iteration: int = 3, *, critic: bool = True) -> Agent:
+    """An agent in the middle of its training, with Adam's moments after some updates."""
+    value = MLPValue(MLP((3, 8, 1)))
+    bare = linear_quadratic_agent(
+        gamma=0.95, regime=Regime(2, 16), normalize_advantages=True, algorithm=name, iteration=iteration,
+        algorithm_settings=asdict(RULES[name][1]),
+    )  # fmt: skip
+    state = {"value": value.initialize(np.random.default_rng(9), "xavier")}
+    agent = replace(bare.with_state(state), value=value) if critic else bare
+    agents = Agent.stack([agent])
+    part = StreamRange(0, "before", 0, 4)
+    for update in range(iteration):
+        batch = sample_batch(agents, agent.environment, Sampling(16), part)
+        agents, _ = RULES[name][0](agents, batch, RULES[name][1], seeds=[7], iteration=update)
+    return agents.unstack()[0]
+
+
+@pytest.mark.parametrize("name", RULES)
+@pytest.mark.parametrize("critic", [True, False])
+def test_a_computed_step_is_the_update_of_training(name, critic):
+    agent = trained(name, critic=critic)
+    agents, rule = Agent.stack([agent]), rule_of(agent)
+    assert (rule.algorithm, rule.settings, rule.iteration) == (name, RULES[name][1], 3)
+    assert not rule.fresh_optimizer
+    sampled = rollout(agents, agent.environment, Sampling(16), seeds=[5], purpose="steps", streams=[2, 3])
+    batch = make_batch(agents, sampled, sampled.rewards)
+    updated, info = RULES[name][0](agents, batch, rule.settings, seeds=[8], iteration=3)
+    names = list(agent.policy.parameter_shapes)
+    expected = flatten(updated.policy_parameters, names, stacked=True) - flatten(
+        agents.policy_parameters, names, stacked=True
+    )
+    own = sample_batch(agents, agent.environment, Sampling(16), StreamRange(5, "steps", 2, 4))
+    step = take_step(agents, own, rule, 8)
+    np.testing.assert_allclose(step.displacement, expected[0].numpy(), atol=1e-7)
+    assert np.abs(step.displacement).max() > 1e-4
+    assert step.info.mean_kl == info.mean_kl
+
+
+def test_the_optimizers_memory_and_the_schedule_count():
+    agent = trained()
+    agents = Agent.stack([agent])
+    batch = sample_batch(agents, agent.environment, Sampling(16), StreamRange(5, "steps", 0, 2))
+    rule = rule_of(agent)
+    own = take_step(agents, batch, rule, 0).displacement
+    forgetful = replace(agent, state={k: v for k, v in agent.state.items() if not k.startswith("optimizer")})
+    assert rule_of(forgetful).fresh_optimizer
+    fresh = take_step(Agent.stack([forgetful]), batch, rule, 0).displacement
+    assert np.abs(own - fresh).max() > 1e-4
+    earlier = take_step(agents, batch, replace(rule, iteration=0), 0).displacement
+    assert np.linalg.norm(earlier) > 1.2 * np.linalg.norm(own)
+
+
+def test_after_the_last_update_the_last_one_is_meant():
+    agent = trained()
+    assert rule_of(replace(agent, iteration=10)).iteration == 9
+    assert rule_of(replace(agent, iteration=9)).iteration == 9
+    assert rule_of(replace(agent, iteration=0)).iteration == 0
+    assert rule_of(replace(agent, iteration=None)).iteration == 0
+    flat = replace(agent, iteration=12, algorithm_settings=asdict(replace(SMALL, anneal=False)))
+    assert rule_of(flat).iteration == 12
+
+
+def test_whose_update_is_taken():
+    agent = trained()
+    assert rule_of(agent, "trpo") == Rule("trpo", TRPOSettings(), 3, fresh_optimizer=False)
+    assert rule_of(replace(agent, algorithm=None)).settings == PPOSettings()
+    with pytest.raises(InputError, match="no algorithm 'dqn'"):
+        rule_of(agent, "dqn")
+    with pytest.raises(InputError, match="hold 'n_epochs'"):
+        rule_of(replace(agent, algorithm_settings={"n_epochs": 3}))
+
+
+@pytest.mark.parametrize("name", RULES)
+def test_a_beginning_of_a_batch_gives_the_step_of_a_batch_of_that_size(name):
+    agent = trained(name)
+    part, rule = StreamRange(4, "steps", 6, 10), rule_of(agent)
+    answer = sample_steps(agent, agent.environment, Sampling(16), part, (5, 16, 48, 64), rule)
+    agents, seed = Agent.stack([agent]), derive_seed(4, "steps", stream=6)
+    for place, (steps, stop) in enumerate(((5, 7), (16, 7), (16, 9), (16, 10))):
+        batch = sample_batch(agents, agent.environment, Sampling(steps), replace(part, stop=stop))
+        assert batch.advantages.numel() == (5, 16, 48, 64)[place]
+        expected = take_step(agents, batch, rule, seed)
+        assert answer["displacement"][place].tobytes() == expected.displacement.astype(np.float32).tobytes()
+        assert answer["mean_kl"][place] == expected.info.mean_kl[0]
+
+
+def test_steps_are_measured_with_the_gradients_and_do_not_depend_on_workers():
+    asked = {"pairs": 16 * 40, "estimates": 5, "sizes": [16, 32], "step_sizes": [8, 32, 70], "seed": 3}
+    agents = [trained(), trained("ppo", 1)]
+    one = gradient_quality(agents, **asked, workers=1)
+    two = gradient_quality(agents, **asked, workers=2)
+    assert one.identical(two)
+    assert one["step_size"].values.tolist() == [8, 32, 64]
+    assert one["step_pairwise_cosine"].shape == (2, 3)
+    assert one.attrs["step_algorithm"] == "ppo"
+    assert not one["step_fresh_optimizer"].any()
+    assert np.isfinite(one["step_true_cosine_corrected_low"]).any()
+    told = summary(one)["steps"]
+    assert told["sizes"] == [8, 32, 64]
+    assert np.shape(told["pairwise_cosine_high"]) == (2, 3)
+    alone = gradient_quality(agents, **(asked | {"step_sizes": None}))
+    assert "step_pairwise_cosine" not in alone
+    assert one["pairwise_cosine"].identical(alone["pairwise_cosine"])
+
+
+def test_steps_are_compared_with_one_another_and_with_the_gradient():
+    """Steps along the gradient and across it, known by hand; one did not move."""
+    steps = np.array([[[1.0, 0.0]], [[0.0, 2.0]], [[3.0, 3.0]], [[0.0, 0.0]]], np.float32)
+    answers = [{"displacement": step, "mean_kl": np.array([kl])} for step, kl in zip(steps, (1, 2, 3, 0), strict=True)]
+    blocks = np.array([[4.0, 0.1], [4.0, -0.1]])
+    gradient = Shares(np.zeros((0, 2)), np.zeros(0), blocks.sum(0), 8.0, float(np.square(blocks).sum()), 32.0)
+    found = find_steps(answers, gradient, fresh_optimizer=True)
+    half = np.sqrt(0.5)
+    assert found["step_pairwise_cosine"][0] == pytest.approx((0 + half + half) / 3)
+    length = np.sqrt(2 * (16 - 0.01) / (64 - 32))  # products of the two blocks only
+    assert found["step_true_cosine_corrected"][0] == pytest.approx((1 + 0 + half) / 3 * (1.0 / length))
+    assert found["zero_steps"].tolist() == [1]
+    assert found["step_mean_kl"].tolist() == [1.5]
+    assert found["step_norm"][0] == pytest.approx((1 + 2 + np.sqrt(18) + 0) / 4)
+    assert bool(found["step_fresh_optimizer"])
+
+
+def test_sizes_of_steps():
+    regime = Regime(2, 16)
+    assert plan_steps(regime, 2100, 10, None, None).sizes == (32, 128, 512, 2048)
+    assert plan_steps(regime, 10, 10, None, None).sizes == (32,)
+    plan = plan_steps(regime, 10, 10, [7, 40, 33], None)
+    assert (plan.sizes, plan.streams) == ((7, 32), 2)
+    for sizes in ([1], [10**9], []):
+        with pytest.raises(InputError, match="cannot be computed"):
+            plan_steps(regime, 10, 10, sizes, None)
+
+
+def test_a_line_search_that_accepts_nothing_leaves_no_direction():
+    agent = trained("trpo")
+    hopeless = asdict(replace(RULES["trpo"][1], accept_ratio=1e9))
+    stuck = replace(agent, algorithm_settings=hopeless)
+    found = gradient_quality(stuck, pairs=16 * 40, estimates=5, sizes=[16], step_sizes=[32], workers=1)
+    assert found["zero_steps"].values.tolist() == [5]
+    assert np.isnan(found["step_pairwise_cosine"]).all()
+    assert torch.isfinite(torch.tensor(float(found["step_norm"][0])))
