@@ -1,0 +1,189 @@
+"""Claims: statements with a statistic and a decision rule, written down in ``claims.yaml`` before their results.
+
+====== ==================================
+symbol meaning
+====== ==================================
+n      seeds
+I      iterations
+====== ==================================
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from importlib.resources import files
+from typing import Any, Literal
+
+import numpy as np
+import xarray as xr
+import yaml
+from scipy import stats
+
+Mark = Literal["holds", "does not hold", "not enough data"]
+Datasets = Mapping[tuple[str, str], xr.Dataset]
+"""Datasets of several agents, with the coordinates ``iteration`` and ``agent_seed``, by task and algorithm."""
+
+FEWEST_SEEDS = 3
+
+
+@dataclass(frozen=True)
+class Claim:
+    """A statement that data can contradict; ``claims.yaml`` explains each field.
+
+    Parameters
+    ----------
+    name, statement, source : str
+        Its key, what it says, and who said it where.
+    variable : str
+        Of the dataset.
+    statistic : {"level", "change", "contrast"}
+        What is made of it.
+    iterations : tuple of int
+        At which, or from which to which.
+    rule : {"below", "above"}
+        On which side of the bound the whole interval has to lie.
+    bound : float
+        The bound.
+    size : int, tuple of int, or None
+        Pairs of an estimate; two: the difference of the second and the first.
+    log : bool
+        Whether the logarithm is taken first.
+    tasks : tuple of str
+        The two tasks of a contrast.
+    """
+
+    name: str
+    statement: str
+    source: str
+    variable: str
+    statistic: Literal["level", "change", "contrast"]
+    iterations: tuple[int, ...]
+    rule: Literal["below", "above"]
+    bound: float
+    size: int | tuple[int, int] | None = None
+    log: bool = False
+    tasks: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """What data say of a claim, in one place.
+
+    Parameters
+    ----------
+    claim : Claim
+        The claim.
+    where : str
+        Task, algorithm and iteration.
+    value, low, high : float
+        The statistic and its 95% interval.
+    seeds : int
+        Seeds it rests on: of the smaller group for a contrast.
+    mark : {"holds", "does not hold", "not enough data"}
+        The verdict of the rule.
+    """
+
+    claim: Claim
+    where: str
+    value: float
+    low: float
+    high: float
+    seeds: int
+    mark: Mark
+
+
+def load_claims() -> list[Claim]:
+    """Read the claims that come with the package."""
+    text = (files("closerlook.studies") / "claims.yaml").read_text()
+    return [Claim(name=name, **_as_tuples(fields)) for name, fields in yaml.safe_load(text).items()]
+
+
+def _as_tuples(fields: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: tuple(value) if isinstance(value, list) else value for name, value in fields.items()}
+
+
+def judge(claim: Claim, datasets: Datasets) -> list[Judgement]:
+    """Judge a claim wherever the data have its variable.
+
+    Parameters
+    ----------
+    claim : Claim
+        What is claimed.
+    datasets : mapping
+        By task and algorithm.
+
+    Returns
+    -------
+    list of Judgement
+        One for each task and algorithm, or pair of tasks; and iteration, unless the claim is of a change.
+    """
+    found = []
+    if claim.statistic == "contrast":
+        first, second = claim.tasks
+        for algorithm in sorted({algorithm for _, algorithm in datasets}):
+            pair = [datasets.get((task, algorithm)) for task in (first, second)]
+            for iteration in claim.iterations:
+                groups = [_values(claim, dataset, iteration) for dataset in pair if dataset is not None]
+                if len(groups) == 2 and all(groups):
+                    where = f"{first} against {second}, {algorithm}, iteration {iteration}"
+                    found.append(_mark(claim, where, *_contrast(*(list(group.values()) for group in groups))))
+        return found
+    for (task, algorithm), dataset in datasets.items():
+        rows = {iteration: _values(claim, dataset, iteration) for iteration in claim.iterations}
+        if claim.statistic == "change":
+            before, after = (rows[iteration] for iteration in claim.iterations)
+            both = [after[seed] - before[seed] for seed in before if seed in after]
+            where = f"{task}, {algorithm}, iterations {claim.iterations[0]} to {claim.iterations[1]}"
+            found += [_mark(claim, where, *_mean(both))] if both else []
+        else:
+            found += [
+                _mark(claim, f"{task}, {algorithm}, iteration {iteration}", *_mean(list(row.values())))
+                for iteration, row in rows.items()
+                if row
+            ]
+    return found
+
+
+def _values(claim: Claim, dataset: xr.Dataset, iteration: int) -> dict[int, float]:
+    """Return the variable at one iteration by seed, those left out that have none."""
+    if claim.variable not in dataset:
+        return {}
+    data = dataset[claim.variable]
+    dim = next((str(dim) for dim in data.dims if str(dim).endswith("size")), None)
+    if dim is not None and claim.size is not None:
+        sizes = claim.size if isinstance(claim.size, tuple) else (claim.size,)
+        if not set(sizes) <= set(dataset[dim].values.tolist()):
+            return {}
+        parts = [data.sel({dim: size}) for size in sizes]
+        data = parts[0] if len(parts) == 1 else parts[1] - parts[0]
+    chosen = dataset["iteration"].values == iteration
+    values = data.values[chosen].astype(np.float64)
+    values = np.log(values) if claim.log else values
+    seeds = dataset["agent_seed"].values[chosen].tolist()
+    return {seed: float(value) for seed, value in zip(seeds, values, strict=True) if np.isfinite(value)}
+
+
+def _mean(values: Sequence[float]) -> tuple[float, float, float, int]:
+    """Return a mean over seeds with its interval, Student's t, and the number of seeds."""
+    n = len(values)
+    if n < 2:
+        return float(np.mean(values)), np.nan, np.nan, n
+    reach = float(stats.t.ppf(0.975, n - 1) * np.std(values, ddof=1) / np.sqrt(n))
+    return float(np.mean(values)), float(np.mean(values)) - reach, float(np.mean(values)) + reach, n
+
+
+def _contrast(left: Sequence[float], right: Sequence[float]) -> tuple[float, float, float, int]:
+    """Return a difference of two means with its interval, Welch's t, and the seeds of the smaller group."""
+    value, n = float(np.mean(left) - np.mean(right)), min(len(left), len(right))
+    if n < 2:
+        return value, np.nan, np.nan, n
+    interval = stats.ttest_ind(left, right, equal_var=False).confidence_interval()
+    return value, float(interval.low), float(interval.high), n
+
+
+def _mark(claim: Claim, where: str, value: float, low: float, high: float, seeds: int) -> Judgement:
+    inside, outside = (high < claim.bound, low > claim.bound)
+    if claim.rule == "above":
+        inside, outside = outside, inside
+    known = seeds >= FEWEST_SEEDS
+    mark: Mark = "holds" if known and inside else "does not hold" if known and outside else "not enough data"
+    return Judgement(claim, where, value, low, high, seeds, mark)

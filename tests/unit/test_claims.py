@@ -1,0 +1,99 @@
+"""Claims: read, and judged by their rules."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import xarray as xr
+from scipy import stats
+
+from closerlook.results.schema import SCHEMA
+from closerlook.studies.claims import Claim, judge, load_claims
+
+
+def dataset(cosines: np.ndarray) -> xr.Dataset:
+    """Cosines (iteration, seed, size) of iterations 0, 150, 450 and sizes 128, 2048."""
+    iterations, seeds, _ = cosines.shape
+    return xr.Dataset(
+        {
+            "pairwise_cosine": (("agent", "size"), cosines.reshape(iterations * seeds, 2)),
+            "trajectories": ("agent", np.repeat([64, 8, 4], seeds)),
+        },
+        coords={
+            "size": [128, 2048],
+            "iteration": ("agent", np.repeat([0, 150, 450], seeds)),
+            "agent_seed": ("agent", np.tile(np.arange(seeds), iterations)),
+        },
+    )
+
+
+DRAWS = np.random.default_rng(0).normal(0, 0.01, (3, 5, 2))
+FALLING = dataset(np.array([0.6, 0.1, 0.05])[:, None, None] + DRAWS)
+FLAT = dataset(np.full((3, 5, 2), 0.3) + 5 * DRAWS)
+CLAIM = Claim("c", "It falls.", "us", "pairwise_cosine", "change", (0, 450), "below", 0.0, 2048)
+
+
+def test_every_claim_that_comes_along_means_something():
+    claims = load_claims()
+    assert len({claim.name for claim in claims}) == len(claims) >= 10
+    for claim in claims:
+        assert claim.variable in SCHEMA
+        assert claim.statistic in ("level", "change", "contrast")
+        assert claim.rule in ("below", "above")
+        assert len(claim.iterations) == 2 or claim.statistic != "change"
+        assert len(claim.tasks) == (2 if claim.statistic == "contrast" else 0)
+        assert claim.statement.endswith(".")
+        assert "2020" in claim.source
+
+
+def test_a_change_is_judged_by_the_paired_interval():
+    (judged,) = judge(CLAIM, {("hopper", "ppo"): FALLING})
+    differences = (0.05 + DRAWS[2, :, 1]) - (0.6 + DRAWS[0, :, 1])
+    interval = stats.ttest_1samp(differences, 0).confidence_interval()
+    assert (judged.value, judged.low, judged.high) == pytest.approx((differences.mean(), *interval))
+    assert (judged.mark, judged.seeds, judged.where) == ("holds", 5, "hopper, ppo, iterations 0 to 450")
+    (judged,) = judge(replace(CLAIM, rule="above"), {("hopper", "ppo"): FALLING})
+    assert judged.mark == "does not hold"
+    (judged,) = judge(CLAIM, {("hopper", "ppo"): FLAT})
+    assert judged.mark == "not enough data"
+
+
+def test_a_change_pairs_seeds_whatever_their_order():
+    shuffled = FALLING.isel(agent=np.random.default_rng(1).permutation(15))
+    assert judge(CLAIM, {("hopper", "ppo"): shuffled})[0].low == pytest.approx(
+        judge(CLAIM, {("hopper", "ppo"): FALLING})[0].low
+    )
+
+
+def test_a_level_is_judged_at_each_iteration():
+    level = replace(CLAIM, statistic="level", iterations=(0, 150, 300, 450), bound=0.3)
+    judged = judge(level, {("hopper", "ppo"): FALLING})
+    assert [(one.where, one.mark) for one in judged] == [
+        ("hopper, ppo, iteration 0", "does not hold"),
+        ("hopper, ppo, iteration 150", "holds"),
+        ("hopper, ppo, iteration 450", "holds"),
+    ]
+    difference = replace(level, size=(128, 2048), rule="above", bound=-0.2)
+    assert {one.mark for one in judge(difference, {("hopper", "ppo"): FALLING})} == {"holds"}
+    assert judge(replace(level, size=512), {("hopper", "ppo"): FALLING}) == []
+    assert judge(replace(level, variable="step_pairwise_cosine"), {("hopper", "ppo"): FALLING}) == []
+
+
+def test_a_contrast_compares_tasks_of_one_algorithm():
+    contrast = replace(CLAIM, statistic="contrast", tasks=("hopper", "walker2d"), iterations=(0, 450), rule="above")
+    judged = judge(contrast, {("hopper", "ppo"): FLAT, ("walker2d", "ppo"): FALLING, ("walker2d", "trpo"): FLAT})
+    assert [one.mark for one in judged] == ["does not hold", "holds"]
+    left, right = 0.3 + 5 * DRAWS[2, :, 1], 0.05 + DRAWS[2, :, 1]
+    interval = stats.ttest_ind(left, right, equal_var=False).confidence_interval()
+    assert (judged[1].low, judged[1].high) == pytest.approx((interval.low, interval.high))
+
+
+def test_logarithms_and_few_seeds():
+    claim = replace(CLAIM, variable="trajectories", size=None, log=True)
+    (judged,) = judge(claim, {("hopper", "ppo"): FALLING})
+    assert judged.value == pytest.approx(np.log(4 / 64))
+    two = FALLING.isel(agent=FALLING["agent_seed"].values < 2)
+    assert judge(CLAIM, {("hopper", "ppo"): two})[0].mark == "not enough data"
+    missing = FALLING.copy(deep=True)
+    missing["pairwise_cosine"][0, 1] = np.nan
+    assert judge(CLAIM, {("hopper", "ppo"): missing})[0].seeds == 4
