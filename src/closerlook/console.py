@@ -139,6 +139,10 @@ class Bar:
             self._bar.stop()
         self._bar = self._task = None
 
+    def note(self, text: str) -> None:
+        """Say one line."""
+        self.shown.note(text)
+
 
 def usual_rate(environment: str, workers: int, trained: int) -> float:
     """Return the pairs a second that workers usually make, measuring agents or training so many streams of them."""

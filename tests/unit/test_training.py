@@ -112,6 +112,8 @@ class Killed:
         if self.left == 0:
             raise KeyboardInterrupt
 
+    def note(self, text: str) -> None: ...
+
     def finish(self) -> None:
         pass
 

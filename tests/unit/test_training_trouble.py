@@ -136,6 +136,8 @@ class Listening:
 
     def finish(self) -> None: ...
 
+    def note(self, text: str) -> None: ...
+
     def report(self, rows: list[dict]) -> None:
         self.rows += rows
 

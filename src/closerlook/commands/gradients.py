@@ -65,6 +65,10 @@ class Gradients(Output):
         Literal["ppo", "trpo", "natural", "vanilla"] | None, option("ppo|trpo|natural|vanilla", "the agent's own")
     ] = None
     """Whose update, with its default settings unless it is the agent's own; implies --computed-steps."""
+    precision: Annotated[float | None, option("FLOAT", "none: sample --pairs")] = None
+    """Sample only until the cosine is known to this much either way (half its 95% interval); --pairs is the most."""
+    precision_size: Annotated[int | None, option("INT", "the training batch")] = None
+    """Pairs of the estimates whose cosine that is."""
     seed: int = 0
     """Root seed of the measurement."""
 
@@ -98,6 +102,8 @@ class Gradients(Output):
             computed_steps=self.computed_steps,
             step_sizes=self.step_sizes or None,
             algo=self.algo,
+            precision=self.precision,
+            precision_size=self.precision_size,
             seed=self.seed,
             workers=self.crew,
             out=self.folder,

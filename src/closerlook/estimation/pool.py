@@ -48,11 +48,14 @@ class Pool:
         Pairs of a stream, and streams.
     sizes : tuple of Size
         In rising order.
+    job_streams : int or None
+        Streams of a job; None: as suits the pool. Pools of which one begins the other need the same to share jobs.
     """
 
     n_steps: int
     streams: int
     sizes: tuple[Size, ...]
+    job_streams: int | None = None
 
     @property
     def pairs(self) -> int:
@@ -67,6 +70,9 @@ class Pool:
     @property
     def job_ranges(self) -> list[range]:
         """Aligned ranges of streams, a power of two of them, for the jobs: enough for many workers, none too short."""
+        if self.job_streams is not None:
+            step = self.job_streams
+            return [range(first, min(first + step, self.streams)) for first in range(0, self.streams, step)]
         most = max(32, _power_of_two(PAIRS_OF_A_JOB // self.n_steps))
         step = min(most, max(16, _power_of_two(self.streams // 8)))
         return [range(first, min(first + step, self.streams)) for first in range(0, self.streams, step)]

@@ -71,6 +71,9 @@ class Progress(Protocol):
     def finish(self) -> None:
         """End, whether all was done or not."""
 
+    def note(self, text: str) -> None:
+        """Hear how the work goes, in words."""
+
 
 class Silence:
     """Progress that nobody hears."""
@@ -85,6 +88,9 @@ class Silence:
         """Do nothing."""
 
     def finish(self) -> None:
+        """Do nothing."""
+
+    def note(self, text: str) -> None:
         """Do nothing."""
 
 
@@ -113,6 +119,10 @@ class Within:
 
     def finish(self) -> None:
         """Do nothing: the whole goes on."""
+
+    def note(self, text: str) -> None:
+        """Pass it on."""
+        self.whole.note(text)
 
 
 def content_key(*parts: Any) -> str:

@@ -135,9 +135,22 @@ def summary(dataset: xr.Dataset) -> dict[str, Any]:
         ),
         "truths": _named(dataset, "truth", ("cosine_to_truth", "cosine_to_truth_corrected")),
         "steps": _steps(dataset),
+        "precision": _precision(attributes),
         "cosine_between_truths": _named(dataset, "truth_pair", ("cosine_between_truths",)),
         "layers": _named(dataset, "layer", ("layer_noise_scale_pairs",)),
         "verdicts": verdicts(dataset),
+    }
+
+
+def _precision(attributes: Mapping[str, Any]) -> dict[str, Any] | None:
+    """Say whether the interval that was sampled to is as narrow as asked; None where the pairs were fixed."""
+    if "precision" not in attributes:
+        return None
+    return {
+        "asked": float(attributes["precision"]),
+        "size": int(attributes["precision_size"]),
+        "half_width": as_json(np.float64(attributes["half_width"])),
+        "reached": bool(attributes["precision_reached"]),
     }
 
 

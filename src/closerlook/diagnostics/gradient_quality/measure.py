@@ -1,8 +1,11 @@
 """The measurement: from agents to jobs, from their answers to a dataset."""
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
+import numpy as np
 import xarray as xr
 
 from closerlook.agents.agent import Agent
@@ -15,6 +18,7 @@ from closerlook.diagnostics.gradient_quality.alternatives import Baseline
 from closerlook.diagnostics.gradient_quality.dataset import summary
 from closerlook.diagnostics.gradient_quality.findings import find
 from closerlook.diagnostics.gradient_quality.layout import Found
+from closerlook.diagnostics.gradient_quality.looks import Target, half_width, looks, pairs_wanted
 from closerlook.diagnostics.gradient_quality.pooled import Answers, Pooled
 from closerlook.diagnostics.gradient_quality.request import Advantages, Request, Wishes, prepare
 from closerlook.diagnostics.gradient_quality.steps import find_steps, step_jobs
@@ -26,6 +30,8 @@ MEASUREMENT_VERSION = 4
 """Raised whenever the same job would answer otherwise, so that no stored answer is taken for the new one."""
 
 PURPOSE = "gradients"
+How = tuple[int | None, JobCache | None, Progress | None]
+"""Workers, where answers are kept, who is told how far it is."""
 ANSWERS_IN_MEMORY = 2**29
 """Bytes of answers to be held at once; agents are measured in groups of so many."""
 
@@ -44,6 +50,8 @@ def gradient_quality(  # noqa: PLR0913 - what a user may choose, each by name
     computed_steps: bool = False,
     step_sizes: Sequence[int] | None = None,
     algo: str | None = None,
+    precision: float | None = None,
+    precision_size: int | None = None,
     seed: int = 0,
     workers: int | None = None,
     out: str | Path | None = None,
@@ -90,6 +98,11 @@ def gradient_quality(  # noqa: PLR0913 - what a user may choose, each by name
         ``pairs / estimates``.
     algo : {"ppo", "trpo", "natural", "vanilla"}, optional
         Whose update, with its default settings; default the agent's own with the agent's settings, else PPO.
+    precision : float, optional
+        Sample only until half the 95% interval of the pairwise cosine at `precision_size` is at most this for every
+        agent: in looks at pools of doubling size, up to `pairs`.
+    precision_size : int, optional
+        Pairs of an estimate; default the training batch.
     seed : int
         Root seed of the measurement.
     workers : int, optional
@@ -118,17 +131,50 @@ def gradient_quality(  # noqa: PLR0913 - what a user may choose, each by name
     agents = [agent] if isinstance(agent, Agent) else list(agent)
     agents = [one for given in agents for one in given.unstack()]
     wishes = Wishes(
-        pairs, estimates, sizes, advantages, lambdas, baselines, truths, computed_steps, step_sizes, algo, seed
-    )
+        pairs, estimates, sizes, advantages, lambdas, baselines, truths, computed_steps, step_sizes, algo, seed,
+        precision, precision_size,
+    )  # fmt: skip
     request = prepare(agents, environment, wishes)
     if out is None:
-        return request.dataset(agents, _measure(agents, request, workers, None, progress))
+        with TemporaryDirectory() as scratch:
+            cache = None if precision is None else RunFolder(scratch).jobs()
+            return _sample(agents, request, wishes, (workers, cache, progress))
     with RunFolder(out).open_for("gradients", request.settings(agents, wishes)) as folder:
-        dataset = request.dataset(agents, _measure(agents, request, workers, folder.jobs(), progress))
+        dataset = _sample(agents, request, wishes, (workers, folder.jobs(), progress))
         folder.write_dataset("gradients.nc", dataset)
         folder.write_json("gradients.json", summary(dataset))
-        folder.finish(request.pairs * len(agents))
+        apart = request.pairs - request.pool.pairs
+        folder.finish(int(dataset["pairs"].sum()) + apart * len(agents))
     return dataset
+
+
+def _sample(agents: Sequence[Agent], request: Request, wishes: Wishes, how: How) -> xr.Dataset:
+    """Sample as many pairs as were asked for, or until the interval in question is narrow enough."""
+    target = wishes.target(agents[0].regime.batch_pairs)
+    if target is None:
+        return request.dataset(agents, _measure(agents, request, *how))
+    least = wishes.estimates * max(wishes.sizes or (1,))
+    for pairs in looks(target, agents[0].regime.n_steps, least, wishes.pairs):
+        look = prepare(agents, request.environment, replace(wishes, pairs=pairs))
+        dataset = look.dataset(agents, _measure(agents, look, *how))
+        width = half_width(dataset, target)
+        reached = width <= target.half_width
+        if reached:
+            break
+        if how[2] is not None:
+            how[2].note(_how_it_goes(pairs, width, target, wishes.pairs))
+    return dataset.assign_attrs(
+        precision=target.half_width, precision_size=target.size, half_width=width, precision_reached=int(reached)
+    )
+
+
+def _how_it_goes(pairs: int, width: float, target: Target, most: int) -> str:
+    known = f"after {pairs:,} pairs the cosine at {target.size:,} is known to {width:.3f} either way"
+    if pairs >= most:
+        return f"{known}, not to {target.half_width:g}: --pairs is reached"
+    needed = pairs_wanted(pairs, width, target)
+    guess = f"about {needed:,.0f} will do" if np.isfinite(needed) else "more are needed"
+    return f"{known}; {guess}" + (f", and --pairs stops at {most:,}" if needed > most else "")
 
 
 def _measure(

@@ -1,7 +1,7 @@
 """What is asked of a measurement of gradients, checked before anything is simulated."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal, get_args
 
 import torch
@@ -17,6 +17,7 @@ from closerlook.diagnostics.gradient_quality.alternatives import Alternative, Ba
 from closerlook.diagnostics.gradient_quality.dataset import build_dataset
 from closerlook.diagnostics.gradient_quality.findings import truth_pairs
 from closerlook.diagnostics.gradient_quality.layout import Found
+from closerlook.diagnostics.gradient_quality.looks import JOB_STREAMS, Target
 from closerlook.diagnostics.gradient_quality.steps import StepPlan, plan_steps
 from closerlook.errors import InputError, NonFiniteError
 from closerlook.estimation.pool import Pool, plan_pool
@@ -76,6 +77,7 @@ class Request:
             "advantages": self.advantages,
             "alternatives": [other.name for other in self.others],
             "truths": list(self.truths),
+            "precision": [wishes.precision, wishes.precision_size],
             "steps": None if self.steps is None else asdict(self.steps),
             "seed": self.seed,
         }
@@ -111,6 +113,14 @@ class Wishes:
     step_sizes: Sequence[int] | None
     algo: str | None
     seed: int
+    precision: float | None = None
+    precision_size: int | None = None
+
+    def target(self, batch_pairs: int) -> Target | None:
+        """Return the interval that is to be sampled to; None where the pairs are fixed."""
+        if self.precision is None:
+            return None
+        return Target(self.precision, self.precision_size or batch_pairs)
 
 
 def prepare(agents: Sequence[Agent], environment: str | EnvironmentSpec | None, wishes: Wishes) -> Request:
@@ -129,7 +139,15 @@ def prepare(agents: Sequence[Agent], environment: str | EnvironmentSpec | None, 
     advantages = _advantages(agents, wishes.advantages)
     others = alternatives(wishes.lambdas, wishes.baselines, normalize=advantages == "normalised")
     regime = agents[0].regime
-    pool = plan_pool(wishes.pairs, wishes.estimates, (regime.n_steps, regime.batch_pairs), wishes.sizes)
+    target, sizes = wishes.target(regime.batch_pairs), wishes.sizes
+    if target is not None and sizes is not None:
+        sizes = sorted({*sizes, target.size})
+    pool = plan_pool(wishes.pairs, wishes.estimates, (regime.n_steps, regime.batch_pairs), sizes)
+    if target is not None:
+        pool = replace(pool, job_streams=JOB_STREAMS)
+        if target.size not in [size.asked for size in pool.sizes]:
+            what = f"{wishes.pairs:,} pairs are too few to look at estimates of {target.size:,}"
+            raise InputError(what, "give more --pairs, or a --precision-size among the --sizes")
     description = describe_environment(spec)
     _require_fit(agents, description)
     truths = tuple(truth for truth in get_args(Truth) if truth in wishes.truths)

@@ -1,0 +1,120 @@
+"""Sampling to a target: the pool doubles, nothing is sampled twice, and the interval still covers."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from closerlook.agents.agent import Regime
+from closerlook.diagnostics.gradient_quality import gradient_quality, summary
+from closerlook.diagnostics.gradient_quality.looks import FIRST_ESTIMATES, JOB_STREAMS, Target, looks, pairs_wanted
+from closerlook.errors import InputError
+from closerlook.estimation.statistics import cosine_matrix, mean_pairwise_cosine
+from closerlook.execution import Silence
+from environments import bandit_agent
+
+AGENT = replace(bandit_agent(), regime=Regime(1, 40))
+
+
+def test_looks_double_up_to_the_most():
+    assert looks(Target(0.02, 2048), 2048, 1, 200_000) == [32768, 65536, 131072, 200_000]
+    assert looks(Target(0.02, 512), 2048, 1, 50_000) == [32768, 50_000]
+    assert looks(Target(0.02, 2048), 2048, 80_000, 200_000) == [98304, 196608, 200_000]
+    assert looks(Target(0.02, 2048), 2048, 1, 10_000) == [10_000]
+    assert pairs_wanted(1000, 0.1, Target(0.05, 1)) == pytest.approx(4000)
+    assert FIRST_ESTIMATES == JOB_STREAMS == 16
+    with pytest.raises(InputError, match="precision of 0 cannot be reached"):
+        Target(0.0, 128)
+
+
+class Listener(Silence):
+    """Counts what was simulated and hears what is said."""
+
+    def __init__(self) -> None:
+        self.pairs, self.notes = 0.0, []
+
+    def advance(self, pairs: float) -> None:
+        self.pairs += pairs
+
+    def note(self, text: str) -> None:
+        self.notes.append(text)
+
+
+def test_sampling_stops_when_the_interval_is_narrow_enough():
+    heard = Listener()
+    found = gradient_quality(AGENT, pairs=40_000, precision=0.06, workers=1, progress=heard)
+    here = found.sel(size=40)
+    width = float(here["pairwise_cosine_high"] - here["pairwise_cosine_low"]) / 2
+    assert width <= 0.06
+    assert found.attrs["half_width"] == pytest.approx(width)
+    assert found.attrs["precision_reached"] == 1
+    pairs = int(found["pairs"])
+    assert pairs < 40_000
+    assert pairs in looks(Target(0.06, 40), 40, 1, 40_000)
+    assert heard.pairs == pairs  # every pair once, though it was looked at several times
+    assert len(heard.notes) == looks(Target(0.06, 40), 40, 1, 40_000).index(pairs) >= 1
+    assert "will do" in heard.notes[0]
+    half = gradient_quality(AGENT, pairs=pairs // 2, workers=1)
+    before = half.sel(size=40)
+    assert float(before["pairwise_cosine_high"] - before["pairwise_cosine_low"]) / 2 > 0.06
+    assert summary(found)["precision"] == {"asked": 0.06, "size": 40, "half_width": width, "reached": True}
+    assert summary(half)["precision"] is None
+
+
+def test_a_look_says_what_as_many_pairs_say_at_once():
+    found = gradient_quality(AGENT, pairs=40_000, precision=0.06, workers=1, seed=2)
+    same = gradient_quality(AGENT, pairs=int(found["pairs"]), workers=1, seed=2)
+    assert found["size"].values.tolist() == same["size"].values.tolist()
+    for name in ("pairwise_cosine", "pairwise_cosine_low", "true_cosine_corrected", "noise_scale_pairs_low"):
+        np.testing.assert_allclose(found[name], same[name], rtol=1e-4, atol=1e-6)
+
+
+def test_the_most_pairs_are_kept_and_said(tmp_path):
+    heard = Listener()
+    found = gradient_quality(AGENT, pairs=3000, precision=0.001, workers=1, progress=heard, out=tmp_path)
+    assert int(found["pairs"]) == 3000
+    assert found.attrs["precision_reached"] == 0
+    assert "--pairs is reached" in heard.notes[-1]
+    assert summary(found)["precision"]["reached"] is False
+    again = Listener()
+    assert gradient_quality(AGENT, pairs=3000, precision=0.001, workers=1, progress=again, out=tmp_path).identical(
+        found
+    )
+    assert again.pairs == 0
+
+
+def test_another_size_may_be_the_one_in_question():
+    found = gradient_quality(AGENT, pairs=20_000, precision=0.15, precision_size=160, sizes=[40], workers=1)
+    assert found["size"].values.tolist() == [40, 160]
+    assert found.attrs["half_width"] <= 0.15
+    with pytest.raises(InputError, match="too few"):
+        gradient_quality(AGENT, pairs=2000, precision=0.1, precision_size=4000, workers=1)
+
+
+@pytest.mark.parametrize(
+    ("cosine", "target"), [(0.05, 0.03), (0.05, 0.02), (0.3, 0.1), (0.3, 0.04), (0.9, 0.02), (0.9, 0.005)]
+)
+@pytest.mark.parametrize("size", [20, 200])
+def test_an_interval_that_was_looked_at_until_it_was_narrow_still_covers(cosine, target, size):
+    draws, noise = np.random.default_rng(int(1000 * cosine) + size), np.sqrt((1 / cosine - 1) / size)
+
+    def estimates(count):
+        found = noise * draws.standard_normal((count, size))
+        found[:, 0] += 1.0
+        return found
+
+    units = estimates(20_000)
+    units /= np.linalg.norm(units, axis=1, keepdims=True)
+    exact = (units.sum(0) @ units.sum(0) - len(units)) / (len(units) * (len(units) - 1))
+    pools = looks(Target(target, 1), 1, 1, 512)
+    covered, stopped = [], []
+    for _ in range(500):
+        cosines = cosine_matrix(estimates(512))
+        for count in pools:
+            found = mean_pairwise_cosine(cosines[:count, :count])
+            if (found.high - found.low) / 2 <= target:
+                break
+        covered.append(found.low <= exact <= found.high)
+        stopped.append(count)
+    assert 0.92 <= np.mean(covered) <= 0.99
+    assert len(set(stopped)) > 1 or np.median(stopped) in (16, 512)
