@@ -6,13 +6,14 @@ import xarray as xr
 STREAM = 2048
 
 
-def cosine_dataset(seeds=(0, 1), iterations=(0, 60), sizes=(128, 512, 2048, 8192, 32768)):
+def cosine_dataset(seeds=(0, 1), iterations=(0, 60), sizes=(128, 512, 2048, 8192, 32768), true=False):
     """Agents by iteration and seed, whose cosines rise with the size and fall with the iteration."""
     which = [(iteration, seed) for iteration in iterations for seed in seeds]
     sizes = np.asarray(sizes)
     cosine = np.array([1 / (1 + (1 + i / 10) * (1 + s / 4) * 1000 / sizes) for i, s in which])
     half = 0.1 * (1 - cosine) + 0.01
     count = len(which)
+    scales = np.array([(1 + i / 10) * (1 + s / 4) * 1000 for i, s in which])
     each = {"pairs": 327_680, "streams": 160, "trajectories": 3_000, "mean_episode_return": 20.0}
     dataset = xr.Dataset(
         {
@@ -24,6 +25,10 @@ def cosine_dataset(seeds=(0, 1), iterations=(0, 60), sizes=(128, 512, 2048, 8192
             "gradient_norm": (("agent", "size"), cosine),
             "zero_gradients": (("agent", "size"), np.zeros(cosine.shape, dtype=int)),
             **{name: ("agent", np.full(count, value)) for name, value in each.items()},
+            "noise_scale_pairs": ("agent", scales),
+            "noise_scale_pairs_low": ("agent", scales / 1.2),
+            "noise_scale_pairs_high": ("agent", scales * 1.2),
+            "pairs_for_true_cosine_half": ("agent", scales / 3),
         },
         coords={
             "agent": np.arange(count),
@@ -36,6 +41,11 @@ def cosine_dataset(seeds=(0, 1), iterations=(0, 60), sizes=(128, 512, 2048, 8192
             "batch_pairs": STREAM, "stream_pairs": STREAM, "seed": 0, "schema_version": 1,
         },
     )  # fmt: skip
+    if true:
+        for end in ("", "_low", "_high"):
+            dataset[f"true_cosine_corrected{end}"] = np.sqrt(np.maximum(dataset[f"pairwise_cosine{end}"], 0.0))
+        dataset["predicted_pairwise_cosine"] = dataset["pairwise_cosine"].where(dataset["size"] >= STREAM)
+        dataset["predicted_true_cosine"] = np.sqrt(dataset["predicted_pairwise_cosine"])
     return dataset if count > 1 else dataset.isel(agent=0)
 
 

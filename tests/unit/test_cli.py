@@ -69,7 +69,7 @@ def test_gradients_leave_what_they_promise_and_print_a_table(trained, tmp_path, 
     names = {path.name for path in (tmp_path / "g").iterdir()}
     assert names == {"run.json", "jobs", *(f"gradients.{suffix}" for suffix in ("nc", "json", "svg", "png"))}
     shown = capsys.readouterr()
-    assert "mean pairwise cosine similarity" in shown.out
+    assert "cosine similarity of gradient estimates of 64 pairs" in shown.out
     assert "iteration 4, seed 1" in shown.out
     assert "pairs of Hopper-v5 on 1 worker, about" in shown.err  # the cost, before the work
 

@@ -97,6 +97,30 @@ def test_given_axes_take_everything_and_labels_say_what_differs():
     assert [line.get_label() for line in lines(axis, "estimate")] == ["iteration 0", "iteration 60"]
 
 
+def test_true_cosines_and_predictions_are_drawn_below_on_the_same_axes():
+    dataset = cosine_dataset(seeds=(0, 1), iterations=(0, 60), true=True)
+    figure = plot_gradient_quality(dataset).figure
+    assert len(figure.axes) == 4
+    upper, lower = figure.axes[0], figure.axes[2]
+    assert upper.get_shared_x_axes().joined(upper, lower)
+    assert "cosine to the true gradient" in lower.get_ylabel()
+    np.testing.assert_array_equal(
+        lines(lower, "estimate")[0].get_ydata(), dataset["true_cosine_corrected"].values[0][dataset["size"] >= 2048]
+    )
+    np.testing.assert_array_equal(lines(lower, "predicted")[1].get_ydata(), dataset["predicted_true_cosine"].values[1])
+    assert "dotted: predicted from the noise scale" in figure.get_supxlabel()
+    assert words(lower) == []
+    assert [axis.get_title(loc="left") for axis in figure.axes] == ["iteration 0", "iteration 60", "", ""]
+
+
+def test_one_agent_has_two_rows_and_its_own_title():
+    figure = plot_gradient_quality(cosine_dataset(seeds=(0,), iterations=(60,), true=True)).figure
+    upper, lower = figure.axes
+    assert upper.get_title(loc="left") == "Hopper-v5 · PPO · iteration 60"
+    assert lower.get_xlabel().startswith("state-action pairs in an estimate")
+    assert "dotted" in lower.get_xlabel()
+
+
 def test_missing_cosines_are_gaps_not_zeros():
     dataset = cosine_dataset(seeds=(0,), iterations=(0,))
     for name in ("pairwise_cosine", "pairwise_cosine_low", "pairwise_cosine_high"):

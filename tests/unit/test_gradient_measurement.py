@@ -246,42 +246,68 @@ def test_keys_hold_what_decides_the_answer():
         assert key != content_key(probe(other))
 
 
-def dataset(cosine: float, half_width: float, at: int = 2048) -> xr.Dataset:
-    """A dataset of one agent whose larger size is clear, whose training batch is as given."""
+def dataset(scale: float, low: float, high: float, at: int = 2048, **numbers: float) -> xr.Dataset:
+    """A dataset of one agent with a noise scale as given, and the cosines that go with it."""
+    size = np.array([float(at), 65_536.0])
     rows = {
-        "pairwise_cosine": cosine,
-        "pairwise_cosine_low": cosine - half_width,
-        "pairwise_cosine_high": cosine + half_width,
+        "pairwise_cosine": 1 / (1 + scale / size),
+        "pairwise_cosine_low": 1 / (1 + high / size),
+        "pairwise_cosine_high": 1 / (1 + low / size),
+        "zero_gradients": np.array([0, 0]),
+        "estimates": np.array([20, 20]),
+        "pairs_used": size.astype(int),
     }
-    both = {"zero_gradients": 0, "estimates": 20}
-    return xr.Dataset(
-        {name: ("size", [value, 0.6]) for name, value in rows.items()}
-        | {name: ("size", [value, value]) for name, value in both.items()}
-        | {"pairs_used": ("size", [at, 65_536]), "pairs": 1_000_000},
-        attrs={"batch_pairs": 2048},
-    )
+    rows |= {f"true_cosine_corrected{end}": np.sqrt(rows[f"pairwise_cosine{end}"]) for end in ("", "_low", "_high")}
+    single = {
+        "pairs": 1_000_000, "iteration": 0, "agent_seed": 0, "noise_scale_pairs": scale, "noise_scale_pairs_low": low,
+        "noise_scale_pairs_high": high, "pairs_for_true_cosine_half": scale / 3,
+    }  # fmt: skip
+    data = {name: ("size", values) for name, values in rows.items()} | single | numbers
+    return xr.Dataset(data, attrs={"batch_pairs": 2048})
 
 
 @pytest.mark.parametrize(
-    ("cosine", "half_width", "level"),
+    ("scale", "level", "words"),
     [
-        (0.8, 0.05, "ok"),
-        (0.1, 0.05, "ok"),
-        (0.01, 0.03, "watch"),
-        (0.1, 0.3, "not_enough_data"),
-        (0.1, np.nan, "not_enough_data"),
+        ((200.0, 150.0, 300.0), "ok", "signal outweighs noise"),
+        ((1500.0, 1000.0, 2500.0), "ok", "about equal"),
+        ((1e5, 5e4, 3e5), "ok", "noise outweighs signal 48.8 to 1. That is usual"),
+        ((1e5, 5e4, np.inf), "not_enough_data", "No direction can be told from noise"),
+        ((np.nan, 3e5, np.inf), "not_enough_data", "at least 300,000 pairs"),
+        ((np.nan, np.inf, np.inf), "watch", "Unusually little signal"),
+        ((np.nan, 1e6, np.inf), "watch", "at least 488 training batches"),
+        ((np.nan, np.nan, np.nan), "not_enough_data", "too few"),
     ],
 )
-def test_a_small_cosine_alone_is_never_a_problem(cosine, half_width, level):
-    (verdict,) = verdicts(dataset(cosine, half_width))
+def test_a_noisy_gradient_is_usual_and_none_at_all_is_not(scale, level, words):
+    (verdict,) = verdicts(dataset(*scale))
     assert verdict["level"] == level
+    assert words in verdict["statement"]
     assert set(verdict) == {"area", "level", "statement", "evidence", "advice"}
     json.dumps(verdict, allow_nan=False)
 
 
 def test_a_verdict_says_what_more_pairs_would_buy():
-    (verdict,) = verdicts(dataset(0.05, 0.03))
-    assert "65,536 pairs reach a cosine of 0.5" in verdict["advice"]
-    (missing,) = verdicts(dataset(0.05, 0.03, at=4096))
+    (verdict,) = verdicts(dataset(1e5, 5e4, 2e5))
+    assert "make it 0.20; a cosine of 0.5 takes about 33,333 pairs" in verdict["advice"]
+    assert verdict["evidence"]["noise_scale_pairs"] == 1e5
+    (missing,) = verdicts(dataset(1e5, 5e4, 2e5, at=4096))
     assert missing["level"] == "not_enough_data"
     assert "20,480" in missing["advice"]
+
+
+def test_steps_that_do_not_move_are_a_problem():
+    own = dataset(1e5, 5e4, 2e5, step_batches=10).assign(zero_steps=("step_size", [0, 8]))
+    own = own.assign_coords(step_size=[512, 2048])
+    _, verdict = verdicts(own)
+    assert (verdict["level"], verdict["evidence"]["step_size"]) == ("problem", 2048)
+    assert "8 of 10 computed steps do not move" in verdict["statement"]
+    assert len(verdicts(own.assign(zero_steps=("step_size", [8, 5])))) == 1
+
+
+def test_a_reward_that_has_nothing_to_do_with_the_actions_is_found():
+    spec = EnvironmentSpec("environments:make_bandit", {"noise": 1e4})
+    deaf = replace(bandit_agent(), regime=Regime(1, 8), environment=spec)
+    (verdict,) = verdicts(gradient_quality(deaf, pairs=8 * 2000, workers=1, sizes=[8]))
+    assert verdict["level"] == "watch"
+    assert "Unusually little signal" in verdict["statement"]

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from closerlook.agents.loading import find_agents
-from closerlook.commands import gradients as gradients_command
+from closerlook.commands import gradient_tables
 from closerlook.commands import train as train_command
 from closerlook.commands.options import Output
 from closerlook.console import Bar, Shown
@@ -62,7 +62,7 @@ class Demo(Output):
         shown.result(
             {"training": train_command.summary_of(settings, run), "gradients": found, "report": str(report)},
             train_command.table_of(run.log),
-            gradients_command.table_of(dataset),
+            gradient_tables.table_of(dataset),
         )
         shown.files([training / "training.csv", training / "training.png", gradients / "gradients.nc"])
         shown.note(f"open {report} in a browser: it says what all this means")

@@ -1,19 +1,16 @@
 """``closerlook gradients``: how well independent estimates of the policy gradient agree."""
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
-import numpy as np
 import tyro
-import xarray as xr
-from rich.table import Table
 
 from closerlook.agents.agent import Agent
 from closerlook.agents.loading import find_agents
+from closerlook.commands.gradient_tables import tables_of
 from closerlook.commands.options import Output, environment_id, folder_name, option
-from closerlook.console import Bar, Shown, make_table
+from closerlook.console import Bar, Shown
 from closerlook.diagnostics.gradient_quality import gradient_quality, summary
 from closerlook.figures import plot_gradient_quality, save_figure
 from closerlook.results.store import RunFolder
@@ -111,7 +108,7 @@ class Gradients(Output):
         )
         save_figure(plot_gradient_quality(dataset), self.folder / "gradients")
         found = summary(dataset)
-        shown.result(found, table_of(dataset), alternatives_table(dataset))
+        shown.result(found, *tables_of(dataset))
         shown.verdicts(found["verdicts"])
         shown.files(self.folder / f"gradients.{suffix}" for suffix in ("nc", "json", "svg", "png"))
 
@@ -123,70 +120,3 @@ class Gradients(Output):
             for seed in self.agent_seed or (None,)
             for agent in find_agents(self.agent, iteration=iteration, seed=seed)
         ]
-
-
-def table_of(dataset: xr.Dataset) -> Table:
-    """Lay out one agent by size; several at the training batch and at the largest size."""
-    title = f"{dataset.attrs['environment']}: mean pairwise cosine similarity of gradient estimates"
-    if "agent" not in dataset.dims:
-        columns = ["pairs in an estimate", "estimates", "cosine", "95% interval", "gradient norm"]
-        return make_table(title, columns, _rows_by_size(dataset))
-    used = dataset["pairs_used"].values
-    batch = int(np.abs(used - dataset.attrs["batch_pairs"]).argmin())
-    columns = ["agent", "return", f"{used[batch]:,} pairs", "95% interval", f"{used[-1]:,} pairs"]
-    return make_table(title, columns, _rows_by_agent(dataset, batch))
-
-
-def _rows_by_size(agent: xr.Dataset) -> Iterator[list[str]]:
-    for at in range(agent.sizes["size"]):
-        here = agent.isel(size=at)
-        mark = "  training batch" if int(here["pairs_used"]) == agent.attrs["batch_pairs"] else ""
-        yield [
-            f"{int(here['pairs_used']):,}{mark}",
-            f"{int(here['estimates'])}",
-            _number(here["pairwise_cosine"]),
-            f"{_number(here['pairwise_cosine_low'])} to {_number(here['pairwise_cosine_high'])}",
-            f"{float(here['gradient_norm']):.3g}",
-        ]
-
-
-def _rows_by_agent(dataset: xr.Dataset, batch: int) -> Iterator[list[str]]:
-    for number in range(dataset.sizes["agent"]):
-        agent = dataset.isel(agent=number)
-        here = agent.isel(size=batch)
-        yield [
-            agent_name(agent, number),
-            f"{float(agent['mean_episode_return']):,.0f}",
-            _number(here["pairwise_cosine"]),
-            f"{_number(here['pairwise_cosine_low'])} to {_number(here['pairwise_cosine_high'])}",
-            _number(agent["pairwise_cosine"][-1]),
-        ]
-
-
-def alternatives_table(dataset: xr.Dataset) -> Table:
-    """Lay out, for each alternative, the cosine at the training batch and at the largest size, means over agents."""
-    used = dataset["pairs_used"].values
-    batch = int(np.abs(used - dataset.attrs["batch_pairs"]).argmin())
-    own = f"as measured ({dataset.attrs['advantages']})"
-    means = {own: dataset["pairwise_cosine"]}
-    means |= {
-        name: dataset["alternative_pairwise_cosine"].sel(alternative=name)
-        for name in dataset["alternative"].values.tolist()
-    }
-    rows = [
-        [name, *(_number(cosine.isel(size=at).mean()) for at in (batch, len(used) - 1))]
-        for name, cosine in means.items()
-    ]
-    columns = ["advantages", f"{used[batch]:,} pairs", f"{used[-1]:,} pairs"]
-    return make_table("The same pairs, estimated otherwise", columns, rows)
-
-
-def agent_name(agent: xr.Dataset, number: int) -> str:
-    """Name one agent of a dataset by its iteration and seed, where it has them."""
-    iteration, seed = int(agent["iteration"]), int(agent["agent_seed"])
-    words = [f"iteration {iteration}" if iteration >= 0 else "", f"seed {seed}" if seed >= 0 else ""]
-    return ", ".join(word for word in words if word) or f"agent {number}"
-
-
-def _number(value: Any) -> str:
-    return f"{float(value):.3f}" if np.isfinite(value) else "-"

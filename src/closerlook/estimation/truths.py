@@ -199,9 +199,9 @@ def jackknife(value: float, without: np.ndarray, *, confidence: float = 0.95) ->
 
     if max(value, without.max()) < 1.0:
         factor = np.exp(spread(lambda cosines: np.log(1.0 - cosines)))
-        return Interval(value, 1 - (1 - value) * factor, 1 - (1 - value) / factor)
+        return Interval(value, max(-1.0, 1 - (1 - value) * factor), 1 - (1 - value) / factor)
     reach = spread(lambda cosines: cosines)
-    return Interval(value, value - reach, value + reach)
+    return Interval(value, max(-1.0, value - reach), value + reach)
 
 
 def cosine_between(left: np.ndarray, right: np.ndarray) -> Interval:

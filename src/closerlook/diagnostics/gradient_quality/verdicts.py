@@ -1,20 +1,28 @@
 """What the numbers of one dataset say about an agent, in words: with evidence, and with what a change would buy.
 
 A small cosine at the training batch is no verdict: healthy agents have it, late in training or on a hard task, and
-learn by the sum of many updates. What is judged is whether the batch carries any measurable direction, and whether
-more pairs would.
+learn by the sum of many updates. What is judged is whether there is a signal at all, how many batches it takes to see
+it, and whether that is more than trained agents usually take. The limits are from the atlas (docs/atlas_gradients.md).
 """
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 import xarray as xr
 
+from closerlook.estimation.noise import true_cosine_at
+
 AREA = "gradients"
-WIDEST = 0.2
-"""Longest interval of a cosine that a verdict rests on."""
-CLEAR = 0.5
-"""Cosine from which two batches point largely the same way."""
+UNUSUAL = 200.0
+"""Training batches in the noise scale's lower end from which it is unusual: of the trained agents of the atlas (150
+iterations and more; 2e5 pairs of each) none had more than 150."""
+USUAL = (3, 500)
+"""Training batches in the noise scale of the trained agents of the atlas, about."""
+CLEAR = 0.7
+"""Cosine to the true gradient from which the batch is larger than the noise scale: signal outweighs noise."""
+STUCK = 0.5
+"""Share of computed steps that do not move from which the updates are at fault."""
 
 
 def verdicts(dataset: xr.Dataset) -> list[dict[str, Any]]:
@@ -24,11 +32,14 @@ def verdicts(dataset: xr.Dataset) -> list[dict[str, Any]]:
     -------
     list of dict
         For each agent ``{area, level, statement, evidence, advice}``; level is ``ok``, ``watch``, ``problem`` or
-        ``not_enough_data``.
+        ``not_enough_data``. One more where most of its computed steps do not move.
     """
     if "agent" not in dataset.dims:
-        return [_judge(dataset, "")]
-    return [_judge(dataset.isel(agent=i), _name(dataset.isel(agent=i))) for i in range(dataset.sizes["agent"])]
+        return [_judge(dataset, ""), *_judge_steps(dataset, "")]
+    agents = [dataset.isel(agent=i) for i in range(dataset.sizes["agent"])]
+    return [
+        verdict for agent in agents for verdict in (_judge(agent, _name(agent)), *_judge_steps(agent, _name(agent)))
+    ]
 
 
 def _name(agent: xr.Dataset) -> str:
@@ -38,11 +49,10 @@ def _name(agent: xr.Dataset) -> str:
 
 
 def _judge(agent: xr.Dataset, name: str) -> dict[str, Any]:
-    batch = int(agent.attrs["batch_pairs"])
+    batch, pairs = int(agent.attrs["batch_pairs"]), int(agent["pairs"])
     at = np.flatnonzero(agent["pairs_used"].values == batch)
     if not len(at):
         statement = f"Estimates of the training batch's {batch:,} pairs were not measured."
-        pairs = int(agent["pairs"])
         advice = f"Give more --pairs (10 estimates take {10 * batch:,}; there were {pairs:,})."
         return _verdict(name, "not_enough_data", statement, {"pairs": pairs, "batch_pairs": batch}, advice)
     here = agent.isel(size=int(at[0]))
@@ -51,67 +61,82 @@ def _judge(agent: xr.Dataset, name: str) -> dict[str, Any]:
         statement = f"{int(here['zero_gradients'])} of {int(here['estimates'])} estimates are exactly zero."
         advice = "Look at the rewards and the critic: advantages that are all equal leave nothing to follow."
         return _verdict(name, "problem", statement, evidence, advice)
-    if not evidence["width"] <= WIDEST:
-        return _too_wide(agent, name, evidence)
-    return _judge_direction(agent, name, evidence)
+    return _judge_noise(name, evidence)
 
 
 def _evidence(here: xr.Dataset, batch: int) -> dict[str, float]:
-    low, high = float(here["pairwise_cosine_low"]), float(here["pairwise_cosine_high"])
+    intervals = ("pairwise_cosine", "true_cosine_corrected", "noise_scale_pairs")
+    numbers = {f"{name}{end}": float(here[f"{name}{end}"]) for name in intervals for end in ("", "_low", "_high")}
+    scale = numbers["noise_scale_pairs"]
     return {
+        "pairs": int(here["pairs"]),
         "batch_pairs": batch,
         "estimates": int(here["estimates"]),
-        "pairwise_cosine": float(here["pairwise_cosine"]),
-        "pairwise_cosine_low": low,
-        "pairwise_cosine_high": high,
-        "width": high - low,
         "zero_gradients": int(here["zero_gradients"]),
+        **numbers,
+        "pairs_for_true_cosine_half": float(here["pairs_for_true_cosine_half"]),
+        "true_cosine_of_twice_the_batch": float(true_cosine_at(np.array(2.0 * batch), scale)),
     }
 
 
-def _too_wide(agent: xr.Dataset, name: str, evidence: dict[str, float]) -> dict[str, Any]:
-    statement = f"The cosine at the training batch ({_shown(evidence)}) is not known well enough to judge."
-    width = evidence["width"]
-    times = (width / WIDEST) ** 2 if np.isfinite(width) else 4.0  # an interval narrows with the root of the estimates
-    pairs = int(np.ceil(times * float(agent["pairs"]) / 1000) * 1000)
-    return _verdict(name, "not_enough_data", statement, evidence, f"Give about {pairs:,} --pairs.")
+def _judge_noise(name: str, evidence: dict[str, float]) -> dict[str, Any]:
+    batch, low, high = (evidence[key] for key in ("batch_pairs", "noise_scale_pairs_low", "noise_scale_pairs_high"))
+    if not np.isfinite(low) and not np.isinf(low):
+        statement = f"{int(evidence['estimates'])} estimates are too few to tell signal from noise."
+        return _verdict(name, "not_enough_data", statement, evidence, "Give more --pairs.")
+    if low > UNUSUAL * batch:
+        statement = (
+            f"Unusually little signal: it takes at least {low / batch:,.0f} training batches for the gradient to "
+            f"outweigh its noise. Trained agents mostly take {USUAL[0]} to {USUAL[1]}."
+        )
+        advice = "Look at the reward, its scale and the critic before the algorithm; a larger batch alone buys little."
+        return _verdict(name, "watch", statement, evidence, advice)
+    if not np.isfinite(high):
+        least = f"at least {low:,.0f} pairs" if np.isfinite(low) else "more pairs than were sampled"
+        statement = (
+            f"No direction can be told from noise in these {evidence['pairs']:,.0f} pairs; the noise scale is {least}. "
+            "Trained agents show this too."
+        )
+        return _verdict(
+            name, "not_enough_data", statement, evidence, f"Give about {4 * evidence['pairs']:,.0f} --pairs."
+        )
+    return _judge_signal(name, evidence)
 
 
-def _judge_direction(agent: xr.Dataset, name: str, evidence: dict[str, float]) -> dict[str, Any]:
-    batch, low = int(evidence["batch_pairs"]), evidence["pairwise_cosine_low"]
-    larger = _first_clear(agent, batch)
-    buys = (
-        f"Estimates of {larger:,} pairs reach a cosine of {CLEAR}."
-        if larger is not None
-        else f"No size up to {int(agent['pairs_used'].max()):,} pairs reaches a cosine of {CLEAR}."
-    )
-    evidence |= {"pairs_with_cosine_half": np.nan if larger is None else larger}
+def _judge_signal(name: str, evidence: dict[str, float]) -> dict[str, Any]:
+    batch, scale = evidence["batch_pairs"], evidence["noise_scale_pairs"]
+    cosine, low = evidence["true_cosine_corrected"], evidence["true_cosine_corrected_low"]
+    shown = f"{cosine:.2f}, 95% interval {low:.2f} to {evidence['true_cosine_corrected_high']:.2f}"
+    half, twice = evidence["pairs_for_true_cosine_half"], evidence["true_cosine_of_twice_the_batch"]
     if low >= CLEAR:
-        statement = f"Two training batches give largely the same direction (cosine {_shown(evidence)})."
-        return _verdict(name, "ok", statement, evidence, "Nothing to do; a smaller batch may serve as well.")
-    if low > 0:
-        statement = f"Training batches share a direction under much noise (cosine {_shown(evidence)}); that is usual."
-        return _verdict(name, "ok", statement, evidence, buys)
-    statement = (
-        f"Two training batches have no measurable direction in common (cosine {_shown(evidence)}). Healthy agents "
-        "show this too, late in training or on hard tasks: an update is then mostly noise, and progress an average."
+        statement = f"One training batch points along the true gradient (cosine {shown}): signal outweighs noise."
+        return _verdict(name, "ok", statement, evidence, "A smaller batch may serve as well.")
+    times, points = scale / batch, f"One training batch points along the true gradient with a cosine of {shown}"
+    statement = f"{points}; signal and noise are about equal."
+    if times > 1:
+        usual = f"That is usual: trained agents learn with {USUAL[0]} to {USUAL[1]}."
+        statement = f"{points}; noise outweighs signal {times:,.1f} to 1. {usual}"
+    advice = f"Twice the pairs per batch would make it {twice:.2f}; a cosine of 0.5 takes about {half:,.0f} pairs."
+    return _verdict(name, "ok", statement, evidence, advice)
+
+
+def _judge_steps(agent: xr.Dataset, name: str) -> list[dict[str, Any]]:
+    """Complain where most updates do not move, at the batch nearest to the agent's own."""
+    if "step_size" not in agent.dims:
+        return []
+    at = int(np.abs(agent["step_size"].values - agent.attrs["batch_pairs"]).argmin())
+    stuck, batches = int(agent["zero_steps"][at]), int(agent["step_batches"])
+    if stuck <= STUCK * batches:
+        return []
+    statement = f"{stuck} of {batches} computed steps do not move the policy."
+    advice = (
+        "For TRPO, look at the line search: a smaller max_kl or more conjugate-gradient steps; else at the rewards."
     )
-    return _verdict(name, "watch", statement, evidence, buys)
+    evidence = {"zero_steps": stuck, "step_batches": batches, "step_size": int(agent["step_size"][at])}
+    return [_verdict(name, "problem", statement, evidence, advice)]
 
 
-def _first_clear(agent: xr.Dataset, batch: int) -> int | None:
-    """Return the smallest measured size above the batch whose cosine reaches `CLEAR`."""
-    used, cosine = agent["pairs_used"].values, agent["pairwise_cosine"].values
-    found = used[(used > batch) & (cosine >= CLEAR)]
-    return int(found.min()) if len(found) else None
-
-
-def _shown(evidence: dict[str, float]) -> str:
-    low, high = evidence["pairwise_cosine_low"], evidence["pairwise_cosine_high"]
-    return f"{evidence['pairwise_cosine']:.3f}, 95% interval {low:.3f} to {high:.3f}"
-
-
-def _verdict(name: str, level: str, statement: str, evidence: dict[str, float], advice: str) -> dict[str, Any]:
+def _verdict(name: str, level: str, statement: str, evidence: Mapping[str, float], advice: str) -> dict[str, Any]:
     known = {key: (None if not np.isfinite(value) else value) for key, value in evidence.items()}
     text = f"{name}: {statement}" if name else statement
     return {"area": AREA, "level": level, "statement": text, "evidence": known, "advice": advice}
