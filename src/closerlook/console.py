@@ -164,9 +164,10 @@ def duration(seconds: float) -> str:
 
 def make_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[str]]) -> Table:
     """Lay out a table whose first column is text and whose others are numbers."""
-    table = Table(title=title, title_justify="left", title_style="bold", box=None, pad_edge=False, padding=(0, 3, 0, 0))
+    table = Table(title=title, title_justify="left", title_style="bold", box=None, pad_edge=False, padding=(0, 2, 0, 0))
     for number, column in enumerate(columns):
-        table.add_column(column, justify="left" if number == 0 else "right", header_style="dim", no_wrap=True)
+        first = number == 0  # wraps where room is short: numbers never do
+        table.add_column(column, justify="left" if first else "right", header_style="dim", no_wrap=not first)
     for row in rows:
         table.add_row(*row)
     return table

@@ -24,7 +24,7 @@ def table_of(dataset: xr.Dataset) -> Table:
     if "agent" not in dataset.dims:
         title = f"{environment}: cosine similarity of gradient estimates"
         columns = [
-            "pairs in an estimate",
+            "pairs",
             "estimates",
             "to one another",
             "95% interval",
@@ -35,22 +35,14 @@ def table_of(dataset: xr.Dataset) -> Table:
     used = dataset["pairs_used"].values
     batch = int(np.abs(used - dataset.attrs["batch_pairs"]).argmin())
     title = f"{environment}: cosine similarity of gradient estimates of {used[batch]:,} pairs"
-    columns = [
-        "agent",
-        "return",
-        "to one another",
-        "95% interval",
-        "to the truth",
-        "95% interval",
-        "noise scale, pairs",
-    ]
+    columns = ["agent", "return", "to one another", "to the truth", "noise\nscale"]
     return make_table(title, columns, _rows_by_agent(dataset, batch))
 
 
 def _rows_by_size(agent: xr.Dataset) -> Iterator[list[str]]:
     for at in range(agent.sizes["size"]):
         here = agent.isel(size=at)
-        mark = "  training batch" if int(here["pairs_used"]) == agent.attrs["batch_pairs"] else ""
+        mark = " (batch)" if int(here["pairs_used"]) == agent.attrs["batch_pairs"] else ""
         yield [f"{int(here['pairs_used']):,}{mark}", f"{int(here['estimates'])}", *_cosines(here)]
 
 
@@ -62,17 +54,22 @@ def _rows_by_agent(dataset: xr.Dataset, batch: int) -> Iterator[list[str]]:
         yield [
             agent_name(agent, number),
             f"{mean_return:,.0f}" if np.isfinite(mean_return) else "-",
-            *_cosines(here),
+            _short(here, "pairwise_cosine"),
+            _short(here, "true_cosine_corrected"),
             _pairs(agent["noise_scale_pairs"]),
         ]
 
 
 def _cosines(here: xr.Dataset) -> list[str]:
-    return [text for name in ("pairwise_cosine", "true_cosine_corrected") for text in _with_interval(here, name)]
+    cells = []
+    for name in ("pairwise_cosine", "true_cosine_corrected"):
+        cells += [_number(here[name]), f"{_number(here[f'{name}_low'])} to {_number(here[f'{name}_high'])}"]
+    return cells
 
 
-def _with_interval(here: xr.Dataset, name: str) -> list[str]:
-    return [_number(here[name]), f"{_number(here[f'{name}_low'])} to {_number(here[f'{name}_high'])}"]
+def _short(here: xr.Dataset, name: str) -> str:
+    value, low, high = (_number(here[f"{name}{end}"], digits=2) for end in ("", "_low", "_high"))
+    return f"{value} ({low} to {high})"
 
 
 def noise_table(dataset: xr.Dataset) -> Table:
@@ -135,9 +132,7 @@ def steps_table(dataset: xr.Dataset) -> Table:
         for size in dataset["step_size"].values
     ]
     title = f"Computed steps of {dataset.attrs['step_algorithm']}{several}"
-    return make_table(
-        title, ["pairs in a batch", "to one another", "95% from", "to", "to the gradient", "95% from", "to"], rows
-    )
+    return make_table(title, ["pairs", "to one another", "95% from", "to", "to the gradient", "95% from", "to"], rows)
 
 
 def alternatives_table(dataset: xr.Dataset) -> Table:
@@ -171,5 +166,5 @@ def _pairs(values: xr.DataArray) -> str:
     return "no end" if np.isinf(value) else f"{value:,.0f}" if np.isfinite(value) else "-"
 
 
-def _number(value: Any) -> str:
-    return f"{float(value):.3f}" if np.isfinite(value) else "-"
+def _number(value: Any, digits: int = 3) -> str:
+    return f"{float(value):.{digits}f}" if np.isfinite(value) else "-"
