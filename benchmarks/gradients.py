@@ -1,8 +1,9 @@
 """What gradients cost beside the sampling they come from, in one process, as the median of ratios.
 
-A round samples the same streams once as they are and once reduced to sums: weighted scores for whole streams, then
-also for beginnings of 128, 256, 512 and 1024 pairs, as in the first 512 streams of a pool (a small part of a large
-one). Times are of the processor, so that other programs hardly matter. The goal is a ratio of at most 1.10.
+A round samples the same streams once as they are and once reduced to sums: weighted scores for whole streams; also for
+beginnings of 128, 256, 512 and 1024 pairs, as in the first 512 streams of a pool (a small part of a large one); also
+weighted by true returns, whose continuation both simulate; and with the squares that the first 32 streams of a pool
+give. Times are of the processor, so that other programs hardly matter. The goal is a ratio of at most 1.10.
 
     python benchmarks/gradients.py
     python benchmarks/gradients.py --tasks Hopper-v5 --rounds 3 --streams 16
@@ -11,6 +12,7 @@ one). Times are of the processor, so that other programs hardly matter. The goal
 import argparse
 import time
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -19,6 +21,7 @@ from closerlook.agents.agent import Agent
 from closerlook.agents.environment import EnvironmentSpec
 from closerlook.agents.policies import GaussianMLP, MLPValue
 from closerlook.algorithms.stream_sums import Question, StreamRange, sample_sums
+from closerlook.algorithms.truths import continuation_steps
 from closerlook.estimation.networks import MLP
 from closerlook.randomness import generator
 from closerlook.simulation.engine import describe_environment
@@ -50,26 +53,32 @@ def seconds(work: Callable[[], object]) -> float:
 
 
 def measure(task: str, streams: int, rounds: int) -> None:
-    agent, sampling = make_agent(task), Sampling(N_STEPS)
-    part = StreamRange(0, "benchmark", LATER, LATER + streams)
+    agent, plain = make_agent(task), Sampling(N_STEPS)
     spec, population = EnvironmentSpec(task), Agent.stack([agent])
-
-    def sample() -> object:
-        return rollout(population, spec, sampling, seeds=[0], purpose="benchmark", streams=range(part.first, part.stop))
-
-    ways = {
-        "whole streams": lambda: sample_sums(agent, spec, sampling, part),
-        "and beginnings": lambda: sample_sums(agent, spec, sampling, part, Question(BEGINNINGS)),
+    to_the_end = replace(plain, finish_episodes=True)
+    beyond = replace(to_the_end, continuation_steps=continuation_steps(agent.gamma) or 0)
+    both = Question(truths=("discounted_return", "episode_return"))
+    ways = {  # the sums, and what is simulated for them
+        "whole streams": (LATER, Question(), plain),
+        "and beginnings": (LATER, Question(BEGINNINGS), plain),
+        "and true returns": (LATER, both, beyond),
+        "first streams": (0, Question(BEGINNINGS), to_the_end),
     }
     ratios: dict[str, list[float]] = {name: [] for name in ways}
     for _ in range(rounds):
-        alone = seconds(sample)
-        for name, way in ways.items():
-            ratios[name].append(seconds(way) / alone)
+        for name, (first, question, sampling) in ways.items():
+            part = StreamRange(0, "benchmark", first, first + streams)
+            alone = seconds(
+                lambda part=part, sampling=sampling: rollout(
+                    population, spec, sampling, seeds=[0], purpose="benchmark", streams=range(part.first, part.stop)
+                )
+            )
+            reduced = seconds(lambda part=part, question=question: sample_sums(agent, spec, plain, part, question))
+            ratios[name].append(reduced / alone)
     for name, found in ratios.items():
         middle = float(np.median(found))
         print(
-            f"{task:12s} {name:15s} {middle:5.3f} times sampling alone  (goal {GOAL:.2f}: {middle <= GOAL})", flush=True
+            f"{task:12s} {name:16s} {middle:5.3f} times sampling alone  (goal {GOAL:.2f}: {middle <= GOAL})", flush=True
         )
 
 

@@ -22,7 +22,7 @@ def table_of(dataset: xr.Dataset) -> Table:
     """Lay out one agent by size; several at the training batch."""
     environment = dataset.attrs["environment"]
     if "agent" not in dataset.dims:
-        title = f"{environment}: cosine similarity of gradient estimates"
+        title = f"{environment}: cosine similarity of gradient estimates (*: of the training batch)"
         columns = [
             "pairs",
             "estimates",
@@ -42,7 +42,7 @@ def table_of(dataset: xr.Dataset) -> Table:
 def _rows_by_size(agent: xr.Dataset) -> Iterator[list[str]]:
     for at in range(agent.sizes["size"]):
         here = agent.isel(size=at)
-        mark = " (batch)" if int(here["pairs_used"]) == agent.attrs["batch_pairs"] else ""
+        mark = "*" if int(here["pairs_used"]) == agent.attrs["batch_pairs"] else ""
         yield [f"{int(here['pairs_used']):,}{mark}", f"{int(here['estimates'])}", *_cosines(here)]
 
 

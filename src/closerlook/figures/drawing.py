@@ -49,7 +49,7 @@ MAX_LABELLED = 4
 """More lines than this in one panel are drawn thin, in one colour, with their mean."""
 
 
-def save_figure(ax: Axes, path: str | Path, formats: Iterable[str] = ("svg", "png")) -> list[Path]:
+def save_figure(ax: Axes, path: str | Path, formats: Iterable[str] = ("svg", "png"), *, dpi: int = 200) -> list[Path]:
     """Save the figure that holds some axes, once for each format, and close it.
 
     Parameters
@@ -60,6 +60,8 @@ def save_figure(ax: Axes, path: str | Path, formats: Iterable[str] = ("svg", "pn
         Where to, without the suffix; its folder is there.
     formats : iterable of str
         Suffixes that matplotlib knows.
+    dpi : int
+        Dots per inch, where there are dots.
 
     Returns
     -------
@@ -73,7 +75,7 @@ def save_figure(ax: Axes, path: str | Path, formats: Iterable[str] = ("svg", "pn
     with plt.rc_context(STYLE):
         for file in files:
             undated = {"Date": None} if file.suffix == ".svg" else {}
-            figure.savefig(file, dpi=200, metadata=undated)
+            figure.savefig(file, dpi=dpi, metadata=undated)
     plt.close(figure)
     return files
 
