@@ -16,15 +16,14 @@ import sys
 
 import numpy as np
 
+from closerlook.diagnostics.gradient_quality import gradient_quality
+from gradients import make_agent
+
 TINY = 2048 * 16
 GOAL_GROWTH, GOAL_BYTES = 1.10, 2e9
 
 
 def measure_here(task: str, pairs: int) -> None:
-    from gradients import make_agent
-
-    from closerlook.diagnostics.gradient_quality import gradient_quality
-
     gradient_quality(make_agent(task), pairs=pairs)
     usages = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
     seconds = sum(usage.ru_utime + usage.ru_stime for usage in usages)
