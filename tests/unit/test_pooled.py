@@ -1,0 +1,135 @@
+"""What jobs' answers add up to, against the same pairs sampled again and added up in the open."""
+
+from dataclasses import replace
+from itertools import pairwise
+
+import numpy as np
+import pytest
+import torch
+
+from closerlook.agents.agent import Agent, Regime
+from closerlook.agents.policies import MLPValue
+from closerlook.algorithms.batch import evaluate_critic, make_batch
+from closerlook.algorithms.stream_sums import Question, StreamRange, sample_sums
+from closerlook.algorithms.truths import covariates, truth_returns
+from closerlook.diagnostics.gradient_quality.pooled import Pooled
+from closerlook.estimation.gradients import autograd_score_sums
+from closerlook.estimation.networks import MLP
+from closerlook.estimation.pool import plan_pool
+from closerlook.estimation.score_squares import layer_slices
+from closerlook.simulation.records import Sampling
+from closerlook.simulation.rollout import rollout
+from environments import linear_quadratic_agent
+
+STREAMS, STEPS = 40, 20
+QUESTION = Question((7,), truths=("discounted_return", "episode_return"))
+POOL = plan_pool(STREAMS * STEPS, 3, (STEPS, STEPS), [7, 20, 60])
+
+
+def make_agent() -> Agent:
+    """A linear-quadratic agent with a critic."""
+    value = MLPValue(MLP((3, 8, 1)))
+    bare = linear_quadratic_agent(gamma=0.9, gae_lambda=0.8, regime=Regime(1, STEPS), normalize_advantages=True)
+    return replace(bare.with_state({"value": value.initialize(np.random.default_rng(9), "xavier")}), value=value)
+
+
+@pytest.fixture(scope="module")
+def pooled() -> Pooled:
+    agent = make_agent()
+    answers = [
+        sample_sums(agent, agent.environment, Sampling(STEPS), StreamRange(1, "pool", first, stop), QUESTION)
+        for first, stop in ((0, 16), (16, 40))
+    ]
+    return Pooled(answers, POOL, QUESTION)
+
+
+@pytest.fixture(scope="module")
+def in_the_open() -> dict[str, np.ndarray]:
+    """Every pair's score (S, T, D), advantage, returns, covariates, and where trajectories start."""
+    agent = make_agent()
+    agents = Agent.stack([agent])
+    asked = Sampling(STEPS, continuation_steps=44, finish_episodes=True)
+    sampled = rollout(agents, agent.environment, asked, seeds=[1], purpose="pool", streams=range(STREAMS))
+    critic = evaluate_critic(agents, sampled, "correct")
+    inputs, actions = (torch.from_numpy(array[0]) for array in (sampled.observations, sampled.actions))
+    scores = [
+        autograd_score_sums(agent.policy, agent.policy_parameters, inputs[s], actions[s], [torch.eye(STEPS)])[0]
+        for s in range(STREAMS)
+    ]
+    return {
+        "scores": np.array(scores),
+        "advantages": make_batch(agents, sampled, sampled.rewards).advantages[0].double().numpy(),
+        "returns": truth_returns(agents, sampled, QUESTION.truths).numpy(),
+        "covariates": covariates(sampled, critic).double().numpy(),
+        "ends": sampled.terminated[0] | sampled.truncated[0],
+    }
+
+
+def weighted(weights: np.ndarray, scores: np.ndarray) -> np.ndarray:
+    """Sum over the pairs of each stream: (S, D)."""
+    return np.einsum("st,std->sd", weights, scores)
+
+
+def expected_sums(in_the_open, name: str) -> np.ndarray:
+    """A target's sums over streams: the surrogate centred, returns less their regression on time and critic."""
+    scores = in_the_open["scores"]
+    if name == "surrogate":
+        advantages = in_the_open["advantages"]
+        return weighted(advantages - advantages.mean(), scores)
+    returns = in_the_open["returns"][QUESTION.truths.index(name)]
+    table = np.stack([np.ones(returns.size), *(row.ravel() for row in in_the_open["covariates"])], axis=1)
+    fitted = table @ np.linalg.lstsq(table, returns.ravel(), rcond=None)[0]
+    return weighted(returns - fitted.reshape(returns.shape), scores)
+
+
+@pytest.mark.parametrize("name", ["surrogate", "discounted_return", "episode_return"])
+@pytest.mark.parametrize("place", [0, 1, 2])
+def test_targets_are_shared_out_among_estimates_and_the_rest(pooled, in_the_open, name, place):
+    target = next(one for one in (pooled.surrogate(), *pooled.truths()) if one.name == name)
+    size, sums = POOL.sizes[place], expected_sums(in_the_open, name)
+    directed = np.ones(size.count, bool)
+    directed[[0, 2]] = False
+    shares = pooled.shares(size, target, directed)
+    owners = [[i * size.streams + k for k in range(size.streams)] for i in np.flatnonzero(directed)]
+    others = sorted(set(range(STREAMS)) - {stream for own in owners for stream in own})
+    close = {"rtol": 2e-4, "atol": 2e-4}
+    np.testing.assert_allclose(shares.own, [sums[own].sum(0) for own in owners], **close)
+    np.testing.assert_allclose(shares.rest, sums[others].sum(0), **close)
+    np.testing.assert_allclose(shares.rest_squares, np.square(sums[others]).sum(), rtol=1e-4)
+    assert shares.pairs.tolist() == [STEPS * size.streams] * len(owners)
+    assert (shares.rest_pairs, shares.rest_pairs_squares) == (STEPS * len(others), STEPS**2 * len(others))
+
+
+def test_groups_are_the_targets_sums_over_equal_parts(pooled, in_the_open):
+    sums, pairs = pooled.groups(pooled.surrogate())
+    np.testing.assert_allclose(sums, expected_sums(in_the_open, "surrogate"), rtol=2e-4, atol=2e-4)
+    assert pairs.tolist() == [STEPS] * STREAMS
+
+
+def test_all_in_the_rest_is_the_whole_pool(pooled, in_the_open):
+    shares = pooled.all_in_the_rest(pooled.surrogate())
+    sums = expected_sums(in_the_open, "surrogate")
+    assert len(shares.own) == 0
+    np.testing.assert_allclose(shares.rest, sums.sum(0), rtol=2e-4, atol=1e-3)
+    np.testing.assert_allclose(shares.rest_squares, np.square(sums).sum(), rtol=1e-4)
+
+
+def test_squares_are_of_centred_advantages_over_the_first_streams(pooled, in_the_open):
+    first = 32
+    scores, ends = in_the_open["scores"][:first], in_the_open["ends"][:first]
+    centred = (in_the_open["advantages"] - in_the_open["advantages"].mean())[:first]
+    layers = layer_slices(make_agent().policy.parameter_shapes)
+    found = pooled.squares(pooled.surrogate(), list(layers.values()))
+    for squares, part in zip(found, layers.values(), strict=True):
+        pairs = centred[..., None] * scores[..., part]
+        trajectories, lengths = 0.0, []
+        for stream in range(first):
+            starts = [0, *(np.flatnonzero(ends[stream]) + 1), STEPS]
+            for begin, stop in pairwise(sorted(set(starts))):
+                trajectories += np.square(pairs[stream, begin:stop].sum(0)).sum() / (stop - begin)
+                lengths.append(stop - begin)
+        assert squares.single == pytest.approx(np.square(pairs).sum(), rel=1e-3)
+        assert squares.trajectory == pytest.approx(trajectories, rel=1e-3)
+        assert squares.total == pytest.approx(np.square(pairs.sum((0, 1))).sum(), rel=1e-3)
+        assert (squares.pairs, squares.trajectories) == (first * STEPS, len(lengths))
+        assert squares.squared_lengths == np.square(lengths).sum()
