@@ -88,7 +88,7 @@ def test_targets_are_shared_out_among_estimates_and_the_rest(pooled, in_the_open
     target = next(one for one in (pooled.surrogate(), *pooled.truths()) if one.name == name)
     size, sums = POOL.sizes[place], expected_sums(in_the_open, name)
     directed = np.ones(size.count, bool)
-    directed[[0, 2]] = False
+    directed[[1, 2]] = False
     shares = pooled.shares(size, target, directed)
     owners = [[i * size.streams + k for k in range(size.streams)] for i in np.flatnonzero(directed)]
     others = sorted(set(range(STREAMS)) - {stream for own in owners for stream in own})
