@@ -10,11 +10,11 @@ from closerlook.agents.agent import Agent, Regime
 from closerlook.agents.environment import EnvironmentSpec
 from closerlook.agents.policies import MLPValue
 from closerlook.algorithms.batch import evaluate_critic, make_batch
+from closerlook.algorithms.pooled import Pooled
 from closerlook.algorithms.stream_sums import Question, StreamRange, sample_sums
 from closerlook.algorithms.weightings import OWN, Weighting, weigh
 from closerlook.diagnostics.gradient_quality import gradient_quality
 from closerlook.diagnostics.gradient_quality.findings import find
-from closerlook.diagnostics.gradient_quality.pooled import Pooled
 from closerlook.estimation import blocks
 from closerlook.estimation.blocks import Sums
 from closerlook.estimation.networks import MLP, flatten
@@ -221,7 +221,9 @@ def test_without_a_baseline_returns_take_the_place_of_advantages():
     agent = Agent.stack([with_critic(linear_quadratic_agent(gamma=0.97, gae_lambda=0.9))])
     where = {"seeds": [3], "purpose": "returns", "streams": range(3)}
     sampled = rollout(agent, agent.environment, Sampling(20), **where)
-    (weights,) = weigh(agent, sampled, evaluate_critic(agent, sampled, agent.bootstrap), [Weighting(baseline=False)])
+    (weights,) = weigh(
+        agent, sampled, {"critic": evaluate_critic(agent, sampled, agent.bootstrap)}, [Weighting(baseline="zero")]
+    )
     for stream in range(3):
         following = 0.0
         for t in reversed(range(20)):
@@ -238,7 +240,7 @@ def test_the_beginning_of_a_stream_is_cut_as_the_released_code_cuts(steps, limit
     spec = EnvironmentSpec("environments:LinearQuadratic-v0", {} if limit is None else {"max_episode_steps": limit})
     where = {"seeds": [3], "purpose": "cut", "streams": range(5)}
     long, short = (rollout(agent, spec, Sampling(n), **where) for n in (30, steps))
-    (whole,) = weigh(agent, long, evaluate_critic(agent, long, agent.bootstrap), [OWN])
+    (whole,) = weigh(agent, long, {"critic": evaluate_critic(agent, long, agent.bootstrap)}, [OWN])
     expected = make_batch(agent, short, short.rewards).advantages[0]
     torch.testing.assert_close(whole.if_cut(steps), expected, rtol=1e-5, atol=1e-6)
     torch.testing.assert_close(whole.whole, make_batch(agent, long, long.rewards).advantages[0])

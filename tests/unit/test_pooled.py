@@ -10,9 +10,9 @@ import torch
 from closerlook.agents.agent import Agent, Regime
 from closerlook.agents.policies import MLPValue
 from closerlook.algorithms.batch import evaluate_critic, make_batch
+from closerlook.algorithms.pooled import Pooled
 from closerlook.algorithms.stream_sums import Question, StreamRange, sample_sums
 from closerlook.algorithms.truths import covariates, truth_returns
-from closerlook.diagnostics.gradient_quality.pooled import Pooled
 from closerlook.estimation.gradients import autograd_score_sums
 from closerlook.estimation.networks import MLP
 from closerlook.estimation.pool import plan_pool

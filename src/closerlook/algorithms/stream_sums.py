@@ -169,7 +169,7 @@ class _Tally:
         """Reduce a population of one on a group of streams."""
         beginnings = self.question.beginnings if group.start < MOST_BLOCKS else ()
         critic = evaluate_critic(agents, sampled, agents.bootstrap)
-        weights = weigh(agents, sampled, critic, self.question.weightings)
+        weights = weigh(agents, sampled, {"critic": critic}, self.question.weightings)
         _require_finite(weights, group)
         whole = torch.stack([own.whole for own in weights])
         windows = [torch.cat([whole, self._truths(agents, sampled, critic)])]

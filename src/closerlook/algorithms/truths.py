@@ -16,7 +16,7 @@ F      covariates
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Literal
 
 import numpy as np
@@ -24,6 +24,7 @@ import torch
 from torch import Tensor
 
 from closerlook.agents.agent import Agent
+from closerlook.agents.rewards import frozen_rewards
 from closerlook.algorithms.batch import Evaluation
 from closerlook.estimation.returns import discounted_sums
 from closerlook.simulation.records import Rollout
@@ -67,16 +68,34 @@ def truth_returns(agents: Agent, sampled: Rollout, truths: Sequence[Truth]) -> T
     truths : sequence of Truth
         Which returns.
     """
-    found = {"discounted_return": _discounted, "episode_return": _undiscounted}
+    found: dict[Truth, Callable[[Agent, Rollout], Tensor]] = {
+        "discounted_return": discounted_returns,
+        "episode_return": _undiscounted,
+    }
     returns = [found[truth](agents, sampled) for truth in truths]
     return torch.stack(returns) if returns else torch.zeros(0, *sampled.rewards.shape[1:], dtype=torch.float64)
 
 
-def _discounted(agents: Agent, sampled: Rollout) -> Tensor:
-    at, rewards = sampled.boundaries, torch.from_numpy(sampled.rewards[0])
+def discounted_returns(agents: Agent, sampled: Rollout, *, scaled: bool = False) -> Tensor:
+    """Return the complete discounted return from each pair on, of a population of one: (S, T), float64.
+
+    Parameters
+    ----------
+    agents : Agent
+        Whose gamma discounts.
+    sampled : Rollout
+        With a continuation.
+    scaled : bool
+        Whether rewards are as the critic sees them, scaled and clipped, or true.
+    """
+    at = sampled.boundaries
+    own, further = sampled.rewards, at.continuation_rewards
+    if scaled:
+        own, further = frozen_rewards(agents, own), frozen_rewards(agents, further[None])[0]
+    rewards = torch.from_numpy(own[0])
     tail = torch.zeros_like(rewards)
-    powers = agents.gamma ** np.arange(at.continuation_rewards.shape[1])
-    tail[torch.from_numpy(at.stream), torch.from_numpy(at.time)] = torch.from_numpy(at.continuation_rewards @ powers)
+    powers = agents.gamma ** np.arange(further.shape[1])
+    tail[torch.from_numpy(at.stream), torch.from_numpy(at.time)] = torch.from_numpy(further @ powers)
     return discounted_sums(rewards, _ends(sampled), agents.gamma, tail)
 
 

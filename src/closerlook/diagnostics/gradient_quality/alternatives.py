@@ -49,7 +49,7 @@ def alternatives(
     found += [
         Alternative(f"lambda {one:g}", Weighting(gae_lambda=float(one)), normalize) for one in sorted(set(lambdas))
     ]
-    found += [Alternative("zero baseline", Weighting(baseline=False), normalize)] if "zero" in baselines else []
+    found += [Alternative("zero baseline", Weighting(baseline="zero"), normalize)] if "zero" in baselines else []
     return tuple(found)
 
 

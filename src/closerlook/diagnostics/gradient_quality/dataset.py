@@ -7,6 +7,7 @@ import numpy as np
 import xarray as xr
 
 from closerlook.agents.agent import Agent
+from closerlook.diagnostics.common.labels import agent_attributes, agent_coordinates, known
 from closerlook.diagnostics.gradient_quality.verdicts import verdicts
 from closerlook.estimation.pool import Pool
 from closerlook.results.schema import SCHEMA, validate
@@ -49,29 +50,11 @@ def build_dataset(
         coords={
             "size": [size.asked for size in pool.sizes],
             **{name: list(values) for name, values in coordinates.items()},
-            **_agent_coordinates(agents),
+            **agent_coordinates(agents),
         },
-        attrs={"diagnostic": "gradients", **attributes, **_agent_attributes(agents)},
+        attrs={"diagnostic": "gradients", **attributes, **agent_attributes(agents)},
     )
     return validate(dataset if len(agents) > 1 else dataset.isel(agent=0).drop_vars("agent"))
-
-
-def _agent_coordinates(agents: Sequence[Agent]) -> dict[str, Any]:
-    """Return who the agents are; -1 where an agent does not say."""
-    iterations = [-1 if agent.iteration is None else agent.iteration for agent in agents]
-    seeds = [-1 if agent.agent_seed is None else agent.agent_seed for agent in agents]
-    numbers = np.arange(len(agents))
-    return {"agent": numbers, "iteration": ("agent", iterations), "agent_seed": ("agent", seeds)}
-
-
-def _agent_attributes(agents: Sequence[Agent]) -> dict[str, Any]:
-    regime = agents[0].regime
-    return {
-        "algorithm": ", ".join(sorted({agent.algorithm or "unknown" for agent in agents})),
-        "baseline": ", ".join(sorted({"critic" if agent.value is not None else "none" for agent in agents})),
-        "batch_pairs": regime.batch_pairs,
-        "stream_pairs": regime.n_steps,
-    }
 
 
 _SUMMARISED = (
@@ -121,8 +104,8 @@ def summary(dataset: xr.Dataset) -> dict[str, Any]:
     return {
         "env": attributes["environment"],
         "algo": attributes["algorithm"],
-        "iteration": _known(dataset["iteration"].values),
-        "agent_seed": _known(dataset["agent_seed"].values),
+        "iteration": known(dataset["iteration"].values),
+        "agent_seed": known(dataset["agent_seed"].values),
         "advantages": attributes["advantages"],
         "batch_pairs": int(attributes["batch_pairs"]),
         "seed": int(attributes["seed"]),
@@ -175,7 +158,3 @@ def _named(dataset: xr.Dataset, dim: str, variables: Sequence[str]) -> dict[str,
         }
         for name in dataset[dim].values.tolist()
     }
-
-
-def _known(values: np.ndarray) -> Any:
-    return as_json(np.where(values < 0, np.nan, values)) if (values < 0).any() else as_json(values)

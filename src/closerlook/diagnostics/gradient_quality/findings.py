@@ -5,9 +5,9 @@ from itertools import combinations
 
 import numpy as np
 
+from closerlook.algorithms.pooled import Pooled, Target
+from closerlook.diagnostics.common.layout import Found, interval, intervals
 from closerlook.diagnostics.gradient_quality.alternatives import Alternative
-from closerlook.diagnostics.gradient_quality.layout import Found, interval, intervals
-from closerlook.diagnostics.gradient_quality.pooled import Pooled, Target
 from closerlook.estimation.noise import (
     NoiseScale,
     between_share,

@@ -11,15 +11,15 @@ import xarray as xr
 from closerlook.agents.agent import Agent
 from closerlook.agents.environment import EnvironmentSpec
 from closerlook.agents.identity import probe, sampling_part
+from closerlook.algorithms.pooled import Answers, Pooled
 from closerlook.algorithms.rules import rule_of
 from closerlook.algorithms.stream_sums import StreamRange, sample_sums
 from closerlook.algorithms.truths import COVARIATES, Truth
+from closerlook.diagnostics.common.layout import Found
 from closerlook.diagnostics.gradient_quality.alternatives import Baseline
 from closerlook.diagnostics.gradient_quality.dataset import summary
 from closerlook.diagnostics.gradient_quality.findings import find
-from closerlook.diagnostics.gradient_quality.layout import Found
 from closerlook.diagnostics.gradient_quality.looks import Target, half_width, looks, pairs_wanted
-from closerlook.diagnostics.gradient_quality.pooled import Answers, Pooled
 from closerlook.diagnostics.gradient_quality.request import Advantages, Request, Wishes, prepare
 from closerlook.diagnostics.gradient_quality.steps import find_steps, step_jobs
 from closerlook.estimation.score_squares import layer_slices

@@ -4,22 +4,22 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal, get_args
 
-import torch
 import xarray as xr
 
 from closerlook.agents.agent import Agent
 from closerlook.agents.environment import EnvironmentSpec
-from closerlook.agents.identity import observation_size, probe
+from closerlook.agents.identity import probe
 from closerlook.algorithms.rules import rule_of
 from closerlook.algorithms.stream_sums import Question
 from closerlook.algorithms.truths import Truth, continuation_steps
+from closerlook.diagnostics.common.checks import find_environment, require_alike, require_fit, sampling_of
+from closerlook.diagnostics.common.layout import Found
 from closerlook.diagnostics.gradient_quality.alternatives import Alternative, Baseline, alternatives, weightings
 from closerlook.diagnostics.gradient_quality.dataset import build_dataset
 from closerlook.diagnostics.gradient_quality.findings import truth_pairs
-from closerlook.diagnostics.gradient_quality.layout import Found
 from closerlook.diagnostics.gradient_quality.looks import JOB_STREAMS, Target
 from closerlook.diagnostics.gradient_quality.steps import StepPlan, plan_steps
-from closerlook.errors import InputError, NonFiniteError
+from closerlook.errors import InputError
 from closerlook.estimation.pool import Pool, plan_pool
 from closerlook.estimation.score_squares import layer_slices
 from closerlook.execution import content_key
@@ -28,10 +28,6 @@ from closerlook.simulation.records import Sampling
 
 Advantages = Literal["normalised", "raw"]
 """Whether advantages are standardised within the pairs of each estimate, or taken as they are."""
-
-
-LONGEST_BURN_IN = 1000
-"""Upper bound of the unscored start of a stream where the environment has no time limit."""
 
 
 @dataclass(frozen=True)
@@ -45,8 +41,8 @@ class Request:
     others: tuple[Alternative, ...]
     truths: tuple[Truth, ...]
     seed: int
+    sampling: Sampling
     steps: StepPlan | None
-    reset_each_iteration: bool
 
     @property
     def question(self) -> Question:
@@ -58,13 +54,6 @@ class Request:
         """State-action pairs simulated of each agent."""
         steps = 0 if self.steps is None else self.steps.streams * self.steps.batches
         return self.pool.pairs + steps * self.pool.n_steps
-
-    @property
-    def sampling(self) -> Sampling:
-        """How each stream is sampled."""
-        limit = self.description["time_limit"]
-        burn_in = 0 if self.reset_each_iteration else int(limit or LONGEST_BURN_IN)
-        return Sampling(self.pool.n_steps, burn_in=burn_in)
 
     def settings(self, agents: Sequence[Agent], wishes: "Wishes") -> dict[str, Any]:
         """Return what decides the results, for the run folder."""
@@ -133,9 +122,9 @@ def prepare(agents: Sequence[Agent], environment: str | EnvironmentSpec | None, 
     NonFiniteError
         Where an agent's parameters are not finite.
     """
-    _require_alike(agents)
+    require_alike(agents)
     _require_known(wishes.truths, agents)
-    spec = _environment(agents, environment)
+    spec = find_environment(agents, environment)
     advantages = _advantages(agents, wishes.advantages)
     others = alternatives(wishes.lambdas, wishes.baselines, normalize=advantages == "normalised")
     regime = agents[0].regime
@@ -149,7 +138,7 @@ def prepare(agents: Sequence[Agent], environment: str | EnvironmentSpec | None, 
             what = f"{wishes.pairs:,} pairs are too few to look at estimates of {target.size:,}"
             raise InputError(what, "give more --pairs, or a --precision-size among the --sizes")
     description = describe_environment(spec)
-    _require_fit(agents, description)
+    require_fit(agents, description)
     truths = tuple(truth for truth in get_args(Truth) if truth in wishes.truths)
     return Request(
         spec,
@@ -159,8 +148,8 @@ def prepare(agents: Sequence[Agent], environment: str | EnvironmentSpec | None, 
         others,
         truths,
         wishes.seed,
+        sampling_of(agents, description),
         _steps(agents, wishes),
-        regime.reset_each_iteration,
     )
 
 
@@ -182,17 +171,6 @@ def _advantages(agents: Sequence[Agent], asked: Advantages | None) -> Advantages
     return asked or ("normalised" if normalise == {True} else "raw")
 
 
-def _require_alike(agents: Sequence[Agent]) -> None:
-    if not agents:
-        raise InputError("there is no agent to measure", "give at least one")
-    if len({agent.regime for agent in agents}) > 1:
-        raise InputError("the agents gather their batches differently (n_envs, n_steps)", "measure them one by one")
-    if len({tuple(agent.policy.parameter_shapes.items()) for agent in agents}) > 1:
-        raise InputError("the agents' policies are built differently", "measure them one by one")
-    for agent in agents:
-        _require_finite(agent)
-
-
 def _require_known(truths: Sequence[Truth], agents: Sequence[Agent]) -> None:
     unknown = [truth for truth in truths if truth not in get_args(Truth)]
     if unknown:
@@ -201,31 +179,3 @@ def _require_known(truths: Sequence[Truth], agents: Sequence[Agent]) -> None:
     if "discounted_return" in truths and endless:
         what = f"discounted returns do not come to an end with gamma {endless[0]:g}"
         raise InputError(what, "leave out the truth discounted_return; episode_return needs no discount")
-
-
-def _require_fit(agents: Sequence[Agent], description: Mapping[str, Any]) -> None:
-    there = description["observation_size"]
-    for agent in agents:
-        taken = observation_size(agent.policy)
-        if taken != there:
-            what = f"observations of {description['id']} have {there} components, the agent's policy takes {taken}"
-            raise InputError(what, "give the environment it was trained on")
-
-
-def _environment(agents: Sequence[Agent], environment: str | EnvironmentSpec | None) -> EnvironmentSpec:
-    if isinstance(environment, EnvironmentSpec):
-        return environment
-    if environment is not None:
-        return EnvironmentSpec(environment)
-    first = agents[0].environment
-    if first is None:
-        raise InputError("the agent does not say what it was trained on", "give the environment (--env)")
-    if any(agent.environment != first for agent in agents):
-        raise InputError("the agents were trained on different environments", "give the environment (--env)")
-    return first
-
-
-def _require_finite(agent: Agent) -> None:
-    for name, tensor in agent.state.items():
-        if tensor.is_floating_point() and not torch.isfinite(tensor).all():
-            raise NonFiniteError(f"{name} of the agent is not finite", "choose another checkpoint")

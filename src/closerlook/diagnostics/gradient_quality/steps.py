@@ -20,7 +20,7 @@ from closerlook.agents.identity import probe
 from closerlook.algorithms.computed_steps import sample_steps
 from closerlook.algorithms.rules import rule_of
 from closerlook.algorithms.stream_sums import StreamRange
-from closerlook.diagnostics.gradient_quality.layout import Found, intervals
+from closerlook.diagnostics.common.layout import Found, intervals
 from closerlook.errors import InputError
 from closerlook.estimation.statistics import agreement
 from closerlook.estimation.truths import Shares, true_cosine

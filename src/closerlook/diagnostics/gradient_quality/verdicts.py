@@ -6,11 +6,12 @@ it, and whether that is more than trained agents usually take. The limits are fr
 """
 
 from collections.abc import Mapping
-from typing import Any
 
 import numpy as np
 import xarray as xr
 
+from closerlook.diagnostics.common.labels import each_agent
+from closerlook.diagnostics.common.verdict import Level, Verdict, make_verdict
 from closerlook.estimation.noise import true_cosine_at
 
 AREA = "gradients"
@@ -25,7 +26,7 @@ STUCK = 0.5
 """Share of computed steps that do not move from which the updates are at fault."""
 
 
-def verdicts(dataset: xr.Dataset) -> list[dict[str, Any]]:
+def verdicts(dataset: xr.Dataset) -> list[Verdict]:
     """Judge each agent of a dataset at its training batch.
 
     Returns
@@ -34,21 +35,11 @@ def verdicts(dataset: xr.Dataset) -> list[dict[str, Any]]:
         For each agent ``{area, level, statement, evidence, advice}``; level is ``ok``, ``watch``, ``problem`` or
         ``not_enough_data``. One more where most of its computed steps do not move.
     """
-    if "agent" not in dataset.dims:
-        return [_judge(dataset, ""), *_judge_steps(dataset, "")]
-    agents = [dataset.isel(agent=i) for i in range(dataset.sizes["agent"])]
-    return [
-        verdict for agent in agents for verdict in (_judge(agent, _name(agent)), *_judge_steps(agent, _name(agent)))
-    ]
+    agents = each_agent(dataset)
+    return [verdict for name, agent in agents for verdict in (_judge(agent, name), *_judge_steps(agent, name))]
 
 
-def _name(agent: xr.Dataset) -> str:
-    iteration, seed = int(agent["iteration"]), int(agent["agent_seed"])
-    parts = [f"iteration {iteration}" if iteration >= 0 else "", f"seed {seed}" if seed >= 0 else ""]
-    return ", ".join(part for part in parts if part) or f"agent {int(agent['agent'])}"
-
-
-def _judge(agent: xr.Dataset, name: str) -> dict[str, Any]:
+def _judge(agent: xr.Dataset, name: str) -> Verdict:
     batch, pairs = int(agent.attrs["batch_pairs"]), int(agent["pairs"])
     at = np.flatnonzero(agent["pairs_used"].values == batch)
     if not len(at):
@@ -79,7 +70,7 @@ def _evidence(here: xr.Dataset, batch: int) -> dict[str, float]:
     }
 
 
-def _judge_noise(name: str, evidence: dict[str, float]) -> dict[str, Any]:
+def _judge_noise(name: str, evidence: dict[str, float]) -> Verdict:
     batch, low, high = (evidence[key] for key in ("batch_pairs", "noise_scale_pairs_low", "noise_scale_pairs_high"))
     if not np.isfinite(low) and not np.isinf(low):
         statement = f"{int(evidence['estimates'])} estimates are too few to tell signal from noise."
@@ -103,7 +94,7 @@ def _judge_noise(name: str, evidence: dict[str, float]) -> dict[str, Any]:
     return _judge_signal(name, evidence)
 
 
-def _judge_signal(name: str, evidence: dict[str, float]) -> dict[str, Any]:
+def _judge_signal(name: str, evidence: dict[str, float]) -> Verdict:
     batch, scale = evidence["batch_pairs"], evidence["noise_scale_pairs"]
     cosine, low = evidence["true_cosine_corrected"], evidence["true_cosine_corrected_low"]
     shown = f"{cosine:.2f}, 95% interval {low:.2f} to {evidence['true_cosine_corrected_high']:.2f}"
@@ -120,7 +111,7 @@ def _judge_signal(name: str, evidence: dict[str, float]) -> dict[str, Any]:
     return _verdict(name, "ok", statement, evidence, advice)
 
 
-def _judge_steps(agent: xr.Dataset, name: str) -> list[dict[str, Any]]:
+def _judge_steps(agent: xr.Dataset, name: str) -> list[Verdict]:
     """Complain where most updates do not move, at the batch nearest to the agent's own."""
     if "step_size" not in agent.dims:
         return []
@@ -136,7 +127,5 @@ def _judge_steps(agent: xr.Dataset, name: str) -> list[dict[str, Any]]:
     return [_verdict(name, "problem", statement, evidence, advice)]
 
 
-def _verdict(name: str, level: str, statement: str, evidence: Mapping[str, float], advice: str) -> dict[str, Any]:
-    known = {key: (None if not np.isfinite(value) else value) for key, value in evidence.items()}
-    text = f"{name}: {statement}" if name else statement
-    return {"area": AREA, "level": level, "statement": text, "evidence": known, "advice": advice}
+def _verdict(name: str, level: Level, statement: str, evidence: Mapping[str, float], advice: str) -> Verdict:
+    return make_verdict(AREA, level, (name, statement), evidence, advice)

@@ -1,0 +1,78 @@
+"""Checks of what is asked of a diagnostic, before anything is simulated."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+
+from closerlook.agents.agent import Agent
+from closerlook.agents.environment import EnvironmentSpec
+from closerlook.agents.identity import observation_size
+from closerlook.errors import InputError, NonFiniteError
+from closerlook.simulation.records import Sampling
+
+LONGEST_BURN_IN = 1000
+"""Upper bound of the unscored start of a stream where the environment has no time limit."""
+
+
+def require_alike(agents: Sequence[Agent]) -> None:
+    """Check that agents can be measured in one call.
+
+    Raises
+    ------
+    InputError
+        Where there are none, or they differ in regime or in the architecture of the policy.
+    NonFiniteError
+        Where a parameter is not finite.
+    """
+    if not agents:
+        raise InputError("there is no agent to measure", "give at least one")
+    if len({agent.regime for agent in agents}) > 1:
+        raise InputError("the agents gather their batches differently (n_envs, n_steps)", "measure them one by one")
+    if len({tuple(agent.policy.parameter_shapes.items()) for agent in agents}) > 1:
+        raise InputError("the agents' policies are built differently", "measure them one by one")
+    for agent in agents:
+        _require_finite(agent)
+
+
+def require_fit(agents: Sequence[Agent], description: Mapping[str, Any]) -> None:
+    """Check that agents take the observations of a described environment."""
+    there = description["observation_size"]
+    for agent in agents:
+        taken = observation_size(agent.policy)
+        if taken != there:
+            what = f"observations of {description['id']} have {there} components, the agent's policy takes {taken}"
+            raise InputError(what, "give the environment it was trained on")
+
+
+def find_environment(agents: Sequence[Agent], environment: str | EnvironmentSpec | None) -> EnvironmentSpec:
+    """Return the environment that was asked for, else the one that all agents were trained on.
+
+    Raises
+    ------
+    InputError
+        Where agents do not say, or differ.
+    """
+    if isinstance(environment, EnvironmentSpec):
+        return environment
+    if environment is not None:
+        return EnvironmentSpec(environment)
+    first = agents[0].environment
+    if first is None:
+        raise InputError("the agent does not say what it was trained on", "give the environment (--env)")
+    if any(agent.environment != first for agent in agents):
+        raise InputError("the agents were trained on different environments", "give the environment (--env)")
+    return first
+
+
+def _require_finite(agent: Agent) -> None:
+    for name, tensor in agent.state.items():
+        if tensor.is_floating_point() and not torch.isfinite(tensor).all():
+            raise NonFiniteError(f"{name} of the agent is not finite", "choose another checkpoint")
+
+
+def sampling_of(agents: Sequence[Agent], description: Mapping[str, Any]) -> Sampling:
+    """Return how streams are sampled: as training gathers them, from a reset or after a burn-in of random length."""
+    regime = agents[0].regime
+    burn_in = 0 if regime.reset_each_iteration else int(description["time_limit"] or LONGEST_BURN_IN)
+    return Sampling(regime.n_steps, burn_in=burn_in)

@@ -1,0 +1,49 @@
+"""Who was measured: the labels that datasets of all diagnostics carry."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from closerlook.agents.agent import Agent
+from closerlook.results.store import as_json
+
+
+def agent_coordinates(agents: Sequence[Agent]) -> dict[str, Any]:
+    """Return who the agents are; -1 where an agent does not say."""
+    iterations = [-1 if agent.iteration is None else agent.iteration for agent in agents]
+    seeds = [-1 if agent.agent_seed is None else agent.agent_seed for agent in agents]
+    numbers = np.arange(len(agents))
+    return {"agent": numbers, "iteration": ("agent", iterations), "agent_seed": ("agent", seeds)}
+
+
+def agent_attributes(agents: Sequence[Agent]) -> dict[str, Any]:
+    """Return what agents of one call have in common, and which algorithms and baselines are among them."""
+    regime = agents[0].regime
+    return {
+        "algorithm": ", ".join(sorted({agent.algorithm or "unknown" for agent in agents})),
+        "baseline": ", ".join(sorted({"critic" if agent.value is not None else "none" for agent in agents})),
+        "batch_pairs": regime.batch_pairs,
+        "stream_pairs": regime.n_steps,
+    }
+
+
+def known(values: np.ndarray) -> Any:
+    """Return whole numbers as JSON values, -1 as null."""
+    return as_json(np.where(values < 0, np.nan, values)) if (values < 0).any() else as_json(values)
+
+
+def agent_name(agent: xr.Dataset) -> str:
+    """Name one agent of a dataset by its iteration and seed, where it has them."""
+    iteration, seed = int(agent["iteration"]), int(agent["agent_seed"])
+    parts = [f"iteration {iteration}" if iteration >= 0 else "", f"seed {seed}" if seed >= 0 else ""]
+    return ", ".join(part for part in parts if part) or f"agent {int(agent['agent'])}"
+
+
+def each_agent(dataset: xr.Dataset) -> list[tuple[str, xr.Dataset]]:
+    """Split a dataset into agents, with their names; a single agent needs none."""
+    if "agent" not in dataset.dims:
+        return [("", dataset)]
+    agents = [dataset.isel(agent=i) for i in range(dataset.sizes["agent"])]
+    return [(agent_name(agent), agent) for agent in agents]
