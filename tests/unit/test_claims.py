@@ -43,7 +43,10 @@ def test_every_claim_that_comes_along_means_something():
         assert len(claim.iterations) == 2 or claim.statistic != "change"
         assert len(claim.tasks) == (2 if claim.statistic == "contrast" else 0)
         assert claim.statement.endswith(".")
-        assert "2020" in claim.source
+        assert "2020" in claim.source or claim.source == "ours"
+        for place in ({}, *claim.against):
+            variable = SCHEMA[place.get("variable", claim.variable)]
+            assert {*claim.where, *place} - {"variable"} <= {*variable.dims, *claim.where}
 
 
 def test_a_change_is_judged_by_the_paired_interval():
@@ -97,3 +100,46 @@ def test_logarithms_and_few_seeds():
     missing = FALLING.copy(deep=True)
     missing["pairwise_cosine"][0, 1] = np.nan
     assert judge(CLAIM, {("hopper", "ppo"): missing})[0].seeds == 4
+
+
+def two_baselines(better: np.ndarray, worse: np.ndarray) -> xr.Dataset:
+    """Cosines of two baselines at two sizes, by seed, at iteration 150."""
+    cosines = np.stack([np.stack([values, values / 2], axis=1) for values in (better, worse)], axis=1)
+    return xr.Dataset(
+        {"baseline_pairwise_cosine": (("agent", "baseline", "size"), cosines), "other": ("agent", better)},
+        coords={
+            "baseline": ["fitted", "critic"],
+            "size": [128, 2048],
+            "iteration": ("agent", [150] * len(better)),
+            "agent_seed": ("agent", np.arange(len(better))),
+        },
+    )
+
+
+@pytest.mark.parametrize(
+    ("against", "expected"),
+    [
+        (({"baseline": "critic"},), 0.2 - 0.05),
+        (({"baseline": "critic"}, {"baseline": "fitted"}), 0.2 - (0.2 + 0.05) / 2),
+        (({"variable": "other"},), 0.2 - 0.4),
+        (({"baseline": "none such"},), None),
+    ],
+)
+def test_a_claim_may_be_of_a_difference_between_places(against, expected):
+    data = two_baselines(0.4 + DRAWS[0, :, 0], 0.1 + DRAWS[0, :, 0])
+    claim = Claim(
+        "d", "So.", "us", "baseline_pairwise_cosine", "level", (150,), "above", 0.0, 2048,
+        where={"baseline": "fitted"}, against=against,
+    )  # fmt: skip
+    found = judge(claim, {("hopper", "ppo"): data})
+    assert [one.value for one in found] == ([] if expected is None else [pytest.approx(expected, abs=0.02)])
+
+
+def test_a_log_of_a_difference_is_a_ratio():
+    data = two_baselines(np.full(3, 0.4), np.full(3, 0.1))
+    claim = Claim(
+        "r", "So.", "us", "baseline_pairwise_cosine", "level", (150,), "above", 0.0, 2048,
+        log=True, where={"baseline": "fitted"}, against=({"baseline": "critic"},),
+    )  # fmt: skip
+    (found,) = judge(claim, {("hopper", "ppo"): data})
+    assert found.value == pytest.approx(np.log(4))

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 
 import xarray as xr
 
-from closerlook.results import gradient_variables
+from closerlook.results import gradient_variables, value_variables
 from closerlook.results.variables import Variable
 
 SCHEMA_VERSION = 1
@@ -68,3 +68,4 @@ def describe() -> str:
 
 
 define(gradient_variables.VARIABLES)
+define(value_variables.VARIABLES)

@@ -48,8 +48,9 @@ def interval(
         See `Variable`.
     """
     what, how = definition
+    method = JACKKNIFE if "jackknife" in how else ""
     return [
         Variable(name, dims, unit, what, source),
-        Variable(f"{name}_low", dims, unit, f"Lower end of the 95% interval of {name}: {how}", JACKKNIFE),
-        Variable(f"{name}_high", dims, unit, f"Upper end of the 95% interval of {name}: {how}", JACKKNIFE),
+        Variable(f"{name}_low", dims, unit, f"Lower end of the 95% interval of {name}: {how}", method),
+        Variable(f"{name}_high", dims, unit, f"Upper end of the 95% interval of {name}: {how}", method),
     ]

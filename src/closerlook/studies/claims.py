@@ -9,7 +9,7 @@ I      iterations
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib.resources import files
 from typing import Any, Literal
 
@@ -49,6 +49,10 @@ class Claim:
         Whether the logarithm is taken first.
     tasks : tuple of str
         The two tasks of a contrast.
+    where : mapping
+        Where in the variable: labels by dimension.
+    against : tuple of mappings
+        Other places in it, which override `where` and may name another ``variable``: their mean is subtracted.
     """
 
     name: str
@@ -62,6 +66,8 @@ class Claim:
     size: int | tuple[int, int] | None = None
     log: bool = False
     tasks: tuple[str, ...] = ()
+    where: Mapping[str, Any] = field(default_factory=dict)
+    against: tuple[Mapping[str, Any], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -144,22 +150,37 @@ def judge(claim: Claim, datasets: Datasets) -> list[Judgement]:
 
 
 def _values(claim: Claim, dataset: xr.Dataset, iteration: int) -> dict[int, float]:
-    """Return the variable at one iteration by seed, those left out that have none."""
-    if claim.variable not in dataset:
+    """Return what a claim is about at one iteration by seed, those left out that have none."""
+    chosen = dataset["iteration"].values == iteration
+    own = _at(claim, dataset, {"variable": claim.variable, **claim.where})
+    others = [_at(claim, dataset, {"variable": claim.variable, **claim.where, **other}) for other in claim.against]
+    if own is None or any(other is None for other in others):
         return {}
-    data = dataset[claim.variable]
+    values = own[chosen] - (np.mean([other[chosen] for other in others if other is not None], axis=0) if others else 0)
+    seeds = dataset["agent_seed"].values[chosen].tolist()
+    return {seed: float(value) for seed, value in zip(seeds, values, strict=True) if np.isfinite(value)}
+
+
+def _at(claim: Claim, dataset: xr.Dataset, place: Mapping[str, Any]) -> np.ndarray | None:
+    """Return a variable at a place by agent, its logarithm where the claim says so; None where the data lack it."""
+    where = dict(place)
+    name = where.pop("variable")
+    if name not in dataset:
+        return None
+    data = dataset[name]
+    if any(label not in dataset[dim].values for dim, label in where.items() if dim in data.dims):
+        return None
+    data = data.sel({dim: label for dim, label in where.items() if dim in data.dims})
     dim = next((str(dim) for dim in data.dims if str(dim).endswith("size")), None)
     if dim is not None and claim.size is not None:
         sizes = claim.size if isinstance(claim.size, tuple) else (claim.size,)
         if not set(sizes) <= set(dataset[dim].values.tolist()):
-            return {}
+            return None
         parts = [data.sel({dim: size}) for size in sizes]
         data = parts[0] if len(parts) == 1 else parts[1] - parts[0]
-    chosen = dataset["iteration"].values == iteration
-    values = data.values[chosen].astype(np.float64)
-    values = np.log(values) if claim.log else values
-    seeds = dataset["agent_seed"].values[chosen].tolist()
-    return {seed: float(value) for seed, value in zip(seeds, values, strict=True) if np.isfinite(value)}
+    values = data.values.astype(np.float64)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return np.asarray(np.log(values) if claim.log else values)
 
 
 def _mean(values: Sequence[float]) -> tuple[float, float, float, int]:
