@@ -27,13 +27,15 @@ if TYPE_CHECKING:
     from closerlook.algorithms.ppo import PPOSettings as PPOSettings
     from closerlook.algorithms.trpo import TRPOSettings as TRPOSettings
     from closerlook.algorithms.vanilla import VanillaSettings as VanillaSettings
+    from closerlook.diagnostics import summary as summary
+    from closerlook.diagnostics import verdicts as verdicts
     from closerlook.diagnostics.gradient_quality import gradient_quality as gradient_quality
-    from closerlook.diagnostics.gradient_quality import summary as summary
-    from closerlook.diagnostics.gradient_quality import verdicts as verdicts
+    from closerlook.diagnostics.value_prediction import value_prediction as value_prediction
     from closerlook.errors import InputError as InputError
     from closerlook.errors import NonFiniteError as NonFiniteError
     from closerlook.figures import plot_gradient_quality as plot_gradient_quality
     from closerlook.figures import plot_training as plot_training
+    from closerlook.figures import plot_value_prediction as plot_value_prediction
     from closerlook.figures import save_figure as save_figure
     from closerlook.training import TrainSettings as TrainSettings
     from closerlook.training import train as train
@@ -55,11 +57,13 @@ _HOMES = {
     "load_agent": "agents.files",
     "plot_gradient_quality": "figures",
     "plot_training": "figures",
+    "plot_value_prediction": "figures",
     "save_agent": "agents.files",
     "save_figure": "figures",
-    "summary": "diagnostics.gradient_quality",
+    "summary": "diagnostics",
     "train": "training",
-    "verdicts": "diagnostics.gradient_quality",
+    "value_prediction": "diagnostics.value_prediction",
+    "verdicts": "diagnostics",
 }
 
 __all__ = [*_HOMES]  # noqa: PLE0604 - the keys are strings

@@ -13,7 +13,7 @@ D      policy parameters, flattened
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -84,12 +84,25 @@ class Pooled:
             estimates[i] = gradient_estimate(scores[[place, -1]], own, normalize=normalize)
         return estimates
 
-    def surrogate(self, place: int = 0) -> Target:
-        """Return the gradient of the surrogate by one weighting, its advantages centred in the pool."""
+    def means(self, size: Size, target: Target) -> np.ndarray:
+        """Return the disjoint estimates of a target of one size of whole streams: (n, D), float64."""
+        found = np.empty((size.count, self._parameters))
+        for i in range(size.count):
+            scores, moments = total(self._streams, i * size.streams, size.streams)
+            found[i] = target.coefficients @ scores / moments[0]
+        return found
+
+    def by_weights(self, place: int, *, centred: bool) -> Target:
+        """Return the gradient by one weighting as it is, or less its mean in the pool."""
         moments = self.moments()
         coefficients = np.zeros(self._rows)
-        coefficients[place], coefficients[-1] = 1.0, -moments[1 + 2 * place] / moments[0]
-        return Target("surrogate", coefficients)
+        coefficients[place] = 1.0
+        coefficients[-1] = -moments[1 + 2 * place] / moments[0] if centred else 0.0
+        return Target(f"weighting {place}", coefficients)
+
+    def surrogate(self, place: int = 0) -> Target:
+        """Return the gradient of the surrogate by one weighting, its advantages centred in the pool."""
+        return replace(self.by_weights(place, centred=True), name="surrogate")
 
     def truths(self) -> list[Target]:
         """Return the gradients of the returns, less the baseline that fits them best in the pool.

@@ -25,7 +25,7 @@ from closerlook.estimation.gradients import (
     gaussian_head,
     mlp_score_sums,
 )
-from closerlook.estimation.score_squares import autograd_score_squares, mlp_score_squares
+from closerlook.estimation.score_squares import autograd_score_squares, mlp_score_squares, mlp_squared_norms
 from closerlook.simulation.records import Rollout
 
 
@@ -96,3 +96,12 @@ def _moments(weights: Tensor) -> np.ndarray:
     """Count the pairs of weights (W, N), and add up each weighting and its square: (1 + 2 W,)."""
     rows = weights.double().numpy()
     return np.array([rows.shape[1], *(moment for row in rows for moment in (row.sum(), np.square(row).sum()))])
+
+
+def stream_squared_norms(agents: Agent, sampled: Rollout, place: int) -> Tensor | None:
+    """Return ``|grad log pi|^2`` of each pair of one stream, (T,); None for a network that is not known."""
+    policy = agents.policy
+    if not isinstance(policy, GaussianMLP | CategoricalMLP):
+        return None
+    parameters, observations, actions = _stream(agents, sampled, place)
+    return mlp_squared_norms(policy.network, parameters, _head(policy, parameters), observations, actions)

@@ -128,7 +128,7 @@ def sample_sums(
         Where rewards, observations or advantages are not finite.
     """
     tally = _Tally(question)
-    for group in _groups(streams, max(lanes, PAIRS_IN_MEMORY // sampling.n_steps)):
+    for group in stream_groups(streams, max(lanes, PAIRS_IN_MEMORY // sampling.n_steps)):
         agents = Agent.stack([agent])
         asked = _with_the_rest(sampling, agent, question, group)
         sampled = rollout(
@@ -148,7 +148,7 @@ def _with_the_rest(sampling: Sampling, agent: Agent, question: Question, group: 
     return replace(sampling, finish_episodes=finish, continuation_steps=further)
 
 
-def _groups(streams: StreamRange, size: int) -> Iterator[range]:
+def stream_groups(streams: StreamRange, size: int) -> Iterator[range]:
     """Split a range into groups to be in memory together, none across a limit that treats streams differently."""
     limits = [limit for limit in (FINISHED_STREAMS, MOST_BLOCKS) if streams.first < limit < streams.stop]
     for first, stop in pairwise([streams.first, *limits, streams.stop]):
@@ -170,7 +170,7 @@ class _Tally:
         beginnings = self.question.beginnings if group.start < MOST_BLOCKS else ()
         critic = evaluate_critic(agents, sampled, agents.bootstrap)
         weights = weigh(agents, sampled, {"critic": critic}, self.question.weightings)
-        _require_finite(weights, group)
+        require_finite_weights(weights, group)
         whole = torch.stack([own.whole for own in weights])
         windows = [torch.cat([whole, self._truths(agents, sampled, critic)])]
         windows += [torch.stack([own.if_cut(pairs) for own in weights]) for pairs in beginnings]
@@ -181,7 +181,7 @@ class _Tally:
                 self.first[pairs].append(sums.narrow())
             if stream < (SQUARED_STREAMS if has_known_network(agents.policy) else SQUARED_BY_AUTOGRAD):
                 self._keep(stream_squares(agents, sampled, place, whole[0, place]))
-        self._keep(_episode_counts(sampled, finished=group.start < FINISHED_STREAMS))
+        self._keep(episode_counts(sampled, finished=group.start < FINISHED_STREAMS))
 
     def _truths(self, agents: Agent, sampled: Rollout, critic: Evaluation) -> Tensor:
         """Return the rows of weights that truths are made of, (K + F, S, T); none without truths."""
@@ -207,14 +207,21 @@ class _Tally:
         return arrays | {name: np.concatenate(parts) for name, parts in self.streams.items()}
 
 
-def _require_finite(weights: Sequence[Weights], group: range) -> None:
+def require_finite_weights(weights: Sequence[Weights], group: range) -> None:
+    """Check the weights of a group of streams.
+
+    Raises
+    ------
+    NonFiniteError
+        Naming the first stream with a weight that is not finite.
+    """
     finite = torch.stack([torch.isfinite(own.whole).all(dim=-1) for own in weights]).all(dim=0)
     if not finite.all():
         stream = group[int(torch.nonzero(~finite)[0])]
         raise NonFiniteError(f"advantages in stream {stream} are not finite", "look at the critic and the reward scale")
 
 
-def _episode_counts(sampled: Rollout, *, finished: bool) -> dict[str, np.ndarray]:
+def episode_counts(sampled: Rollout, *, finished: bool) -> dict[str, np.ndarray]:
     """Count, for each stream, the trajectories in it, and the episodes begun in it and finished, with their returns.
 
     Episodes that began in the burn-in are longer than most (a long one is likelier to be cut into), so their returns

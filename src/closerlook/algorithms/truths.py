@@ -99,6 +99,14 @@ def discounted_returns(agents: Agent, sampled: Rollout, *, scaled: bool = False)
     return discounted_sums(rewards, _ends(sampled), agents.gamma, tail)
 
 
+def cut_returns(agents: Agent, sampled: Rollout) -> Tensor:
+    """Return discounted returns that stop with zero at cuts and time limits, in the critic's units: (S, T), float64.
+
+    As the released code has them (agent.py, ``get_returns``): short of what comes after, the more the later the pair.
+    """
+    return discounted_sums(torch.from_numpy(frozen_rewards(agents, sampled.rewards)[0]), _ends(sampled), agents.gamma)
+
+
 def _undiscounted(_: Agent, sampled: Rollout) -> Tensor:
     own, rewards = sampled.episodes, torch.from_numpy(sampled.rewards[0])
     tail = torch.zeros_like(rewards)

@@ -22,5 +22,6 @@ COMMANDS = {
     "demo": Entry("demo", "Demo", "train two small Hopper agents, measure them, write a page about it: 3 minutes"),
     "train": Entry("train", "Train", "train agents, with checkpoints to measure"),
     "gradients": Entry("gradients", "Gradients", "how well do independent estimates of the policy gradient agree?"),
+    "values": Entry("values", "Values", "does the critic know the value, and what is it worth as a baseline?"),
     "atlas": Entry("atlas", "Atlas", "train and pack the sixty agents of the repository: hours"),
 }

@@ -1,15 +1,13 @@
 """``closerlook gradients``: how well independent estimates of the policy gradient agree."""
 
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 import tyro
 
-from closerlook.agents.agent import Agent
-from closerlook.agents.loading import find_agents
 from closerlook.commands.gradient_tables import tables_of
-from closerlook.commands.options import Output, environment_id, folder_name, option
+from closerlook.commands.measuring import Measuring
+from closerlook.commands.options import option
 from closerlook.console import Bar, Shown
 from closerlook.diagnostics.gradient_quality import gradient_quality, summary
 from closerlook.figures import plot_gradient_quality, save_figure
@@ -17,7 +15,7 @@ from closerlook.results.store import RunFolder
 
 
 @dataclass(frozen=True, kw_only=True)
-class Gradients(Output):
+class Gradients(Measuring):
     """Measure how well independent estimates of the policy gradient agree.
 
     Samples a pool of state-action pairs with each agent, cuts it into disjoint estimates of several sizes, and takes
@@ -27,14 +25,8 @@ class Gradients(Output):
     Leaves gradients.nc, gradients.json, gradients.svg, gradients.png and run.json in its folder.
     """
 
-    agent: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="AGENT")]
-    """A run folder of closerlook, the folder of one checkpoint, or package.module:function returning an Agent."""
-    env: Annotated[str | None, option("ID", "what the agent was trained on")] = None
-    """Any Gymnasium id, module:Id, or hopper, walker2d, humanoid ..."""
-    iteration: Annotated[tuple[int, ...], option("INT ...", "the last")] = ()
-    """Checkpoints of a run folder, one or several."""
-    agent_seed: Annotated[tuple[int, ...], option("INT ...", "all")] = ()
-    """Agents of a run folder, one or several."""
+    kind: ClassVar[str] = "gradients"
+
     pairs: int = 1_000_000
     """State-action pairs sampled of each agent; 1e6 is a whole number."""
     estimates: int = 10
@@ -69,26 +61,14 @@ class Gradients(Output):
     seed: int = 0
     """Root seed of the measurement."""
 
-    @property
-    def default_name(self) -> str:
-        """Named after the agent, and the part of a run folder that was asked for."""
-        path = Path(self.agent)
-        parts = [folder_name(path.resolve().name if path.exists() else self.agent)]
-        parts += ["iteration", *map(str, self.iteration)] if self.iteration else []
-        parts += ["seed", *map(str, self.agent_seed)] if self.agent_seed else []
-        return "-".join(["gradients", *parts])
-
     def run(self, shown: Shown) -> None:
         """Measure, draw, and print."""
         agents = self.agents()
-        environment = None if self.env is None else environment_id(self.env)
-        trained_on = agents[0].environment
-        name = environment or (trained_on.id if trained_on is not None else "unknown")
         if not self.resume:
             RunFolder(self.folder).forget()
         dataset = gradient_quality(
             agents,
-            environment,
+            self.environment,
             pairs=self.pairs,
             estimates=self.estimates,
             sizes=self.sizes or None,
@@ -104,19 +84,10 @@ class Gradients(Output):
             seed=self.seed,
             workers=self.crew,
             out=self.folder,
-            progress=Bar(shown, name, self.crew),
+            progress=Bar(shown, self.environment_name(agents), self.crew),
         )
         save_figure(plot_gradient_quality(dataset), self.folder / "gradients")
         found = summary(dataset)
         shown.result(found, *tables_of(dataset))
         shown.verdicts(found["verdicts"])
         shown.files(self.folder / f"gradients.{suffix}" for suffix in ("nc", "json", "svg", "png"))
-
-    def agents(self) -> list[Agent]:
-        """Load every agent that was asked for, by iteration and seed."""
-        return [
-            agent
-            for iteration in self.iteration or (None,)
-            for seed in self.agent_seed or (None,)
-            for agent in find_agents(self.agent, iteration=iteration, seed=seed)
-        ]

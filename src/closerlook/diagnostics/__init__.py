@@ -1,1 +1,31 @@
-"""The questions: each module turns one into jobs, merges their statistics, and judges the result."""
+"""Diagnostics: a package a question. What can be said of a dataset is looked up by its attribute ``diagnostic``."""
+
+from importlib import import_module
+from typing import Any
+
+import xarray as xr
+
+_PACKAGES = {"gradients": "gradient_quality", "values": "value_prediction"}
+
+
+def verdicts(dataset: xr.Dataset) -> list[dict[str, Any]]:
+    """Judge each agent of a dataset of any diagnostic.
+
+    Returns
+    -------
+    list of dict
+        ``{area, level, statement, evidence, advice}``; level is ``ok``, ``watch``, ``problem`` or
+        ``not_enough_data``.
+    """
+    found: list[dict[str, Any]] = _package(dataset).verdicts(dataset)
+    return found
+
+
+def summary(dataset: xr.Dataset) -> dict[str, Any]:
+    """Summarise a dataset of any diagnostic as JSON values; NaN is None."""
+    found: dict[str, Any] = _package(dataset).summary(dataset)
+    return found
+
+
+def _package(dataset: xr.Dataset) -> Any:
+    return import_module(f"closerlook.diagnostics.{_PACKAGES[dataset.attrs['diagnostic']]}")

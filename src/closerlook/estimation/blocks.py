@@ -58,6 +58,11 @@ class Sums:
         """Join each block with the one that follows it."""
         return Sums(self.first, self.streams + right.streams, self.scores + right.scores, self.moments + right.moments)
 
+    def select(self, rows: Sequence[int]) -> "Sums":
+        """Return the same with some of the weightings only."""
+        moments = [0, *(1 + 2 * row + k for row in rows for k in (0, 1))]
+        return Sums(self.first, self.streams, self.scores[:, [*rows, -1]], self.moments[:, moments])
+
     def narrow(self) -> "Sums":
         """Return the same with scores in float32, to keep."""
         return Sums(self.first, self.streams, self.scores.astype(np.float32), self.moments)
@@ -115,15 +120,21 @@ class BlockKeeper:
 
     Streams from the middle of a block give smaller blocks; a range of streams that is aligned to its length gives
     whole blocks up to that length.
+
+    Parameters
+    ----------
+    least : int
+        Streams of the smallest blocks, a power of two: more than 1 where only the sums of many are wanted.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, least: int = 1) -> None:
+        self._least = least
         self._closed: list[Sums] = []
         self._open: list[Sums] = []
 
     def add(self, stream: Sums) -> None:
         """Take in the next stream: one block of one stream, in float64."""
-        size = block_streams(int(stream.first[0]))
+        size = max(self._least, block_streams(int(stream.first[0])))
         block = stream
         while self._open and block.streams[0] < size and _joins(self._open[-1], block):
             block = self._open.pop() + block

@@ -87,6 +87,21 @@ def mlp_score_squares(
     return np.array(layers)
 
 
+@torch.no_grad()
+def mlp_squared_norms(
+    network: MLP, parameters: Parameters, head: HeadErrors, observations: Tensor, actions: Tensor
+) -> Tensor:
+    """Return ``|grad log pi|^2`` of each pair of one stream, (T,), for a policy that is an MLP with a known head."""
+    norms = []
+    for at in range(0, len(observations), PAIRS_AT_ONCE):
+        tile = slice(at, at + PAIRS_AT_ONCE)
+        inputs, errors, free = unit_backward(network, parameters, head, observations[tile], actions[tile])
+        layers = [e.square().sum(1) * (rows.square().sum(1) + 1.0) for rows, e in zip(inputs, errors, strict=True)]
+        layers += [] if free is None else [free.square().sum(1)]
+        norms.append(torch.stack(layers).sum(0))
+    return torch.cat(norms)
+
+
 def _factored(inputs: Tensor, errors: Tensor, advantages: Tensor, starts: Sequence[int]) -> list[float]:
     """Add up the squares of gradients that are outer products of errors (T, O) and inputs (T, I)."""
     squares = errors.double().square().sum(1) * inputs.double().square().sum(1)

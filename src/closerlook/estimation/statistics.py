@@ -75,6 +75,41 @@ class Interval:
 NOTHING = Interval(np.nan, np.nan, np.nan)
 
 
+FEWEST = 3
+"""Independent units below which there is no interval."""
+
+
+def log_jackknife(value: float, without: np.ndarray, *, confidence: float = 0.95) -> Interval:
+    """Return a positive number with a delete-one jackknife interval of its logarithm, Student's t.
+
+    Parameters
+    ----------
+    value : float
+        From everything.
+    without : ndarray, (n,)
+        The same without each unit.
+    confidence : float
+        Of the interval.
+    """
+    n = len(without)
+    if n < FEWEST or not (np.isfinite(without).all() and (without > 0).all() and value > 0):
+        return Interval(value, np.nan, np.nan)
+    logs = np.log(without)
+    error = np.sqrt((n - 1) / n * np.square(logs - logs.mean()).sum())
+    factor = float(np.exp(stats.t.ppf((1 + confidence) / 2, n - 1) * error))
+    return Interval(value, value / factor, value * factor)
+
+
+def plain_jackknife(value: float, without: np.ndarray, *, confidence: float = 0.95) -> Interval:
+    """Return a number with a delete-one jackknife interval, Student's t; see `log_jackknife`."""
+    n = len(without)
+    if n < FEWEST or not (np.isfinite(without).all() and np.isfinite(value)):
+        return Interval(value, np.nan, np.nan)
+    error = np.sqrt((n - 1) / n * np.square(without - without.mean()).sum())
+    reach = float(stats.t.ppf((1 + confidence) / 2, n - 1) * error)
+    return Interval(value, value - reach, value + reach)
+
+
 def cosine_matrix(estimates: np.ndarray) -> np.ndarray:
     """Return cosines between all pairs of estimates (n, D) in float64: (n, n).
 

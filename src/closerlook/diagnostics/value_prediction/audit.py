@@ -1,0 +1,180 @@
+"""How well critics predict: their errors on held-out pairs, on the batch they were updated on, and what noise leaves.
+
+====== ==========================================
+symbol meaning
+====== ==========================================
+J      streams that critics are judged on
+C      critics that are judged
+U      updates
+T      pairs of a stream
+====== ==========================================
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from closerlook.diagnostics.common.layout import Found, interval, intervals
+from closerlook.estimation.statistics import NOTHING, Interval
+from closerlook.estimation.value_errors import (
+    calibration,
+    explained_variance,
+    floor_of_returns,
+    mean_interval,
+    median_interval,
+    near_zero,
+    relative_errors,
+    released_errors,
+    split_error,
+)
+
+CRITICS = ("as_is", "updated")
+TARGETS = ("gae", "returns", "cut_returns")
+"""What critics are judged by, see `closerlook.results.schema`."""
+TARGET_ARRAYS = ("gae_targets", "complete_returns", "cut_returns")
+"""What answers of jobs call them."""
+JUDGED = ("critic", "fitted")
+
+Measure = Callable[[np.ndarray, str], Interval]
+"""From values (J, T), and the name of the target they are judged by, to a number."""
+
+
+@dataclass(frozen=True)
+class Judged:
+    """What critics say of held-out pairs, and what they are judged by.
+
+    Parameters
+    ----------
+    own : ndarray, (J, T), or None
+        The agent's critic.
+    fitted : ndarray, (J, T), or None
+        V*.
+    updated : ndarray, (U, J, T)
+        The agent's critic after each update.
+    targets : mapping of str to ndarray, (J, T)
+        By `TARGETS`, in the critic's units.
+    true_returns : ndarray, (J, T)
+        In true reward.
+    divisor : float
+        What true rewards are divided by.
+    value_clip : float or None
+        Of the agent's value loss.
+    """
+
+    own: np.ndarray | None
+    fitted: np.ndarray | None
+    updated: np.ndarray
+    targets: Mapping[str, np.ndarray]
+    true_returns: np.ndarray
+    divisor: float
+    value_clip: float | None
+
+
+def audit(judged: Judged) -> Found:
+    """Return every number about held-out pairs, by the schema's names."""
+    least = {name: near_zero(target) for name, target in judged.targets.items()}
+
+    def over(measure: Measure, targets: Sequence[str]) -> list[Interval]:
+        return [_of_critic(judged, kind, measure, name) for kind in CRITICS for name in targets]
+
+    def mean(values: np.ndarray, name: str) -> Interval:
+        return mean_interval(relative_errors(values, judged.targets[name], least[name]))
+
+    def median(values: np.ndarray, name: str) -> Interval:
+        return median_interval(relative_errors(values, judged.targets[name], least[name]))
+
+    def explained(values: np.ndarray, name: str) -> Interval:
+        return explained_variance(values, judged.targets[name])
+
+    def released(values: np.ndarray, name: str) -> Interval:
+        old = values if judged.own is None else judged.own
+        return mean_interval(released_errors(values, judged.targets[name], old, judged.value_clip, least[name]))
+
+    def true(values: np.ndarray, _: str) -> Interval:
+        returns = judged.true_returns
+        return mean_interval(relative_errors(values * judged.divisor, returns, near_zero(returns)))
+
+    both = (len(CRITICS), len(TARGETS))
+    return {
+        **intervals("mean_relative_error", over(mean, TARGETS), both),
+        **intervals("median_relative_error", over(median, TARGETS), both),
+        **intervals("explained_variance", over(explained, TARGETS), both),
+        **intervals("relative_error_as_released", over(released, TARGETS[:1])),
+        **intervals("mean_relative_error_true_reward", over(true, ("returns",))),
+        **_of_fitted(judged, mean, explained),
+        **_of_calibration(judged),
+    }
+
+
+def _of_critic(judged: Judged, kind: str, measure: Measure, target: str) -> Interval:
+    """Measure the critic as it is, or the mean over its updates."""
+    if kind == "as_is":
+        return NOTHING if judged.own is None else measure(judged.own, target)
+    return mean_of_intervals([measure(values, target) for values in judged.updated])
+
+
+def mean_of_intervals(found: Sequence[Interval]) -> Interval:
+    """Average numbers that share their pairs: as wide as one of them, and wider where they differ from each other."""
+    if not found:
+        return NOTHING
+    values = np.array([one.value for one in found])
+    half = float(np.mean([(one.high - one.low) / 2 for one in found]))
+    spread = float(values.std(ddof=1) / np.sqrt(len(values))) if len(values) > 1 else 0.0
+    value, reach = float(values.mean()), float(np.hypot(half, 2 * spread))
+    return Interval(value, value - reach, value + reach)
+
+
+def _of_fitted(judged: Judged, mean: Measure, explained: Measure) -> Found:
+    values = judged.fitted
+    floor = NOTHING if values is None else mean(values, "returns")
+    possible = NOTHING if values is None else explained(values, "returns")
+    return {**interval("noise_floor_mre", floor), **interval("fitted_explained_variance", possible)}
+
+
+def _of_calibration(judged: Judged) -> Found:
+    bins = [None if judged.own is None else calibration(judged.own, judged.targets[name]) for name in TARGETS]
+    known = [one for one in bins if one is not None]
+    count = len(known[0].predicted) if known else 10
+    predicted = [np.full(count, np.nan) if one is None else one.predicted for one in bins]
+    targets = [own for one in bins for own in ([NOTHING] * count if one is None else one.targets)]
+    shape = (len(TARGETS), count)
+    return {"calibration_predicted": np.array(predicted), **intervals("calibration_target", targets, shape)}
+
+
+def audit_training(answers: Sequence[Mapping[str, np.ndarray]]) -> Found:
+    """Return how well the critic fits the very batches it was updated on; NaN without updates."""
+    measures: dict[str, Callable[[np.ndarray, np.ndarray], float]] = {
+        "train_mean_relative_error": lambda v, y: float(relative_errors(v, y, near_zero(y)).mean()),
+        "train_median_relative_error": lambda v, y: float(np.median(relative_errors(v, y, near_zero(y)))),
+        "train_explained_variance": lambda v, y: explained_variance(v[None], y[None]).value,
+    }
+    found: Found = {}
+    for name, measure in measures.items():
+        rows = [[measure(answer["values"], answer[target]) for answer in answers] for target in TARGET_ARRAYS]
+        found |= intervals(name, [mean_interval(np.array(row)[:, None]) if row else NOTHING for row in rows])
+    return found
+
+
+def audit_restarts(answers: Sequence[Mapping[str, np.ndarray]]) -> Found:
+    """Return bias and noise at states that were restarted from; NaN where there were none.
+
+    Parameters
+    ----------
+    answers : sequence of mappings
+        With ``returns`` (M, K), ``values`` (M, 2) of critic and V*, NaN where there is none, and ``stream`` (M,).
+    """
+    nothing = [NOTHING] * len(JUDGED)
+    empty = interval("exact_noise_floor_mre", NOTHING) | interval("return_noise", NOTHING)
+    if not answers:
+        return empty | intervals("squared_bias", nothing)
+    returns, values, streams = (
+        np.concatenate([answer[name] for answer in answers]) for name in ("returns", "values", "stream")
+    )
+    splits = [split_error(values[:, at], returns, streams) for at in range(len(JUDGED))]
+    floor = floor_of_returns(returns, streams, near_zero(returns))
+    return {
+        **interval("exact_noise_floor_mre", floor),
+        **interval("return_noise", splits[0].noise),
+        **intervals("squared_bias", [split.bias for split in splits]),
+    }

@@ -1,0 +1,144 @@
+"""Bias and variance of gradients by the lambda of generalised advantage estimation, and which lambda serves best.
+
+Every estimate is compared with one truth, the gradient of complete returns (lambda 1). With ``L`` the squared length of
+an estimate's exact mean, ``P`` its product with the truth, ``L_1`` that of the truth and ``V / N`` the trace of its
+covariance at N pairs, its squared bias is ``L - 2 P + L_1`` and its cosine to the truth about
+``P / sqrt(L_1 (L + V / N))``. All of them are from products of different groups of streams, so that noise which
+estimate and truth share makes nothing look alike.
+
+====== =====================================================
+symbol meaning
+====== =====================================================
+K      equal groups of streams
+D      policy parameters, flattened
+b      pairs of a group
+R      replicates: 1 + K, the first from all groups, then without each
+====== =====================================================
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from closerlook.estimation.statistics import NOTHING, Interval, log_jackknife, plain_jackknife
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """One estimator against the truth: from all groups, and without each. All arrays are (R,).
+
+    Parameters
+    ----------
+    signal : ndarray
+        ``L``, squared length of the estimator's mean.
+    product : ndarray
+        ``P``, its product with the truth.
+    truth : ndarray
+        ``L_1``, squared length of the truth.
+    variance : ndarray
+        ``V``, trace of the covariance of an estimate times its pairs.
+    """
+
+    signal: np.ndarray
+    product: np.ndarray
+    truth: np.ndarray
+    variance: np.ndarray
+
+    @property
+    def squared_bias(self) -> np.ndarray:
+        """``L - 2 P + L_1``: unbiased, so that it may come out negative."""
+        return np.asarray(self.signal - 2 * self.product + self.truth)
+
+    def squared_length(self, pairs: float) -> np.ndarray:
+        """Return the expected squared length of an estimate of so many pairs; NaN where it is not positive."""
+        found = self.signal + self.variance / pairs
+        return np.where(found > 0, found, np.nan)
+
+    def cosine(self, pairs: float) -> np.ndarray:
+        """Return the cosine to the truth of an estimate of so many pairs; NaN where its length is not known."""
+        truth = np.where(self.truth > 0, self.truth, np.nan)
+        return np.asarray(self.product / np.sqrt(truth * self.squared_length(pairs)))
+
+
+def compare(means: np.ndarray, truth: np.ndarray, pairs: float) -> Comparison:
+    """Compare an estimator with the truth.
+
+    Parameters
+    ----------
+    means, truth : ndarray, (K, D)
+        Both gradients' means over each of the same groups.
+    pairs : float
+        Of each group.
+    """
+    own, cross, other = means @ means.T, means @ truth.T, truth @ truth.T
+    signal = _different(own)
+    counts = np.array([len(means), *[len(means) - 1] * len(means)])
+    squares = np.concatenate([[np.trace(own)], np.trace(own) - np.diag(own)])
+    variance = (squares / counts - signal) * pairs
+    return Comparison(signal, _different(cross), _different(other), variance)
+
+
+def _different(table: np.ndarray) -> np.ndarray:
+    """Return the mean of a table's elements off the diagonal: of all, and without each row and column, (R,)."""
+    count, diagonal = len(table), np.diag(table)
+    total = table.sum() - diagonal.sum()
+    without = total - (table.sum(axis=0) + table.sum(axis=1) - 2 * diagonal)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return np.concatenate([[total / (count * (count - 1))], without / ((count - 1) * (count - 2))])
+
+
+def interval_of(replicates: np.ndarray) -> Interval:
+    """Return a number with the jackknife interval of its replicates (R,)."""
+    return plain_jackknife(float(replicates[0]), replicates[1:])
+
+
+@dataclass(frozen=True)
+class Best:
+    """Which of several estimators comes nearest to the truth at one number of pairs.
+
+    Parameters
+    ----------
+    place : int or None
+        Of the best; None where there is no telling: no product with the truth is positive.
+    among : tuple of int
+        Those that may as well be it: not clearly worse, one by one.
+    gain : Interval
+        The best one's cosine over that of the agent's own.
+    """
+
+    place: int | None
+    among: tuple[int, ...]
+    gain: Interval
+
+
+def find_best(comparisons: Sequence[Comparison], own: Comparison, pairs: float) -> Best:
+    """Find the estimator with the largest cosine to the truth at so many pairs.
+
+    The truth's length is the same for all and plays no part. An estimator is clearly worse where the 95% interval of
+    the ratio of its cosine to the best one's, jackknifed, lies below 1.
+
+    Parameters
+    ----------
+    comparisons : sequence of Comparison
+        To choose from.
+    own : Comparison
+        The agent's own, for the gain.
+    pairs : float
+        Of an estimate.
+    """
+    scores = [one.product / np.sqrt(one.squared_length(pairs)) for one in comparisons]
+    firsts = np.array([score[0] for score in scores])
+    if not (firsts > 0).any():
+        return Best(None, (), NOTHING)
+    place = int(np.nanargmax(firsts))
+    among = tuple(at for at, score in enumerate(scores) if not _ratio(score, scores[place]).high < 1)
+    return Best(place, among, _ratio(scores[place], own.product / np.sqrt(own.squared_length(pairs))))
+
+
+def _ratio(above: np.ndarray, below: np.ndarray) -> Interval:
+    if above is below:
+        return Interval(1.0, 1.0, 1.0)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        ratio = np.where((above > 0) & (below > 0), above / below, np.nan)
+    return log_jackknife(float(ratio[0]), ratio[1:])
