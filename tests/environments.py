@@ -5,6 +5,8 @@ environment), ``environments:Bandit-v0`` (a registered id), ``environments:bandi
 agent).
 """
 
+from dataclasses import replace
+
 import gymnasium
 import numpy as np
 import torch
@@ -12,7 +14,7 @@ from gymnasium.spaces import Box
 
 from closerlook.agents.agent import Agent, Regime
 from closerlook.agents.environment import EnvironmentSpec
-from closerlook.agents.policies import GaussianMLP
+from closerlook.agents.policies import GaussianMLP, ModuleValue
 from closerlook.estimation.networks import MLP
 
 CONTEXT, ACTIONS = 4, 3
@@ -139,3 +141,79 @@ def linear_quadratic_gradient(agent: Agent) -> np.ndarray:
         mean = f @ mean + b @ action
     gradient = torch.autograd.grad(expected, list(parameters.values()))
     return np.concatenate([part.numpy().ravel() for part in gradient]) / HORIZON
+
+
+DISCOUNT = 0.9
+
+
+class EndlessQuadratic(gymnasium.Env):
+    """``x' = F x + B a + 0.1 w`` for ever from the start, the reward ``-(|x|^2 + |a|^2 / 10) / 8 + noise``."""
+
+    def __init__(self, noise: float = 0.0, scale: float = 1.0) -> None:
+        self.noise, self.scale = noise, scale
+        self.observation_space = Box(-np.inf, np.inf, (3,), np.float64)
+        self.action_space = Box(-np.inf, np.inf, (2,), np.float32)
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        self.state = 0.3 * self.np_random.standard_normal(3)
+        return self.state.copy(), {}
+
+    def step(self, action):
+        action = np.asarray(action, dtype=np.float64)
+        reward = -(self.state @ self.state + 0.1 * action @ action) / HORIZON
+        reward = self.scale * (reward + self.noise * float(self.np_random.standard_normal()))
+        self.state = DYNAMICS @ self.state + CONTROL @ action + 0.1 * self.np_random.standard_normal(3)
+        return self.state.copy(), float(reward), False, False, {}
+
+
+def make_endless_quadratic(**arguments) -> gymnasium.Env:
+    return EndlessQuadratic(**arguments)
+
+
+def quadratic_value(agent: Agent, gamma: float = DISCOUNT) -> tuple[np.ndarray, np.ndarray, float]:
+    """Discounted value of a linear Gaussian policy on `EndlessQuadratic`: ``-(x' P x + 2 p' x + c)``.
+
+    P, p and c solve linear equations, found here by iterating them.
+    """
+    parameters = {name: tensor.double().numpy() for name, tensor in agent.policy_parameters.items()}
+    gain, offset, spread = parameters["0.weight"], parameters["0.bias"], np.exp(2 * parameters["log_std"])
+    closed, push = DYNAMICS + CONTROL @ gain, CONTROL @ offset
+    noise = CONTROL @ np.diag(spread) @ CONTROL.T + 0.01 * np.eye(3)
+    matrix, vector, constant = np.zeros((3, 3)), np.zeros(3), 0.0
+    for _ in range(2000):
+        cost = (np.eye(3) + 0.1 * gain.T @ gain) / HORIZON
+        linear = 0.1 * gain.T @ offset / HORIZON
+        fixed = 0.1 * (offset @ offset + spread.sum()) / HORIZON
+        constant = fixed + gamma * (push @ matrix @ push + 2 * vector @ push + np.trace(matrix @ noise) + constant)
+        vector = linear + gamma * closed.T @ (matrix @ push + vector)
+        matrix = cost + gamma * closed.T @ matrix @ closed
+    return matrix, vector, constant
+
+
+class QuadraticCritic(torch.nn.Module):
+    """The exact value, plus what is asked: a part of it, a constant, a frozen random function of the state."""
+
+    def __init__(self, value: tuple[np.ndarray, np.ndarray, float], *, share=1.0, constant=0.0, wild=0.0) -> None:
+        super().__init__()
+        matrix, vector, self.constant = value
+        self.matrix = torch.nn.Parameter(torch.from_numpy(matrix).float())
+        self.vector = torch.nn.Parameter(torch.from_numpy(vector).float())
+        self.share, self.added, self.wild = share, constant, wild
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        quadratic = ((x @ self.matrix) * x).sum(-1) + 2 * x @ self.vector + self.constant
+        return -self.share * quadratic + self.added + self.wild * torch.sin(1000.0 * x).sum(-1)
+
+
+def endless_quadratic_agent(critic: torch.nn.Module | None = None, noise: float = 0.0, **fields) -> Agent:
+    """The policy of `linear_quadratic_agent` on `EndlessQuadratic`, with any critic; without: returns."""
+    arguments = {"noise": noise, **fields.pop("arguments", {})}
+    spec = EnvironmentSpec("environments:make_endless_quadratic", arguments)
+    agent = linear_quadratic_agent(seed=9, gamma=DISCOUNT, environment=spec, **fields)  # one that comes to rest
+    agent = agent.with_state({"policy": {"log_std": agent.state["policy.log_std"] - 1.0}})
+    if critic is None:
+        return agent
+    value = ModuleValue(critic)
+    state = {f"value.{name}": tensor.detach().clone() for name, tensor in critic.named_parameters()}
+    return replace(agent, value=value, state={**agent.state, **state})

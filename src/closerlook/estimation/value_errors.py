@@ -44,8 +44,13 @@ def relative_errors(values: np.ndarray, targets: np.ndarray, least: float) -> np
     Ilyas et al., 2020, Figures 3, 11 and 12, which divide by the target as it is, however small.
     """
     wide = targets.astype(np.float64)
+    return _over_targets(np.abs(values - wide), wide, least)
+
+
+def _over_targets(errors: np.ndarray, targets: np.ndarray, least: float) -> np.ndarray:
+    divisors = np.maximum(np.abs(targets), least)
     with np.errstate(divide="ignore", invalid="ignore"):
-        return np.asarray(np.abs(values - wide) / np.maximum(np.abs(wide), least))
+        return np.where(divisors > 0, errors / divisors, np.nan)
 
 
 def released_errors(
@@ -71,18 +76,21 @@ def released_errors(
     if clip is not None:
         held = old_values + np.clip(values - old_values, -clip, clip)
         squares = np.maximum(squares, np.square(held - wide))
-    with np.errstate(divide="ignore", invalid="ignore"):
-        return np.asarray(squares / np.maximum(np.abs(wide), least))
+    return _over_targets(squares, wide, least)
 
 
 def mean_interval(numbers: np.ndarray, *, confidence: float = 0.95) -> Interval:
-    """Return the mean of (S, T) with Student's t over the means of streams; NaN where a number is."""
+    """Return the mean of (S, T) with Student's t over streams; NaN where a number is.
+
+    Where all streams' means are positive, as those of errors are, the scale is logarithmic: they are skewed.
+    """
     means = numbers.mean(axis=1)
-    value = float(means.mean())
-    if len(means) < FEWEST or not np.isfinite(value):
+    value, count = float(means.mean()), len(means)
+    if count < FEWEST:
         return Interval(value, np.nan, np.nan)
-    reach = float(stats.t.ppf((1 + confidence) / 2, len(means) - 1) * means.std(ddof=1) / np.sqrt(len(means)))
-    return Interval(value, value - reach, value + reach)
+    without = (means.sum() - means) / (count - 1)
+    scale = log_jackknife if (means > 0).all() else plain_jackknife
+    return scale(value, without, confidence=confidence)
 
 
 def median_interval(numbers: np.ndarray, *, confidence: float = 0.95) -> Interval:

@@ -15,8 +15,12 @@ from closerlook.diagnostics.common.labels import each_agent
 from closerlook.diagnostics.common.verdict import Level, Verdict, make_verdict
 
 AREA = "values"
+HARMFUL = 1.1
+"""Variance with the critic over that with a constant from which it does harm."""
 USELESS = 0.2
-"""Share of the possible variance reduction below which a critic is useless."""
+"""Share of the possible variance reduction below which it is useless."""
+GOOD = 0.8
+"""Share from which it is good."""
 COSTLY = 3.0
 """Variance with the critic over that with V* from which a better critic would be worth much."""
 FITS_OWN_TARGET = 0.8
@@ -100,7 +104,7 @@ def _judge_worth(name: str, evidence: Mapping[str, float]) -> Verdict:
     excess, least = evidence["excess_variance"], evidence["excess_variance_low"]
     what = f"{share:.0%} ({low:.0%} to {high:.0%}) of the variance that a well-fitted value V* takes off gradients"
     advice = f"With V* in its place the same noise would take {1 / excess:.0%} of the pairs."
-    if high < 0:
+    if evidence["variance_ratio_low"] > HARMFUL:
         statement = (
             f"The critic harms: gradients vary more with it than with a constant baseline (it takes off {what})."
         )
@@ -111,7 +115,7 @@ def _judge_worth(name: str, evidence: Mapping[str, float]) -> Verdict:
         statement = f"The critic takes off {what}: too few pairs to say more."
         return _verdict(name, "not_enough_data", statement, evidence, "Give more --pairs.")
     left = f"what varies with it is {excess:.1f} times what varies with V*"
-    if least > COSTLY:
+    if high < GOOD or least > COSTLY:
         return _verdict(name, "watch", f"The critic leaves much: it takes off {what}, but {left}.", evidence, advice)
     return _verdict(name, "ok", f"The critic is good: it takes off {what}; {left}.", evidence, advice)
 

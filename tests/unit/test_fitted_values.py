@@ -1,0 +1,129 @@
+"""Values fitted to shards: they converge to the exact value, and nothing depends on how transitions are read."""
+
+import numpy as np
+import pytest
+import torch
+
+from closerlook.agents.agent import Agent
+from closerlook.algorithms import value_shards
+from closerlook.algorithms.fitted_values import Critic, FitSettings, fit_values, fitted_critics
+from closerlook.algorithms.stream_scores import stream_squared_norms
+from closerlook.algorithms.stream_sums import StreamRange
+from closerlook.algorithms.value_shards import Shards, spill
+from closerlook.errors import InputError
+from closerlook.results.store import JobFiles
+from closerlook.simulation.records import Sampling
+from closerlook.simulation.rollout import rollout
+from environments import endless_quadratic_agent, quadratic_value
+
+SAMPLING = Sampling(64)
+
+
+def write(tmp_path, jobs=4, streams=32, agent=None) -> list[str]:
+    agent = agent or endless_quadratic_agent()
+    keys = []
+    for job in range(jobs):
+        part = StreamRange(0, "fit", job * streams, (job + 1) * streams)
+        spill(agent, agent.environment, SAMPLING, part, str(tmp_path), f"shard{job}")
+        keys.append(f"shard{job}")
+    return keys
+
+
+def exact_values(agent: Agent, observations: np.ndarray) -> np.ndarray:
+    matrix, vector, constant = quadratic_value(agent)
+    quadratic = np.einsum("...i,ij,...j->...", observations, matrix, observations)
+    return -(quadratic + 2 * observations @ vector + constant)
+
+
+def test_the_closed_form_is_what_returns_come_to():
+    agent = endless_quadratic_agent()
+    sampled = rollout(
+        agent, agent.environment, Sampling(1, continuation_steps=60), seeds=[5], purpose="t", streams=range(3000)
+    )
+    returns = sampled.rewards[0, :, 0] + sampled.boundaries.continuation_rewards @ 0.9 ** np.arange(1, 61)
+    misses = returns - exact_values(agent, sampled.observations[0, :, 0].astype(np.float64))
+    assert abs(misses.mean()) < 3 * misses.std() / np.sqrt(len(misses))
+
+
+def test_a_fit_converges_to_the_exact_value(tmp_path):
+    agent = endless_quadratic_agent()
+    errors = []
+    for jobs in (1, 4, 32):
+        keys = write(tmp_path / str(jobs), jobs)
+        answer = fit_values(str(tmp_path / str(jobs)), keys, 32 * jobs, FitSettings(), 0)
+        critic = fitted_critics(answer)["fitted"]
+        sampled = rollout(agent, agent.environment, SAMPLING, seeds=[9], purpose="held out", streams=range(40))
+        observations = torch.from_numpy(sampled.observations[0].reshape(-1, 3))
+        exact = exact_values(agent, observations.double().numpy())
+        found = critic.value(critic.parameters, observations).numpy()
+        errors.append(np.square(found - exact).mean() / exact.var())
+        assert answer["pairs"] == 64 * (32 * jobs - len(range(9, 32 * jobs, 10))) if jobs < 32 else True
+    assert errors[0] > 2 * errors[2]
+    assert errors[1] > errors[2]
+    assert errors[2] < 0.03
+
+
+def test_reading_a_window_at_a_time_changes_little_and_needs_little_memory(tmp_path, monkeypatch):
+    keys = write(tmp_path, 8)
+    whole = fit_values(str(tmp_path), keys, 256, FitSettings(), 0)
+    monkeypatch.setattr(value_shards, "WINDOW_BYTES", 3 * 32 * 64 * 3 * 4)
+    shards = Shards(str(tmp_path), keys, 256)
+    assert next(len(window) for window in shards.windows(range(8))) < 3 * 32 * 64
+    assert len(list(shards.windows(range(8)))) > 2
+    parts = fit_values(str(tmp_path), keys, 256, FitSettings(), 0)
+    assert parts["held_out"].min() == pytest.approx(whole["held_out"].min(), abs=0.02)
+    assert parts["pairs"] == whole["pairs"]
+
+
+def test_held_out_streams_are_never_fitted_to(tmp_path):
+    keys = write(tmp_path, 2)
+    shards = Shards(str(tmp_path), keys, 64)
+    held, fitted = shards.held_out(), next(iter(shards.windows(range(2))))
+    assert len(held) + len(fitted) == 64 * 64
+    assert len(held) == 6 * 64
+    rows = {row.tobytes() for row in held.observations}
+    assert not any(row.tobytes() in rows for row in fitted.observations)
+
+
+def test_the_same_seed_gives_the_same_weights(tmp_path):
+    keys = write(tmp_path, 2)
+    first, again, other = (fit_values(str(tmp_path), keys, 64, FitSettings(), seed) for seed in (0, 0, 1))
+    assert all(np.array_equal(first[name], again[name]) for name in first)
+    assert not np.array_equal(first["fitted.0.weight"], other["fitted.0.weight"])
+
+
+def test_weights_are_the_squared_norms_of_scores():
+    agent = endless_quadratic_agent()
+    agents = Agent.stack([agent])
+    sampled = rollout(agents, agent.environment, Sampling(5), seeds=[0], purpose="t", streams=[0])
+    norms = stream_squared_norms(agents, sampled, 0)
+    for t in range(5):
+        leaves = {name: tensor.clone().requires_grad_() for name, tensor in agent.policy_parameters.items()}
+        inputs = torch.from_numpy(sampled.observations[0, 0, t : t + 1])
+        density = agent.policy.distribution(leaves, inputs).log_prob(torch.from_numpy(sampled.actions[0, 0, t : t + 1]))
+        gradients = torch.autograd.grad(density.sum(), list(leaves.values()))
+        assert float(norms[t]) == pytest.approx(sum(float(g.square().sum()) for g in gradients), rel=1e-4)
+
+
+def test_a_damaged_shard_is_one_clear_line(tmp_path):
+    keys = write(tmp_path, 2)
+    file = tmp_path / "shard1.npz"
+    content = bytearray(file.read_bytes())
+    content[len(content) // 2] ^= 1
+    file.write_bytes(content)
+    with pytest.raises(InputError, match="missing or damaged"):
+        fit_values(str(tmp_path), keys, 64, FitSettings(), 0)
+
+
+def test_constant_returns_and_observations_are_fitted(tmp_path):
+    files = JobFiles(tmp_path)
+    arrays = {"observations": np.ones((20, 8, 3), np.float32), "returns": np.full((20, 8), 2.0, np.float32)}
+    files.save("only", {**arrays, "numbers": np.arange(20)})
+    critic = fitted_critics(fit_values(str(tmp_path), ["only"], 20, FitSettings(most_passes=3), 0))["fitted"]
+    assert critic.value(critic.parameters, torch.ones(1, 3)).item() == pytest.approx(2.0, abs=0.5)
+
+
+def test_a_critic_takes_the_place_of_an_agents_own():
+    agent = endless_quadratic_agent()
+    critic = Critic(agent.policy, {})
+    assert critic.instead(Agent.stack([agent])).value is agent.policy
