@@ -9,6 +9,7 @@ import torch
 from closerlook.agents.agent import Agent
 from closerlook.agents.environment import EnvironmentSpec
 from closerlook.algorithms.batch import evaluate_critic
+from closerlook.algorithms.truths import discounted_returns
 from closerlook.algorithms.weightings import Weighting, weigh
 from closerlook.diagnostics.value_prediction import summary, value_prediction, verdicts
 from closerlook.errors import InputError, NonFiniteError
@@ -67,6 +68,29 @@ def test_a_biased_critic_biases_small_lambdas_only():
     assert low[0] > 0.1
     assert bias[0] > 3 * abs(bias[-1])
     assert found["lambda_squared_bias_low"].values[-1] < 0.05
+
+
+def test_bias_and_noise_are_told_apart_by_restarts():
+    """The exact critic has no bias; one that is 0.5 off has 0.25; the noise is what an exact critic's error is."""
+    wishes = {**PAIRS, "fit_pairs": 0, "restarts": 60, "restart_copies": 30}
+    exact, off = (value_prediction(with_critic(constant=constant), **wishes) for constant in (0.0, 0.5))
+    bias = exact["squared_bias"].sel(judged="critic")
+    assert (
+        float(exact["squared_bias_low"].sel(judged="critic"))
+        < 0
+        < float(exact["squared_bias_high"].sel(judged="critic"))
+    )
+    assert float(off["squared_bias"].sel(judged="critic") - bias) == pytest.approx(0.25, abs=0.15)
+    assert np.isnan(exact["squared_bias"].sel(judged="fitted"))
+    agents = Agent.stack([with_critic()])
+    asked = Sampling(64, continuation_steps=88)
+    sampled = rollout(agents, agents.environment, asked, seeds=[3], purpose="brute", streams=range(300))
+    misses = discounted_returns(agents, sampled) - evaluate_critic(agents, sampled, "correct").values[0]
+    low, high = (float(exact[f"return_noise_{end}"]) for end in ("low", "high"))
+    assert low < float(misses.square().mean()) < high
+    assert float(exact["exact_noise_floor_mre"]) == pytest.approx(
+        float(exact["mean_relative_error"].sel(critic="as_is", target="returns")), rel=0.3
+    )
 
 
 MEAN = -1.2

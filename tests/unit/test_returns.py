@@ -80,7 +80,7 @@ def rollout_of(observations: list[float], terminated: list[int], truncated: list
         terminated=flags[0],
         truncated=flags[1],
         boundaries=boundaries,
-        episodes=Episodes(none, none, none, none, np.zeros(0), np.zeros(0, bool), np.zeros(0)),
+        episodes=Episodes(none, none, none, none, none, np.zeros(0), np.zeros(0, bool), np.zeros(0)),
     )
 
 

@@ -278,6 +278,7 @@ def test_mean_reward_counts_finished_episodes_and_is_missing_without_one() -> No
             policy=np.array([0, 0, 0, 1]),
             stream=np.zeros(4, np.int64),
             start=np.array([0, 3, 8, 0]),
+            number=np.array([0, 1, 2, 0]),
             length=np.array([3, 5, 2, 10]),
             episode_return=np.array([1.0, 4.0, 100.0, 7.0]),
             finished=np.array([True, True, False, False]),

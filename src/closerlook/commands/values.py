@@ -38,7 +38,7 @@ class Values(Measuring):
     """Lambdas of generalised advantage estimation to compare; the agent's own always belongs to them."""
     updates: int = 8
     """Independent updates of the critic that are judged."""
-    restarts: int = 64
+    restarts: int = 32
     """States that the simulator is restarted from; 0 leaves bias and noise together."""
     restart_copies: int = 16
     """How often from each."""

@@ -1,19 +1,23 @@
 """Any Gymnasium environment as lanes: a plain list of environments, stepped one after the other."""
 
 import copy
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, cast
 
 import gymnasium
 import numpy as np
+from gymnasium.envs.mujoco import MujocoEnv
 from gymnasium.envs.registration import EnvSpec
 from gymnasium.spaces import Box, Discrete
+from gymnasium.utils import EzPickle
+from gymnasium.utils.seeding import np_random
 from gymnasium.wrappers import OrderEnforcing, PassiveEnvChecker, TimeLimit
 from numpy.typing import NDArray
 
 from closerlook.agents.environment import EnvironmentSpec, import_module
 from closerlook.errors import InputError, in_one_line, users_code
 from closerlook.simulation.lanes import FloatArray, IntArray, StepResult
+from closerlook.simulation.mujoco_state import copy_state
 
 AnyEnv = gymnasium.Env[Any, Any]
 
@@ -148,11 +152,48 @@ class GymnasiumEngine:
                 observations[row] = observation if observation.ndim == 1 else observation.reshape(-1)
         return StepResult(observations, rewards, terminated, truncated)
 
+    def save(self, lane: int) -> AnyEnv:
+        """Return a copy of a lane's environment; see `closerlook.simulation.lanes.Engine`."""
+        return self._copy(self._environments[lane])
+
+    def restore(self, lane: int, saved: AnyEnv, seed: int) -> None:
+        """Put a copy of a saved environment on a lane, with a generator of its own."""
+        self._environments[lane] = self._copy(saved)
+        self._environments[lane].unwrapped.np_random = np_random(seed)[0]
+
+    def _copy(self, environment: AnyEnv) -> AnyEnv:
+        """Copy an environment in the state it is in.
+
+        One that is pickled by its constructor's arguments would be built anew, in another state; of those only
+        MuJoCo's own are known to hold nothing but the simulator's state.
+        """
+        try:
+            copied = copy.deepcopy(environment)
+        except Exception as error:  # what an environment holds is anybody's
+            raise self._not_copied(in_one_line(error)) from error
+        if isinstance(environment, MujocoEnv) and isinstance(copied, MujocoEnv):
+            copy_state(environment.model, environment.data, copied.data)
+        elif any(isinstance(layer, EzPickle) for layer in _layers(environment)):
+            raise self._not_copied("a copy would be built anew, by EzPickle")
+        return copied
+
+    def _not_copied(self, reason: str) -> InputError:
+        what = f"{self._name} cannot be copied, so not be restarted ({reason})"
+        return InputError(what, "leave restarts out (--restarts 0), or give it a __deepcopy__")
+
     def close(self) -> None:
         """Close every environment."""
         with users_code(self._name, "mend its close()"):
             for environment in self._environments:
                 environment.close()
+
+
+def _layers(environment: AnyEnv) -> Iterator[AnyEnv]:
+    """Yield an environment's wrappers, outermost first, and itself."""
+    while isinstance(environment, gymnasium.Wrapper):
+        yield environment
+        environment = environment.env
+    yield environment
 
 
 def _several(answer: Any, count: int, what: str) -> tuple[Any, ...]:

@@ -54,5 +54,11 @@ class Engine(Protocol):
     def step(self, lanes: IntArray, actions: NDArray[Any]) -> StepResult:
         """Step the given lanes, in ascending order, with actions (L, A), or (L,) where they are discrete."""
 
+    def save(self, lane: int) -> Any:
+        """Return the state a lane is in."""
+
+    def restore(self, lane: int, saved: Any, seed: int) -> None:
+        """Put a lane into a saved state; what the environment draws from there on is named by the seed."""
+
     def close(self) -> None:
         """Let go of everything."""

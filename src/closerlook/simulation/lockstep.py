@@ -240,7 +240,7 @@ class Lockstep:
     def _close_episode(self, lane: int, *, finished: bool) -> None:
         earned = float(self._return[lane])
         beyond = earned - float(self._return_at_cut[lane])
-        place = *self._place(lane), int(self._start[lane]), int(self._elapsed[lane])
+        place = *self._place(lane), int(self._start[lane]), int(self._episode[lane]), int(self._elapsed[lane])
         self._recorder.episode(*place, earned, finished, beyond)
 
     def _close_boundary(self, lane: int, *, terminated: bool) -> None:

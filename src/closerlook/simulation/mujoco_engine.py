@@ -24,6 +24,7 @@ from closerlook.agents.environment import EnvironmentSpec
 from closerlook.errors import InputError
 from closerlook.simulation.gymnasium_engine import build_environment, find_source
 from closerlook.simulation.lanes import FloatArray, IntArray, StepResult
+from closerlook.simulation.mujoco_state import get_state, set_state
 from closerlook.simulation.tasks import TASKS, Fields, Task
 
 _BESIDE_THE_TASK = frozenset({"xml_file", "frame_skip", "default_camera_config", "max_episode_steps"})
@@ -103,6 +104,15 @@ class MujocoEngine:
         self._positions[where] = positions
         rewards, terminated = self._task.judge(fields, velocities, actions)
         return StepResult(self._task.observe(fields), rewards, terminated, np.zeros(len(lanes), np.bool_))
+
+    def save(self, lane: int) -> tuple[NDArray[np.float64], float]:
+        """Return a lane's state: everything that a step depends on; see `closerlook.simulation.lanes.Engine`."""
+        return get_state(self._model, self._data[lane]), float(self._positions[lane])
+
+    def restore(self, lane: int, saved: tuple[NDArray[np.float64], float], seed: int) -> None:
+        """Put a lane into a saved state; these tasks draw nothing but at resets."""
+        state, self._positions[lane] = saved
+        set_state(self._model, self._data[lane], state)
 
     def close(self) -> None:
         """Let go of the lanes."""

@@ -23,6 +23,7 @@ class _Episode(NamedTuple):
     policy: int
     stream: int
     start: int
+    number: int
     length: int
     episode_return: float
     finished: bool
@@ -74,7 +75,7 @@ class Recorder:
         self._boundaries.append(_Boundary(*row))
 
     def episode(self, *row: Any) -> None:
-        """Add an episode: policy, stream, start, length, return, finished, return past the cut."""
+        """Add an episode: policy, stream, start, number, length, return, finished, return past the cut."""
         self._episodes.append(_Episode(*row))
 
     def rollout(self, moments: RunningMoments | None) -> Rollout:
@@ -115,6 +116,7 @@ class Recorder:
             policy=np.array([row.policy for row in rows], np.int64),
             stream=np.array([row.stream for row in rows], np.int64),
             start=np.array([row.start for row in rows], np.int64),
+            number=np.array([row.number for row in rows], np.int64),
             length=np.array([row.length for row in rows], np.int64),
             episode_return=np.array([row.episode_return for row in rows], np.float64),
             finished=np.array([row.finished for row in rows], np.bool_),

@@ -89,6 +89,8 @@ class Episodes:
         Indices into the rollout's first two axes.
     start : ndarray, (E,), int64
         Time index of the episode's first step; negative where it began in the burn-in.
+    number : ndarray, (E,), int64
+        Which episode of its stream, counted from 0, those of the burn-in among them: it names the draws.
     length : ndarray, (E,), int64
         All its steps, those of the burn-in and of the unscored finish included.
     episode_return : ndarray, (E,), float64
@@ -103,6 +105,7 @@ class Episodes:
     policy: IntArray
     stream: IntArray
     start: IntArray
+    number: IntArray
     length: IntArray
     episode_return: FloatArray
     finished: BoolArray

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from closerlook.algorithms.restarted_values import JUDGED
 from closerlook.diagnostics.common.layout import Found, interval, intervals
 from closerlook.estimation.statistics import NOTHING, Interval
 from closerlook.estimation.value_errors import (
@@ -34,7 +35,6 @@ TARGETS = ("gae", "returns", "cut_returns")
 """What critics are judged by, see `closerlook.results.schema`."""
 TARGET_ARRAYS = ("gae_targets", "complete_returns", "cut_returns")
 """What answers of jobs call them."""
-JUDGED = ("critic", "fitted")
 
 Measure = Callable[[np.ndarray, str], Interval]
 """From values (J, T), and the name of the target they are judged by, to a number."""
@@ -166,7 +166,7 @@ def audit_restarts(answers: Sequence[Mapping[str, np.ndarray]]) -> Found:
     """
     nothing = [NOTHING] * len(JUDGED)
     empty = interval("exact_noise_floor_mre", NOTHING) | interval("return_noise", NOTHING)
-    if not answers:
+    if not sum(len(answer["stream"]) for answer in answers):
         return empty | intervals("squared_bias", nothing)
     returns, values, streams = (
         np.concatenate([answer[name] for answer in answers]) for name in ("returns", "values", "stream")

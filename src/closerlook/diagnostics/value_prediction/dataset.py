@@ -7,9 +7,10 @@ import numpy as np
 import xarray as xr
 
 from closerlook.agents.agent import Agent
+from closerlook.algorithms.restarted_values import JUDGED
 from closerlook.diagnostics.common.labels import agent_attributes, agent_coordinates, known
 from closerlook.diagnostics.common.layout import Found
-from closerlook.diagnostics.value_prediction.audit import CRITICS, JUDGED, TARGETS
+from closerlook.diagnostics.value_prediction.audit import CRITICS, TARGETS
 from closerlook.diagnostics.value_prediction.baselines import BASELINES, BATCHES
 from closerlook.diagnostics.value_prediction.verdicts import audited, verdicts
 from closerlook.estimation.pool import Pool

@@ -17,6 +17,7 @@ from closerlook.agents.identity import probe, sampling_part
 from closerlook.algorithms.critic_updates import sample_critic_update, updated_critic
 from closerlook.algorithms.fitted_values import Critic, fit_values, fitted_critics
 from closerlook.algorithms.pooled import Answers, Pooled
+from closerlook.algorithms.restarted_values import sample_restarts
 from closerlook.algorithms.rules import rule_of
 from closerlook.algorithms.stream_sums import Question, StreamRange
 from closerlook.algorithms.value_shards import spill
@@ -42,6 +43,8 @@ MEASUREMENT_VERSION = 1
 PURPOSE = "values"
 FIT_PURPOSE = "values to fit"
 UPDATE_PURPOSE = "values to update"
+RESTART_PURPOSE = "values to go back to"
+RESTARTS_OF_A_JOB = 8
 
 
 def value_prediction(  # noqa: PLR0913 - what a user may choose, each by name
@@ -54,7 +57,7 @@ def value_prediction(  # noqa: PLR0913 - what a user may choose, each by name
     sizes: Sequence[int] | None = None,
     lambdas: Sequence[float] | None = None,
     updates: int = 8,
-    restarts: int = 64,
+    restarts: int = 32,
     restart_copies: int = 16,
     seed: int = 0,
     workers: int | None = None,
@@ -216,10 +219,11 @@ class _Subject:
         return [content_key("shard", *self.key, part) for part in self._ranges()]
 
     def _spill(self, part: StreamRange, key: str) -> Job:
-        arguments = {**self._where(part), "folder": str(self._shards), "key": key}
+        arguments = {**self.where(part), "folder": str(self._shards), "key": key}
         return Job(f"values to fit of agent {self.number}", key, spill, arguments, _pairs(part, self.request))
 
-    def _where(self, part: StreamRange) -> dict[str, Any]:
+    def where(self, part: StreamRange) -> dict[str, Any]:
+        """Return the arguments that every job of this agent has."""
         return {
             "agent": sampling_part(self.agent),
             "environment": self.request.environment,
@@ -257,7 +261,7 @@ class _Subject:
                 f"update of agent {self.number}'s critic",
                 content_key("critic update", *self.key, part, rule, state),
                 sample_critic_update,
-                {**self._where(part), "agent": agent, "rule": rule},
+                {**self.where(part), "agent": agent, "rule": rule},
                 _pairs(part, request),
             )
             for part in parts
@@ -293,14 +297,25 @@ class _Plan:
             part = StreamRange(request.seed, PURPOSE, streams.start, streams.stop)
             parameters = [critic.parameters for critic in (*self.critics.values(), *updated)]
             key = content_key("values", *subject.key, part, self.question, list(self.critics), parameters)
-            arguments = {**subject._where(part), **asked}
+            arguments = {**subject.where(part), **asked}
             name = f"values of agent {subject.number}, streams {streams.start} to {streams.stop - 1}"
             jobs.append(Job(name, key, sample_value_sums, arguments, _pairs(part, request)))
         return jobs
 
     def restart_jobs(self) -> list[Job]:
         """List the jobs that restart the simulator."""
-        return []
+        subject, request = self.subject, self.subject.request
+        copies, jobs = request.wishes.restart_copies, []
+        fitted = {name: critic for name, critic in self.critics.items() if name == "fitted"}
+        for first in range(0, request.wishes.restarts, RESTARTS_OF_A_JOB):
+            stop = min(first + RESTARTS_OF_A_JOB, request.wishes.restarts)
+            part = StreamRange(request.seed, RESTART_PURPOSE, first, stop)
+            parameters = [critic.parameters for critic in fitted.values()]
+            key = content_key("restarts", *subject.key, part, copies, parameters)
+            arguments = {**subject.where(part), "critics": fitted, "copies": copies}
+            pairs = (stop - first) * request.restart_pairs(subject.agent)
+            jobs.append(Job(f"restarts of agent {subject.number}", key, sample_restarts, arguments, pairs))
+        return jobs
 
     def found(self, answers: Answers, restarts: Answers) -> Found:
         """Work out every number of the dataset."""

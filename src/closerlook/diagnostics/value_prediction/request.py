@@ -8,6 +8,7 @@ from closerlook.agents.agent import Agent
 from closerlook.agents.environment import EnvironmentSpec
 from closerlook.agents.identity import probe
 from closerlook.algorithms.fitted_values import FitSettings
+from closerlook.algorithms.restarted_values import restart_steps
 from closerlook.algorithms.rules import ALGORITHMS
 from closerlook.algorithms.truths import continuation_steps
 from closerlook.algorithms.value_sums import ValueQuestion
@@ -90,10 +91,13 @@ class Request:
 
     def pairs(self, agent: Agent) -> int:
         """State-action pairs simulated of one agent."""
-        steps = continuation_steps(agent.gamma) or 0
         fit = 0 if self.fit_pool is None else self.fit_pool.pairs
-        restarts = self.wishes.restarts * (self.pool.n_steps + self.wishes.restart_copies * steps)
+        restarts = self.wishes.restarts * self.restart_pairs(agent)
         return self.pool.pairs + fit + self.updates(agent) * agent.regime.batch_pairs + restarts
+
+    def restart_pairs(self, agent: Agent) -> int:
+        """State-action pairs simulated for each state that is restarted from, at most."""
+        return self.pool.n_steps + self.wishes.restart_copies * restart_steps(agent.gamma)
 
     def settings(self, agents: Sequence[Agent]) -> dict[str, Any]:
         """Return what decides the results, for the run folder."""
