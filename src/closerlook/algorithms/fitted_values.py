@@ -55,10 +55,10 @@ class FitSettings:
     """
 
     hidden: tuple[int, ...] = (64, 64)
-    minibatch: int = 1024
-    rate: float = 1e-3
+    minibatch: int = 512
+    rate: float = 3e-3
     reduction: float = 0.3
-    reductions: int = 3
+    reductions: int = 5
     most_passes: int = 40
 
 

@@ -21,6 +21,8 @@ USELESS = 0.2
 """Share of the possible variance reduction below which it is useless."""
 GOOD = 0.8
 """Share from which it is good."""
+AS_GOOD = 1.05
+"""Variance with the critic over that with V* up to which there is nothing to gain."""
 COSTLY = 3.0
 """Variance with the critic over that with V* from which a better critic would be worth much."""
 FITS_OWN_TARGET = 0.8
@@ -104,6 +106,8 @@ def _judge_worth(name: str, evidence: Mapping[str, float]) -> Verdict:
     excess, least = evidence["excess_variance"], evidence["excess_variance_low"]
     what = f"{share:.0%} ({low:.0%} to {high:.0%}) of the variance that a well-fitted value V* takes off gradients"
     advice = f"With V* in its place the same noise would take {1 / excess:.0%} of the pairs."
+    if excess <= AS_GOOD:
+        advice = "V* is no better; one fitted to more pairs (--fit-pairs) might be."
     if evidence["variance_ratio_low"] > HARMFUL:
         statement = (
             f"The critic harms: gradients vary more with it than with a constant baseline (it takes off {what})."
