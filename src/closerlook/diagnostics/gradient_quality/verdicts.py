@@ -15,10 +15,10 @@ from closerlook.diagnostics.common.verdict import Level, Verdict, make_verdict
 from closerlook.estimation.noise import true_cosine_at
 
 AREA = "gradients"
-UNUSUAL = 200.0
+UNUSUAL = 500.0
 """Training batches in the noise scale's lower end from which it is unusual: of the trained agents of the atlas (150
-iterations and more; 2e5 pairs of each) none had more than 150."""
-USUAL = (3, 500)
+iterations and more, three tasks, two algorithms, ten seeds; 2e5 pairs of each) none had more than 335."""
+USUAL = (2, 700)
 """Training batches in the noise scale of the trained agents of the atlas, about."""
 CLEAR = 0.7
 """Cosine to the true gradient from which the batch is larger than the noise scale: signal outweighs noise."""

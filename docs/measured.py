@@ -1,0 +1,128 @@
+"""What the pages of the measured atlas share: their columns, how numbers are written, claims with their marks."""
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+import numpy as np
+import xarray as xr
+
+from closerlook.studies.claims import Claim, Judgement
+
+DOCS = Path(__file__).parent
+DATA, IMAGES = DOCS / "data", DOCS / "images"
+TASKS = {"hopper": "Hopper-v5", "walker2d": "Walker2d-v5", "humanoid": "Humanoid-v5"}
+COLUMNS = [(task, algorithm) for task in TASKS for algorithm in ("ppo", "trpo")]
+
+
+def take_in(folder: Path, kind: str) -> None:
+    """Copy datasets of a diagnostic, one folder each, into docs/data."""
+    for source in sorted(folder.glob(f"*/{kind}.nc")):
+        dataset = xr.load_dataset(source, engine="h5netcdf")
+        dataset.to_netcdf(DATA / f"{kind}-{source.parent.name}.nc", engine="h5netcdf")
+
+
+def found(kind: str) -> dict[tuple[str, str], xr.Dataset]:
+    """Load the datasets of the columns that were measured."""
+    paths = {(task, algorithm): DATA / f"{kind}-{task}-{algorithm}.nc" for task, algorithm in COLUMNS}
+    return {column: xr.load_dataset(path, engine="h5netcdf") for column, path in paths.items() if path.exists()}
+
+
+def heading(column: tuple[str, str]) -> str:
+    """Write ``("hopper", "ppo")`` as ``Hopper-v5, PPO``."""
+    return f"{TASKS[column[0]]}, {column[1].upper()}"
+
+
+def at(dataset: xr.Dataset, iteration: int, name: str, **where: object) -> np.ndarray:
+    """Return a variable of the agents at one iteration."""
+    data = dataset[name].sel(where) if where else dataset[name]
+    return np.asarray(data.values[dataset["iteration"].values == iteration], dtype=np.float64)
+
+
+def median(values: np.ndarray, digits: int = 2) -> str:
+    """Write the median over seeds, those left out that have no number, and the range between the quartiles."""
+    known = values[~np.isnan(values)]
+    if not len(known):
+        return "-"
+    low, middle, high = np.quantile(known, [0.25, 0.5, 0.75])
+    return f"{number(middle, digits)} ({number(low, digits)} to {number(high, digits)})"
+
+
+def number(value: float, digits: int) -> str:
+    """Write a number; large ones to three figures, in thousands."""
+    if np.isinf(value):
+        return "no end"
+    if digits:
+        return f"{value:.{digits}f}"
+    if value >= 999_500:
+        return f"{value / 1e6:.3g}M"
+    return f"{value / 1000:.3g}k" if value >= 10_000 else f"{value:,.0f}"
+
+
+def table(head: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
+    """Lay out a Markdown table."""
+    head = list(head)
+    lines = [head, ["---"] * len(head), *rows]
+    return "".join("| " + " | ".join(line) + " |\n" for line in lines)
+
+
+def iterations(dataset: xr.Dataset) -> list[int]:
+    """List the iterations that were measured."""
+    return sorted(set(dataset["iteration"].values.tolist()))
+
+
+def with_interval(here: xr.Dataset, name: str) -> str:
+    """Write a number with its interval."""
+    value, low, high = (float(here[f"{name}{end}"]) for end in ("", "_low", "_high"))
+    return "-" if np.isnan(value) else f"{value:.3f} ({low:.3f} to {high:.3f})"
+
+
+def claims_table(judgements: list[Judgement]) -> str:
+    """Lay out one claim's judgements."""
+    rows = [
+        [one.where, f"{one.value:.3f} ({one.low:.3f} to {one.high:.3f})", str(one.seeds), f"**{one.mark}**"]
+        for one in judgements
+    ]
+    return table(["where", "statistic, 95% interval", "seeds", "mark"], rows)
+
+
+def claims_text(judged: Iterable[tuple[Claim, list[Judgement]]]) -> str:
+    """Write claims with their rules and judgements."""
+    parts = []
+    for claim, judgements in judged:
+        marks = [one.mark for one in judgements]
+        count = ", ".join(
+            f"{mark} {marks.count(mark)}" for mark in ("holds", "does not hold", "not enough data") if mark in marks
+        )
+        pairs = (
+            ""
+            if claim.size is None
+            else f" at {claim.size:,} pairs"
+            if isinstance(claim.size, int)
+            else f", {claim.size[1]:,} less {claim.size[0]:,} pairs"
+        )
+        what = f"`{claim.variable}`{labels(claim.where)}{pairs}{', logarithm' if claim.log else ''}"
+        what += f", less {' and '.join(other(place) for place in claim.against)}" if claim.against else ""
+        what += ", halved" if len(claim.against) > 1 else ""
+        rule = f"{what}: {claim.statistic} {claim.rule} {claim.bound:g}"
+        body = claims_table(judgements) if judgements else "Not measured.\n"
+        parts.append(f"### {claim.statement}\n\n{claim.source}. Rule: {rule}. {count or ''}\n\n{body}")
+    return "\n".join(parts)
+
+
+def labels(where: Mapping[str, object]) -> str:
+    """Write a place in a variable: `` of critic updated, target gae``."""
+    return f" of {', '.join(f'{dim} {label}' for dim, label in where.items())}" if where else ""
+
+
+def other(place: Mapping[str, object]) -> str:
+    """Write what is subtracted."""
+    where = {dim: label for dim, label in place.items() if dim != "variable"}
+    name = f"`{place['variable']}`" if "variable" in place else "that"
+    return f"{name}{labels(where)}"
+
+
+def replaced(text: str, name: str, content: str) -> str:
+    """Put content between its marks in the page."""
+    start, stop = f"<!-- {name} -->\n", f"<!-- end of {name} -->"
+    head, rest = text.split(start)
+    return head + start + "\n" + content + "\n" + stop + rest.split(stop, 1)[1]
