@@ -51,6 +51,7 @@ def test_the_readme_and_what_follows_it(tmp_path):
     summary = (tmp_path / "runs/hopper-gradients/gradients.json").read_text()
     assert "pairwise_cosine" in summary
     walk("docs/gradients.md", tmp_path)
+    walk("docs/values.md", tmp_path)
 
 
 def test_agents_of_your_own(tmp_path):
@@ -64,7 +65,15 @@ def test_pages_that_show_little(document, tmp_path):
 
 
 def test_other_documents_show_no_commands_of_their_own():
-    walked = {"README.md", "docs/gradients.md", "docs/agents.md", "docs/index.md", "docs/python.md", "docs/ppo.md"}
+    walked = {
+        "README.md",
+        "docs/gradients.md",
+        "docs/values.md",
+        "docs/agents.md",
+        "docs/index.md",
+        "docs/python.md",
+        "docs/ppo.md",
+    }
     walked |= {"docs/trpo.md", "CONTRIBUTING.md"}
     others = {str(path.relative_to(ROOT)) for path in [*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")]} - walked
     shown = {name: blocks(name) for name in others if blocks(name)}

@@ -37,7 +37,7 @@ def trained(tmp_path_factory):
 def test_help_reads_like_documentation(capsys):
     assert main(["--help"]) == 0
     assert "closerlook COMMAND --help" in capsys.readouterr().out
-    for command in ("demo", "train", "gradients"):
+    for command in ("demo", "train", "gradients", "values"):
         with pytest.raises(SystemExit) as stop:
             main([command, "--help"])
         assert stop.value.code == 0
@@ -113,7 +113,7 @@ def test_without_a_folder_results_go_where_one_would_look(trained, tmp_path, mon
 
 
 BAD = {
-    "no such command": (["grdients"], "choose from demo, train, gradients"),
+    "no such command": (["grdients"], "choose from demo, train, gradients, values"),
     "no agent": (["gradients"], "AGENT"),
     "no such agent": (["gradients", "nowhere"], "there is no agent at nowhere"),
     "no such option": (["gradients", "x", "--bogus"], "--bogus"),

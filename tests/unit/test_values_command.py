@@ -1,0 +1,129 @@
+"""``closerlook values``: what it leaves, prints, draws and refuses."""
+
+import json
+
+import matplotlib as mpl
+import matplotlib.pyplot as plt
+import numpy as np
+import pytest
+import xarray as xr
+
+from closerlook import summary, verdicts
+from closerlook.cli import main
+from closerlook.commands.value_tables import tables_of
+from closerlook.figures import plot_value_prediction
+from closerlook.figures.value_prediction import BASELINES
+
+mpl.use("Agg")
+SMALL = ["--n-steps", "64", "--hidden", "8", "--ppo.minibatches", "2", "--ppo.policy-epochs", "1", "--gamma", "0.9"]
+SMALL += ["--ppo.value-epochs", "1", "--workers", "1"]
+OPTIONS = ["--pairs", "1280", "--fit-pairs", "1280", "--sizes", "32", "64", "128", "--restarts", "3", "--workers", "1"]
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("values") / "run"
+    train = ["train", "--seeds", "2", "--steps", "256", "--checkpoints", "0", "--out", str(folder), *SMALL]
+    assert main(train) == 0
+    return folder
+
+
+@pytest.fixture(scope="module")
+def measured(trained, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("measured")
+    assert main(["values", str(trained), "--iteration", "0", "4", *OPTIONS, "--out", str(folder)]) == 0
+    return folder
+
+
+@pytest.fixture(scope="module")
+def dataset(measured):
+    return xr.load_dataset(measured / "values.nc", engine="h5netcdf")
+
+
+def test_it_leaves_what_it_promises_and_no_transitions(measured):
+    names = {path.name for path in measured.iterdir()}
+    assert names == {"run.json", "jobs", *(f"values.{suffix}" for suffix in ("nc", "json", "svg", "png"))}
+
+
+def test_the_summary_has_the_fixed_names(measured):
+    told = json.loads((measured / "values.json").read_text())
+    for name in ("gae_mre", "returns_mre"):
+        for where in ("train", "heldout"):
+            assert len(told[f"{name}_{where}"]) == len(told[f"{name}_{where}_low"]) == 4
+    for name in ("explained_variance_gae", "explained_variance_returns", "noise_floor_mre"):
+        assert {name, f"{name}_low", f"{name}_high"} <= set(told)
+    assert set(told["baselines"]) == {"zero", "mean", "critic", "fitted", "optimal"}
+    assert {"sizes", "pairwise_cosine", "low", "high"} <= set(told["baselines"]["critic"])
+    assert told["lambda_sweep"]["lambdas"] == [0, 0.25, 0.5, 0.75, 0.9, 0.95, 0.98, 0.99, 1]
+    assert told["audited"] == "updated"
+    assert told["iteration"] == [0, 0, 4, 4]
+    assert {verdict["area"] for verdict in told["verdicts"]} == {"values"}
+
+
+def test_public_functions_know_the_dataset(dataset):
+    assert verdicts(dataset)[0]["statement"].startswith("iteration 0, seed 0: ")
+    assert summary(dataset)["env"] == "Hopper-v5"
+
+
+def test_the_same_command_computes_nothing_again(trained, measured):
+    stamps = {path: path.stat().st_mtime_ns for path in (measured / "jobs").iterdir()}
+    assert main(["values", str(trained), "--iteration", "0", "4", *OPTIONS, "--out", str(measured)]) == 0
+    assert {path: path.stat().st_mtime_ns for path in (measured / "jobs").iterdir()} == stamps
+
+
+def test_one_agent_prints_json_alone(trained, tmp_path, capsys):
+    capsys.readouterr()
+    options = ["--agent-seed", "1", "--iteration", "0", *OPTIONS, "--json", "--out", str(tmp_path)]
+    assert main(["values", str(trained), *options]) == 0
+    shown = capsys.readouterr()
+    assert json.loads(shown.out) == json.loads((tmp_path / "values.json").read_text())
+    assert "how well the critic predicts" in shown.err
+    assert "Gradient estimates by lambda" in shown.err
+
+
+def test_tables_have_a_row_for_everything_known(dataset):
+    errors, baselines, lambdas = tables_of(dataset)
+    assert errors.row_count == 8
+    assert baselines.row_count == 5
+    assert lambdas.row_count == 9
+    bare = dataset.assign({name: dataset[name] * np.nan for name in ("lambda_cosine", "noise_floor_mre")})
+    assert len(tables_of(bare)) == 2
+    assert tables_of(bare)[0].row_count == 7
+
+
+def test_the_figure_has_a_row_for_each_iteration(dataset):
+    axis = plot_value_prediction(dataset)
+    axes = axis.figure.axes
+    assert len(axes) == 6
+    assert [one.get_title(loc="left").rpartition(" ")[2] for one in axes[::3]] == ["0", "4"]
+    curves = [line for line in axes[1].lines if line.get_gid() == "baseline"]
+    assert [line.get_label() for line in curves] == list(BASELINES.values())
+    first = dataset["baseline_pairwise_cosine"].sel(baseline="fitted").isel(agent=slice(0, 2)).mean("agent")
+    np.testing.assert_allclose(curves[0].get_ydata(), first.values)
+    (own,) = (line for line in axes[2].lines if line.get_gid() == "own")
+    assert own.get_xdata()[0] == 5  # 0.95 is the sixth
+    plt.close("all")
+
+
+def test_given_axes_take_the_baselines(dataset):
+    _, axis = plt.subplots()
+    assert plot_value_prediction(dataset, ax=axis) is axis
+    assert axis.get_ylabel() == "mean pairwise cosine"
+    plt.close("all")
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (["--fit-pairs", "64"], "one stream"),
+        (["--lambdas", "1.5"], "from 0 to 1"),
+        (["--restart-copies", "1"], "restart-copies"),
+        (["--pairs", "64"], "too few"),
+    ],
+)
+def test_bad_input_is_one_line(trained, tmp_path, capsys, options, words):
+    capsys.readouterr()
+    assert main(["values", str(trained), *OPTIONS[-2:], "--out", str(tmp_path / "out"), *options]) == 2
+    error = capsys.readouterr().err
+    assert words in error
+    assert error.count("\n") == 1
