@@ -11,8 +11,8 @@ H      steps simulated on past a boundary, at most
 ====== =====================================================================
 """
 
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, fields, replace
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -144,6 +144,21 @@ class Rollout:
     episodes: Episodes
     observation_moments: RunningMoments | None = None
 
+    def of_policy(self, policy: int) -> "Rollout":
+        """Return what one policy did, as a population of one."""
+        at, own = self.boundaries, self.episodes
+        where, which = at.policy == policy, own.policy == policy
+        alone = slice(policy, policy + 1)
+        return Rollout(
+            observations=self.observations[alone],
+            actions=self.actions[alone],
+            rewards=self.rewards[alone],
+            terminated=self.terminated[alone],
+            truncated=self.truncated[alone],
+            boundaries=_only(at, where),
+            episodes=_only(own, which),
+        )
+
     @property
     def n_policies(self) -> int:
         """P."""
@@ -163,3 +178,12 @@ class Rollout:
     def pairs(self) -> int:
         """State-action pairs: P S T."""
         return int(self.rewards.size)
+
+
+_Rows = TypeVar("_Rows", Boundaries, Episodes)
+
+
+def _only(rows: _Rows, where: BoolArray) -> _Rows:
+    """Take some rows, all of one policy, which becomes the first."""
+    parts = {field.name: getattr(rows, field.name)[where] for field in fields(rows)}
+    return replace(rows, **{**parts, "policy": np.zeros_like(parts["policy"])})

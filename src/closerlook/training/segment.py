@@ -21,6 +21,7 @@ from closerlook.algorithms.rules import UPDATES
 from closerlook.errors import NonFiniteError
 from closerlook.simulation.records import Rollout, Sampling
 from closerlook.simulation.rollout import rollout
+from closerlook.training.critic_audit import audit_critics
 from closerlook.training.settings import TrainSettings
 
 Row = dict[str, np.ndarray]
@@ -56,6 +57,8 @@ def train_segment(
         try:
             sampled, batch, row = gather(agents, settings, seeds, iteration)
             agents, update_row = improve(sampled, batch, settings, seeds, iteration)
+            if settings.audit_critic:
+                update_row |= audit_critics(sampled, agents, batch, settings, seeds, iteration)
         except NonFiniteError as error:
             if len(seeds) > 1:
                 return _one_by_one(start, settings, seeds, first, last)

@@ -73,6 +73,9 @@ class TrainSettings:
     """value: a critic. none: no critic, discounted returns in place of advantages."""
     value_target: ValueTarget = "gae"
     """What the critic regresses on. gae: V_old + A. returns: discounted returns."""
+    audit_critic: bool = False
+    """Judge the critic after every update, on its batch and on held-out pairs with complete returns, in the columns
+    audit_* of the log; the agents stay the same. About as much sampling again, and half."""
     env_arguments: Mapping[str, Any] = field(default_factory=dict)
     """Arguments of the environment's constructor."""
     ppo: PPOSettings = field(default_factory=PPOSettings)

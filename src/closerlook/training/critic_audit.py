@@ -1,0 +1,100 @@
+"""Critics audited while they are trained: after each update, on its batch and on pairs held out.
+
+====== ============================
+symbol meaning
+====== ============================
+P      agents trained together
+S, T   held-out streams, their steps
+====== ============================
+"""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from closerlook.agents.agent import Agent
+from closerlook.algorithms.batch import Batch, evaluate_critic
+from closerlook.algorithms.critic import critic_values
+from closerlook.algorithms.minibatches import pairs_of
+from closerlook.algorithms.truths import cut_returns, discounted_returns
+from closerlook.algorithms.value_shards import with_complete_returns
+from closerlook.algorithms.weightings import OWN, weigh
+from closerlook.estimation.value_errors import explained_variance, near_zero, relative_errors
+from closerlook.simulation.records import Rollout, Sampling
+from closerlook.simulation.rollout import rollout
+from closerlook.training.settings import TrainSettings
+
+PURPOSE = "critic audit"
+AUDITED: Mapping[str, str] = {
+    "audit_gae_mre_train": "mean relative error of the new critic to V_old + A, on the batch it was updated on",
+    "audit_returns_mre_train": "the same, to the batch's discounted returns, bootstrapped as the agent does",
+    "audit_gae_mre_heldout": "the same, to V_old + A, on one further batch of the policy that sampled",
+    "audit_returns_mre_heldout": "the same, to complete returns, simulated on past cuts and time limits",
+    "audit_cut_returns_mre_heldout": "the same, to returns that stop with zero there, as in the released code",
+    "audit_explained_variance_returns_heldout": "1 - Var[target - V_new] / Var[target], target complete returns",
+}
+"""Columns of the log, in words."""
+
+
+def audit_critics(
+    before: Agent, after: Agent, batch: Batch, settings: TrainSettings, seeds: Sequence[int], iteration: int
+) -> dict[str, np.ndarray]:
+    """Judge a population's critics after an update; NaN where there are none.
+
+    Held-out pairs have streams of their own, named by the iteration, so that training is the same with an audit as
+    without. Targets near zero count as 1% of their root mean square in divisors.
+
+    Parameters
+    ----------
+    before, after : Agent
+        The population before and after the update, with the same statistics.
+    batch : Batch
+        What the update was computed from.
+    settings : TrainSettings
+        Of the run.
+    seeds : sequence of int, (P,)
+        Each agent's own.
+    iteration : int
+        Which update.
+
+    Returns
+    -------
+    dict of str to ndarray, (P,)
+        The columns `AUDITED`.
+
+    References
+    ----------
+    Ilyas et al., 2020, Figures 3, 11 and 12.
+    """
+    if before.value is None:
+        return {name: np.full(len(seeds), np.nan) for name in AUDITED}
+    asked = with_complete_returns(Sampling(settings.n_steps), settings.gamma)
+    streams = range(iteration * settings.n_envs, (iteration + 1) * settings.n_envs)
+    held_out = rollout(
+        before, settings.environment, asked, seeds=seeds, purpose=PURPOSE, streams=streams, lanes=settings.n_envs
+    )
+    new = critic_values(after, after.value_parameters, pairs_of(batch.observations)).numpy()
+    rows = []
+    for number, (old, updated) in enumerate(zip(before.unstack(), after.unstack(), strict=True)):
+        targets = {"gae": batch.gae_targets[number], "returns": batch.returns[number]}
+        trained = {f"audit_{name}_mre_train": _error(new[number], y.numpy()) for name, y in targets.items()}
+        both = Agent.stack([old]), Agent.stack([updated])
+        rows.append(trained | _held_out(*both, held_out.of_policy(number)))
+    return {name: np.array([row[name] for row in rows]) for name in AUDITED}
+
+
+def _held_out(before: Agent, after: Agent, sampled: Rollout) -> dict[str, float]:
+    """Judge the new critic of a population of one."""
+    old = evaluate_critic(before, sampled, before.bootstrap)
+    new = evaluate_critic(after, sampled, after.bootstrap).values[0].numpy()
+    (own,) = weigh(before, sampled, {"critic": old}, [OWN])
+    returns = discounted_returns(before, sampled, scaled=True)
+    targets = {"gae": old.values[0] + own.whole, "returns": returns, "cut_returns": cut_returns(before, sampled)}
+    errors = {f"audit_{name}_mre_heldout": _error(new, y.numpy()) for name, y in targets.items()}
+    explained = explained_variance(new, returns.numpy()).value
+    return {**errors, "audit_explained_variance_returns_heldout": explained}
+
+
+def _error(values: np.ndarray, targets: np.ndarray) -> float:
+    flat = np.asarray(targets, dtype=np.float64).reshape(-1)
+    return float(relative_errors(values.reshape(-1), flat, near_zero(flat)).mean())
