@@ -45,6 +45,7 @@ test-slow: $(VENV)/peers.stamp  ## The tests that take minutes: coverage of inte
 bench: $(VENV)/run.stamp  ## Speed of sampling and of gradients, as ratios with medians
 	$(BIN)/python benchmarks/sampling.py
 	$(BIN)/python benchmarks/gradients.py
+	$(BIN)/python benchmarks/values.py
 	$(BIN)/python benchmarks/training.py
 
 atlas: $(VENV)/run.stamp  ## Train the sixty agents of atlas/ and pack them: hours on two cores; goes on where it stopped
