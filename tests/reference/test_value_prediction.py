@@ -8,12 +8,16 @@ import torch
 
 from closerlook.agents.agent import Agent
 from closerlook.agents.environment import EnvironmentSpec
-from closerlook.algorithms.batch import evaluate_critic
+from closerlook.algorithms.batch import evaluate_critic, make_batch
+from closerlook.algorithms.stream_sums import StreamRange
 from closerlook.algorithms.truths import discounted_returns
-from closerlook.algorithms.weightings import Weighting, weigh
+from closerlook.algorithms.value_sums import ValueQuestion, sample_value_sums
+from closerlook.algorithms.weightings import OWN, Weighting, weigh
 from closerlook.diagnostics.value_prediction import summary, value_prediction, verdicts
+from closerlook.diagnostics.value_prediction.baselines import _Groups
 from closerlook.errors import InputError, NonFiniteError
-from closerlook.simulation.records import Sampling
+from closerlook.estimation.blocks import Sums
+from closerlook.simulation.records import Rollout, Sampling
 from closerlook.simulation.rollout import rollout
 from environments import QuadraticCritic, endless_quadratic_agent, linear_quadratic_agent, quadratic_value
 
@@ -95,6 +99,46 @@ def test_bias_and_noise_are_told_apart_by_restarts():
 
 MEAN = -1.2
 """Of returns, about."""
+
+
+def answer_of(agent: Agent, question: ValueQuestion, streams: int) -> tuple[dict, Rollout]:
+    """What a worker answers, and the same streams in the open."""
+    part = StreamRange(0, "t", 0, streams)
+    answer = sample_value_sums(agent, agent.environment, Sampling(64), part, question, {}, [])
+    asked = Sampling(64, continuation_steps=44)
+    return answer, rollout(agent, agent.environment, asked, seeds=[0], purpose="t", streams=range(streams))
+
+
+def test_what_critics_are_judged_by_is_what_a_batch_has():
+    agent = with_critic(share=0.7)
+    answer, sampled = answer_of(agent, ValueQuestion((), (OWN,), (), ()), 5)
+    batch = make_batch(Agent.stack([agent]), sampled, sampled.rewards)
+    np.testing.assert_allclose(answer["gae_targets"], batch.gae_targets[0].numpy(), rtol=1e-5)
+    np.testing.assert_allclose(answer["values"][:, 0], batch.values[0].numpy(), rtol=1e-6)
+    np.testing.assert_allclose(answer["complete_returns"][:, -1], answer["true_returns"][:, -1], rtol=1e-5)
+    np.testing.assert_allclose(answer["cut_returns"][:, -1], sampled.rewards[0, :, -1], rtol=1e-5)
+    assert not np.allclose(answer["complete_returns"][:, -1], answer["cut_returns"][:, -1])
+
+
+def test_groups_of_the_sweep_are_centred_means():
+    """Two streams a block: the mean over each of (A - mean A) grad log pi, by autograd."""
+    agent = with_critic(share=0.7)
+    sweep = (Weighting(gae_lambda=0.5), Weighting(baseline="critic", complete=True))
+    answer, sampled = answer_of(agent, ValueQuestion((), (OWN,), (), sweep, sweep_block=2), 6)
+    groups = _Groups([Sums.from_arrays(answer, "sweep")], 2)
+    half = replace(agent, gae_lambda=0.5)
+    advantages = make_batch(Agent.stack([half]), sampled, sampled.rewards).advantages[0].double()
+    leaves = {name: tensor.double().requires_grad_() for name, tensor in agent.policy_parameters.items()}
+    for group in range(3):
+        rows = slice(2 * group, 2 * group + 2)
+        inputs = torch.from_numpy(sampled.observations[0, rows]).double().flatten(0, 1)
+        actions = torch.from_numpy(sampled.actions[0, rows]).double().flatten(0, 1)
+        weights = (advantages[rows] - advantages.mean()).flatten()
+        mean = (weights * agent.policy.distribution(leaves, inputs).log_prob(actions)).mean()
+        expected = torch.cat([g.flatten() for g in torch.autograd.grad(mean, list(leaves.values()))]).numpy()
+        np.testing.assert_allclose(groups(0)[group], expected, rtol=1e-3, atol=1e-5)
+
+
 CRITICS = {
     "V*": {},
     "V* and noise": {"wild": 0.6},

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from closerlook.estimation.lambda_sweep import compare, find_best, interval_of
-from closerlook.estimation.variance_reduction import reduce_variance
+from closerlook.estimation.variance_reduction import _traces, reduce_variance
 
 REPEATS, GROUPS, SIZE, PAIRS = 500, 40, 60, 100.0
 TRUTH = np.full(SIZE, 1.0 / np.sqrt(SIZE))
@@ -85,6 +85,13 @@ def test_variance_reduction_is_recovered_and_covered():
     assert 0.92 <= covered(delivered, (9 - 4.25) / 8) <= 0.99
     assert 0.92 <= covered(excess, 4.25) <= 0.99
     assert found.ratios["mean"].value == 1.0
+
+
+def test_variances_without_a_group_are_those_of_the_others():
+    rows = np.random.default_rng(0).standard_normal((9, 4))
+    found = _traces(rows)
+    assert found[0] == pytest.approx(np.trace(np.cov(rows.T)))
+    assert found[1 + 4] == pytest.approx(np.trace(np.cov(np.delete(rows, 4, axis=0).T)))
 
 
 def test_variance_reduction_without_a_best_is_not_known():

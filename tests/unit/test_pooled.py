@@ -133,3 +133,13 @@ def test_squares_are_of_centred_advantages_over_the_first_streams(pooled, in_the
         assert squares.total == pytest.approx(np.square(pairs.sum((0, 1))).sum(), rel=1e-3)
         assert (squares.pairs, squares.trajectories) == (first * STEPS, len(lengths))
         assert squares.squared_lengths == np.square(lengths).sum()
+
+
+@pytest.mark.parametrize("centred", [True, False])
+def test_means_of_a_target_are_those_of_its_pairs(pooled, in_the_open, centred):
+    size = POOL.sizes[2]
+    found = pooled.means(size, pooled.by_weights(0, centred=centred))
+    advantages = in_the_open["advantages"]
+    sums = weighted(advantages - (advantages.mean() if centred else 0.0), in_the_open["scores"])
+    expected = sums[: size.count * 3].reshape(size.count, 3, -1).sum(axis=1) / 60
+    np.testing.assert_allclose(found, expected, rtol=1e-3, atol=1e-5)

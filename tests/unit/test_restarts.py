@@ -71,7 +71,7 @@ def test_copies_stop_at_terminations_not_at_time_limits():
     agents, origin = origin_of(agent, 60)
     found = restart(agents, agent.environment, origin, STATES[:2], copies=8, steps=200)
     assert found.terminated.all()  # an untrained hopper falls
-    assert found.length.max() > 12
+    assert 12 < found.length.max() < 200
     for rewards, length in zip(found.rewards.reshape(16, -1), found.length.ravel(), strict=True):
         assert rewards[:length].all()
         assert not rewards[length:].any()
