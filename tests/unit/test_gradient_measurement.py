@@ -275,7 +275,7 @@ def dataset(scale: float, low: float, high: float, at: int = 2048, **numbers: fl
         ((1e5, 5e4, np.inf), "not_enough_data", "No direction can be told from noise"),
         ((np.nan, 3e5, np.inf), "not_enough_data", "at least 300,000 pairs"),
         ((np.nan, np.inf, np.inf), "watch", "Unusually little signal"),
-        ((np.nan, 1e6, np.inf), "watch", "at least 488 training batches"),
+        ((np.nan, 1.2e6, np.inf), "watch", "at least 586 training batches"),
         ((np.nan, np.nan, np.nan), "not_enough_data", "too few"),
     ],
 )
