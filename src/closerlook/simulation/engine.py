@@ -63,9 +63,9 @@ def make_engine(spec: EnvironmentSpec, lanes: int, choice: EngineChoice = "faste
 def lend_engine(spec: EnvironmentSpec, lanes: int, choice: EngineChoice = "fastest") -> Iterator[Engine]:
     """Lend an engine, one that an earlier borrower gave back if there is one: building lanes takes many steps' time.
 
-    Only MuJoCo engines are kept: a reset leaves nothing in their lanes, while an environment of somebody's may
-    remember, or be defined anew under the same name. After an error the engine is closed, not kept. Parameters and
-    errors as for `make_engine`.
+    Only lanes of the six MuJoCo tasks are kept, on either engine: a reset leaves nothing in them, while an environment
+    of somebody's may remember, or be defined anew under the same name. After an error the engine is closed, not kept.
+    Parameters and errors as for `make_engine`.
     """
     name = json.dumps([spec.to_json(), lanes, choice], sort_keys=True, default=repr)
     engine = _kept.pop(name, None) or make_engine(spec, lanes, choice)
@@ -74,7 +74,7 @@ def lend_engine(spec: EnvironmentSpec, lanes: int, choice: EngineChoice = "faste
     except BaseException:
         engine.close()
         raise
-    if not isinstance(engine, MujocoEngine):
+    if not supports(spec):
         engine.close()
         return
     _kept[name] = engine
