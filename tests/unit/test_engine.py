@@ -1,6 +1,7 @@
 """Engines are lent: kept from one rollout to the next, closed after an error, never lent twice at once."""
 
 import gymnasium
+import numpy as np
 import pytest
 
 from closerlook.agents.environment import EnvironmentSpec
@@ -20,13 +21,33 @@ def _nothing_kept():
     engines._kept.clear()
 
 
-def test_an_engine_given_back_is_lent_again():
-    with lend_engine(HOPPER, 2) as first:
+@pytest.mark.parametrize("choice", ["fastest", "gymnasium"])
+def test_an_engine_given_back_is_lent_again(choice):
+    with lend_engine(HOPPER, 2, choice) as first:
         pass
-    with lend_engine(HOPPER, 2) as second:
+    with lend_engine(HOPPER, 2, choice) as second:
         assert second is first
-        with lend_engine(HOPPER, 2) as other:
+        with lend_engine(HOPPER, 2, choice) as other:
             assert other is not first
+
+
+@pytest.mark.parametrize("choice", ["fastest", "gymnasium"])
+@pytest.mark.parametrize("task", ["Hopper", "Walker2d", "Humanoid", "HalfCheetah", "Ant", "Swimmer"])
+def test_a_reset_leaves_nothing_of_the_episode_before(task, choice):
+    engine = make_engine(EnvironmentSpec(f"{task}-v5"), 1, choice)
+    fresh = _episode(engine, seed=0)
+    assert _episode(engine, seed=1) != fresh
+    assert _episode(engine, seed=0) == fresh
+
+
+def _episode(engine, seed, steps=60):
+    """Return the bytes of an episode: long enough for a fall and its contacts."""
+    lane, actions = np.zeros(1, np.int64), np.random.default_rng(seed).standard_normal((steps, 1, 32))
+    answers = [engine.reset(lane, [seed]).tobytes()]
+    for action in actions[..., : engine.action_space.shape[0]].astype(np.float32):
+        result = engine.step(lane, action)
+        answers += [result.observations.tobytes(), result.rewards.tobytes(), result.terminated.tobytes()]
+    return answers
 
 
 def test_another_size_or_choice_is_another_engine():
