@@ -17,6 +17,7 @@ import sys
 import numpy as np
 
 from closerlook.diagnostics.gradient_quality import gradient_quality
+from closerlook.execution import close_pool
 from gradients import make_agent
 
 TINY = 2048 * 16
@@ -25,6 +26,7 @@ GOAL_GROWTH, GOAL_BYTES = 1.10, 2e9
 
 def measure_here(task: str, pairs: int) -> None:
     gradient_quality(make_agent(task), pairs=pairs)
+    close_pool()  # the time of children counts once they have ended
     usages = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
     seconds = sum(usage.ru_utime + usage.ru_stime for usage in usages)
     print(json.dumps({"seconds": seconds, "bytes": max(usage.ru_maxrss for usage in usages) * 1024}))

@@ -121,12 +121,15 @@ def bandit_gradient(agent: Agent) -> np.ndarray:
 
 
 def linear_quadratic_gradient(agent: Agent) -> np.ndarray:
-    """Gradient of the expected undiscounted episode return, over the pairs of an episode, flat.
-
-    The state's mean and covariance follow a recursion in closed form, which is differentiated.
-    """
+    """Gradient of the expected undiscounted episode return, over the pairs of an episode, flat."""
     parameters = {name: tensor.double().requires_grad_() for name, tensor in agent.policy_parameters.items()}
-    gain, offset, log_std = parameters["0.weight"], parameters["0.bias"], parameters["log_std"]
+    gradient = torch.autograd.grad(linear_quadratic_return(parameters), list(parameters.values()))
+    return np.concatenate([part.numpy().ravel() for part in gradient]) / HORIZON
+
+
+def linear_quadratic_return(parameters) -> torch.Tensor:
+    """Expected undiscounted episode return: the state's mean and covariance follow a recursion in closed form."""
+    gain, offset, log_std = (parameters[name].double() for name in ("0.weight", "0.bias", "log_std"))
     f, b = torch.from_numpy(DYNAMICS), torch.from_numpy(CONTROL)
     mean, covariance = torch.from_numpy(START), 0.09 * torch.eye(3, dtype=torch.float64)
     noise = torch.diag(torch.exp(2 * log_std))
@@ -139,8 +142,7 @@ def linear_quadratic_gradient(agent: Agent) -> np.ndarray:
         closed = f + b @ gain
         covariance = closed @ covariance @ closed.T + b @ noise @ b.T + 0.01 * torch.eye(3, dtype=torch.float64)
         mean = f @ mean + b @ action
-    gradient = torch.autograd.grad(expected, list(parameters.values()))
-    return np.concatenate([part.numpy().ravel() for part in gradient]) / HORIZON
+    return expected
 
 
 DISCOUNT = 0.9

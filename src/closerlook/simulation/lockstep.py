@@ -29,7 +29,7 @@ from closerlook.simulation.acting import ActionNoise, ObservationFilter, make_tr
 from closerlook.simulation.lanes import BoolArray, Engine, IntArray, StepResult
 from closerlook.simulation.placement import StreamQueue
 from closerlook.simulation.recording import Recorder
-from closerlook.simulation.records import Rollout, Sampling
+from closerlook.simulation.records import Episodes, Rollout, Sampling
 
 _IDLE, _STREAMING, _BEYOND = 0, 1, 2
 _NEVER = np.iinfo(np.int64).max
@@ -58,6 +58,8 @@ class Plan:
         Streams of each policy that run together, L.
     update_observations : bool
         Whether observation moments are updated at every step.
+    keep_transitions : bool
+        Whether scored steps are kept, or episodes alone.
     """
 
     environment: str
@@ -66,7 +68,8 @@ class Plan:
     purpose: str
     streams: Sequence[int]
     lanes: int
-    update_observations: bool
+    update_observations: bool = False
+    keep_transitions: bool = True
 
 
 class Lockstep:
@@ -97,15 +100,24 @@ class Lockstep:
         rows = self._queues[0].rows
         self._inputs = np.zeros((policies, rows, width), np.float32)
         self._noise_rows = np.zeros((policies, rows, noise.size), np.int64 if noise.kind == "seed" else np.float64)
-        self._recorder = Recorder((policies, len(plan.streams), sampling.n_steps), width, sampling.continuation_steps)
+        shape, beyond = (policies, len(plan.streams), sampling.n_steps), sampling.continuation_steps
+        self._recorder = Recorder(shape, width, beyond, keep_transitions=plan.keep_transitions)
         self._set_up_lanes(n, width)
 
     def run(self) -> Rollout:
         """Run every stream of every policy to its end."""
+        self._run()
+        return self._recorder.rollout(self._filter.updated_moments)
+
+    def run_episodes(self) -> Episodes:
+        """Run every stream of every policy to its end, and return the episodes alone."""
+        self._run()
+        return self._recorder.episodes()
+
+    def _run(self) -> None:
         self._begin_streams()
         while (active := np.flatnonzero(self._phase)).size:
             self._advance(active)
-        return self._recorder.rollout(self._filter.updated_moments)
 
     def _set_up_lanes(self, n: int, width: int) -> None:
         self._phase = np.zeros(n, np.int8)

@@ -41,11 +41,15 @@ class Recorder:
         Components of an observation.
     continuation_steps : int
         H.
+    keep_transitions : bool
+        Whether scored steps are kept; without them there are only episodes, in little memory.
     """
 
-    def __init__(self, shape: tuple[int, int, int], observation_size: int, continuation_steps: int) -> None:
-        self._shape, self._continuation_steps = shape, continuation_steps
-        cells = int(np.prod(shape))
+    def __init__(
+        self, shape: tuple[int, int, int], observation_size: int, continuation_steps: int, *, keep_transitions: bool
+    ) -> None:
+        self._shape, self._continuation_steps, self._keeps = shape, continuation_steps, keep_transitions
+        cells = int(np.prod(shape)) if keep_transitions else 0
         self._observations = np.empty((cells, observation_size), np.float32)
         self._actions: NDArray[Any] | None = None
         self._rewards = np.empty(cells)
@@ -59,6 +63,8 @@ class Recorder:
 
     def acted(self, cells: IntArray, observations: NDArray[np.float32], actions: NDArray[Any]) -> None:
         """Write what policies saw and drew."""
+        if not self._keeps:
+            return
         if self._actions is None:
             self._actions = np.empty((len(self._rewards), *actions.shape[1:]), actions.dtype)
         self._observations[cells] = observations
@@ -66,6 +72,8 @@ class Recorder:
 
     def stepped(self, cells: IntArray, rewards: FloatArray, terminated: BoolArray, truncated: BoolArray) -> None:
         """Write what environments answered."""
+        if not self._keeps:
+            return
         self._rewards[cells] = rewards
         self._terminated[cells] = terminated
         self._truncated[cells] = truncated
@@ -88,8 +96,22 @@ class Recorder:
             terminated=self._terminated.reshape(self._shape),
             truncated=self._truncated.reshape(self._shape),
             boundaries=self._ordered_boundaries(),
-            episodes=self._ordered_episodes(),
+            episodes=self.episodes(),
             observation_moments=moments,
+        )
+
+    def episodes(self) -> Episodes:
+        """Return the episodes alone, in the order of policy, stream and start."""
+        rows = sorted(self._episodes)
+        return Episodes(
+            policy=np.array([row.policy for row in rows], np.int64),
+            stream=np.array([row.stream for row in rows], np.int64),
+            start=np.array([row.start for row in rows], np.int64),
+            number=np.array([row.number for row in rows], np.int64),
+            length=np.array([row.length for row in rows], np.int64),
+            episode_return=np.array([row.episode_return for row in rows], np.float64),
+            finished=np.array([row.finished for row in rows], np.bool_),
+            return_beyond=np.array([row.return_beyond for row in rows], np.float64),
         )
 
     def _ordered_boundaries(self) -> Boundaries:
@@ -108,17 +130,4 @@ class Recorder:
             continuation_rewards=rewards,
             continuation_length=np.array([len(row.rewards) for row in rows], np.int64),
             continuation_terminated=np.array([row.terminated for row in rows], np.bool_),
-        )
-
-    def _ordered_episodes(self) -> Episodes:
-        rows = sorted(self._episodes)
-        return Episodes(
-            policy=np.array([row.policy for row in rows], np.int64),
-            stream=np.array([row.stream for row in rows], np.int64),
-            start=np.array([row.start for row in rows], np.int64),
-            number=np.array([row.number for row in rows], np.int64),
-            length=np.array([row.length for row in rows], np.int64),
-            episode_return=np.array([row.episode_return for row in rows], np.float64),
-            finished=np.array([row.finished for row in rows], np.bool_),
-            return_beyond=np.array([row.return_beyond for row in rows], np.float64),
         )

@@ -19,7 +19,7 @@ from closerlook.simulation.engine import EngineChoice, lend_engine
 from closerlook.simulation.lockstep import Lockstep, Plan
 from closerlook.simulation.records import Boundaries, Episodes, Rollout, Sampling
 
-__all__ = ["Boundaries", "Episodes", "Rollout", "Sampling", "rollout"]
+__all__ = ["Boundaries", "Episodes", "Rollout", "Sampling", "rollout", "rollout_episodes"]
 
 
 def rollout(  # noqa: PLR0913 - what is sampled, under which names, and matters of speed
@@ -84,6 +84,29 @@ def rollout(  # noqa: PLR0913 - what is sampled, under which names, and matters 
         check_spaces(agents, environment.id, lent.observation_size, lent.action_space)
         plan = Plan(environment.id, sampling, seeds, purpose, streams, lanes, update_observations)
         return Lockstep(agents, lent, plan).run()
+
+
+def rollout_episodes(
+    agents: Agent,
+    environment: EnvironmentSpec,
+    sampling: Sampling,
+    *,
+    seeds: Sequence[int],
+    purpose: str,
+    streams: Sequence[int],
+    lanes: int = 64,
+) -> Episodes:
+    """Run a population on its streams and keep the episodes alone: the same ones, in a fraction of the memory.
+
+    Parameters and errors as for `rollout`.
+    """
+    agents = agents if agents.population is not None else Agent.stack([agents])
+    _check_request(agents, sampling, seeds, streams, lanes)
+    lanes = min(lanes, len(streams))
+    with lend_engine(environment, lanes * len(seeds)) as lent:
+        check_spaces(agents, environment.id, lent.observation_size, lent.action_space)
+        plan = Plan(environment.id, sampling, seeds, purpose, streams, lanes, keep_transitions=False)
+        return Lockstep(agents, lent, plan).run_episodes()
 
 
 def _check_request(agents: Agent, sampling: Sampling, seeds: Sequence[int], streams: Sequence[int], lanes: int) -> None:

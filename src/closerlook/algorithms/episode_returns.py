@@ -1,0 +1,138 @@
+"""True rewards of many policies of one architecture: all run as one population, answered with sums over episodes.
+
+====== ==========================================
+symbol meaning
+====== ==========================================
+P      policies
+S      streams of each
+D      policy parameters, flattened
+E      episodes of all
+====== ==========================================
+"""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+import torch
+
+from closerlook.agents.agent import Agent
+from closerlook.agents.environment import EnvironmentSpec
+from closerlook.algorithms.stream_sums import StreamRange
+from closerlook.errors import NonFiniteError
+from closerlook.estimation.networks import unflatten
+from closerlook.simulation.records import Episodes, Sampling
+from closerlook.simulation.rollout import rollout_episodes
+
+LANES = 64
+"""Streams that step together, of all policies."""
+
+
+def with_parameters(agent: Agent, parameters: np.ndarray) -> Agent:
+    """Return a population that differs from an agent in its policies' parameters (P, D) alone, without critics."""
+    count = len(parameters)
+    kept = {name: tensor for name, tensor in agent.state.items() if name.startswith("observations.")}
+    state = {name: tensor.unsqueeze(0).expand(count, *tensor.shape).contiguous() for name, tensor in kept.items()}
+    vectors = torch.from_numpy(np.ascontiguousarray(parameters, np.float32))
+    own = unflatten(vectors, agent.policy.parameter_shapes, stacked=True)
+    state |= {f"policy.{name}": tensor for name, tensor in own.items()}
+    return replace(agent, value=None, reward_scaling=None, state=state, population=count)
+
+
+def sample_returns(
+    agent: Agent,
+    parameters: np.ndarray,
+    environment: EnvironmentSpec,
+    sampling: Sampling,
+    streams: StreamRange,
+    seeds: Sequence[int],
+) -> dict[str, np.ndarray]:
+    """Simulate streams of many policies, each stream to the end of its last episode.
+
+    Parameters
+    ----------
+    agent : Agent
+        A single one: everything but the policies' parameters.
+    parameters : ndarray, (P, D)
+        Theirs, in the policy's order.
+    environment : EnvironmentSpec
+        Where they act.
+    sampling : Sampling
+        How each stream is sampled.
+    streams : StreamRange
+        Which ones; its seed is not used.
+    seeds : sequence of int, length P
+        Root seed of each policy: the same for all, and equal streams share their draws.
+
+    Returns
+    -------
+    dict of str to ndarray
+        ``returns``, ``squares``, ``episodes`` and ``steps``, (P, S): sums over the episodes that began in a stream's
+        scored steps, their number, and the steps they took. NaN for a policy whose actions, rewards or observations
+        were not finite. ``episode_return``, ``episode_policy`` and ``episode_stream``, (E,): each of them.
+    """
+    finished = replace(sampling, finish_episodes=True)
+    numbers = range(streams.first, streams.stop)
+    try:
+        groups = [(np.arange(len(parameters)), _episodes(agent, parameters, environment, finished, streams, seeds))]
+    except NonFiniteError:
+        groups = _one_by_one(agent, parameters, environment, finished, streams, seeds)
+    answer = {
+        name: np.full((len(parameters), len(numbers)), np.nan) for name in ("returns", "squares", "episodes", "steps")
+    }
+    lists: dict[str, list[np.ndarray]] = {"episode_return": [], "episode_policy": [], "episode_stream": []}
+    for policies, own in groups:
+        begun = own.start >= 0
+        places = (policies[own.policy[begun]], own.stream[begun])
+        earned = np.where(own.finished[begun], own.episode_return[begun], np.nan)  # one given up is not known
+        for name, weights in (
+            ("returns", earned),
+            ("squares", earned**2),
+            ("episodes", np.ones(len(earned))),
+            ("steps", own.length[begun].astype(np.float64)),
+        ):
+            answer[name][policies] = 0.0
+            np.add.at(answer[name], places, weights)
+        lists["episode_return"].append(earned)
+        lists["episode_policy"].append(places[0])
+        lists["episode_stream"].append(places[1] + streams.first)
+    return answer | {name: np.concatenate(parts) if parts else np.empty(0) for name, parts in lists.items()}
+
+
+def _one_by_one(
+    agent: Agent,
+    parameters: np.ndarray,
+    environment: EnvironmentSpec,
+    sampling: Sampling,
+    streams: StreamRange,
+    seeds: Sequence[int],
+) -> list[tuple[np.ndarray, Episodes]]:
+    """Simulate each policy alone, and leave out those that explode."""
+    found = []
+    for at, seed in enumerate(seeds):
+        try:
+            own = _episodes(agent, parameters[at : at + 1], environment, sampling, streams, [seed])
+        except NonFiniteError:
+            continue
+        found.append((np.array([at]), own))
+    return found
+
+
+def _episodes(
+    agent: Agent,
+    parameters: np.ndarray,
+    environment: EnvironmentSpec,
+    sampling: Sampling,
+    streams: StreamRange,
+    seeds: Sequence[int],
+) -> Episodes:
+    with np.errstate(over="ignore", invalid="ignore"):  # what overflows is found, and said
+        return rollout_episodes(
+            with_parameters(agent, parameters),
+            environment,
+            sampling,
+            seeds=seeds,
+            purpose=streams.purpose,
+            streams=range(streams.first, streams.stop),
+            lanes=max(1, LANES // len(parameters)),
+        )

@@ -1,0 +1,179 @@
+"""Mean episode returns of policies from streams, and what they differ by, with intervals.
+
+A stream's episodes are of random number: the mean return is a ratio, total return over total episodes. The stream is
+the unit; where there is but one, its episodes are.
+
+====== ==========================================
+symbol meaning
+====== ==========================================
+P      policies
+S      streams of each; equal streams may share draws
+E      episodes of a policy
+====== ==========================================
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import stats
+
+from closerlook.estimation.statistics import FEWEST
+
+
+@dataclass(frozen=True)
+class Means:
+    """A number for each policy with the ends of its 95% interval; (P,) each, NaN where not known."""
+
+    value: np.ndarray
+    low: np.ndarray
+    high: np.ndarray
+
+    def at(self, where: np.ndarray | slice | int) -> "Means":
+        """Take some of the policies."""
+        return Means(self.value[where], self.low[where], self.high[where])
+
+
+def mean_returns(returns: np.ndarray, episodes: np.ndarray, squares: np.ndarray, *, confidence: float = 0.95) -> Means:
+    """Return each policy's mean episode return, total return over total episodes, with Student's t.
+
+    Parameters
+    ----------
+    returns, episodes : ndarray, (P, S)
+        Sum of the returns of a stream's episodes, and their number.
+    squares : ndarray, (P, S)
+        Sum of their squares: where there is one stream, its episodes are the unit.
+    confidence : float
+        Of the interval.
+
+    References
+    ----------
+    Cochran, 1977, "Sampling Techniques", section 6.3, for the ratio's variance.
+    """
+    if returns.shape[1] > 1:
+        influence = influences(returns, episodes)
+        return _interval(_ratio(returns, episodes), influence.std(axis=1, ddof=1), returns.shape[1], confidence)
+    total, count = returns[:, 0], episodes[:, 0]
+    with np.errstate(invalid="ignore", divide="ignore"):
+        mean = total / np.where(count > 0, count, np.nan)
+        variance = np.maximum(squares[:, 0] - count * mean**2, 0.0) / np.where(count > 1, count - 1, np.nan)
+    return _interval(mean, np.sqrt(variance), count, confidence)
+
+
+def influences(returns: np.ndarray, episodes: np.ndarray) -> np.ndarray:
+    """Return what each stream adds to its policy's mean return: (P, S), of mean 0 along S.
+
+    The ratio's deviation from its mean is, to first order, the mean of these; those of two policies on streams of the
+    same draws are paired.
+    """
+    with np.errstate(invalid="ignore", divide="ignore"):
+        mean_count = episodes.mean(axis=1, keepdims=True)
+        usual = np.where(mean_count > 0, mean_count, np.nan)
+        return np.asarray((returns - _ratio(returns, episodes)[:, None] * episodes) / usual)
+
+
+def paired_gains(
+    returns: np.ndarray, episodes: np.ndarray, base: int, *, paired: bool = True, confidence: float = 0.95
+) -> Means:
+    """Return how much each policy's mean return is above that of one of them, with Student's t over streams.
+
+    Parameters
+    ----------
+    returns, episodes : ndarray, (P, S)
+        As for `mean_returns`.
+    base : int
+        The policy the others are compared with.
+    paired : bool
+        Whether equal streams of two policies share their draws: differences are taken stream by stream then. Else the
+        two are independent, with Welch's degrees of freedom.
+    confidence : float
+        Of the interval.
+
+    Returns
+    -------
+    Means
+        Zero for the base itself; without an interval for fewer than 3 streams.
+    """
+    mean, streams = _ratio(returns, episodes), returns.shape[1]
+    gain = mean - mean[base]
+    if streams < FEWEST:
+        return Means(gain, np.full(len(gain), np.nan), np.full(len(gain), np.nan))
+    influence = influences(returns, episodes)
+    if paired:
+        return _interval(gain, (influence - influence[base]).std(axis=1, ddof=1), streams, confidence)
+    own = influence.var(axis=1, ddof=1)
+    both = own + own[base]
+    with np.errstate(invalid="ignore", divide="ignore"):
+        freedom = np.where(both > 0, (streams - 1) * both**2 / (own**2 + own[base] ** 2), streams - 1)
+    found = _interval(gain, np.sqrt(both), streams, confidence, freedom)
+    low, high = found.low.copy(), found.high.copy()
+    low[base] = high[base] = 0.0
+    return Means(gain, low, high)
+
+
+def pairing_gain(returns: np.ndarray, episodes: np.ndarray, base: int, *, confidence: float = 0.95) -> Means:
+    """Return how many times fewer pairs a difference takes on shared draws than on independent ones.
+
+    The ratio of the variances of the difference to the base: the sum of the two policies' own, over that of the paired
+    differences; delete-one-stream jackknife of its logarithm, Student's t.
+
+    Parameters
+    ----------
+    returns, episodes : ndarray, (P, S)
+        As for `mean_returns`, on shared draws.
+    base : int
+        The policy the others are compared with; its own ratio is NaN.
+    confidence : float
+        Of the interval.
+    """
+    policies, streams = returns.shape
+    nothing = np.full(policies, np.nan)
+    if streams <= FEWEST:
+        return Means(nothing, nothing, nothing)
+    influence = influences(returns, episodes)
+    value = _variance_ratio(influence, base)
+    chosen = ~np.eye(streams, dtype=bool)
+    logs = np.log([_variance_ratio(influence[:, keep], base) for keep in chosen])
+    error = np.sqrt((streams - 1) / streams * np.square(logs - logs.mean(axis=0)).sum(axis=0))
+    factor = np.exp(stats.t.ppf((1 + confidence) / 2, streams - 1) * error)
+    return Means(value, value / factor, value * factor)
+
+
+def _variance_ratio(influence: np.ndarray, base: int) -> np.ndarray:
+    own = influence.var(axis=1, ddof=1)
+    together = (influence - influence[base]).var(axis=1, ddof=1)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return np.where(together > 0, (own + own[base]) / np.where(together > 0, together, 1.0), np.nan)
+
+
+def lower_tail(values: np.ndarray, share: float = 0.05) -> float:
+    """Return the mean of the lowest part of some numbers (E,); NaN of none.
+
+    The mean over the quantile function up to `share` (the conditional value at risk): the last number that belongs to
+    it only in part counts in part.
+
+    References
+    ----------
+    Acerbi and Tasche, 2002, "On the coherence of expected shortfall".
+    """
+    if values.size == 0:
+        return np.nan
+    ordered = np.sort(values)
+    weights = np.clip(share * len(ordered) - np.arange(len(ordered)), 0.0, 1.0)
+    return float(weights @ ordered / weights.sum())
+
+
+def _ratio(returns: np.ndarray, episodes: np.ndarray) -> np.ndarray:
+    count = episodes.sum(axis=1)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return np.asarray(returns.sum(axis=1) / np.where(count > 0, count, np.nan))
+
+
+def _interval(
+    value: np.ndarray, deviation: np.ndarray, units: float | np.ndarray, confidence: float, freedom: object = None
+) -> Means:
+    """Return mean and t interval from the deviation of so many units; (P,) each."""
+    degrees = np.asarray(units, np.float64) - 1 if freedom is None else np.asarray(freedom, np.float64)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        enough = np.where(np.asarray(units) >= FEWEST, 1.0, np.nan)
+        reach = enough * stats.t.ppf((1 + confidence) / 2, np.maximum(degrees, 1)) * deviation / np.sqrt(units)
+    return Means(value, value - reach, value + reach)

@@ -1,0 +1,109 @@
+"""True rewards of many policies at once: the same episodes as each alone, and explosions stay where they are."""
+
+import numpy as np
+import pytest
+
+from closerlook.agents.environment import EnvironmentSpec
+from closerlook.algorithms.episode_returns import sample_returns, with_parameters
+from closerlook.algorithms.stream_sums import StreamRange
+from closerlook.estimation.mean_returns import mean_returns, paired_gains
+from closerlook.estimation.networks import flatten
+from closerlook.simulation.records import Sampling
+from closerlook.simulation.rollout import rollout, rollout_episodes
+from environments import HORIZON, linear_quadratic_agent, linear_quadratic_return
+from small_agents import gaussian_agent
+
+HOPPER = EnvironmentSpec("Hopper-v5")
+QUADRATIC = EnvironmentSpec("environments:make_linear_quadratic")
+
+
+def flat(agent) -> np.ndarray:
+    return flatten(agent.policy_parameters, list(agent.policy.parameter_shapes)).double().numpy()
+
+
+def neighbours(agent, count: int, size: float = 0.1) -> np.ndarray:
+    theta = flat(agent)
+    return theta + size * np.random.default_rng(0).standard_normal((count, len(theta)))
+
+
+def sample(agent, parameters, streams=range(3), seeds=None, environment=HOPPER, n_steps=60):
+    part = StreamRange(0, "returns", streams.start, streams.stop)
+    own = [0] * len(parameters) if seeds is None else seeds
+    return sample_returns(agent, parameters, environment, Sampling(n_steps), part, own)
+
+
+def test_episodes_alone_are_those_of_the_rollout():
+    asked = {"seeds": [5], "purpose": "test", "streams": [0, 3]}
+    sampling = Sampling(60, finish_episodes=True)
+    whole = rollout(gaussian_agent(11, 3), HOPPER, sampling, **asked).episodes
+    alone = rollout_episodes(gaussian_agent(11, 3), HOPPER, sampling, **asked)
+    for name, values in vars(whole).items():
+        np.testing.assert_array_equal(getattr(alone, name), values)
+
+
+def test_policies_together_and_alone_and_streams_apart_give_the_same_bytes():
+    agent = gaussian_agent(11, 3)
+    parameters = neighbours(agent, 5)
+    together = sample(agent, parameters)
+    for at in range(5):
+        alone = sample(agent, parameters[at : at + 1])
+        apart = [sample(agent, parameters[at : at + 1], range(s, s + 1)) for s in range(3)]
+        for name in ("returns", "squares", "episodes", "steps"):
+            np.testing.assert_array_equal(together[name][at], alone[name][0])
+            np.testing.assert_array_equal(together[name][at], np.concatenate([one[name][0] for one in apart]))
+
+
+def test_sums_are_those_of_the_episodes_listed():
+    found = sample(gaussian_agent(11, 3), neighbours(gaussian_agent(11, 3), 2))
+    for policy in range(2):
+        for stream in range(3):
+            own = found["episode_return"][(found["episode_policy"] == policy) & (found["episode_stream"] == stream)]
+            assert len(own) == found["episodes"][policy, stream] > 1
+            assert own.sum() == pytest.approx(found["returns"][policy, stream])
+            assert (own**2).sum() == pytest.approx(found["squares"][policy, stream])
+    assert (found["steps"] >= 60).all()
+
+
+def test_a_policy_that_explodes_is_not_known_and_the_others_are():
+    agent = gaussian_agent(11, 3)
+    parameters = neighbours(agent, 3)
+    parameters[1] = np.inf
+    found, without = sample(agent, parameters), sample(agent, parameters[[0, 2]])
+    assert np.isnan(found["returns"][1]).all()
+    np.testing.assert_array_equal(found["returns"][[0, 2]], without["returns"])
+
+
+def test_same_seeds_are_common_random_numbers_and_others_are_not():
+    agent = gaussian_agent(11, 3)
+    same = np.repeat(flat(agent)[None], 2, axis=0)
+    common = sample(agent, same)
+    np.testing.assert_array_equal(common["returns"][0], common["returns"][1])
+    apart = sample(agent, same, seeds=[0, 1])
+    assert (apart["returns"][0] != apart["returns"][1]).all()
+    np.testing.assert_array_equal(apart["returns"][0], common["returns"][0])
+
+
+def test_only_what_acting_needs_is_taken_over():
+    agent = gaussian_agent(11, 3)
+    population = with_parameters(agent, neighbours(agent, 4))
+    assert population.population == 4
+    assert population.value is None
+    assert all(name.startswith(("policy.", "observations.")) for name in population.state)
+    np.testing.assert_allclose(
+        flatten(population.policy_parameters, list(agent.policy.parameter_shapes), stacked=True).numpy(),
+        neighbours(agent, 4).astype(np.float32),
+    )
+
+
+def test_returns_and_gains_of_a_linear_quadratic_environment_are_recovered():
+    agent = linear_quadratic_agent()
+    parameters = np.stack([flat(agent), *neighbours(agent, 3, 0.2)])
+    population = with_parameters(agent, parameters)
+    exact = np.array([float(linear_quadratic_return(one.policy_parameters)) for one in population.unstack()])
+    found = sample(agent, parameters, range(40), environment=QUADRATIC, n_steps=HORIZON * 8)
+    mean = mean_returns(found["returns"], found["episodes"], found["squares"], confidence=0.999)
+    gain = paired_gains(found["returns"], found["episodes"], 0, confidence=0.999)
+    assert ((mean.low < exact) & (exact < mean.high)).all()
+    assert ((gain.low <= exact - exact[0] + 1e-12) & (exact - exact[0] <= gain.high + 1e-12)).all()
+    widths = mean.high - mean.low
+    assert ((gain.high - gain.low)[1:] < np.hypot(widths[1:], widths[0])).all()  # what shared draws buy

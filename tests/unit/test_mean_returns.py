@@ -1,0 +1,96 @@
+"""Mean returns are ratios over streams; their intervals cover, paired differences too; tails are those of the list."""
+
+import numpy as np
+import pytest
+
+from closerlook.estimation.mean_returns import (
+    influences,
+    lower_tail,
+    mean_returns,
+    paired_gains,
+    pairing_gain,
+)
+
+REPEATS = 500
+COVERED = (0.92, 0.99)
+
+
+def draw_streams(rng, policies: int, streams: int, shared: float = 0.0):
+    """Streams of a random number of episodes with returns around 10 + policy, a share of the noise common to all."""
+    episodes = np.broadcast_to(rng.integers(3, 12, streams), (policies, streams)).astype(float)
+    common, own = rng.standard_normal(streams), rng.standard_normal((policies, streams))
+    level = 10 + np.arange(policies)[:, None] + 2 * (shared * common + np.sqrt(1 - shared**2) * own)
+    noise = rng.standard_normal((policies, streams)) * np.sqrt(episodes)
+    return episodes * level + noise, episodes
+
+
+def test_a_mean_is_total_return_over_total_episodes():
+    returns, episodes = np.array([[6.0, 10.0, 2.0]]), np.array([[2.0, 3.0, 1.0]])
+    found = mean_returns(returns, episodes, returns**2)
+    assert found.value == pytest.approx([3.0])
+    assert influences(returns, episodes)[0] == pytest.approx([0.0, 0.5, -0.5])
+
+
+def test_with_one_stream_its_episodes_are_the_unit():
+    values = np.array([1.0, 2.0, 4.0, 9.0])
+    found = mean_returns(*(np.array([[x]]) for x in (values.sum(), 4.0, np.square(values).sum())))
+    reach = 3.182446305 * values.std(ddof=1) / 2
+    assert [*found.value, *found.low, *found.high] == pytest.approx([4.0, 4.0 - reach, 4.0 + reach])
+
+
+@pytest.mark.parametrize("streams", [6, 20])
+def test_intervals_of_means_cover(streams):
+    rng, hits = np.random.default_rng(streams), 0
+    for _ in range(REPEATS):
+        returns, episodes = draw_streams(rng, 1, streams)
+        found = mean_returns(returns, episodes, returns**2)
+        hits += int(found.low[0] <= 10.0 <= found.high[0])
+    assert COVERED[0] <= hits / REPEATS <= COVERED[1]
+
+
+@pytest.mark.parametrize(("shared", "paired"), [(0.0, False), (0.9, True), (0.9, False)])
+def test_intervals_of_differences_cover_and_pairing_narrows_them(shared, paired):
+    rng, hits, widths = np.random.default_rng(3), 0, []
+    for _ in range(REPEATS):
+        found = paired_gains(*draw_streams(rng, 2, 10, shared), 0, paired=paired)
+        hits += int(found.low[1] <= 1.0 <= found.high[1])
+        widths.append(found.high[1] - found.low[1])
+    exact = 2 * 2.26 * 2 * np.sqrt(2 * (1 - shared**2) / 10)  # without the noise of episodes, which adds about a fifth
+    if shared and not paired:
+        assert hits >= 0.995 * REPEATS  # far too wide: what pairing is for
+    else:
+        assert COVERED[0] <= hits / REPEATS <= COVERED[1]
+        assert np.median(widths) < 1.5 * exact
+
+
+def test_what_pairing_saves_is_the_ratio_of_variances():
+    rng, hits = np.random.default_rng(5), 0
+    exact = (4 + 0.16) / (4 * (1 - 0.81) + 0.16)  # levels of variance 4, and noise of 1 / episodes
+    for _ in range(REPEATS):
+        found = pairing_gain(*draw_streams(rng, 2, 40, 0.9), 0)
+        hits += int(found.low[1] <= exact <= found.high[1])
+    assert np.isnan(found.value[0])
+    assert 0.90 <= hits / REPEATS <= COVERED[1]
+
+
+def test_a_difference_to_itself_is_zero_and_of_few_streams_has_no_interval():
+    returns, episodes = draw_streams(np.random.default_rng(0), 3, 2)
+    found = paired_gains(returns, episodes, 1)
+    assert found.value[1] == 0.0
+    assert np.isnan(found.low).all()
+    assert np.isnan(mean_returns(returns, episodes, returns**2).low).all()
+
+
+def test_a_policy_without_episodes_is_not_known():
+    returns, episodes = np.array([[1.0, 2.0, 3.0], [np.nan] * 3]), np.array([[1.0, 1.0, 1.0], [np.nan] * 3])
+    found = paired_gains(returns, episodes, 0)
+    assert np.isfinite(found.value[0])
+    assert np.isnan(found.value[1])
+    assert np.isnan(mean_returns(returns, 0 * episodes, returns).value).all()
+
+
+def test_the_lower_tail_counts_the_last_number_in_part():
+    assert lower_tail(np.arange(100.0)) == pytest.approx(2.0)
+    assert lower_tail(np.array([1.0, 3.0]), 0.75) == pytest.approx((1.0 + 0.5 * 3.0) / 1.5)
+    assert lower_tail(np.array([7.0, 8.0])) == 7.0
+    assert np.isnan(lower_tail(np.empty(0)))
