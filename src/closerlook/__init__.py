@@ -30,10 +30,12 @@ if TYPE_CHECKING:
     from closerlook.diagnostics import summary as summary
     from closerlook.diagnostics import verdicts as verdicts
     from closerlook.diagnostics.gradient_quality import gradient_quality as gradient_quality
+    from closerlook.diagnostics.landscape import landscape as landscape
     from closerlook.diagnostics.value_prediction import value_prediction as value_prediction
     from closerlook.errors import InputError as InputError
     from closerlook.errors import NonFiniteError as NonFiniteError
     from closerlook.figures import plot_gradient_quality as plot_gradient_quality
+    from closerlook.figures import plot_landscape as plot_landscape
     from closerlook.figures import plot_training as plot_training
     from closerlook.figures import plot_value_prediction as plot_value_prediction
     from closerlook.figures import save_figure as save_figure
@@ -53,9 +55,11 @@ _HOMES = {
     "TrainSettings": "training",
     "VanillaSettings": "algorithms.vanilla",
     "gradient_quality": "diagnostics.gradient_quality",
+    "landscape": "diagnostics.landscape",
     "load": "agents.loading",
     "load_agent": "agents.files",
     "plot_gradient_quality": "figures",
+    "plot_landscape": "figures",
     "plot_training": "figures",
     "plot_value_prediction": "figures",
     "save_agent": "agents.files",

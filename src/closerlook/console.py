@@ -14,6 +14,7 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedCo
 from rich.table import Table
 from rich.text import Text
 
+from closerlook.errors import InputError
 from closerlook.results.store import as_json
 
 PAIRS_PER_SECOND = {
@@ -31,6 +32,8 @@ UPDATE_SECONDS = 20e-6
 """What training adds to each pair."""
 STEP_SECONDS = 90e-6
 """What a step costs a worker apart from its pairs: shared by as many streams as it steps at once."""
+LONG_SECONDS = 86_400.0
+"""Work that takes longer has to be asked for twice."""
 START_SECONDS = 4.0
 """What it takes until workers work, and to draw what they found."""
 
@@ -90,24 +93,35 @@ class Bar:
         How many work at once.
     trained : int
         Streams that are stepped together where agents are trained; 0: agents are measured.
+    too_long : str
+        The mend for work of more than a day, which is refused then; empty: nothing is.
     """
 
     drawn: type[Progress] = Progress
     """What is drawn."""
 
-    def __init__(self, shown: Shown, environment: str, workers: int, *, trained: int = 0) -> None:
-        self.shown, self.environment, self.workers = shown, environment, workers
+    def __init__(self, shown: Shown, environment: str, workers: int, *, trained: int = 0, too_long: str = "") -> None:
+        self.shown, self.environment, self.workers, self._too_long = shown, environment, workers, too_long
         self.rate = usual_rate(environment, workers, trained)
         self._bar: Progress | None = None
         self._task: TaskID | None = None
 
     def start(self, total_pairs: float, label: str) -> None:
-        """Say what the work is and about how long it takes, and draw the bar."""
+        """Say what the work is and about how long it takes, and draw the bar.
+
+        Raises
+        ------
+        InputError
+            Where it is too long.
+        """
         if total_pairs <= 0:
             return
         crew = "1 worker" if self.workers == 1 else f"{self.workers} workers"
         work = f"{label}: {total_pairs:,.0f} pairs of {self.environment} on {crew}"
-        self.shown.note(f"{work}, about {duration(START_SECONDS + total_pairs / self.rate)}")
+        seconds = START_SECONDS + total_pairs / self.rate
+        if self._too_long and seconds > LONG_SECONDS:
+            raise InputError(f"{work}, take about {duration(seconds)}", self._too_long)
+        self.shown.note(f"{work}, about {duration(seconds)}")
         self._bar = self.drawn(
             TextColumn("{task.description}"),
             BarColumn(),
@@ -154,12 +168,12 @@ def usual_rate(environment: str, workers: int, trained: int) -> float:
 
 
 def duration(seconds: float) -> str:
-    """Write seconds as a person would say them: "8 s", "3 min", "2.5 h"."""
+    """Write seconds as a person would say them: "8 s", "3 min", "2.5 h", "4.0 days"."""
     if seconds < 90:
         return f"{max(1, round(seconds))} s"
     if seconds < 5400:
         return f"{round(seconds / 60)} min"
-    return f"{seconds / 3600:.1f} h"
+    return f"{seconds / 3600:.1f} h" if seconds < 2 * LONG_SECONDS else f"{seconds / LONG_SECONDS:.1f} days"
 
 
 def make_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[str]]) -> Table:

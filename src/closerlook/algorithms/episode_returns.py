@@ -26,6 +26,10 @@ from closerlook.simulation.rollout import rollout_episodes
 
 LANES = 64
 """Streams that step together, of all policies."""
+SUMS = ("returns", "squares", "episodes", "steps")
+"""What a stream's episodes are added up to."""
+LISTED = ("episode_return", "episode_policy", "episode_stream")
+"""What each episode is listed by."""
 
 
 def with_parameters(agent: Agent, parameters: np.ndarray) -> Agent:
@@ -46,6 +50,8 @@ def sample_returns(
     sampling: Sampling,
     streams: StreamRange,
     seeds: Sequence[int],
+    *,
+    list_episodes: bool = True,
 ) -> dict[str, np.ndarray]:
     """Simulate streams of many policies, each stream to the end of its last episode.
 
@@ -63,13 +69,15 @@ def sample_returns(
         Which ones; its seed is not used.
     seeds : sequence of int, length P
         Root seed of each policy: the same for all, and equal streams share their draws.
+    list_episodes : bool
+        Whether each episode is listed too, for quantiles of returns.
 
     Returns
     -------
     dict of str to ndarray
         ``returns``, ``squares``, ``episodes`` and ``steps``, (P, S): sums over the episodes that began in a stream's
         scored steps, their number, and the steps they took. NaN for a policy whose actions, rewards or observations
-        were not finite. ``episode_return``, ``episode_policy`` and ``episode_stream``, (E,): each of them.
+        were not finite. ``episode_return``, ``episode_policy`` and ``episode_stream``, (E,): each of them, or none.
     """
     finished = replace(sampling, finish_episodes=True)
     numbers = range(streams.first, streams.stop)
@@ -77,26 +85,19 @@ def sample_returns(
         groups = [(np.arange(len(parameters)), _episodes(agent, parameters, environment, finished, streams, seeds))]
     except NonFiniteError:
         groups = _one_by_one(agent, parameters, environment, finished, streams, seeds)
-    answer = {
-        name: np.full((len(parameters), len(numbers)), np.nan) for name in ("returns", "squares", "episodes", "steps")
-    }
-    lists: dict[str, list[np.ndarray]] = {"episode_return": [], "episode_policy": [], "episode_stream": []}
+    answer = {name: np.full((len(parameters), len(numbers)), np.nan) for name in SUMS}
+    listed: dict[str, list[np.ndarray]] = {name: [] for name in LISTED}
     for policies, own in groups:
-        begun = own.start >= 0
-        places = (policies[own.policy[begun]], own.stream[begun])
+        begun = own.start >= 0  # one cut into by the burn-in's end is longer than most
         earned = np.where(own.finished[begun], own.episode_return[begun], np.nan)  # one given up is not known
-        for name, weights in (
-            ("returns", earned),
-            ("squares", earned**2),
-            ("episodes", np.ones(len(earned))),
-            ("steps", own.length[begun].astype(np.float64)),
-        ):
+        places = (policies[own.policy[begun]], own.stream[begun])
+        summed = (earned, earned**2, np.ones(len(earned)), own.length[begun].astype(np.float64))
+        for name, terms in zip(SUMS, summed, strict=True):
             answer[name][policies] = 0.0
-            np.add.at(answer[name], places, weights)
-        lists["episode_return"].append(earned)
-        lists["episode_policy"].append(places[0])
-        lists["episode_stream"].append(places[1] + streams.first)
-    return answer | {name: np.concatenate(parts) if parts else np.empty(0) for name, parts in lists.items()}
+            np.add.at(answer[name], places, terms)
+        for name, column in zip(LISTED, (earned, places[0], places[1] + streams.first), strict=True):
+            listed[name].append(column if list_episodes else column[:0])
+    return answer | {name: np.concatenate([np.empty(0), *parts]) for name, parts in listed.items()}
 
 
 def _one_by_one(

@@ -23,5 +23,6 @@ COMMANDS = {
     "train": Entry("train", "Train", "train agents, with checkpoints to measure"),
     "gradients": Entry("gradients", "Gradients", "how well do independent estimates of the policy gradient agree?"),
     "values": Entry("values", "Values", "does the critic know the value, and what is it worth as a baseline?"),
+    "landscape": Entry("landscape", "Landscape", "does the surrogate point where the true reward is?"),
     "atlas": Entry("atlas", "Atlas", "train and pack the sixty agents of the repository: hours"),
 }

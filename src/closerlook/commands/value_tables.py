@@ -25,7 +25,7 @@ def errors_table(dataset: xr.Dataset) -> Table:
     """Lay out how well the critic predicts."""
     known = bool(np.isfinite(dataset["mean_relative_error"].sel(critic="updated")).any())
     kind = "updated" if known else "as_is"
-    title = f"{dataset.attrs['environment']}: how well the critic predicts{_several(dataset)}"
+    title = f"{dataset.attrs['environment']}: how well the critic predicts{several(dataset)}"
     columns = ["judged by", "mean relative\nerror", "95% interval", "median", "explained\nvariance"]
     return make_table(title, columns, _error_rows(dataset, kind))
 
@@ -41,22 +41,22 @@ def _error_rows(dataset: xr.Dataset, kind: str) -> Iterator[list[str]]:
             if np.isfinite(here[f"{prefix}mean_relative_error"]).any():
                 yield [
                     f"{words}, {where}",
-                    *_with_interval(here, f"{prefix}mean_relative_error"),
-                    _number(here[f"{prefix}median_relative_error"]),
-                    _number(here[f"{prefix}explained_variance"]),
+                    *with_interval(here, f"{prefix}mean_relative_error"),
+                    number(here[f"{prefix}median_relative_error"]),
+                    number(here[f"{prefix}explained_variance"]),
                 ]
     if np.isfinite(dataset["noise_floor_mre"]).any():
-        floor = _with_interval(dataset, "noise_floor_mre")
-        yield ["V*, by complete returns: what noise leaves", *floor, "", _number(dataset["fitted_explained_variance"])]
+        floor = with_interval(dataset, "noise_floor_mre")
+        yield ["V*, by complete returns: what noise leaves", *floor, "", number(dataset["fitted_explained_variance"])]
     if np.isfinite(dataset["exact_noise_floor_mre"]).any():
-        yield ["exact values, from restarts", *_with_interval(dataset, "exact_noise_floor_mre"), "", ""]
+        yield ["exact values, from restarts", *with_interval(dataset, "exact_noise_floor_mre"), "", ""]
 
 
 def baselines_table(dataset: xr.Dataset) -> Table:
     """Lay out what each baseline does to gradient estimates of the training batch."""
     used = dataset["pairs_used"].values
     batch = int(np.abs(used - dataset.attrs["batch_pairs"]).argmin())
-    title = f"Gradient estimates of {used[batch]:,} pairs by baseline{_several(dataset)}"
+    title = f"Gradient estimates of {used[batch]:,} pairs by baseline{several(dataset)}"
     columns = ["baseline", "cosine to\none another", "95% interval", "the same at\nlambda 1", "variance at\nlambda 1"]
     words = {
         "zero": "zero",
@@ -70,34 +70,36 @@ def baselines_table(dataset: xr.Dataset) -> Table:
 
 
 def _baseline_row(here: xr.Dataset, label: str) -> list[str]:
-    own = _with_interval(here, "baseline_pairwise_cosine")
-    return [label, *own, _number(here["complete_pairwise_cosine"]), _number(here["variance_ratio"], "{:.3f}")]
+    own = with_interval(here, "baseline_pairwise_cosine")
+    return [label, *own, number(here["complete_pairwise_cosine"]), number(here["variance_ratio"], "{:.3f}")]
 
 
 def lambdas_table(dataset: xr.Dataset) -> Table:
     """Lay out bias, variance and what they come to, by lambda."""
-    title = f"Gradient estimates by lambda, against the gradient of complete returns{_several(dataset)}"
+    title = f"Gradient estimates by lambda, against the gradient of complete returns{several(dataset)}"
     columns = ["lambda", "squared bias", "variance of\none batch", "cosine of\none batch", "of ten"]
     own = dataset.attrs.get("gae_lambda")
     rows = []
     for value in dataset["lambda"].values:
         here = dataset.sel({"lambda": value})
-        cells = [_number(here[name], "{:.3g}") for name in ("lambda_squared_bias", "lambda_variance")]
-        cells += [_number(here["lambda_cosine"].sel(batches=times)) for times in (1, 10)]
+        cells = [number(here[name], "{:.3g}") for name in ("lambda_squared_bias", "lambda_variance")]
+        cells += [number(here["lambda_cosine"].sel(batches=times)) for times in (1, 10)]
         rows.append([f"{value:g}{'*' if value == own else ''}", *cells])
     return make_table(f"{title} (*: the agent's)", columns, rows)
 
 
-def _several(dataset: xr.Dataset) -> str:
+def several(dataset: xr.Dataset) -> str:
+    """Say whether numbers are medians over agents."""
     return f", medians of {dataset.sizes['agent']} agents" if "agent" in dataset.dims else ""
 
 
-def _with_interval(here: xr.Dataset, name: str) -> list[str]:
-    low, high = (_number(here[f"{name}{end}"]) for end in ("_low", "_high"))
-    return [_number(here[name]), f"{low} to {high}"]
+def with_interval(here: xr.Dataset, name: str, form: str = "{:.3f}") -> list[str]:
+    """Write a number, and its interval."""
+    low, high = (number(here[f"{name}{end}"], form) for end in ("_low", "_high"))
+    return [number(here[name], form), f"{low} to {high}"]
 
 
-def _number(values: xr.DataArray, form: str = "{:.3f}") -> str:
+def number(values: xr.DataArray, form: str = "{:.3f}") -> str:
     """Write a number, or the median of several; what is not known as a dash."""
     value = float(values.median(skipna=True)) if values.size else np.nan
     return form.format(value) if np.isfinite(value) else "-"

@@ -5,7 +5,11 @@ from typing import Any
 
 import xarray as xr
 
-_PACKAGES = {"gradients": "gradient_quality", "values": "value_prediction"}
+_PACKAGES = {
+    "gradients": "gradient_quality",
+    "values": "value_prediction",
+    "landscape": "landscape",
+}
 
 
 def verdicts(dataset: xr.Dataset) -> list[dict[str, Any]]:

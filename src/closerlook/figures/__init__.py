@@ -6,7 +6,8 @@ changed afterwards.
 
 from closerlook.figures.drawing import save_figure
 from closerlook.figures.gradient_quality import plot_gradient_quality
+from closerlook.figures.landscape import plot_landscape
 from closerlook.figures.training import plot_training
 from closerlook.figures.value_prediction import plot_value_prediction
 
-__all__ = ["plot_gradient_quality", "plot_training", "plot_value_prediction", "save_figure"]
+__all__ = ["plot_gradient_quality", "plot_landscape", "plot_training", "plot_value_prediction", "save_figure"]

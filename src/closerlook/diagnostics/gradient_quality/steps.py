@@ -17,7 +17,7 @@ import numpy as np
 from closerlook.agents.agent import Agent, Regime
 from closerlook.agents.environment import EnvironmentSpec
 from closerlook.agents.identity import probe
-from closerlook.algorithms.computed_steps import sample_steps
+from closerlook.algorithms.computed_steps import LARGEST_BATCH, sample_steps
 from closerlook.algorithms.rules import rule_of
 from closerlook.algorithms.stream_sums import StreamRange
 from closerlook.diagnostics.common.layout import Found, intervals
@@ -33,8 +33,6 @@ STEPS_VERSION = 1
 PURPOSE = "steps"
 GROWTH = 4
 """Ratio of neighbouring default sizes."""
-LARGEST_BATCH = 2_000_000
-"""Pairs of a batch at most: a worker holds them all, and Humanoid's observations take 1.4 kB each."""
 
 
 @dataclass(frozen=True)

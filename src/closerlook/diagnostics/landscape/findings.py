@@ -1,0 +1,297 @@
+"""Every number of a landscape, by the schema's names, from what its jobs added up.
+
+====== ==========================================
+symbol meaning
+====== ==========================================
+G1, G2 points along the two axes
+P      points of the plane, G1 G2
+L      points of the line
+S      streams of each point
+====== ==========================================
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import stats
+
+from closerlook.agents.agent import Agent, moments
+from closerlook.algorithms.episode_returns import LISTED, SUMS
+from closerlook.algorithms.ppo import PPOSettings
+from closerlook.algorithms.rules import rule_of
+from closerlook.algorithms.surfaces import SURROGATES
+from closerlook.diagnostics.common.layout import Found, interval, intervals
+from closerlook.diagnostics.landscape.request import Request
+from closerlook.estimation.mean_returns import Means, lower_tail, mean_returns, paired_gains, pairing_gain
+from closerlook.estimation.statistics import FEWEST, NOTHING, Interval, plain_jackknife
+from closerlook.estimation.surfaces import (
+    MOST_GROUPS,
+    best_point,
+    correlation,
+    noise_share,
+    rank_correlation,
+    sign_agreement,
+    stream_surfaces,
+)
+
+PAIRS_OF = ("batch", "heldout")
+"""Whose pairs a surrogate is evaluated on: the step's own, or others."""
+REGIONS = ("plane", "line")
+TAIL = 0.05
+BUDGETS = (1, 10, 50, 500)
+"""Streams of a point: 2,048, 20,480, about 1e5 and 1e6 pairs in the paper's regime, as its Figures 5, 6 and 7."""
+
+
+@dataclass(frozen=True)
+class Surfaces:
+    """What the jobs of one agent answered.
+
+    Parameters
+    ----------
+    batch, heldout : mapping
+        Of `closerlook.algorithms.surfaces.sample_surrogates`, the plane's points, then the line's.
+    plane, line : mapping
+        Sums over episodes, see `closerlook.algorithms.episode_returns.sample_returns`.
+    """
+
+    batch: Mapping[str, np.ndarray]
+    heldout: Mapping[str, np.ndarray]
+    plane: Mapping[str, np.ndarray]
+    line: Mapping[str, np.ndarray]
+
+
+def find(agent: Agent, request: Request, surfaces: Surfaces | None) -> Found:
+    """Work out everything of one agent; NaN where its step was zero.
+
+    Parameters
+    ----------
+    agent : Agent
+        Whose landscape.
+    request : Request
+        What was asked.
+    surfaces : Surfaces or None
+        What was found; None for a zero step.
+    """
+    zero_step = surfaces is None
+    surfaces = _blank(request) if surfaces is None else surfaces
+    own = _own_surrogate(agent, request)
+    plane_size = len(request.plane)
+    parts = {
+        "plane": np.stack([part["surrogates"][:, :plane_size] for part in (surfaces.batch, surfaces.heldout)]),
+        "line": np.stack([part["surrogates"][:, plane_size:] for part in (surfaces.batch, surfaces.heldout)]),
+    }
+    sums = {"plane": surfaces.plane, "line": surfaces.line}
+    origin = {"plane": _origin(request.plane), "line": _origin(request.line_points)}
+    gains = {
+        where: paired_gains(sums[where]["returns"], sums[where]["episodes"], origin[where], paired=request.paired)
+        for where in REGIONS
+    }
+    rises = {where: parts[where][:, own] - parts[where][:, own, origin[where], None] for where in REGIONS}
+    found = _plane(request, surfaces.plane, gains["plane"]) | _line(request, surfaces.line, gains["line"])
+    found |= _surrogates(request, parts, own)
+    found |= _agreement(request, sums, gains, rises)
+    kl = surfaces.batch["mean_kl"]
+    found |= {"point_mean_kl": kl[:plane_size].reshape(_shape(request)), "line_mean_kl": kl[plane_size:]}
+    found |= _step(agent, request, surfaces, parts["line"], gains["line"])
+    exploded = np.isnan(surfaces.plane["returns"]).any(axis=1).sum()
+    return found | {"zero_step": np.array(zero_step), "exploded_points": np.array(0 if zero_step else exploded)}
+
+
+def _own_surrogate(agent: Agent, request: Request) -> int:
+    """Return which surrogate the agent's algorithm climbs, by its place."""
+    if isinstance(rule_of(agent, request.wishes.algorithm).settings, PPOSettings) and agent.normalize_advantages:
+        return SURROGATES.index("clipped")
+    return SURROGATES.index("normalised" if agent.normalize_advantages else "plain")
+
+
+def _origin(points: np.ndarray) -> int:
+    return int(np.flatnonzero((points == 0).all(axis=1))[0])
+
+
+def _shape(request: Request) -> tuple[int, int]:
+    first, second = request.multiples
+    return len(first), len(second)
+
+
+def _laid_out(name: str, means: Means, shape: tuple[int, ...]) -> Found:
+    """Lay out numbers of all points, with their intervals."""
+    ends = {"": means.value, "_low": means.low, "_high": means.high}
+    return {f"{name}{end}": np.asarray(values).reshape(shape) for end, values in ends.items()}
+
+
+def _plane(request: Request, sums: Mapping[str, np.ndarray], gains: Means) -> Found:
+    shape = _shape(request)
+    rewards = mean_returns(sums["returns"], sums["episodes"], sums["squares"])
+    by_budget = []
+    for streams in budgets(request):
+        part = {name: sums[name][:, :streams] for name in ("returns", "episodes", "squares")}
+        by_budget.append(mean_returns(part["returns"], part["episodes"], part["squares"]))
+    together = Means(*(np.array([getattr(one, end) for one in by_budget]) for end in ("value", "low", "high")))
+    return {
+        **_laid_out("true_reward", rewards, shape),
+        **_laid_out("reward_gain", gains, shape),
+        **_laid_out("reward_at_budget", together, (len(by_budget), *shape)),
+        "episodes_per_point": sums["episodes"].sum(axis=1).reshape(shape),
+    }
+
+
+def budgets(request: Request) -> list[int]:
+    """Return the smaller budgets of a point that its streams hold, and its own, in streams."""
+    return sorted({streams for streams in BUDGETS if streams < request.plane_streams} | {request.plane_streams})
+
+
+def _line(request: Request, sums: Mapping[str, np.ndarray], gains: Means) -> Found:
+    rewards = mean_returns(sums["returns"], sums["episodes"], sums["squares"])
+    shape = (len(request.line),)
+    origin = _origin(request.line_points)
+    nothing = Means(*(np.full(shape, np.nan) for _ in range(3)))
+    saved = pairing_gain(sums["returns"], sums["episodes"], origin) if request.paired else nothing
+    tails = [_tail(sums, point, request.line_streams) for point in range(len(request.line))]
+    return {
+        **_laid_out("line_reward", rewards, shape),
+        **_laid_out("line_gain", gains, shape),
+        **_laid_out("pairing_saving", saved, shape),
+        **intervals("line_lower_tail", tails),
+    }
+
+
+def _tail(sums: Mapping[str, np.ndarray], point: int, streams: int) -> Interval:
+    """Return the mean of the lowest returns at a point, with a jackknife over groups of streams."""
+    mine = sums["episode_policy"] == point
+    values, stream = sums["episode_return"][mine], sums["episode_stream"][mine]
+    if not len(values) or not np.isfinite(values).all():
+        return NOTHING
+    if streams < FEWEST:
+        return Interval(lower_tail(values, TAIL), np.nan, np.nan)
+    group = stream.astype(np.int64) * min(streams, MOST_GROUPS) // streams
+    without = np.array([lower_tail(values[group != one], TAIL) for one in range(int(group.max()) + 1)])
+    return plain_jackknife(lower_tail(values, TAIL), without)
+
+
+def _surrogates(request: Request, parts: Mapping[str, np.ndarray], own: int) -> Found:
+    shape = _shape(request)
+    plane = parts["plane"].reshape(len(PAIRS_OF), len(SURROGATES), *shape)
+    return {
+        "surrogate": plane[0, own],
+        "surrogates": plane,
+        "line_surrogates": parts["line"],
+        "surrogate_kind": np.array(own),
+    }
+
+
+def _agreement(
+    request: Request,
+    sums: Mapping[str, Mapping[str, np.ndarray]],
+    gains: Mapping[str, Means],
+    rises: Mapping[str, np.ndarray],
+) -> Found:
+    """Compare surrogate and reward over plane and line: each statistic over (region, pairs_of)."""
+    shape = (len(REGIONS), len(PAIRS_OF))
+    signs, ranks, linear, decided = [], [], [], []
+    for where in REGIONS:
+        usable = np.isfinite(sums[where]["returns"]).all(axis=1)
+        for rise in rises[where]:
+            known = usable & np.isfinite(rise)
+            surfaces = stream_surfaces(sums[where]["returns"][known], sums[where]["episodes"][known])
+            some = known.sum() >= FEWEST
+            signs.append(sign_agreement(gains[where], rise))
+            ranks.append(rank_correlation(surfaces, rise[known]) if some else NOTHING)
+            linear.append(correlation(surfaces, rise[known]) if some else NOTHING)
+        decided.append(_decided(gains[where]))
+    return {
+        **intervals("sign_agreement", signs, shape),
+        **intervals("rank_correlation", ranks, shape),
+        **intervals("correlation", linear, shape),
+        **_relief(sums["plane"]),
+        "decided_share": np.array(decided),
+    }
+
+
+def _decided(gains: Means) -> float:
+    """Return the share of points, other than the agent itself, whose gain is above or below zero for certain."""
+    others = gains.value != 0
+    sure = (gains.low > 0) | (gains.high < 0)
+    return float(sure[others].mean()) if others.any() else np.nan
+
+
+def _relief(sums: Mapping[str, np.ndarray]) -> Found:
+    """Return how much of the plane would be noise at each of the usual budgets, own streams or not."""
+    usable = np.isfinite(sums["returns"]).all(axis=1)
+    if usable.sum() < FEWEST:
+        return intervals("noise_share", [NOTHING] * len(BUDGETS))
+    surfaces = stream_surfaces(sums["returns"][usable], sums["episodes"][usable])
+    return intervals("noise_share", [noise_share(surfaces, streams) for streams in BUDGETS])
+
+
+def _step(agent: Agent, request: Request, surfaces: Surfaces, surrogates: np.ndarray, gains: Means) -> Found:
+    """Return what the first axis promises and what it keeps: at one multiple, and where each peaks."""
+    sums, line = surfaces.line, request.line
+    usable = np.flatnonzero(np.isfinite(sums["returns"]).all(axis=1))
+    found = {"best_step": np.nan, "best_step_low": np.nan, "best_step_high": np.nan}
+    if len(usable):
+        rows = stream_surfaces(sums["returns"][usable], sums["episodes"][usable])
+        best, candidates = best_point(rows, paired=request.paired)
+        maybe = line[usable][candidates]
+        found = {"best_step": line[usable][best], "best_step_low": maybe.min(), "best_step_high": maybe.max()}
+    own = _own_surrogate(agent, request)
+    peaks = [_peak(line, rise) for rise in surrogates[:, own]]
+    at, origin = np.flatnonzero(line == 1.0), _origin(request.line_points)
+    numbers = {name: np.array(value, np.float64) for name, value in found.items()}
+    numbers["surrogate_best_step"] = np.array(peaks)
+    return numbers | _promise(agent, surfaces, surrogates, gains, (int(at[0]) if at.size else None, origin))
+
+
+def _peak(line: np.ndarray, rise: np.ndarray) -> float:
+    finite = np.isfinite(rise)
+    return float(line[finite][np.argmax(rise[finite])]) if finite.any() else np.nan
+
+
+def _promise(
+    agent: Agent, surfaces: Surfaces, surrogates: np.ndarray, gains: Means, where: tuple[int | None, int]
+) -> Found:
+    """Compare the gain that the plain surrogate promises, in units of episode return, with the one that came."""
+    at, origin = where
+    if at is None:
+        return {
+            "predicted_gain": np.full(len(PAIRS_OF), np.nan),
+            **interval("realised_gain", NOTHING),
+            "chance_of_loss": np.array(np.nan),
+        }
+    plain = surrogates[:, SURROGATES.index("plain")]
+    length = surfaces.line["steps"][origin].sum() / surfaces.line["episodes"][origin].sum()
+    predicted = (plain[:, at] - plain[:, origin]) * reward_unit(agent) * length
+    gain = Interval(float(gains.value[at]), float(gains.low[at]), float(gains.high[at]))
+    return {
+        "predicted_gain": predicted,
+        **interval("realised_gain", gain),
+        "chance_of_loss": np.array(_chance_below_zero(gain, surfaces.line["returns"].shape[1])),
+    }
+
+
+def reward_unit(agent: Agent) -> float:
+    """Return what the agent's rewards are divided by before its critic sees them; clipping is left out."""
+    if agent.reward_scaling is None:
+        return 1.0
+    stored = moments(Agent.stack([agent]), "returns")
+    return float(agent.reward_scaling.divisor(stored.variance)[0, 0]) if stored.count[0] > 0 else 1.0
+
+
+def _chance_below_zero(gain: Interval, streams: int) -> float:
+    """Return the chance of a loss, given the mean and interval of a gain: Student's t, no gain preferred before."""
+    reach = gain.value - gain.low
+    if not reach > 0:
+        return np.nan
+    error = reach / stats.t.ppf(0.975, streams - 1)
+    return float(stats.t.cdf(-gain.value / error, streams - 1))
+
+
+def _blank(request: Request) -> Surfaces:
+    """Return answers of which nothing is known."""
+    sizes = ((len(request.plane), request.plane_streams), (len(request.line), request.line_streams))
+    plane, line = (
+        {name: np.full(size, np.nan) for name in SUMS} | {name: np.empty(0) for name in LISTED} for size in sizes
+    )
+    points = len(request.plane) + len(request.line)
+    none = {"surrogates": np.full((len(SURROGATES), points), np.nan), "mean_kl": np.full(points, np.nan)}
+    return Surfaces(none, none, plane, line)

@@ -1,0 +1,340 @@
+"""The measurement: a step is computed, then surrogates and true rewards at all points, from jobs to a dataset."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import islice
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from closerlook.agents.agent import Agent, Regime
+from closerlook.agents.environment import EnvironmentSpec
+from closerlook.agents.identity import probe, sampling_part
+from closerlook.algorithms.computed_steps import sample_steps
+from closerlook.algorithms.episode_returns import LISTED
+from closerlook.algorithms.pooled import Answers, Pooled
+from closerlook.algorithms.ppo import PPOSettings
+from closerlook.algorithms.rules import rule_of
+from closerlook.algorithms.stream_sums import Question, StreamRange, sample_sums
+from closerlook.algorithms.surfaces import (
+    Points,
+    filter_normalized,
+    flat_parameters,
+    random_direction,
+    sample_point_returns,
+    sample_surrogates,
+)
+from closerlook.diagnostics.common.layout import Found
+from closerlook.diagnostics.landscape.dataset import build_dataset, summary
+from closerlook.diagnostics.landscape.findings import Surfaces, find
+from closerlook.diagnostics.landscape.request import STREAMS_OF_A_JOB, Request, Wishes, prepare
+from closerlook.errors import InputError
+from closerlook.estimation.pool import Pool, plan_pool
+from closerlook.execution import Job, Progress, Silence, Within, content_key, default_workers, run_jobs
+from closerlook.randomness import derive_seed
+from closerlook.results.store import RunFolder, versions
+from closerlook.simulation.records import Sampling
+
+MEASUREMENT_VERSION = 1
+"""Raised whenever the same job would answer otherwise, so that no stored answer is taken for the new one."""
+
+STEP_PURPOSE = "landscape step"
+HELDOUT_PURPOSE = "landscape held out"
+GRADIENT_PURPOSE = "landscape gradient"
+RETURNS_PURPOSE = "landscape returns"
+DEFAULT_CLIP = 0.2
+"""Epsilon of the clipped surrogate for algorithms that have none."""
+LANES = 64
+"""Streams of all points that a job steps together, about."""
+
+
+def landscape(  # noqa: PLR0913 - what a user may choose, each by name
+    agent: Agent | Sequence[Agent],
+    environment: str | EnvironmentSpec | None = None,
+    *,
+    pairs: int = 20_000,
+    line_pairs: int | None = None,
+    heldout_pairs: int = 65_536,
+    gradient_pairs: int = 200_000,
+    grid: int = 13,
+    range: tuple[float, float] = (0.0, 3.0),  # noqa: A002 - the name users know it by
+    axes: Sequence[str] = ("step", "random"),
+    step_pairs: int | None = None,
+    algorithm: str | None = None,
+    towards: Agent | Sequence[Agent] = (),
+    draws: str = "common",
+    seed: int = 0,
+    workers: int | None = None,
+    out: str | Path | None = None,
+    progress: Progress | None = None,
+) -> xr.Dataset:
+    """Measure surrogate and true reward on a plane through an agent's parameters, and along its first axis.
+
+    Parameters
+    ----------
+    agent : Agent or sequence of Agent
+        Several are measured one by one, with the same seed.
+    environment : str or EnvironmentSpec, optional
+        A Gymnasium id, or ``module:Id``; default what the agent was trained on.
+    pairs : int
+        State-action pairs of each point of the plane, rounded up to whole streams; each finishes its last episode.
+    line_pairs : int, optional
+        The same of each point of the line along the first axis; default as `pairs`.
+    heldout_pairs : int
+        Pairs that the step has not seen, on which surrogates are evaluated as well.
+    gradient_pairs : int
+        Pairs that the axis ``gradient`` is estimated from.
+    grid : int
+        Points along each axis.
+    range : (float, float)
+        Multiples along each axis, from and to; it must hold 0, which is added where the grid misses it.
+    axes : sequence of str
+        One for a line, two for a plane: ``step``, ``gradient``, ``random``, ``filter``, ``difference``.
+    step_pairs : int, optional
+        Pairs that the step is computed from, in whole streams, or the first pairs of one; default the agent's batch.
+    algorithm : str, optional
+        Whose update the step is; default the agent's own.
+    towards : Agent or sequence of Agent
+        Where the axis ``difference`` leads.
+    draws : {"common", "independent"}
+        Whether all points share their random numbers, or have their own.
+    seed : int
+        Root seed of the measurement.
+    workers : int, optional
+        Worker processes, default one per core. No number depends on it.
+    out : str or Path, optional
+        Folder for ``landscape.nc``, ``landscape.json`` and the finished jobs, from which the same call goes on.
+    progress : Progress, optional
+        Told how far the sampling has come.
+
+    Returns
+    -------
+    xarray.Dataset
+        `closerlook.results.schema` defines each variable; over ``agent`` where several were given.
+
+    Raises
+    ------
+    InputError
+        Where the agents differ in regime, a choice means nothing, the step is zero, or the folder holds another run.
+    NonFiniteError
+        Where the agent's own parameters, rewards or observations are not finite. Points that explode are NaN.
+
+    References
+    ----------
+    Ilyas et al., 2020, "A Closer Look at Deep Policy Gradients", section 2.3, Figures 5, 6, 7 and 13 to 20.
+    """
+    agents = [agent] if isinstance(agent, Agent) else list(agent)
+    agents = [one for given in agents for one in given.unstack()]
+    others = [towards] if isinstance(towards, Agent) else list(towards)
+    given = (pairs, line_pairs, heldout_pairs, gradient_pairs, grid, (float(range[0]), float(range[1])), tuple(axes))
+    wishes = Wishes(*given, step_pairs, algorithm, draws, seed)
+    request = prepare(agents, environment, [one for other in others for one in other.unstack()], wishes)
+    how = (default_workers() if workers is None else workers, progress or Silence())
+    if out is None:
+        with TemporaryDirectory() as scratch:
+            return build_dataset(agents, _measure(agents, request, RunFolder(scratch), how), request)
+    with RunFolder(out).open_for("landscape", request.settings(agents)) as folder:
+        dataset = build_dataset(agents, _measure(agents, request, folder, how), request)
+        folder.write_dataset("landscape.nc", dataset)
+        folder.write_json("landscape.json", summary(dataset))
+        folder.finish(request.pairs * len(agents))
+    return dataset
+
+
+def _measure(agents: Sequence[Agent], request: Request, folder: RunFolder, how: tuple[int, Progress]) -> list[Found]:
+    workers, progress = how
+    progress.start(request.pairs * len(agents), "landscape")
+    subjects = [_Subject(number, agent, request) for number, agent in enumerate(agents)]
+
+    def run(jobs: Sequence[Sequence[Job]]) -> list[list[dict[str, np.ndarray]]]:
+        flat = [job for own in jobs for job in own]
+        answers = iter(run_jobs(flat, workers=workers, cache=folder.jobs(), progress=Within(progress)))
+        return [list(islice(answers, len(own))) for own in jobs]
+
+    steps = run([subject.first_jobs() for subject in subjects])
+    planned = [subject.plan(answers) for subject, answers in zip(subjects, steps, strict=True)]
+    if all(plan.zero_step for plan in planned):
+        what = "the update of the agent does not move its policy" if len(agents) == 1 else "no agent's update moves it"
+        raise InputError(what, "give another batch (--step-pairs, --seed) or algorithm (--algo)")
+    answers = run([plan.jobs() for plan in planned])
+    found = [plan.found(own) for plan, own in zip(planned, answers, strict=True)]
+    progress.finish()
+    return found
+
+
+class _Subject:
+    """One agent, and the jobs that say where its axes lead."""
+
+    def __init__(self, number: int, agent: Agent, request: Request) -> None:
+        self.number, self.agent, self.request = number, agent, request
+        self.rule = rule_of(agent, request.wishes.algorithm)
+        self.key = [MEASUREMENT_VERSION, versions(), probe(agent), request.description, agent.normalize_advantages]
+
+    def first_jobs(self) -> list[Job]:
+        """List the job of the step, then those of the gradient's pool."""
+        return [self._step_job(), *self._gradient_jobs()]
+
+    def _step_job(self) -> Job:
+        request, regime = self.request, self.request.step
+        part, sampling = StreamRange(request.seed, STEP_PURPOSE, 0, regime.n_envs), self.sampling(regime)
+        key = content_key("landscape step", *self.key, sampling, part, self.rule, self.agent.part("optimizer.policy"))
+        arguments = self.arguments(sampling, part) | {"agent": self.agent, "rule": self.rule}
+        arguments["sizes"] = [regime.batch_pairs]
+        return Job(f"step of agent {self.number}", key, sample_steps, arguments, regime.batch_pairs)
+
+    def _gradient_jobs(self) -> list[Job]:
+        request, jobs = self.request, []
+        if not request.uses_gradient:
+            return []
+        n_steps = request.sampling.n_steps
+        for streams in self._gradient_pool.job_ranges:
+            part = StreamRange(request.seed, GRADIENT_PURPOSE, streams.start, streams.stop)
+            key = content_key("landscape gradient", *self.key, request.sampling, part)
+            arguments = self.arguments(request.sampling, part)
+            jobs.append(Job(f"gradient of agent {self.number}", key, sample_sums, arguments, len(streams) * n_steps))
+        return jobs
+
+    @property
+    def _gradient_pool(self) -> Pool:
+        n_steps = self.request.sampling.n_steps
+        pairs = self.request.streams(self.request.wishes.gradient_pairs) * n_steps
+        return plan_pool(pairs, 1, (n_steps, n_steps), [pairs])
+
+    def arguments(self, sampling: Sampling, part: StreamRange) -> dict[str, Any]:
+        environment = self.request.environment
+        bare = sampling_part(self.agent)
+        return {"agent": bare, "environment": environment, "sampling": sampling, "streams": part}
+
+    def sampling(self, regime: Regime) -> Sampling:
+        """Return how the streams of a batch are sampled."""
+        return replace(self.request.sampling, n_steps=regime.n_steps)
+
+    def plan(self, answers: Answers) -> "_Plan":
+        """Return what is to be evaluated, now that it is known where the axes lead."""
+        step = np.asarray(answers[0]["displacement"][0], np.float64)
+        directions = [self._direction(axis, at, step, answers[1:]) for at, axis in enumerate(self.request.wishes.axes)]
+        if len(directions) == 1:
+            directions.append(np.zeros_like(step))
+        return _Plan(self, step, np.array(directions), float(answers[0]["mean_kl"][0]))
+
+    def _direction(self, axis: str, at: int, step: np.ndarray, gradient: Answers) -> np.ndarray:
+        """Return what one multiple of an axis adds to the parameters: (D,)."""
+        request = self.request
+        if axis == "step":
+            return step
+        if axis == "gradient":
+            return np.asarray(self._gradient(gradient) * np.linalg.norm(step))
+        if axis == "difference":
+            towards = request.towards[self.number if len(request.towards) > 1 else 0]
+            return np.asarray(flat_parameters(towards) - flat_parameters(self.agent))
+        drawn = random_direction(self.agent, request.seed, at)
+        return drawn if axis == "random" else filter_normalized(self.agent, drawn)
+
+    def _gradient(self, answers: Answers) -> np.ndarray:
+        """Return the direction of the surrogate's gradient, (D,) of norm 1, or zero."""
+        pool = self._gradient_pool
+        pooled = Pooled(answers, pool, Question())
+        found = pooled.estimates(pool.sizes[0], 0, normalize=self.agent.normalize_advantages)[0]
+        length = np.linalg.norm(found)
+        return np.asarray(found / length if length > 0 else found)
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """The points of one agent, and the jobs that evaluate them."""
+
+    subject: _Subject
+    step: np.ndarray
+    directions: np.ndarray
+    step_kl: float
+
+    @property
+    def zero_step(self) -> bool:
+        """Whether there is no first axis to go along."""
+        return not self.directions[0].any()
+
+    def jobs(self) -> list[Job]:
+        """List the jobs of both surrogates, then of the plane's rewards, then of the line's; none for a zero step."""
+        if self.zero_step:
+            return []
+        request = self.subject.request
+        plane = self._reward_jobs(request.plane, request.plane_streams, "plane")
+        return [*self._surrogate_jobs(), *plane, *self._reward_jobs(request.line_points, request.line_streams, "line")]
+
+    def _surrogate_jobs(self) -> list[Job]:
+        request, own = self.subject.request, self.subject
+        heldout = Regime(request.streams(request.wishes.heldout_pairs), request.sampling.n_steps)
+        points = Points(self.directions, np.concatenate([request.plane, request.line_points]))
+        settings = own.rule.settings
+        clip = settings.clip if isinstance(settings, PPOSettings) else DEFAULT_CLIP
+        jobs = []
+        for purpose, regime in ((STEP_PURPOSE, request.step), (HELDOUT_PURPOSE, heldout)):
+            part, sampling = StreamRange(request.seed, purpose, 0, regime.n_envs), own.sampling(regime)
+            key = content_key("landscape surrogates", *own.key, sampling, part, points, clip)
+            arguments = own.arguments(sampling, part) | {"points": points, "clip": clip}
+            name = f"surrogates of agent {own.number} ({purpose})"
+            jobs.append(Job(name, key, sample_surrogates, arguments, regime.batch_pairs))
+        return jobs
+
+    def _reward_jobs(self, multiples: np.ndarray, streams: int, what: str) -> list[Job]:
+        request, own, jobs = self.subject.request, self.subject, []
+        for points, part in _parts(len(multiples), streams):
+            chosen = Points(self.directions, multiples[points.start : points.stop])
+            these = StreamRange(request.seed, RETURNS_PURPOSE, part.start, part.stop)
+            seeds = [self._seed(point, what) for point in points]
+            key = content_key("landscape returns", *own.key, request.sampling, these, chosen, seeds, what)
+            arguments = own.arguments(request.sampling, these) | {"points": chosen, "seeds": seeds}
+            arguments["list_episodes"] = what == "line"
+            name = f"{what} of agent {own.number}, points {points.start} to {points.stop - 1}"
+            pairs = len(points) * len(part) * request.sampling.n_steps
+            jobs.append(Job(name, key, sample_point_returns, arguments, pairs))
+        return jobs
+
+    def _seed(self, point: int, what: str) -> int:
+        request = self.subject.request
+        if request.paired:
+            return request.seed
+        return derive_seed(request.seed, f"landscape {what}", stream=point)
+
+    def found(self, answers: Answers) -> Found:
+        """Work out every number of the dataset."""
+        request = self.subject.request
+        theta = flat_parameters(self.subject.agent)
+        base = {"theta": theta, "directions": self.directions, "full_step_norm": np.array(np.linalg.norm(self.step))}
+        surfaces = None
+        if not self.zero_step:
+            plane = _joined(answers[2:], len(request.plane), request.plane_streams)
+            count = sum(1 for _ in _parts(len(request.plane), request.plane_streams))
+            line = _joined(answers[2 + count :], len(request.line), request.line_streams)
+            surfaces = Surfaces(answers[0], answers[1], plane, line)
+        return base | {"full_step_mean_kl": np.array(self.step_kl)} | find(self.subject.agent, request, surfaces)
+
+
+def _parts(points: int, streams: int) -> Iterator[tuple[range, range]]:
+    """Divide points and streams into the parts of jobs: as many points as fill the lanes, and their streams."""
+    together = min(streams, STREAMS_OF_A_JOB)
+    beside = max(1, LANES // together)
+    for stream in _ranges(streams, together):
+        for point in _ranges(points, beside):
+            yield point, stream
+
+
+def _ranges(stop: int, size: int) -> Iterator[range]:
+    for first in range(0, stop, size):
+        yield range(first, min(first + size, stop))
+
+
+def _joined(answers: Answers, points: int, streams: int) -> Mapping[str, np.ndarray]:
+    """Put the answers of the parts back together: sums (P, S), and the episodes of all."""
+    names = ("returns", "squares", "episodes", "steps")
+    joined = {name: np.empty((points, streams)) for name in names}
+    lists: dict[str, list[np.ndarray]] = {name: [] for name in LISTED}
+    for (point, stream), answer in zip(_parts(points, streams), answers, strict=False):
+        for name in names:
+            joined[name][point.start : point.stop, stream.start : stream.stop] = answer[name]
+        for name, own in lists.items():
+            own.append(answer[name] + (point.start if name == "episode_policy" else 0))
+    return joined | {name: np.concatenate(parts) for name, parts in lists.items()}

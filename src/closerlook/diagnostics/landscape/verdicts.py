@@ -1,0 +1,112 @@
+"""What a landscape says of an agent's step, with the numbers it rests on.
+
+The limits are those of trained agents of the atlas (see the documentation of landscapes).
+"""
+
+import numpy as np
+import xarray as xr
+
+from closerlook.diagnostics.common.labels import each_agent
+from closerlook.diagnostics.common.verdict import Level, Verdict, make_verdict
+
+OVERFIT = 0.5
+"""A step whose surrogate rises on other pairs by less than this part of its rise on its own has learned its batch."""
+ALIGNED = 0.7
+"""Correlation from which surrogate and reward point the same way."""
+
+
+def verdicts(dataset: xr.Dataset) -> list[Verdict]:
+    """Judge each agent of a dataset of landscapes."""
+    return [
+        verdict
+        for name, agent in each_agent(dataset)
+        for verdict in (_step(name, agent), _overfit(name, agent), _length(name, agent), _plane(name, agent))
+        if verdict is not None
+    ]
+
+
+def _numbers(agent: xr.Dataset, name: str) -> tuple[float, float, float]:
+    value, low, high = (float(agent[f"{name}{end}"]) for end in ("", "_low", "_high"))
+    return value, low, high
+
+
+def _step(name: str, agent: xr.Dataset) -> Verdict | None:
+    """Judge whether the whole step raises the true reward."""
+    if bool(agent["zero_step"]):
+        words = "The update does not move the policy: there is no step to look along."
+        return make_verdict("step", "problem", (name, words), {"step_norm": 0.0}, "Look at the advantages of a batch.")
+    gain, low, high = _numbers(agent, "realised_gain")
+    if not np.isfinite(gain):
+        return None
+    base = float(agent["line_reward"].sel(line=0.0))
+    evidence = {"realised_gain": gain, "low": low, "high": high, "reward": base}
+    evidence |= {"predicted_gain": float(agent["predicted_gain"].sel(pairs_of="batch"))}
+    evidence |= {"chance_of_loss": float(agent["chance_of_loss"])}
+    change = f"the whole step changes the mean return by {gain:+.3g} ({low:+.3g} to {high:+.3g}) from {base:.4g}"
+    if low > 0:
+        return make_verdict("step", "ok", (name, f"Of this batch, {change}."), evidence, "")
+    if high < 0:
+        words = f"Of this batch, {change}, while the surrogate promises {evidence['predicted_gain']:+.3g}."
+        advice = "Compute steps from more pairs (--step-pairs), or make them shorter: see where the reward peaks."
+        return make_verdict("step", "problem", (name, words), evidence, advice)
+    words = f"Of this batch, {change}: a gain or a loss, the pairs do not tell."
+    return make_verdict("step", "not_enough_data", (name, words), evidence, "More --line-pairs would tell.")
+
+
+def _overfit(name: str, agent: xr.Dataset) -> Verdict | None:
+    """Judge how much of the surrogate's rise is of the batch alone."""
+    kind = int(agent["surrogate_kind"])
+    line = agent["line_surrogates"].isel(surrogate_name=kind)
+    if 1.0 not in line["line"].values:
+        return None
+    own, other = ((line.sel(line=1.0) - line.sel(line=0.0)).sel(pairs_of=kind) for kind in ("batch", "heldout"))
+    if not (np.isfinite(own) and np.isfinite(other)) or float(own) <= 0:
+        return None
+    share = float(other) / float(own)
+    evidence = {"rise_on_batch": float(own), "rise_held_out": float(other), "share": share}
+    again = f"{100 * share:.0f}% is found again on others" if share > 0 else "nothing is: on others it falls"
+    words = f"Of the surrogate's rise on the step's own pairs, {again}."
+    level: Level = "ok" if share >= OVERFIT else "watch"
+    advice = "" if level == "ok" else "Larger batches, or fewer epochs and a smaller learning rate, would raise it."
+    return make_verdict("overfitting", level, (name, words), evidence, advice)
+
+
+def _length(name: str, agent: xr.Dataset) -> Verdict | None:
+    """Judge the length of the step."""
+    best, low, high = _numbers(agent, "best_step")
+    furthest = float(agent["line"].max())
+    if not np.isfinite(best) or furthest <= 1:
+        return None
+    evidence = {"best_step": best, "low": low, "high": high}
+    span = f"at {best:g} times the step (95%: {low:g} to {high:g})"
+    if high < 1:
+        words = f"The reward peaks {span}: the step is too long."
+        advice = f"A learning rate, clip or trust region that gives {max(high, 0.05):g} times the step, or less."
+        return make_verdict("step length", "watch", (name, words), evidence, advice)
+    if low > 1:
+        words = f"The reward peaks {span}: the step is short."
+        return make_verdict("step length", "ok", (name, words), evidence, "A longer step in this direction would pay.")
+    if (low, high) == (float(agent["line"].min()), furthest):
+        words = f"The reward seems to peak {span}: the pairs do not tell where."
+        return make_verdict("step length", "not_enough_data", (name, words), evidence, "Give more --line-pairs.")
+    return make_verdict("step length", "ok", (name, f"The reward peaks {span}."), evidence, "")
+
+
+def _plane(name: str, agent: xr.Dataset) -> Verdict | None:
+    """Judge whether surrogate and reward agree around the agent."""
+    if agent.sizes["random"] < 2:
+        return None
+    here = agent.sel(region="plane", pairs_of="batch")
+    value, low, high = _numbers(here, "correlation")
+    noise = float(agent["noise_share"].isel(usual_budget=0))
+    evidence = {"correlation": value, "low": low, "high": high, "noise_share_of_one_stream": noise}
+    if not (np.isfinite(low) and np.isfinite(high)):
+        words = "Whether surrogate and reward agree on the plane cannot be told: its relief is lost in noise."
+        return make_verdict("agreement", "not_enough_data", (name, words), evidence, "Give more --pairs.")
+    text = f"Over the plane, surrogate and reward have a correlation of {value:.2f} ({low:.2f} to {high:.2f})"
+    if low >= ALIGNED:
+        return make_verdict("agreement", "ok", (name, f"{text}: they point the same way."), evidence, "")
+    if high <= 0:
+        words = f"{text}: where the surrogate rises, the reward falls."
+        return make_verdict("agreement", "problem", (name, words), evidence, "Take shorter steps, from more pairs.")
+    return make_verdict("agreement", "watch", (name, f"{text}."), evidence, "Steps from more pairs may agree better.")

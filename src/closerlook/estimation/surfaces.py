@@ -1,0 +1,193 @@
+"""How two surfaces over the same points agree: one that is known, and one that is a mean over noisy streams.
+
+====== ==========================================================
+symbol meaning
+====== ==========================================================
+P      points
+S      streams of each point; those of equal number may share draws
+====== ==========================================================
+"""
+
+from collections.abc import Callable
+
+import numpy as np
+from scipy import stats
+
+from closerlook.estimation.mean_returns import Means, influences
+from closerlook.estimation.statistics import FEWEST, NOTHING, Interval, plain_jackknife
+
+MOST_GROUPS = 64
+"""Groups of streams that a jackknife leaves out in turn, at most."""
+
+
+def stream_surfaces(returns: np.ndarray, episodes: np.ndarray) -> np.ndarray:
+    """Return one surface for each stream, whose mean is that of mean returns: (S, P).
+
+    Mean plus influence (see `closerlook.estimation.mean_returns.influences`): independent from stream to stream.
+
+    Parameters
+    ----------
+    returns, episodes : ndarray, (P, S)
+        Sum of the returns of a stream's episodes, and their number.
+    """
+    mean = returns.sum(axis=1, keepdims=True) / episodes.sum(axis=1, keepdims=True)
+    return np.asarray((mean + influences(returns, episodes)).T)
+
+
+def squared_length(surfaces: np.ndarray) -> float:
+    """Return the squared length of the mean of independent surfaces (S, P), products of different streams only.
+
+    Of a mean over noise alone it is zero on average, where the plain square is the noise's variance; so it may be
+    negative.
+    """
+    count = len(surfaces)
+    total = surfaces.sum(axis=0)
+    return float((total @ total - np.square(surfaces).sum()) / (count * (count - 1)))
+
+
+def correlation(surfaces: np.ndarray, known: np.ndarray) -> Interval:
+    """Return the correlation over points of a known surface with the expectation of noisy ones, noise taken off.
+
+    Their centred product, linear in the noise, over the known one's length and the root of the unbiased squared length
+    of the other. A plain correlation is smaller the noisier the surfaces.
+
+    Parameters
+    ----------
+    surfaces : ndarray, (S, P)
+        Independent from stream to stream, see `stream_surfaces`.
+    known : ndarray, (P,)
+        Without noise.
+
+    Returns
+    -------
+    Interval
+        Delete-one-group jackknife, Student's t. NaN where one of them is flat, or nothing but noise.
+
+    References
+    ----------
+    Spearman, 1904, "The proof and measurement of association between two things", on the correction for attenuation.
+    """
+    centred, own = surfaces - surfaces.mean(axis=1, keepdims=True), known - known.mean()
+    length = np.linalg.norm(own)
+    if len(surfaces) < FEWEST or length == 0:
+        return NOTHING
+
+    def corrected(rows: np.ndarray) -> float:
+        squared = squared_length(rows)
+        return float(own @ rows.mean(axis=0) / (length * np.sqrt(squared))) if squared > 0 else np.nan
+
+    return _jackknife(centred, corrected)
+
+
+def rank_correlation(surfaces: np.ndarray, known: np.ndarray) -> Interval:
+    """Return Spearman's correlation over points of a known surface with the mean of noisy ones, as measured.
+
+    Noise makes it smaller; its interval says how it varies, not what it would be without noise. Delete-one-group
+    jackknife, Student's t. Parameters as for `correlation`.
+    """
+    ranks = stats.rankdata(known)
+    if len(surfaces) < FEWEST or np.ptp(ranks) == 0:
+        return NOTHING
+
+    def spearman(rows: np.ndarray) -> float:
+        other = stats.rankdata(rows.mean(axis=0))
+        return float(np.corrcoef(ranks, other)[0, 1]) if np.ptp(other) > 0 else np.nan
+
+    return _jackknife(surfaces, spearman)
+
+
+def sign_agreement(gains: Means, known: np.ndarray) -> Interval:
+    """Return the share of points at which a known and a measured gain have the same sign.
+
+    Points where either is zero do not count. The interval takes a point whose own interval holds zero for either sign:
+    its lower end counts the points that agree for certain, its upper end all but those that disagree for certain. It
+    is wider than one that trusted points to err independently, which with shared draws they do not.
+
+    Parameters
+    ----------
+    gains : Means, (P,)
+        Measured, with intervals.
+    known : ndarray, (P,)
+        Without noise.
+    """
+    counted = np.isfinite(gains.value) & np.isfinite(known) & (gains.value != 0) & (known != 0)
+    if not counted.any():
+        return NOTHING
+    sign, value = np.sign(known[counted]), gains.value[counted]
+    bounds = np.sort(np.stack([sign * gains.low[counted], sign * gains.high[counted]]), axis=0)
+    surely, never = bounds[0] > 0, bounds[1] < 0
+    return Interval(float((sign * value > 0).mean()), float(surely.mean()), float(1 - never.mean()))
+
+
+def best_point(surfaces: np.ndarray, *, paired: bool = True, confidence: float = 0.95) -> tuple[int, np.ndarray]:
+    """Return the point whose mean is highest, and which points may be the best.
+
+    A point may be the best unless some other is significantly above it, by one-sided t tests at ``(1 - confidence)``
+    over the number of others (Bonferroni): the best one is among them with that confidence at least.
+
+    Parameters
+    ----------
+    surfaces : ndarray, (S, P)
+        Independent from stream to stream, see `stream_surfaces`.
+    paired : bool
+        Whether points of the same stream share draws.
+    confidence : float
+        That the best is among those returned.
+
+    Returns
+    -------
+    best : int
+        Of the measured means.
+    candidates : ndarray, (P,), bool
+        All where there are fewer than 3 streams.
+
+    References
+    ----------
+    Hsu, 1981, "Simultaneous confidence intervals for all distances from the 'best'".
+    """
+    count, points = surfaces.shape
+    mean = surfaces.mean(axis=0)
+    best = int(np.argmax(mean))
+    if count < FEWEST or points < 2:
+        return best, np.ones(points, np.bool_)
+    if paired:
+        deviations = np.array([(surfaces - surfaces[:, [at]]).std(axis=0, ddof=1) for at in range(points)])
+    else:
+        own = surfaces.var(axis=0, ddof=1)
+        deviations = np.sqrt(own + own[:, None])
+    level = 1 - (1 - confidence) / (points - 1)
+    reach = stats.t.ppf(level, count - 1) * deviations / np.sqrt(count)
+    return best, np.asarray((mean - mean[:, None] <= reach).all(axis=1))
+
+
+def noise_share(surfaces: np.ndarray, streams: float) -> Interval:
+    """Return how much of a surface measured from so many independent streams a point would be noise.
+
+    Variance over points of the noise, over that and the variance of the expectation: 0.5 where noise and relief are
+    alike. Streams are taken as independent from point to point, as in Figure 5 of the paper, whether they were or not.
+
+    Parameters
+    ----------
+    surfaces : ndarray, (S, P)
+        Independent from stream to stream, see `stream_surfaces`.
+    streams : float
+        Of each point.
+    """
+    if len(surfaces) < FEWEST:
+        return NOTHING
+
+    def share(rows: np.ndarray) -> float:
+        relief = squared_length(rows - rows.mean(axis=1, keepdims=True)) / rows.shape[1]
+        noise = rows.var(axis=0, ddof=1).mean() / streams
+        return float(noise / (noise + max(relief, 0.0))) if noise > 0 else 0.0
+
+    found = _jackknife(surfaces, share)
+    return Interval(found.value, max(0.0, found.low), min(1.0, found.high))
+
+
+def _jackknife(surfaces: np.ndarray, statistic: Callable[[np.ndarray], float]) -> Interval:
+    """Return a statistic of streams (S, P), with a delete-one-group jackknife."""
+    count = len(surfaces)
+    groups = np.arange(count) * min(count, MOST_GROUPS) // count
+    without = np.array([statistic(surfaces[groups != group]) for group in range(groups[-1] + 1)])
+    return plain_jackknife(statistic(surfaces), without)
