@@ -49,7 +49,8 @@ def correlation(surfaces: np.ndarray, known: np.ndarray) -> Interval:
     """Return the correlation over points of a known surface with the expectation of noisy ones, noise taken off.
 
     Their centred product, linear in the noise, over the known one's length and the root of the unbiased squared length
-    of the other. A plain correlation is smaller the noisier the surfaces.
+    of the other. A plain correlation is smaller the noisier the surfaces; this one errs the other way, by noise along
+    the surface itself, which product and length share: the jackknife takes that bias off.
 
     Parameters
     ----------
@@ -66,6 +67,7 @@ def correlation(surfaces: np.ndarray, known: np.ndarray) -> Interval:
     References
     ----------
     Spearman, 1904, "The proof and measurement of association between two things", on the correction for attenuation.
+    Quenouille, 1956, "Notes on bias in estimation", on the jackknife's.
     """
     centred, own = surfaces - surfaces.mean(axis=1, keepdims=True), known - known.mean()
     length = np.linalg.norm(own)
@@ -76,7 +78,7 @@ def correlation(surfaces: np.ndarray, known: np.ndarray) -> Interval:
         squared = squared_length(rows)
         return float(own @ rows.mean(axis=0) / (length * np.sqrt(squared))) if squared > 0 else np.nan
 
-    return _jackknife(centred, corrected)
+    return _jackknife(centred, corrected, debiased=True)
 
 
 def rank_correlation(surfaces: np.ndarray, known: np.ndarray) -> Interval:
@@ -185,9 +187,10 @@ def noise_share(surfaces: np.ndarray, streams: float) -> Interval:
     return Interval(found.value, max(0.0, found.low), min(1.0, found.high))
 
 
-def _jackknife(surfaces: np.ndarray, statistic: Callable[[np.ndarray], float]) -> Interval:
-    """Return a statistic of streams (S, P), with a delete-one-group jackknife."""
+def _jackknife(surfaces: np.ndarray, statistic: Callable[[np.ndarray], float], *, debiased: bool = False) -> Interval:
+    """Return a statistic of streams (S, P), with a delete-one-group jackknife; also of its bias, of order 1 / S."""
     count = len(surfaces)
     groups = np.arange(count) * min(count, MOST_GROUPS) // count
     without = np.array([statistic(surfaces[groups != group]) for group in range(groups[-1] + 1)])
-    return plain_jackknife(statistic(surfaces), without)
+    value = statistic(surfaces)
+    return plain_jackknife(len(without) * value - (len(without) - 1) * without.mean() if debiased else value, without)

@@ -199,9 +199,10 @@ class _Subject:
 
     @property
     def _gradient_pool(self) -> Pool:
+        """The pool of the gradient's axis, as two halves: no pool is of one estimate."""
         n_steps = self.request.sampling.n_steps
-        pairs = self.request.streams(self.request.wishes.gradient_pairs) * n_steps
-        return plan_pool(pairs, 1, (n_steps, n_steps), [pairs])
+        half = max(1, self.request.streams(self.request.wishes.gradient_pairs) // 2) * n_steps
+        return plan_pool(2 * half, 2, (n_steps, n_steps), [half])
 
     def arguments(self, sampling: Sampling, part: StreamRange) -> dict[str, Any]:
         environment = self.request.environment
@@ -237,7 +238,7 @@ class _Subject:
         """Return the direction of the surrogate's gradient, (D,) of norm 1, or zero."""
         pool = self._gradient_pool
         pooled = Pooled(answers, pool, Question())
-        found = pooled.estimates(pool.sizes[0], 0, normalize=self.agent.normalize_advantages)[0]
+        found = pooled.estimates(pool.sizes[0], 0, normalize=self.agent.normalize_advantages).mean(axis=0)
         length = np.linalg.norm(found)
         return np.asarray(found / length if length > 0 else found)
 

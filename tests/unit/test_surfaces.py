@@ -1,0 +1,126 @@
+"""How surfaces agree: noise taken off without bias, intervals that cover, sets that hold the best point."""
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from closerlook.estimation.mean_returns import Means
+from closerlook.estimation.surfaces import (
+    best_point,
+    correlation,
+    noise_share,
+    rank_correlation,
+    sign_agreement,
+    squared_length,
+    stream_surfaces,
+)
+
+POINTS, STREAMS, REPEATS = 25, 12, 500
+TRUTH = np.linspace(-1, 1, POINTS) ** 3
+RISE = TRUTH + 0.4 * np.cos(7 * np.arange(POINTS))
+
+
+def draw(rng, noise=1.5, shared=0.0, truth=TRUTH):
+    """Surfaces of independent streams around a truth, a share of their noise the same at all points."""
+    common, own = rng.standard_normal((STREAMS, 1)), rng.standard_normal((STREAMS, len(truth)))
+    return truth + noise * (shared * common + np.sqrt(1 - shared**2) * own)
+
+
+def test_stream_surfaces_average_to_the_ratio_of_sums():
+    rng = np.random.default_rng(0)
+    episodes = rng.integers(1, 9, (4, 6)).astype(float)
+    returns = rng.standard_normal((4, 6)) * episodes
+    mean = stream_surfaces(returns, episodes).mean(axis=0)
+    np.testing.assert_allclose(mean, returns.sum(axis=1) / episodes.sum(axis=1))
+
+
+def test_a_squared_length_is_without_bias():
+    rng = np.random.default_rng(1)
+    found = [squared_length(draw(rng, truth=np.array([0.3, -0.4]))) for _ in range(4000)]
+    assert np.mean(found) == pytest.approx(0.25, abs=4 * np.std(found) / np.sqrt(4000))
+
+
+def test_a_squared_length_is_that_of_products_of_different_streams():
+    rows = np.random.default_rng(2).standard_normal((5, 3))
+    products = [rows[i] @ rows[j] for i in range(5) for j in range(5) if i != j]
+    assert squared_length(rows) == pytest.approx(np.mean(products))
+
+
+@pytest.mark.parametrize("shared", [0.0, 0.95])
+def test_correlations_cover_what_there_would_be_without_noise(shared):
+    exact, rng = np.corrcoef(TRUTH, RISE)[0, 1], np.random.default_rng(3)
+    found = [correlation(draw(rng, 1.0, shared), RISE) for _ in range(REPEATS)]
+    covered = np.mean([one.low <= exact <= one.high for one in found])
+    assert 0.92 <= covered <= 0.99
+    assert np.median([one.value for one in found]) == pytest.approx(exact, abs=0.03)
+    assert np.median([one.high - one.low for one in found]) < 1.0
+
+
+def test_noise_along_the_surface_itself_leaves_no_bias():
+    """Streams that differ in the height of the same relief correlate with it perfectly, however few they are."""
+    rng, found = np.random.default_rng(9), []
+    for _ in range(REPEATS):
+        heights = 1 + 0.5 * rng.standard_normal((STREAMS, 1))
+        found.append(correlation(heights * TRUTH + 0.05 * rng.standard_normal((STREAMS, POINTS)), TRUTH))
+    assert np.mean([one.value for one in found]) == pytest.approx(1.0, abs=0.002)
+
+
+def test_ranks_are_spearmans_as_measured():
+    surfaces = draw(np.random.default_rng(4))
+    expected = stats.spearmanr(surfaces.mean(axis=0), RISE).statistic
+    found = rank_correlation(surfaces, RISE)
+    assert found.value == pytest.approx(expected)
+    assert found.low < found.value < found.high
+
+
+def test_flat_surfaces_and_few_streams_have_no_correlation():
+    surfaces = draw(np.random.default_rng(5))
+    for found in (
+        correlation(surfaces, np.ones(POINTS)),
+        correlation(surfaces[:2], RISE),
+        rank_correlation(surfaces, np.zeros(POINTS)),
+        rank_correlation(np.ones((5, POINTS)), RISE),
+    ):
+        assert np.isnan(found.value)
+
+
+@pytest.mark.parametrize("shared", [0.0, 0.95])
+def test_sign_agreement_covers(shared):
+    rng, hits = np.random.default_rng(6), 0
+    known = np.where(TRUTH == 0, 0.0, RISE)
+    exact = np.mean((np.sign(TRUTH) == np.sign(RISE))[TRUTH != 0])
+    for _ in range(REPEATS):
+        surfaces = draw(rng, noise=0.6, shared=shared)
+        mean = surfaces.mean(axis=0)
+        reach = stats.t.ppf(0.975, STREAMS - 1) * surfaces.std(axis=0, ddof=1) / np.sqrt(STREAMS)
+        found = sign_agreement(Means(mean, mean - reach, mean + reach), known)
+        hits += int(found.low - 1e-9 <= exact <= found.high + 1e-9)
+    assert hits / REPEATS >= 0.92
+
+
+def test_sign_agreement_by_hand():
+    gains = Means(np.array([0.0, 1.0, 2.0, -1.0, 3.0]), np.array([0, 0.5, -1, -2, 1]), np.array([0, 1.5, 5, -0.5, 5]))
+    found = sign_agreement(gains, np.array([0.0, 1.0, 1.0, 1.0, np.nan]))
+    assert (found.value, found.low, found.high) == pytest.approx((2 / 3, 1 / 3, 2 / 3))
+    assert np.isnan(sign_agreement(gains, np.zeros(5)).value)
+
+
+@pytest.mark.parametrize(("shared", "paired"), [(0.0, False), (0.0, True), (0.95, True)])
+def test_the_best_point_is_among_the_candidates(shared, paired):
+    truth, rng, hits, sizes = -((np.linspace(0, 3, 14) - 1.2) ** 2), np.random.default_rng(7), 0, []
+    for _ in range(REPEATS):
+        _, candidates = best_point(draw(rng, shared=shared, truth=truth), paired=paired)
+        hits += int(candidates[int(truth.argmax())])
+        sizes.append(candidates.sum())
+    assert hits / REPEATS >= 0.95
+    assert np.mean(sizes) < 11
+    if shared:
+        assert np.mean(sizes) < 7
+
+
+def test_the_share_of_noise_is_that_of_its_variance():
+    rng, exact = np.random.default_rng(8), 2.25 / 4 / (2.25 / 4 + TRUTH.var())
+    found = [noise_share(draw(rng, shared=0.7), 4) for _ in range(REPEATS)]
+    assert np.mean([one.value for one in found]) == pytest.approx(exact, abs=0.02)
+    assert 0.9 <= np.mean([one.low <= exact <= one.high for one in found]) <= 0.99
+    assert noise_share(draw(rng, truth=np.zeros(POINTS)), 4).value > 0.6
