@@ -52,6 +52,7 @@ def test_the_readme_and_what_follows_it(tmp_path):
     assert "pairwise_cosine" in summary
     walk("docs/gradients.md", tmp_path)
     walk("docs/values.md", tmp_path)
+    walk("docs/landscape.md", tmp_path)
 
 
 def test_agents_of_your_own(tmp_path):

@@ -1,0 +1,73 @@
+"""``closerlook landscape``: what it leaves, prints and refuses."""
+
+import json
+
+import matplotlib as mpl
+import pytest
+import xarray as xr
+
+from closerlook import summary, verdicts
+from closerlook.cli import main
+
+mpl.use("Agg")
+SMALL = ["--n-steps", "64", "--hidden", "8", "--ppo.minibatches", "2", "--ppo.policy-epochs", "1", "--gamma", "0.9"]
+SMALL += ["--ppo.value-epochs", "1", "--workers", "1"]
+OPTIONS = ["--pairs", "256", "--line-pairs", "256", "--heldout-pairs", "128", "--grid", "3", "--workers", "1"]
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("landscape") / "run"
+    train = ["train", "--seeds", "2", "--steps", "256", "--checkpoints", "0", "--out", str(folder), *SMALL]
+    assert main(train) == 0
+    return folder
+
+
+@pytest.fixture(scope="module")
+def measured(trained, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("measured")
+    assert main(["landscape", str(trained), "--iteration", "0", "4", *OPTIONS, "--out", str(folder)]) == 0
+    return folder
+
+
+def test_it_leaves_what_it_promises(measured):
+    names = {path.name for path in measured.iterdir()}
+    assert names == {"run.json", "jobs", *(f"landscape.{suffix}" for suffix in ("nc", "json", "svg", "png", "html"))}
+    found = xr.load_dataset(measured / "landscape.nc", engine="h5netcdf")
+    assert found["true_reward"].dims == ("agent", "step", "random")
+    assert summary(found)["env"] == "Hopper-v5"
+    assert verdicts(found)[0]["statement"].startswith("iteration 0, seed 0: ")
+    assert json.loads((measured / "landscape.json").read_text())["iteration"] == [0, 0, 4, 4]
+
+
+def test_the_same_command_computes_nothing_again(trained, measured):
+    stamps = {path: path.stat().st_mtime_ns for path in (measured / "jobs").iterdir()}
+    assert main(["landscape", str(trained), "--iteration", "0", "4", *OPTIONS, "--out", str(measured)]) == 0
+    assert {path: path.stat().st_mtime_ns for path in (measured / "jobs").iterdir()} == stamps
+
+
+def test_one_agent_prints_json_alone_and_goes_towards_a_checkpoint(trained, tmp_path, capsys):
+    capsys.readouterr()
+    options = ["--agent-seed", "1", "--iteration", "0", "--axes", "difference", "--towards", "4", "--json"]
+    assert main(["landscape", str(trained), *OPTIONS, *options, "--out", str(tmp_path)]) == 0
+    shown = capsys.readouterr()
+    assert json.loads(shown.out) == json.loads((tmp_path / "landscape.json").read_text())
+    assert json.loads(shown.out)["axes"] == ["difference"]
+    assert "along the difference" in shown.err
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (["--pairs", "1e12"], "days"),
+        (["--range", "1", "3"], "does not hold the agent itself"),
+        (["--axes", "difference"], "leads to 0 agents"),
+        (["--grid", "1"], "grid of 1 points"),
+    ],
+)
+def test_bad_input_is_one_line(trained, tmp_path, capsys, options, words):
+    capsys.readouterr()
+    assert main(["landscape", str(trained), *OPTIONS, *options, "--out", str(tmp_path / "new")]) == 2
+    shown = capsys.readouterr().err.strip()
+    assert words in shown
+    assert len(shown.splitlines()) == 1
