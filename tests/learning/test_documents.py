@@ -70,6 +70,7 @@ def test_other_documents_show_no_commands_of_their_own():
         "README.md",
         "docs/gradients.md",
         "docs/values.md",
+        "docs/landscape.md",
         "docs/agents.md",
         "docs/index.md",
         "docs/python.md",
