@@ -31,12 +31,14 @@ if TYPE_CHECKING:
     from closerlook.diagnostics import verdicts as verdicts
     from closerlook.diagnostics.gradient_quality import gradient_quality as gradient_quality
     from closerlook.diagnostics.landscape import landscape as landscape
+    from closerlook.diagnostics.trust_region import trust_region as trust_region
     from closerlook.diagnostics.value_prediction import value_prediction as value_prediction
     from closerlook.errors import InputError as InputError
     from closerlook.errors import NonFiniteError as NonFiniteError
     from closerlook.figures import plot_gradient_quality as plot_gradient_quality
     from closerlook.figures import plot_landscape as plot_landscape
     from closerlook.figures import plot_training as plot_training
+    from closerlook.figures import plot_trust_region as plot_trust_region
     from closerlook.figures import plot_value_prediction as plot_value_prediction
     from closerlook.figures import save_figure as save_figure
     from closerlook.training import TrainSettings as TrainSettings
@@ -61,11 +63,13 @@ _HOMES = {
     "plot_gradient_quality": "figures",
     "plot_landscape": "figures",
     "plot_training": "figures",
+    "plot_trust_region": "figures",
     "plot_value_prediction": "figures",
     "save_agent": "agents.files",
     "save_figure": "figures",
     "summary": "diagnostics",
     "train": "training",
+    "trust_region": "diagnostics.trust_region",
     "value_prediction": "diagnostics.value_prediction",
     "verdicts": "diagnostics",
 }

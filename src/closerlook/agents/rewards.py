@@ -87,3 +87,11 @@ def frozen_rewards(agents: Agent, rewards: np.ndarray) -> np.ndarray:
     stored = moments(agents, "returns")
     divisor = np.where(stored.count > 0, agents.reward_scaling.divisor(stored.variance)[:, 0], 1.0)
     return agents.reward_scaling.bounded(rewards / divisor[:, None, None])
+
+
+def reward_unit(agent: Agent) -> float:
+    """Return what the agent's rewards are divided by before its critic sees them; clipping is left out."""
+    if agent.reward_scaling is None:
+        return 1.0
+    stored = moments(Agent.stack([agent]), "returns")
+    return float(agent.reward_scaling.divisor(stored.variance)[0, 0]) if stored.count[0] > 0 else 1.0

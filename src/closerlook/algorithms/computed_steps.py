@@ -20,6 +20,7 @@ from closerlook.agents.agent import Agent
 from closerlook.agents.environment import EnvironmentSpec
 from closerlook.agents.rewards import frozen_rewards
 from closerlook.algorithms.batch import Batch, make_batch
+from closerlook.algorithms.ppo import Watch
 from closerlook.algorithms.rules import UPDATES, Rule, without_critic
 from closerlook.algorithms.stream_sums import StreamRange
 from closerlook.algorithms.update import UpdateInfo
@@ -58,7 +59,7 @@ def sample_batch(agents: Agent, environment: EnvironmentSpec, sampling: Sampling
     return make_batch(agents, sampled, frozen_rewards(agents, sampled.rewards))
 
 
-def take_step(agents: Agent, batch: Batch, rule: Rule, seed: int) -> Step:
+def take_step(agents: Agent, batch: Batch, rule: Rule, seed: int, *, watch: Watch | None = None) -> Step:
     """Make one update of a population of one.
 
     Parameters
@@ -71,6 +72,8 @@ def take_step(agents: Agent, batch: Batch, rule: Rule, seed: int) -> Step:
         Which update.
     seed : int
         Keys the order of minibatches, and the states of the Fisher matrix.
+    watch : callable, optional
+        Told of every minibatch, where the rule is PPO's.
 
     Raises
     ------
@@ -78,7 +81,8 @@ def take_step(agents: Agent, batch: Batch, rule: Rule, seed: int) -> Step:
         Where a parameter is no longer finite.
     """
     bare = without_critic(agents)
-    updated, info = UPDATES[rule.algorithm](bare, batch, rule.settings, seeds=[seed], iteration=rule.iteration)
+    more = {"watch": watch} if watch is not None and rule.algorithm == "ppo" else {}
+    updated, info = UPDATES[rule.algorithm](bare, batch, rule.settings, seeds=[seed], iteration=rule.iteration, **more)
     names = list(agents.policy.parameter_shapes)
     ends = (flatten(one.policy_parameters, names, stacked=True)[0].double() for one in (updated, agents))
     new, old = ends

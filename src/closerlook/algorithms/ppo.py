@@ -3,7 +3,7 @@
 Every detail is numbered, with its source, in ``docs/ppo.md``.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Annotated
 
@@ -19,6 +19,10 @@ from closerlook.algorithms.minibatches import deal, pairs_of, shuffle, standardi
 from closerlook.algorithms.ppo_learners import policy_learner
 from closerlook.algorithms.update import UpdateInfo, describe_update, require_finite
 from closerlook.errors import InputError
+from closerlook.estimation.networks import Parameters
+
+Watch = Callable[[int, Callable[[], Parameters]], None]
+"""Told after every minibatch how many the policies have taken, and how to read their parameters as they are then."""
 
 
 @dataclass(frozen=True)
@@ -67,7 +71,13 @@ class PPOSettings:
 
 
 def ppo_update(
-    agents: Agent, batch: Batch, settings: PPOSettings, *, seeds: Sequence[int], iteration: int
+    agents: Agent,
+    batch: Batch,
+    settings: PPOSettings,
+    *,
+    seeds: Sequence[int],
+    iteration: int,
+    watch: Watch | None = None,
 ) -> tuple[Agent, UpdateInfo]:
     """Update the critics, then the policies, of a population; neither sees the other's update.
 
@@ -85,6 +95,8 @@ def ppo_update(
         Each member's own; the minibatches are keyed by them.
     iteration : int
         Updates made before: it decides the learning rates and the minibatches.
+    watch : callable, optional
+        Told of every minibatch of the policies; it changes nothing.
 
     Returns
     -------
@@ -105,20 +117,25 @@ def ppo_update(
     """
     value_rate = settings.rate(settings.value_learning_rate, iteration)
     updated = fit_critic(agents, batch, settings, rate=value_rate, seeds=seeds, iteration=iteration)
-    updated, constant = _improve_policy(updated, batch, settings, seeds, iteration)
+    updated, constant = _improve_policy(updated, batch, settings, seeds, iteration, watch)
     require_finite(updated, iteration)
     return updated, describe_update(agents, updated, batch, clip=settings.clip, constant=constant)
 
 
 def _improve_policy(
-    agents: Agent, batch: Batch, settings: PPOSettings, seeds: Sequence[int], iteration: int
+    agents: Agent,
+    batch: Batch,
+    settings: PPOSettings,
+    seeds: Sequence[int],
+    iteration: int,
+    watch: Watch | None,
 ) -> tuple[Agent, Tensor]:
     """Climb the clipped surrogate; also count each member's minibatches of constant advantages, (P,)."""
     learner = policy_learner(agents, settings)
     columns = [pairs_of(c) for c in (batch.observations, batch.actions, batch.log_probs, batch.advantages)]
     columns[0] = learner.prepare(columns[0])
     rate = settings.rate(settings.policy_learning_rate, iteration)
-    constant = np.zeros(len(seeds), np.int64)
+    constant, taken = np.zeros(len(seeds), np.int64), 0
     with np.errstate(all="ignore"):  # what is not finite is found, and named, after the update
         for epoch in range(settings.policy_epochs):
             *shuffled, advantages = shuffle(columns, seeds, "minibatches", iteration=iteration, epoch=epoch)
@@ -127,5 +144,8 @@ def _improve_policy(
             shuffled.append(standardized if agents.normalize_advantages else advantages)
             for pairs in deal(shuffled, settings.minibatches):
                 learner.climb(pairs, rate)
+                taken += 1
+                if watch is not None:
+                    watch(taken, learner.adam.result)
     changes = {"policy": learner.adam.result(), "optimizer.policy": learner.adam.state()}
     return agents.with_state(changes), torch.from_numpy(constant)

@@ -22,14 +22,13 @@ from closerlook.agents.environment import EnvironmentSpec
 from closerlook.algorithms.computed_steps import sample_batch
 from closerlook.algorithms.episode_returns import sample_returns
 from closerlook.algorithms.objective import Objective
+from closerlook.algorithms.policy_change import CHANGES, SURROGATES, policy_change
 from closerlook.algorithms.stream_sums import StreamRange
 from closerlook.estimation.networks import flatten
 from closerlook.estimation.surrogate import deviation
 from closerlook.randomness import generator
 from closerlook.simulation.records import Sampling
 
-SURROGATES = ("plain", "normalised", "clipped")
-"""Surrogates of a point: of advantages as they are, of standardised ones, of those and clipped as in PPO."""
 RANDOM_NORM = 2.0
 """Length of a random direction (Ilyas et al., 2020, section 2.3)."""
 
@@ -126,28 +125,13 @@ def sample_surrogates(
     start, vectors = plain.start(agents), torch.from_numpy(points.parameters(agent)).float()
     found, divergence = np.empty((len(SURROGATES), len(vectors))), np.empty(len(vectors))
     for at, vector in enumerate(vectors):
-        found[:, at], divergence[at] = _evaluate(plain, normalised, start, vector[None], clip)
+        there = policy_change(plain, normalised, start, vector[None], clip)
+        found[:, at], divergence[at] = there.surrogates, there.change[CHANGES.index("mean_kl")]
     return {
         "surrogates": found,
         "mean_kl": divergence,
         "deviation": deviation(plain.advantages)[0].numpy(),
     }
-
-
-@torch.no_grad()
-def _evaluate(
-    plain: Objective, normalised: Objective, start: torch.Tensor, vector: torch.Tensor, clip: float
-) -> tuple[np.ndarray, float]:
-    """Evaluate every surrogate, and the mean KL, at one point (1, D)."""
-    totals, divergence = np.zeros(len(SURROGATES)), 0.0
-    for raw, standard in zip(plain.parts(), normalised.parts(), strict=True):
-        moved = raw.distribution(vector)
-        log_probs = moved.log_prob(raw.actions)
-        gains = (raw.gains(log_probs), standard.gains(log_probs), standard.gains(log_probs, clip))
-        totals += [float(gain.double().sum()) for gain in gains]
-        divergence += float(raw.distribution(start).kl(moved).double().sum())
-    count = plain.advantages.shape[1]
-    return totals / count, divergence / count
 
 
 def sample_point_returns(

@@ -11,6 +11,7 @@ from closerlook.algorithms.batch import Batch
 from closerlook.algorithms.critic import critic_values, value_loss
 from closerlook.algorithms.minibatches import pairs_of
 from closerlook.algorithms.objective import ROWS, Objective
+from closerlook.algorithms.policy_change import divergence
 from closerlook.errors import NonFiniteError
 from closerlook.estimation.distributions import DiagonalGaussian, Distribution
 from closerlook.estimation.surrogate import deviation
@@ -103,14 +104,13 @@ def _compare(part: Objective, before: Tensor, after: Tensor, clip: float) -> tup
     old, new = part.distribution(before), part.distribution(after)
     log_probs = new.log_prob(part.actions)
     ratio = torch.exp(log_probs - part.old_log_probs)
-    return _kl(old, new, like=ratio), new.entropy(), ratio, _action_std(new, like=ratio), part.gains(log_probs, clip)
-
-
-def _kl(old: Distribution, new: Distribution, *, like: Tensor) -> Tensor:
-    try:
-        return old.kl(new)
-    except NotImplementedError:  # torch knows no formula for this pair of distributions
-        return torch.full_like(like, torch.nan)
+    return (
+        divergence(old, new, like=ratio),
+        new.entropy(),
+        ratio,
+        _action_std(new, like=ratio),
+        part.gains(log_probs, clip),
+    )
 
 
 def _action_std(new: Distribution, *, like: Tensor) -> Tensor:

@@ -9,6 +9,7 @@ _PACKAGES = {
     "gradients": "gradient_quality",
     "values": "value_prediction",
     "landscape": "landscape",
+    "trust-region": "trust_region",
 }
 
 

@@ -110,6 +110,15 @@ def plain_jackknife(value: float, without: np.ndarray, *, confidence: float = 0.
     return Interval(value, value - reach, value + reach)
 
 
+def mean_interval(values: np.ndarray) -> Interval:
+    """Return the mean of independent numbers (n,) with Student's t; NaN ones are left out, infinite ones spoil it."""
+    known = values[~np.isnan(values)]
+    if not len(known) or not np.isfinite(known).all():
+        return NOTHING
+    total, n = known.sum(), len(known)
+    return plain_jackknife(float(total / n), (total - known) / max(n - 1, 1))
+
+
 def cosine_matrix(estimates: np.ndarray) -> np.ndarray:
     """Return cosines between all pairs of estimates (n, D) in float64: (n, n).
 

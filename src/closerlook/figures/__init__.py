@@ -8,6 +8,14 @@ from closerlook.figures.drawing import save_figure
 from closerlook.figures.gradient_quality import plot_gradient_quality
 from closerlook.figures.landscape import plot_landscape
 from closerlook.figures.training import plot_training
+from closerlook.figures.trust_region import plot_trust_region
 from closerlook.figures.value_prediction import plot_value_prediction
 
-__all__ = ["plot_gradient_quality", "plot_landscape", "plot_training", "plot_value_prediction", "save_figure"]
+__all__ = [
+    "plot_gradient_quality",
+    "plot_landscape",
+    "plot_training",
+    "plot_trust_region",
+    "plot_value_prediction",
+    "save_figure",
+]

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 
 import xarray as xr
 
-from closerlook.results import gradient_variables, landscape_variables, value_variables
+from closerlook.results import gradient_variables, landscape_variables, trust_variables, value_variables
 from closerlook.results.variables import Variable
 
 SCHEMA_VERSION = 1
@@ -70,3 +70,4 @@ def describe() -> str:
 define(gradient_variables.VARIABLES)
 define(value_variables.VARIABLES)
 define(landscape_variables.VARIABLES)
+define(trust_variables.VARIABLES)

@@ -5,7 +5,7 @@ from typing import Any
 
 import torch
 
-from closerlook.agents.agent import Agent
+from closerlook.agents.agent import Agent, Regime
 from closerlook.agents.environment import EnvironmentSpec
 from closerlook.agents.identity import observation_size
 from closerlook.errors import InputError, NonFiniteError
@@ -76,3 +76,12 @@ def sampling_of(agents: Sequence[Agent], description: Mapping[str, Any]) -> Samp
     regime = agents[0].regime
     burn_in = 0 if regime.reset_each_iteration else int(description["time_limit"] or LONGEST_BURN_IN)
     return Sampling(regime.n_steps, burn_in=burn_in)
+
+
+def step_regime(regime: Regime, pairs: int | None) -> Regime:
+    """Return how the batch of a step is gathered: the agent's own, or so many pairs in streams as long as its."""
+    if pairs is None:
+        return regime
+    if pairs < regime.n_steps:
+        return Regime(1, pairs, regime.reset_each_iteration)
+    return Regime(pairs // regime.n_steps, regime.n_steps, regime.reset_each_iteration)

@@ -16,11 +16,12 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import stats
 
-from closerlook.agents.agent import Agent, moments
+from closerlook.agents.agent import Agent
+from closerlook.agents.rewards import reward_unit
 from closerlook.algorithms.episode_returns import LISTED, SUMS
+from closerlook.algorithms.policy_change import SURROGATES
 from closerlook.algorithms.ppo import PPOSettings
 from closerlook.algorithms.rules import rule_of
-from closerlook.algorithms.surfaces import SURROGATES
 from closerlook.diagnostics.common.layout import Found, interval, intervals
 from closerlook.diagnostics.landscape.request import Request
 from closerlook.estimation.mean_returns import Means, lower_tail, mean_returns, paired_gains, pairing_gain
@@ -267,14 +268,6 @@ def _promise(
         **interval("realised_gain", gain),
         "chance_of_loss": np.array(_chance_below_zero(gain, surfaces.line["returns"].shape[1])),
     }
-
-
-def reward_unit(agent: Agent) -> float:
-    """Return what the agent's rewards are divided by before its critic sees them; clipping is left out."""
-    if agent.reward_scaling is None:
-        return 1.0
-    stored = moments(Agent.stack([agent]), "returns")
-    return float(agent.reward_scaling.divisor(stored.variance)[0, 0]) if stored.count[0] > 0 else 1.0
 
 
 def _chance_below_zero(gain: Interval, streams: int) -> float:

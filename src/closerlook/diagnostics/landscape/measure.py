@@ -1,6 +1,6 @@
 """The measurement: a step is computed, then surrogates and true rewards at all points, from jobs to a dataset."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
@@ -14,7 +14,6 @@ from closerlook.agents.agent import Agent, Regime
 from closerlook.agents.environment import EnvironmentSpec
 from closerlook.agents.identity import probe, sampling_part
 from closerlook.algorithms.computed_steps import sample_steps
-from closerlook.algorithms.episode_returns import LISTED
 from closerlook.algorithms.pooled import Answers, Pooled
 from closerlook.algorithms.ppo import PPOSettings
 from closerlook.algorithms.rules import rule_of
@@ -28,9 +27,10 @@ from closerlook.algorithms.surfaces import (
     sample_surrogates,
 )
 from closerlook.diagnostics.common.layout import Found
+from closerlook.diagnostics.common.point_jobs import joined, parts_of
 from closerlook.diagnostics.landscape.dataset import build_dataset, summary
 from closerlook.diagnostics.landscape.findings import Surfaces, find
-from closerlook.diagnostics.landscape.request import STREAMS_OF_A_JOB, Request, Wishes, prepare
+from closerlook.diagnostics.landscape.request import Request, Wishes, prepare
 from closerlook.errors import InputError
 from closerlook.estimation.pool import Pool, plan_pool
 from closerlook.execution import Job, Progress, Silence, Within, content_key, default_workers, run_jobs
@@ -47,8 +47,6 @@ GRADIENT_PURPOSE = "landscape gradient"
 RETURNS_PURPOSE = "landscape returns"
 DEFAULT_CLIP = 0.2
 """Epsilon of the clipped surrogate for algorithms that have none."""
-LANES = 64
-"""Streams of all points that a job steps together, about."""
 
 
 def landscape(  # noqa: PLR0913 - what a user may choose, each by name
@@ -282,7 +280,7 @@ class _Plan:
 
     def _reward_jobs(self, multiples: np.ndarray, streams: int, what: str) -> list[Job]:
         request, own, jobs = self.subject.request, self.subject, []
-        for points, part in _parts(len(multiples), streams):
+        for points, part in parts_of(len(multiples), streams):
             chosen = Points(self.directions, multiples[points.start : points.stop])
             these = StreamRange(request.seed, RETURNS_PURPOSE, part.start, part.stop)
             seeds = [self._seed(point, what) for point in points]
@@ -307,35 +305,8 @@ class _Plan:
         base = {"theta": theta, "directions": self.directions, "full_step_norm": np.array(np.linalg.norm(self.step))}
         surfaces = None
         if not self.zero_step:
-            plane = _joined(answers[2:], len(request.plane), request.plane_streams)
-            count = sum(1 for _ in _parts(len(request.plane), request.plane_streams))
-            line = _joined(answers[2 + count :], len(request.line), request.line_streams)
+            plane = joined(answers[2:], len(request.plane), request.plane_streams)
+            count = sum(1 for _ in parts_of(len(request.plane), request.plane_streams))
+            line = joined(answers[2 + count :], len(request.line), request.line_streams)
             surfaces = Surfaces(answers[0], answers[1], plane, line)
         return base | {"full_step_mean_kl": np.array(self.step_kl)} | find(self.subject.agent, request, surfaces)
-
-
-def _parts(points: int, streams: int) -> Iterator[tuple[range, range]]:
-    """Divide points and streams into the parts of jobs: as many points as fill the lanes, and their streams."""
-    together = min(streams, STREAMS_OF_A_JOB)
-    beside = max(1, LANES // together)
-    for stream in _ranges(streams, together):
-        for point in _ranges(points, beside):
-            yield point, stream
-
-
-def _ranges(stop: int, size: int) -> Iterator[range]:
-    for first in range(0, stop, size):
-        yield range(first, min(first + size, stop))
-
-
-def _joined(answers: Answers, points: int, streams: int) -> Mapping[str, np.ndarray]:
-    """Put the answers of the parts back together: sums (P, S), and the episodes of all."""
-    names = ("returns", "squares", "episodes", "steps")
-    joined = {name: np.empty((points, streams)) for name in names}
-    lists: dict[str, list[np.ndarray]] = {name: [] for name in LISTED}
-    for (point, stream), answer in zip(_parts(points, streams), answers, strict=False):
-        for name in names:
-            joined[name][point.start : point.stop, stream.start : stream.stop] = answer[name]
-        for name, own in lists.items():
-            own.append(answer[name] + (point.start if name == "episode_policy" else 0))
-    return joined | {name: np.concatenate(parts) for name, parts in lists.items()}

@@ -12,7 +12,7 @@ from closerlook.agents.environment import EnvironmentSpec
 from closerlook.agents.identity import probe
 from closerlook.algorithms.computed_steps import LARGEST_BATCH
 from closerlook.algorithms.rules import ALGORITHMS
-from closerlook.diagnostics.common.checks import find_environment, require_alike, require_fit, sampling_of
+from closerlook.diagnostics.common.checks import find_environment, require_alike, require_fit, sampling_of, step_regime
 from closerlook.errors import InputError
 from closerlook.execution import content_key
 from closerlook.simulation.engine import describe_environment
@@ -26,7 +26,6 @@ Draws = Literal["common", "independent"]
 
 ON_THE_LINE = (0.0, 0.1, 0.25, 0.5, 1.0)
 """Multiples of the step that a line always has, where they are within the range."""
-STREAMS_OF_A_JOB = 16
 LARGEST_GRID = 1001
 
 
@@ -165,7 +164,7 @@ def prepare(
     second = first if len(wishes.axes) > 1 else np.zeros(1)
     low, high = wishes.range
     line = np.unique(np.concatenate([first, [one for one in ON_THE_LINE if low <= one <= high]]))
-    step = _step_regime(agents[0].regime, wishes.step_pairs)
+    step = step_regime(agents[0].regime, wishes.step_pairs)
     sampling = sampling_of(agents, description)
     return Request(spec, description, sampling, (first, second), line, step, tuple(towards), wishes)
 
@@ -178,14 +177,6 @@ def _multiples(wishes: Wishes) -> np.ndarray:
         spaced[nearest] = 0.0
         return spaced
     return np.sort(np.append(spaced, 0.0))
-
-
-def _step_regime(regime: Regime, pairs: int | None) -> Regime:
-    if pairs is None:
-        return regime
-    if pairs < regime.n_steps:
-        return Regime(1, pairs, regime.reset_each_iteration)
-    return Regime(pairs // regime.n_steps, regime.n_steps, regime.reset_each_iteration)
 
 
 def _require_sensible(wishes: Wishes) -> None:

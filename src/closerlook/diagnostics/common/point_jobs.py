@@ -1,0 +1,36 @@
+"""How the true rewards of many points, each of many streams, are divided into jobs, and put together again."""
+
+from collections.abc import Iterator, Mapping
+
+import numpy as np
+
+from closerlook.algorithms.episode_returns import LANES, LISTED, SUMS
+from closerlook.algorithms.pooled import Answers
+
+STREAMS_OF_A_JOB = 16
+
+
+def parts_of(points: int, streams: int) -> Iterator[tuple[range, range]]:
+    """Divide points, and the streams of each, into the parts of jobs: as many points as fill the lanes."""
+    together = min(streams, STREAMS_OF_A_JOB)
+    beside = max(1, LANES // together)
+    for stream in _ranges(streams, together):
+        for point in _ranges(points, beside):
+            yield point, stream
+
+
+def _ranges(stop: int, size: int) -> Iterator[range]:
+    for first in range(0, stop, size):
+        yield range(first, min(first + size, stop))
+
+
+def joined(answers: Answers, points: int, streams: int) -> Mapping[str, np.ndarray]:
+    """Put the answers of the parts back together: sums (P, S), and the episodes of all."""
+    whole = {name: np.empty((points, streams)) for name in SUMS}
+    lists: dict[str, list[np.ndarray]] = {name: [] for name in LISTED}
+    for (point, stream), answer in zip(parts_of(points, streams), answers, strict=False):
+        for name in SUMS:
+            whole[name][point.start : point.stop, stream.start : stream.stop] = answer[name]
+        for name, own in lists.items():
+            own.append(answer[name] + (point.start if name == "episode_policy" else 0))
+    return whole | {name: np.concatenate(parts) for name, parts in lists.items()}

@@ -1,0 +1,241 @@
+"""Every number of a measurement of trust regions, by the schema's names, from what its jobs answered.
+
+====== ==================================================
+symbol meaning
+====== ==================================================
+R      updates, each from a batch of its own
+W      pairs looked at: 2, the batch's own and held-out ones
+K      stages of an update
+M      multiples of its step
+====== ==================================================
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from closerlook.agents.agent import Agent
+from closerlook.agents.rewards import reward_unit
+from closerlook.algorithms.natural import NaturalSettings
+from closerlook.algorithms.policy_change import CHANGES, SURROGATES
+from closerlook.algorithms.ppo import PPOSettings
+from closerlook.algorithms.rules import Rule, rule_of
+from closerlook.algorithms.step_audits import stages_of
+from closerlook.diagnostics.common.layout import Found, intervals
+from closerlook.diagnostics.trust_region.request import Request
+from closerlook.estimation.mean_returns import paired_gains
+from closerlook.estimation.statistics import FEWEST, mean_interval
+from closerlook.estimation.surfaces import best_point
+
+Sums = Mapping[str, np.ndarray]
+"""Sums over episodes of one update: the agent itself, then each multiple, (1 + M, S)."""
+
+PAIRS_OF = ("batch", "heldout")
+"""Whose pairs: the update's own, or others by the same policy."""
+AVERAGED = (
+    "mean_kl_batch",
+    "max_kl_batch",
+    "mean_kl_heldout",
+    "max_kl_heldout",
+    "mean_reverse_kl_heldout",
+    "max_ratio",
+    "clip_fraction",
+    "clip_fraction_heldout",
+    "quadratic_kl",
+    "quadratic_kl_heldout",
+    "quadratic_kl_own",
+    "predicted_improvement",
+    "surrogate_improvement",
+    "surrogate_improvement_heldout",
+    "true_improvement",
+    "surrogate_rise",
+    "surrogate_rise_heldout",
+    "update_norm",
+    "step_fraction",
+    "cg_residual",
+    "natural_residual",
+    "natural_efficiency",
+)
+"""Numbers of each update whose mean over updates has an interval."""
+TOLD = {
+    "quadratic_kl_own": "quadratic_kl",
+    "step_fraction": "step_fraction",
+    "step_failed": "step_failed",
+    "cg_residual": "cg_residual",
+    "cg_steps": "cg_steps",
+}
+"""What an update along the natural gradient tells of itself, by the names here."""
+
+
+def find(agent: Agent, request: Request, audits: Sequence[Mapping[str, np.ndarray]], rewards: Sequence[Any]) -> Found:
+    """Work out everything of one agent.
+
+    Parameters
+    ----------
+    agent : Agent
+        Whose updates.
+    request : Request
+        What was asked.
+    audits : sequence of mappings, length R
+        Of `closerlook.algorithms.step_audits.audit_step`.
+    rewards : sequence of mappings or None, length R
+        Sums over episodes, see `closerlook.algorithms.episode_returns.sample_returns`; None where there are none.
+    """
+    rule = rule_of(agent, request.wishes.algorithm)
+    stacked = {name: np.stack([audit[name] for audit in audits]) for name in audits[0]}
+    own = own_surrogate(agent, rule)
+    found = _policy(stacked, request) | _surrogates(stacked, own, request) | _algorithm(stacked, rule)
+    found |= _stages(stacked, own, stages_of(rule, request.step.batch_pairs))
+    gains = [_gains(sums, request) for sums in rewards]
+    found |= _rewards(gains, request) | _promises(agent, stacked, rewards, request)
+    found |= _along(found, gains, rule, request)
+    averages = [mean_interval(found[name]) for name in AVERAGED]
+    return found | intervals("average", averages)
+
+
+def own_surrogate(agent: Agent, rule: Rule) -> int:
+    """Return which surrogate the algorithm climbs, by its place among `SURROGATES`."""
+    if isinstance(rule.settings, PPOSettings) and agent.normalize_advantages:
+        return SURROGATES.index("clipped")
+    return SURROGATES.index("normalised" if agent.normalize_advantages else "plain")
+
+
+def _policy(stacked: Mapping[str, np.ndarray], request: Request) -> Found:
+    """Return how far the whole step moves the policy, in every measure, (R,) each; and all multiples."""
+    whole = stacked["multiple_change"][:, :, request.whole]
+    found: Found = {"multiple_change": stacked["multiple_change"].swapaxes(2, 3)}
+    for place, pairs in enumerate(PAIRS_OF):
+        for at, name in enumerate(CHANGES):
+            found[change_name(name, pairs)] = whole[:, place, at]
+    found["quadratic_kl"], found["quadratic_kl_heldout"] = stacked["quadratic_kl"].T
+    return found
+
+
+def change_name(name: str, pairs: str) -> str:
+    """Name a measure of the whole step's change: those of divergence say whose states, the others only if held out."""
+    return f"{name}_{pairs}" if name.endswith("kl") or pairs == "heldout" else name
+
+
+def _surrogates(stacked: Mapping[str, np.ndarray], own: int, request: Request) -> Found:
+    """Return how far the surrogate that is climbed rises, in its own unit."""
+    rises = stacked["multiple_surrogates"][..., own] - stacked["base_surrogates"][:, :, None, own]
+    found: Found = {"multiple_surrogate_rise": rises, "surrogate_kind": np.array(own)}
+    found["surrogate_rise"], found["surrogate_rise_heldout"] = rises[:, :, request.whole].T
+    return found
+
+
+def _algorithm(stacked: Mapping[str, np.ndarray], rule: Rule) -> Found:
+    """Return what the update is bound by, and what it tells of itself."""
+    settings = rule.settings
+    rate, clip, minibatches = np.nan, np.nan, 1
+    if isinstance(settings, PPOSettings):
+        rate = settings.rate(settings.policy_learning_rate, rule.iteration)
+        clip, minibatches = settings.clip, settings.minibatches * settings.policy_epochs
+    constant = stacked["update_constant_minibatches"] >= max(minibatches, 1)
+    norm = np.sqrt(np.square(stacked["displacement"]).sum(axis=1))
+    return {
+        "kl_bound": np.array(settings.max_kl if isinstance(settings, NaturalSettings) else np.nan),
+        "clip_epsilon": np.array(clip),
+        "policy_learning_rate": np.array(rate),
+        "update_norm": norm,
+        "zero_updates": np.array((norm == 0).sum()),
+        "failed_updates": np.array(np.isnan(norm).sum()),
+        "constant_advantages": np.array((constant | (stacked["advantage_deviation"] == 0)).sum()),
+        "action_std": np.array(stacked["action_std"].min()),
+        "natural_residual": stacked["natural_residual"],
+        "natural_efficiency": stacked["natural_efficiency"],
+        **{name: stacked[f"update_{told}"] for name, told in TOLD.items()},
+    }
+
+
+def _stages(stacked: Mapping[str, np.ndarray], own: int, stages: Sequence[int]) -> Found:
+    """Return how all of it grows over the minibatches of an update; one stage, its end, where it is a single step."""
+    if not stages:
+        return {}
+    rises = stacked["stage_surrogates"][..., own] - stacked["base_surrogates"][:, :, None, own]
+    return {"stage_change": stacked["stage_change"].swapaxes(2, 3), "stage_surrogate_rise": rises}
+
+
+def _gains(sums: Sums | None, request: Request) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return the gain in true reward of all multiples of one update, with interval, (M,) each."""
+    if sums is None:
+        nothing = np.full(len(request.multiples), np.nan)
+        return nothing, nothing, nothing
+    means = paired_gains(sums["returns"], sums["episodes"], 0).at(slice(1, None))
+    return means.value, means.low, means.high
+
+
+def _rewards(gains: Sequence[tuple[np.ndarray, np.ndarray, np.ndarray]], request: Request) -> Found:
+    ends = {end: np.stack([gain[at] for gain in gains]) for at, end in enumerate(("", "_low", "_high"))}
+    whole = {f"true_improvement{end}": values[:, request.whole] for end, values in ends.items()}
+    over_updates = [mean_interval(column) for column in ends[""].T]
+    all_of_them = {f"multiple_gain{end}": values for end, values in ends.items()}
+    return {**whole, **all_of_them, **intervals("mean_multiple_gain", over_updates)}
+
+
+def _promises(
+    agent: Agent, stacked: Mapping[str, np.ndarray], rewards: Sequence[Sums | None], request: Request
+) -> Found:
+    """Return what gradient and plain surrogate promise of each whole step, in units of episode return, (R,) each.
+
+    A pair's mean gain times the mean length of an episode: to first order, and by discounted advantages.
+    """
+    unit = reward_unit(agent) * np.array([_length(sums) for sums in rewards])
+    plain = SURROGATES.index("plain")
+    rises = stacked["multiple_surrogates"][:, :, request.whole, plain] - stacked["base_surrogates"][:, :, plain]
+    slopes = stacked["slopes"][..., plain]
+    return {
+        "true_reward_before": np.array([_reward(sums) for sums in rewards]),
+        "predicted_improvement": slopes[:, 0] * unit,
+        "predicted_improvement_heldout": slopes[:, 1] * unit,
+        "surrogate_improvement": rises[:, 0] * unit,
+        "surrogate_improvement_heldout": rises[:, 1] * unit,
+    }
+
+
+def _length(sums: Sums | None) -> float:
+    return np.nan if sums is None else float(sums["steps"][0].sum() / sums["episodes"][0].sum())
+
+
+def _reward(sums: Sums | None) -> float:
+    return np.nan if sums is None else float(sums["returns"][0].sum() / sums["episodes"][0].sum())
+
+
+def _along(found: Found, gains: Sequence[Any], rule: Rule, request: Request) -> Found:
+    """Return at which multiple reward and surrogate are highest, and at which the divergence meets its bound."""
+    best = {"best_multiple": np.nan, "best_multiple_low": np.nan, "best_multiple_high": np.nan}
+    rows = np.array([gain[0] for gain in gains])
+    usable = np.isfinite(rows).all(axis=1)
+    if usable.sum() >= FEWEST:
+        points = np.concatenate([[0.0], request.multiples])
+        at, maybe = best_point(np.pad(rows[usable], ((0, 0), (1, 0))))
+        best = {"best_multiple": points[at], "best_multiple_low": points[maybe].min()}
+        best["best_multiple_high"] = points[maybe].max()
+    kl = np.array([mean_interval(column).value for column in found["multiple_change"][:, 1, 0].T])
+    rises = found["multiple_surrogate_rise"].mean(axis=0)
+    bound = rule.settings.max_kl if isinstance(rule.settings, NaturalSettings) else np.nan
+    return {
+        **{name: np.array(value) for name, value in best.items()},
+        "surrogate_best_multiple": np.array([_peak(request.multiples, rise) for rise in rises]),
+        "bound_multiple": np.array(_crossing(request.multiples, kl, bound)),
+    }
+
+
+def _peak(multiples: np.ndarray, rises: np.ndarray) -> float:
+    """Return where a surrogate is highest: 0 where it rises nowhere, NaN where it is not known."""
+    finite = np.isfinite(rises)
+    if not finite.any():
+        return np.nan
+    at = int(np.argmax(np.where(finite, rises, -np.inf)))
+    return float(multiples[at]) if rises[at] > 0 else 0.0
+
+
+def _crossing(multiples: np.ndarray, kl: np.ndarray, bound: float) -> float:
+    """Return the multiple at which the mean KL meets its bound, by interpolating logarithms; NaN outside."""
+    known = np.isfinite(kl) & (kl > 0)
+    logs = np.log(kl[known])
+    if not (np.isfinite(bound) and len(logs) > 1 and (np.diff(logs) > 0).all()):
+        return np.nan
+    found = np.interp(np.log(bound), logs, np.log(multiples[known]), left=np.nan, right=np.nan)
+    return float(np.exp(found))

@@ -1,0 +1,232 @@
+"""What a measurement of trust regions says of an agent's update, with the numbers it rests on.
+
+The limits are those of trained agents of the atlas (see the documentation of trust regions).
+"""
+
+import numpy as np
+import xarray as xr
+
+from closerlook.diagnostics.common.labels import each_agent
+from closerlook.diagnostics.common.verdict import Level, Verdict, make_verdict
+
+BEYOND_BOUND = 1.25
+"""Mean KL on other states, as a multiple of the bound, from which the bound does not hold there."""
+MANY_OUTSIDE = 0.3
+"""Share of ratios outside 1 +- epsilon from which the clipping holds the policy near the old one no longer."""
+MODEL_RANGE = (0.8, 1.25)
+"""Quadratic model over the divergence it stands for: within this range it is one."""
+EFFICIENT = 0.7
+"""Share of the natural gradient's predicted gain from which few steps of conjugate gradient, and few states, do."""
+OVERFIT = 0.5
+"""A surrogate that rises on other pairs by less than this part of its rise on its own has learned its batch."""
+COLLAPSED = 1e-4
+"""Standard deviation of an action component below which a policy is as good as deterministic."""
+
+
+def verdicts(dataset: xr.Dataset) -> list[Verdict]:
+    """Judge each agent of a dataset of trust regions."""
+    judges = (_failures, _collapsed, _bound, _clipping, _model, _line_search, _natural, _improvement, _overfit, _length)
+    return [
+        verdict
+        for name, agent in each_agent(dataset)
+        for verdict in (judge(name, agent) for judge in judges)
+        if verdict is not None
+    ]
+
+
+def _average(agent: xr.Dataset, name: str) -> tuple[float, float, float]:
+    here = agent.sel(quantity=name)
+    value, low, high = (float(here[f"average{end}"]) for end in ("", "_low", "_high"))
+    return value, low, high
+
+
+def _failures(name: str, agent: xr.Dataset) -> Verdict | None:
+    """Judge updates that came to nothing."""
+    count = agent.sizes["repeat"]
+    numbers = {key: int(agent[key]) for key in ("failed_updates", "constant_advantages", "zero_updates")}
+    evidence = {key: float(value) for key, value in numbers.items()} | {"updates": float(count)}
+    if numbers["failed_updates"]:
+        words = f"{numbers['failed_updates']} of {count} updates ended with parameters that are not finite."
+        advice = "Lower the learning rate, or look at the rewards of a batch: one may be huge."
+        return make_verdict("update", "problem", (name, words), evidence, advice)
+    if numbers["constant_advantages"]:
+        words = f"In {numbers['constant_advantages']} of {count} batches all advantages are equal: nothing to climb."
+        advice = "Look at the rewards: they may not depend on what the agent does."
+        return make_verdict("update", "problem", (name, words), evidence, advice)
+    if numbers["zero_updates"]:
+        words = f"{numbers['zero_updates']} of {count} updates did not move the policy."
+        advice = "For TRPO, see how far the line search backs off; else look at the learning rate."
+        return make_verdict("update", "problem", (name, words), evidence, advice)
+    return None
+
+
+def _collapsed(name: str, agent: xr.Dataset) -> Verdict | None:
+    """Judge the standard deviation of the policy, and what overflowed for want of it."""
+    std = float(agent["action_std"])
+    if np.isfinite(std) and std < COLLAPSED:
+        words = f"The smallest standard deviation of an action component is {std:.2g}: the policy is all but fixed, and"
+        words += " every divergence and ratio is huge."
+        advice = "Reward entropy, or bound the standard deviation from below."
+        return make_verdict("exploration", "problem", (name, words), {"action_std": std}, advice)
+    whole = agent[["max_kl_batch", "max_kl_heldout", "max_ratio", "max_ratio_heldout"]].to_array()
+    moved = np.isfinite(agent["update_norm"].values)
+    overflown = int((np.isposinf(whole.values) & moved).any(axis=0).sum())
+    if overflown:
+        words = f"In {overflown} of {agent.sizes['repeat']} updates a divergence or a ratio is too large for a number."
+        advice = "Take shorter steps: a smaller learning rate, clip or trust region."
+        return make_verdict("overflow", "problem", (name, words), {"updates": float(overflown)}, advice)
+    return None
+
+
+def _bound(name: str, agent: xr.Dataset) -> Verdict | None:
+    """Judge whether the bound on the mean KL holds on states that the update has not seen."""
+    bound = float(agent["kl_bound"])
+    value, low, high = _average(agent, "mean_kl_heldout")
+    if not (np.isfinite(bound) and np.isfinite(value)):
+        return None
+    worst = _average(agent, "max_kl_heldout")[0]
+    own = _average(agent, "mean_kl_batch")[0]
+    evidence = {"kl_bound": bound, "mean_kl_batch": own, "mean_kl_heldout": value, "low": low, "high": high}
+    evidence |= {"max_kl_heldout": worst}
+    words = f"The mean KL is {own:.3g} on the batch and {value:.3g} ({low:.3g} to {high:.3g}) on other states, bound "
+    words += f"{bound:g}; at the worst state, which theory bounds, it is {worst:.3g}, {worst / bound:.0f} times that."
+    level: Level = "ok" if not low > BEYOND_BOUND * bound else "watch"
+    advice = "" if level == "ok" else "Larger batches, or a smaller bound (max_kl), hold on other states too."
+    return make_verdict("trust region", level, (name, words), evidence, advice)
+
+
+def _clipping(name: str, agent: xr.Dataset) -> Verdict | None:
+    """Judge how near clipping keeps the policy."""
+    epsilon = float(agent["clip_epsilon"])
+    value, low, high = _average(agent, "clip_fraction")
+    if not (np.isfinite(epsilon) and np.isfinite(value)):
+        return None
+    ratio, kl = _average(agent, "max_ratio")[0], _average(agent, "mean_kl_batch")[0]
+    worst = _average(agent, "max_kl_batch")[0]
+    evidence = {"clip_fraction": value, "low": low, "high": high, "max_ratio": ratio, "mean_kl_batch": kl}
+    evidence |= {"max_kl_batch": worst, "clip_epsilon": epsilon}
+    words = f"{100 * value:.0f}% ({100 * low:.0f} to {100 * high:.0f}) of ratios end outside 1 +- {epsilon:g}, the "
+    words += f"largest at {ratio:.3g}: clipping bounds the objective, not the policy. Mean KL {kl:.2g}, worst "
+    words += f"{worst:.2g}."
+    level: Level = "watch" if low > MANY_OUTSIDE else "ok"
+    advice = "" if level == "ok" else "Fewer epochs or a smaller learning rate would keep the policy nearer."
+    return make_verdict("clipping", level, (name, words), evidence, advice)
+
+
+def _model(name: str, agent: xr.Dataset) -> Verdict | None:
+    """Judge the quadratic model of the mean KL."""
+    quadratic, exact = (agent[key].values for key in ("quadratic_kl", "mean_kl_batch"))
+    usable = np.isfinite(quadratic) & np.isfinite(exact) & (exact > 0)
+    if not usable.any():
+        return None
+    ratio = float(quadratic[usable].sum() / exact[usable].sum())
+    evidence = {"ratio": ratio, "quadratic_kl": float(quadratic[usable].mean()), "mean_kl": float(exact[usable].mean())}
+    words = f"The quadratic model gives {ratio:.2f} times the mean KL of the same states."
+    low, high = MODEL_RANGE
+    level: Level = "ok" if low <= ratio <= high else "watch"
+    advice = "" if level == "ok" else "The step leaves the region in which the model holds: take shorter ones."
+    return make_verdict("quadratic model", level, (name, words), evidence, advice)
+
+
+def _line_search(name: str, agent: xr.Dataset) -> Verdict | None:
+    """Judge how far the line search backs off."""
+    fraction, failed = agent["step_fraction"].values, agent["step_failed"].values
+    if not np.isfinite(fraction).any():
+        return None
+    whole, lost = float((fraction == 1).mean()), float(np.nanmean(failed))
+    evidence = {"step_fraction": float(np.nanmean(fraction)), "full_steps": whole, "failed": lost}
+    words = (
+        f"The line search takes the full step in {100 * whole:.0f}% of updates, none in {100 * lost:.0f}%; on average "
+    )
+    words += f"{evidence['step_fraction']:.2f} of it."
+    level: Level = "watch" if lost > 0.1 or evidence["step_fraction"] < 0.25 else "ok"
+    advice = "" if level == "ok" else "The quadratic model overshoots: more states for the Fisher matrix, more damping."
+    return make_verdict("line search", level, (name, words), evidence, advice)
+
+
+def _natural(name: str, agent: xr.Dataset) -> Verdict | None:
+    """Judge what few steps of conjugate gradient on few states leave of the natural gradient."""
+    value, low, high = _average(agent, "natural_efficiency")
+    if not (np.isfinite(value) and np.isfinite(agent["cg_residual"].values).any()):
+        return None
+    residual, whole = _average(agent, "cg_residual")[0], _average(agent, "natural_residual")[0]
+    evidence = {"natural_efficiency": value, "low": low, "high": high, "cg_residual": residual}
+    evidence |= {"natural_residual": whole}
+    words = (
+        f"The step has {100 * value:.0f}% ({100 * low:.0f} to {100 * high:.0f}) of the predicted gain of the natural "
+    )
+    words += (
+        f"gradient solved to the end on the whole batch; of the gradient {residual:.2f} is left unsolved on its own "
+    )
+    words += f"states, {whole:.2f} on all."
+    level: Level = "watch" if high < EFFICIENT else "ok"
+    advice = "" if level == "ok" else "More steps of conjugate gradient (cg_steps), or a larger fisher_fraction."
+    return make_verdict("natural gradient", level, (name, words), evidence, advice)
+
+
+def _improvement(name: str, agent: xr.Dataset) -> Verdict | None:
+    """Judge whether an update raises the true reward, and how much of what is promised comes."""
+    gain, low, high = _average(agent, "true_improvement")
+    if not np.isfinite(gain):
+        return None
+    promised, slope, other = (
+        _average(agent, key)[0]
+        for key in ("surrogate_improvement", "predicted_improvement", "surrogate_improvement_heldout")
+    )
+    before = float(agent["true_reward_before"].mean())
+    evidence = {"true_improvement": gain, "low": low, "high": high, "surrogate_improvement": promised}
+    evidence |= {"predicted_improvement": slope, "surrogate_improvement_heldout": other, "reward": before}
+    words = f"An update changes the mean return by {gain:+.3g} ({low:+.3g} to {high:+.3g}) from {before:.4g}; the "
+    words += f"surrogate promises {promised:+.3g} on its batch, {other:+.3g} on other pairs, the gradient {slope:+.3g}."
+    if low > 0:
+        return make_verdict("improvement", "ok", (name, words), evidence, "")
+    if high < 0:
+        advice = "Larger batches, or shorter steps: see at which multiple of the step the reward peaks."
+        return make_verdict("improvement", "problem", (name, words), evidence, advice)
+    advice = "More --repeats and --return-pairs would tell a gain from a loss."
+    return make_verdict("improvement", "not_enough_data", (name, words), evidence, advice)
+
+
+def _overfit(name: str, agent: xr.Dataset) -> Verdict | None:
+    """Judge how much of the surrogate's rise is of the batch alone."""
+    own, other = _average(agent, "surrogate_rise"), _average(agent, "surrogate_rise_heldout")
+    if not (np.isfinite(own[0]) and np.isfinite(other[0]) and own[0] > 0):
+        return None
+    share = other[0] / own[0]
+    evidence = {"surrogate_rise": own[0], "surrogate_rise_heldout": other[0], "share": share}
+    again = f"{100 * share:.0f}% is found again on other pairs" if share > 0 else "nothing is: on other pairs it falls"
+    words = f"Of the surrogate's rise on the update's own pairs, {again}."
+    level: Level = "ok" if share >= OVERFIT else "watch"
+    advice = "" if level == "ok" else "Larger batches, or fewer epochs and a smaller learning rate, would raise it."
+    return make_verdict("overfitting", level, (name, words), evidence, advice)
+
+
+def _length(name: str, agent: xr.Dataset) -> Verdict | None:
+    """Judge the length of the step, and name the setting that would give the best one."""
+    best, low, high = (float(agent[f"best_multiple{end}"]) for end in ("", "_low", "_high"))
+    furthest = float(agent["multiple"].max())
+    if not np.isfinite(best) or furthest <= 1:
+        return None
+    evidence = {"best_multiple": best, "low": low, "high": high}
+    evidence |= {"surrogate_best_multiple_heldout": float(agent["surrogate_best_multiple"].sel(pairs_of="heldout"))}
+    span = f"at {best:g} times the step (95%: {low:g} to {high:g})"
+    if (low, high) == (0.0, furthest):
+        words = f"Averaged over updates the reward is highest {span}: the pairs do not tell where."
+        advice = "More --repeats and --return-pairs would tell."
+        return make_verdict("step length", "not_enough_data", (name, words), evidence, advice)
+    words = f"Averaged over updates the reward is highest {span}."
+    if high < 1:
+        advice = f"Shorter steps pay: {_setting(agent, max(best, 0.25))}."
+        return make_verdict("step length", "watch", (name, words), evidence, advice)
+    advice = f"Longer steps pay: {_setting(agent, best)}." if low > 1 else ""
+    return make_verdict("step length", "ok", (name, words), evidence, advice)
+
+
+def _setting(agent: xr.Dataset, multiple: float) -> str:
+    """Return which setting gives so many times the step: Adam's steps go with the rate, TRPO's with the root of KL."""
+    rate, bound = float(agent["policy_learning_rate"]), float(agent["kl_bound"])
+    if np.isfinite(bound):
+        return f"max_kl {bound * multiple**2:.2g} instead of {bound:g}"
+    if np.isfinite(rate):
+        return f"a policy_learning_rate of {rate * multiple:.2g} instead of {rate:.2g} at this iteration"
+    return f"{multiple:g} times the learning rate"
