@@ -45,6 +45,18 @@ class Bandit(gymnasium.Env):
         return self.context.copy(), reward, True, False, {}
 
 
+class Indifferent(Bandit):
+    """Rewards nothing."""
+
+    def step(self, action):
+        observation, _, *rest = super().step(action)
+        return observation, 0.0, *rest
+
+
+def make_indifferent(**arguments) -> gymnasium.Env:
+    return Indifferent(**arguments)
+
+
 HORIZON = 8
 DYNAMICS = np.array([[0.9, 0.2, 0.0], [0.0, 0.8, 0.1], [0.1, 0.0, 0.7]])
 CONTROL = np.array([[0.5, 0.0], [0.2, 0.4], [0.0, 0.6]])

@@ -100,7 +100,7 @@ def audit_step(
         agents, batch, rule, derive_seed(streams[0].seed, streams[0].purpose, stream=streams[0].first), seen
     )
     other = sample_batch(agents, environment, sampling[1], streams[1])
-    looks = [_Look.at(agents, one, clip) for one in (batch, other)]
+    looks = [Look.at(agents, one, clip) for one in (batch, other)]
     vectors = [*seen.vectors, *(_moved(agents, step.displacement, multiple) for multiple in multiples)]
     changes = [[look.change(vector) for vector in vectors] for look in looks]
     change = np.array([[one.change for one in row] for row in changes]).reshape(2, -1, len(CHANGES))
@@ -142,7 +142,7 @@ class _Seen:
             self.vectors.append(flatten(read(), self._names, stacked=True))
 
 
-def _smallest_deviation(look: "_Look") -> float:
+def _smallest_deviation(look: "Look") -> float:
     with torch.no_grad():
         smallest = np.inf
         for part in look.plain.parts():
@@ -176,8 +176,18 @@ def _moved(agents: Agent, displacement: np.ndarray, multiple: float) -> Tensor:
 
 
 @dataclass(frozen=True)
-class _Look:
-    """A batch of pairs to look at policies with."""
+class Look:
+    """A batch of pairs to look at policies with.
+
+    Parameters
+    ----------
+    plain, normalised, objective : Objective
+        Its surrogate: of advantages as they are, standardised, and as the agent's algorithm has them.
+    start : Tensor, (1, D)
+        Flat parameters of the policy that sampled it.
+    clip : float
+        Epsilon.
+    """
 
     plain: Objective
     normalised: Objective
@@ -186,7 +196,8 @@ class _Look:
     clip: float
 
     @classmethod
-    def at(cls, agents: Agent, batch: Batch, clip: float) -> "_Look":
+    def at(cls, agents: Agent, batch: Batch, clip: float) -> "Look":
+        """Look at a batch that a population of one sampled."""
         both = {
             normalize: Objective.of(replace(agents, normalize_advantages=normalize), batch)
             for normalize in (False, True)
@@ -195,12 +206,15 @@ class _Look:
         return cls(both[False], both[True], own, own.start(agents), clip)
 
     def change(self, vector: Tensor) -> PolicyChange:
+        """Compare the policy with flat parameters (1, D)."""
         return policy_change(self.plain, self.normalised, self.start, vector, self.clip)
 
     def slopes(self, displacement: Tensor) -> list[float]:
+        """Return a step (1, D) times the gradients of the plain and the normalised surrogate."""
         gradients = (one.gradient(self.start)[1] for one in (self.plain, self.normalised))
         return [float(dot(gradient, displacement)) for gradient in gradients]
 
     def quadratic_kl(self, displacement: Tensor) -> float:
+        """Return the quadratic model of the mean KL after a step (1, D); NaN where no KL is known."""
         product = batch_fisher(self.objective, self.start)
         return np.nan if product is None else float(quadratic_kl(product, displacement))

@@ -12,7 +12,7 @@ STREAMS_OF_A_JOB = 16
 
 def parts_of(points: int, streams: int) -> Iterator[tuple[range, range]]:
     """Divide points, and the streams of each, into the parts of jobs: as many points as fill the lanes."""
-    together = min(streams, STREAMS_OF_A_JOB)
+    together = max(1, min(streams, STREAMS_OF_A_JOB))
     beside = max(1, LANES // together)
     for stream in _ranges(streams, together):
         for point in _ranges(points, beside):

@@ -1,0 +1,327 @@
+"""Trust regions: divergences by quadrature, models that are exact, improvements known in closed form, trouble."""
+
+import json
+import math
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+import xarray as xr
+from scipy import stats
+
+from closerlook.agents.agent import Agent
+from closerlook.agents.environment import EnvironmentSpec
+from closerlook.algorithms.computed_steps import sample_batch, sample_steps, take_step
+from closerlook.algorithms.episode_returns import with_parameters
+from closerlook.algorithms.natural_comparison import compare_with_natural
+from closerlook.algorithms.objective import Objective
+from closerlook.algorithms.policy_change import CHANGES, policy_change
+from closerlook.algorithms.rules import rule_of
+from closerlook.algorithms.step_audits import Look, audit_step, stages_of
+from closerlook.algorithms.stream_sums import StreamRange
+from closerlook.algorithms.surfaces import flat_parameters
+from closerlook.diagnostics.trust_region import summary, trust_region, verdicts
+from closerlook.errors import InputError
+from closerlook.estimation.statistics import mean_interval
+from closerlook.figures import plot_trust_region, save_figure
+from closerlook.simulation.records import Sampling
+from environments import bandit_agent, linear_quadratic_agent, linear_quadratic_return
+
+QUADRATIC = EnvironmentSpec("environments:make_linear_quadratic")
+SAMPLING = Sampling(64)
+SMALL = {"repeats": 4, "pairs": 256, "return_pairs": 256, "multiples": (0.5, 2.0), "workers": 1}
+NATURAL = {"max_kl": 0.01, "cg_steps": 100, "cg_tolerance": 0.0, "damping": 0.0, "fisher_fraction": 1.0}
+
+
+def agent(seed: int = 0, algorithm: str = "ppo", **settings) -> Agent:
+    own = linear_quadratic_agent(seed, normalize_advantages=True)
+    return replace(own, algorithm=algorithm, algorithm_settings=settings)
+
+
+def batch_of(own: Agent, streams: int = 4, purpose: str = "tests"):
+    agents = Agent.stack([own])
+    return agents, sample_batch(agents, QUADRATIC, SAMPLING, StreamRange(0, purpose, 0, streams))
+
+
+def both(agents: Agent, batch):
+    return (Objective.of(replace(agents, normalize_advantages=normalize), batch) for normalize in (False, True))
+
+
+def audited(own: Agent, multiples=(1.0,), seed: int = 0) -> dict[str, np.ndarray]:
+    streams = (StreamRange(seed, "batch", 0, 2), StreamRange(seed, "others", 0, 4))
+    return audit_step(own, QUADRATIC, (SAMPLING, SAMPLING), streams, rule_of(own), multiples, 0.2)
+
+
+@pytest.fixture(scope="module")
+def found() -> xr.Dataset:
+    return trust_region(agent(), **SMALL)
+
+
+def test_divergences_are_those_of_quadrature():
+    """Integrals over a grid of actions, one component at a time: the components are independent."""
+    own = agent()
+    agents, batch = batch_of(own, streams=1)
+    plain, normalised = both(agents, batch)
+    start = plain.start(agents)
+    vector = start + 0.2 * torch.from_numpy(np.random.default_rng(0).standard_normal(start.shape).astype(np.float32))
+    change = dict(zip(CHANGES, policy_change(plain, normalised, start, vector, 0.2).change, strict=True))
+    grid = torch.linspace(-12, 12, 20_001, dtype=torch.float64)
+    ends = [with_parameters(own, one.double().numpy()).unstack()[0].policy_parameters for one in (start, vector)]
+    densities = []
+    for parameters in ends:
+        means = batch.observations[0, 0].double() @ parameters["0.weight"].double().T + parameters["0.bias"].double()
+        normal = torch.distributions.Normal(means[..., None], parameters["log_std"].double().exp()[:, None])
+        densities.append(normal.log_prob(grid))
+    for name, (first, second) in {"kl": densities, "reverse_kl": densities[::-1]}.items():
+        exact = torch.trapezoid(first.exp() * (first - second), grid).sum(-1).numpy()
+        for kind, number in (("mean", exact.mean()), ("max", exact.max()), ("high", np.quantile(exact, 0.99))):
+            assert change[f"{kind}_{name}"] == pytest.approx(number, rel=2e-4), (kind, name)
+
+
+def test_ratios_are_counted_one_by_one():
+    own = agent()
+    agents, batch = batch_of(own)
+    plain, normalised = both(agents, batch)
+    start = plain.start(agents)
+    vector = start * 1.3 + 0.05
+    change = dict(zip(CHANGES, policy_change(plain, normalised, start, vector, 0.2).change, strict=True))
+    moved = with_parameters(own, vector.double().numpy()).unstack()[0].policy_parameters
+    ratios = []
+    for x, a, old in zip(
+        *(getattr(batch, name)[0].flatten(0, 1) for name in ("observations", "actions", "log_probs")), strict=True
+    ):
+        normal = torch.distributions.Normal(moved["0.weight"] @ x + moved["0.bias"], moved["log_std"].exp())
+        ratios.append(math.exp(float(normal.log_prob(a).sum() - old)))
+    assert change["max_ratio"] == pytest.approx(max(ratios), rel=1e-4)
+    assert change["clip_fraction"] == pytest.approx(np.mean([abs(ratio - 1) > 0.2 for ratio in ratios]), abs=1e-9)
+
+
+def test_the_quadratic_model_is_exact_where_the_divergence_is_quadratic():
+    """With the deviation fixed, the KL of a linear Gaussian policy is quadratic in its weights."""
+    own = agent(algorithm="vanilla", policy_learning_rate=0.05)
+    agents, batch = batch_of(own)
+    plain, normalised = both(agents, batch)
+    start = plain.start(agents)
+    step = 0.1 * torch.from_numpy(np.random.default_rng(1).standard_normal(start.shape))
+    step[:, -2:] = 0.0  # the log standard deviations
+    look = Look(plain, normalised, normalised, start, 0.2)
+    exact = look.change((start.double() + step).float()).change[CHANGES.index("mean_kl")]
+    assert look.quadratic_kl(step) == pytest.approx(exact, rel=1e-4)
+
+
+def test_an_update_is_the_one_that_sample_steps_makes():
+    """And its stages are what fewer epochs would have made."""
+    own = agent(policy_epochs=3, minibatches=4)
+    seen = audited(own)
+    alone = sample_steps(own, QUADRATIC, SAMPLING, StreamRange(0, "batch", 0, 2), [128], rule_of(own))
+    np.testing.assert_allclose(seen["displacement"], alone["displacement"][0], atol=1e-7)
+    assert stages_of(rule_of(own), 128) == [1, 2, 4, 8, 12]
+    fewer = audited(agent(policy_epochs=1, minibatches=4))
+    np.testing.assert_array_equal(seen["stage_change"][:, 2], fewer["multiple_change"][:, 0])
+    np.testing.assert_array_equal(seen["stage_change"][:, -1], seen["multiple_change"][:, 0])
+    np.testing.assert_array_equal(seen["stage_surrogates"][:, -1], seen["multiple_surrogates"][:, 0])
+
+
+def test_a_batch_smaller_than_its_minibatches_has_all_its_stages():
+    own = agent(policy_epochs=2, minibatches=500)
+    assert stages_of(rule_of(own), 128)[-1] == 256
+    seen = audited(own)
+    assert seen["stage_change"].shape[1] == len(stages_of(rule_of(own), 128))
+
+
+def test_predicted_gains_are_differences_of_the_surrogate():
+    seen = audited(agent(), multiples=(1e-3, 1.0))
+    for surrogate, at in ((0, 0), (1, 1)):
+        rise = seen["multiple_surrogates"][:, 0, surrogate] - seen["base_surrogates"][:, surrogate]
+        np.testing.assert_allclose(seen["slopes"][:, at], rise / 1e-3, rtol=0.05, atol=2e-3)
+
+
+def test_the_natural_gradient_solved_to_the_end_is_recognised():
+    own = agent(algorithm="natural", **NATURAL)
+    agents, batch = batch_of(own)
+    step = torch.from_numpy(take_step(agents, batch, rule_of(own), 0).displacement)[None]
+    objective = Objective.of(agents, batch)
+    start = objective.start(agents)
+    found = compare_with_natural(objective, start, step, 0.0)
+    assert found["natural_efficiency"] == pytest.approx(1.0, abs=1e-4)
+    assert found["natural_residual"] == pytest.approx(0.0, abs=0.02)
+
+
+def test_efficiency_and_residual_are_those_of_a_dense_fisher_matrix():
+    own = agent()
+    agents, batch = batch_of(own)
+    objective = Objective.of(agents, batch)
+    start = objective.start(agents)
+
+    # the Fisher matrix of a Gaussian's parameters does not depend on actions: J' M J, by autograd over outputs
+    def outputs(vector: torch.Tensor) -> torch.Tensor:
+        there = objective.distribution(vector[None])
+        return torch.cat(
+            [there.mean[0] / there.log_std.detach().exp()[0], there.log_std.expand_as(there.mean)[0] * 2**0.5], -1
+        )
+
+    jacobian = torch.autograd.functional.jacobian(outputs, start[0]).double()
+    fisher = torch.einsum("noi,noj->ij", jacobian, jacobian) / len(jacobian) + 0.1 * torch.eye(start.shape[1])
+    _, gradient = objective.gradient(start)
+    g = gradient[0]
+    d = torch.from_numpy(np.random.default_rng(2).standard_normal(len(g)))
+    found = compare_with_natural(objective, start, d[None], 0.1)
+    x = torch.linalg.solve(fisher, g)
+    efficiency = (g @ d) / torch.sqrt((d @ fisher @ d) * (x @ fisher @ x))
+    image = fisher @ d
+    residual = torch.sqrt(1 - (g @ image) ** 2 / ((g @ g) * (image @ image)))
+    assert found["natural_efficiency"] == pytest.approx(float(efficiency), rel=1e-3)
+    assert found["natural_residual"] == pytest.approx(float(residual), rel=1e-3)
+
+
+def test_true_improvements_are_those_known_in_closed_form():
+    """Intervals of single updates, and of their mean over all batches there could be."""
+    inside, means = [], []
+    for seed in range(20):
+        own = agent(seed, algorithm="natural", **NATURAL | {"max_kl": 0.1})
+        found = trust_region(own, seed=seed, **SMALL | {"repeats": 6, "return_pairs": 64 * 20})
+        exact = []
+        for repeat in range(6):
+            part = StreamRange(seed, "trust region batch", repeat, repeat + 1)
+            step = sample_steps(own, QUADRATIC, SAMPLING, part, [64], rule_of(own))["displacement"][0]
+            there = with_parameters(own, (flat_parameters(own) + step)[None]).unstack()[0]
+            gain = linear_quadratic_return(there.policy_parameters) - linear_quadratic_return(own.policy_parameters)
+            exact.append(float(gain))
+        low, high = (found[f"true_improvement_{end}"].values for end in ("low", "high"))
+        inside.append((low <= exact) & (exact <= high))
+        np.testing.assert_allclose(found["true_improvement"], exact, atol=6 * np.ptp([low, high]))
+        means.append(float(found["mean_multiple_gain"].sel(multiple=1.0)) - np.mean(exact))
+    assert 0.88 <= np.mean(inside) <= 0.99
+    assert abs(np.mean(means)) < 3 * np.std(means) / np.sqrt(20)
+
+
+def test_the_mean_gain_covers_the_expectation_over_batches():
+    """The expectation is that of 2,000 updates in closed form; the interval comes from 8."""
+    own = agent(1, algorithm="natural", **NATURAL | {"max_kl": 0.1})
+    truth = []
+    for first in range(300):
+        part = StreamRange(77, "truth", first, first + 1)
+        step = sample_steps(own, QUADRATIC, SAMPLING, part, [64], rule_of(own))["displacement"][0]
+        there = with_parameters(own, (flat_parameters(own) + step)[None]).unstack()[0]
+        truth.append(float(linear_quadratic_return(there.policy_parameters)))
+    expected = np.mean(truth) - float(linear_quadratic_return(own.policy_parameters))
+    inside = []
+    for seed in range(60):
+        found = trust_region(own, seed=seed, **SMALL | {"repeats": 8, "multiples": ()})
+        gain = found.sel(multiple=1.0)
+        inside.append(float(gain["mean_multiple_gain_low"]) <= expected <= float(gain["mean_multiple_gain_high"]))
+    assert 0.87 <= np.mean(inside) <= 1.0
+
+
+def test_promised_improvements_are_near_the_true_ones_for_short_steps_of_large_batches():
+    own = agent(algorithm="natural", **NATURAL | {"max_kl": 1e-3})
+    found = trust_region(own, step_pairs=64 * 200, **SMALL | {"return_pairs": 64 * 400, "pairs": 64 * 200})
+    true, low, high = (found[f"average{end}"].sel(quantity="true_improvement").item() for end in ("", "_low", "_high"))
+    for name in ("predicted_improvement", "surrogate_improvement", "surrogate_improvement_heldout"):
+        promised = float(found["average"].sel(quantity=name))
+        # returns without a baseline stand in for advantages: HORIZON steps sum to a return of all steps before too
+        assert promised > 0
+        assert abs(promised - true) < max(0.3 * abs(true), 3 * (high - low)), name
+
+
+def test_numbers_do_not_depend_on_workers(found):
+    again = trust_region(agent(), **SMALL | {"workers": 2})
+    xr.testing.assert_identical(found.drop_attrs(), again.drop_attrs())
+
+
+def test_an_agent_is_the_same_in_company(found):
+    two = trust_region([agent(), agent(1)], **SMALL)
+    for name in found.data_vars:
+        np.testing.assert_array_equal(two[name].isel(agent=0).values, found[name].values, err_msg=str(name))
+
+
+def test_the_whole_step_is_the_multiple_one(found):
+    whole = found.sel(multiple=1.0)
+    np.testing.assert_array_equal(whole["multiple_gain"], found["true_improvement"])
+    at = whole["multiple_change"].sel(pairs_of="heldout", change="max_kl")
+    np.testing.assert_array_equal(at, found["max_kl_heldout"])
+    assert float(found["average"].sel(quantity="mean_kl_batch")) == pytest.approx(float(found["mean_kl_batch"].mean()))
+
+
+def test_trpo_tells_of_its_line_search_and_its_conjugate_gradient():
+    found = trust_region(agent(algorithm="trpo", max_kl=0.05), **SMALL)
+    assert (found["mean_kl_batch"] <= 0.05 * 1.001).all()
+    assert np.isin(found["step_fraction"].values, 0.5 ** np.arange(10)).all()
+    whole = trust_region(agent(algorithm="trpo", max_kl=0.05, fisher_fraction=1.0), **SMALL)
+    np.testing.assert_allclose(whole["quadratic_kl_own"], whole["quadratic_kl"], rtol=1e-3)
+    assert "stage" not in found.dims
+    assert float(found["kl_bound"]) == 0.05
+    assert np.isnan(found["clip_epsilon"])
+    assert {one["area"] for one in verdicts(found)} >= {
+        "trust region",
+        "line search",
+        "natural gradient",
+        "improvement",
+    }
+
+
+def test_mean_interval_is_students_t():
+    values = np.array([1.0, 2.0, 4.0, np.nan, 3.5])
+    low, high = stats.t.interval(0.95, 3, np.nanmean(values), np.nanstd(values, ddof=1) / 2)
+    got = mean_interval(values)
+    assert (got.value, got.low, got.high) == pytest.approx((np.nanmean(values), low, high))
+    assert np.isnan(mean_interval(np.array([1.0, 2.0, np.inf])).value)
+    assert np.isnan(mean_interval(np.array([1.0, 2.0])).low)
+    assert np.isnan(mean_interval(np.array([np.nan])).value)
+
+
+def test_constant_advantages_are_named():
+    found = trust_region(bandit_agent(normalize_advantages=True), "environments:make_indifferent", **SMALL)
+    assert int(found["constant_advantages"]) == SMALL["repeats"]
+    assert any("all advantages are equal" in one["statement"] for one in verdicts(found))
+
+
+def test_an_update_that_explodes_is_counted_and_the_others_go_on():
+    found = trust_region(agent(policy_learning_rate=1e39), **SMALL)
+    assert int(found["failed_updates"]) > 0
+    assert np.isnan(found["true_improvement"]).sum() >= int(found["failed_updates"])
+    first = verdicts(found)[0]
+    assert first["level"] == "problem"
+    assert "not finite" in first["statement"]
+    json.dumps(summary(found), allow_nan=False)
+
+
+def test_a_step_that_overflows_ratios_is_named():
+    found = trust_region(agent(algorithm="vanilla", optimizer="sgd", policy_learning_rate=1e6), **SMALL)
+    assert any(one["area"] == "overflow" for one in verdicts(found))
+    json.dumps(summary(found), allow_nan=False)
+
+
+def test_a_collapsed_deviation_is_named():
+    own = agent()
+    state = dict(own.state) | {"policy.log_std": torch.full((2,), -20.0)}
+    found = trust_region(replace(own, state=state), **SMALL)
+    assert float(found["action_std"]) == pytest.approx(math.exp(-20), rel=1e-3)
+    assert any(one["area"] == "exploration" and one["level"] == "problem" for one in verdicts(found))
+
+
+@pytest.mark.parametrize(
+    ("wish", "words"),
+    [
+        ({"repeats": 0}, "0 updates"),
+        ({"pairs": 1}, "pairs is 1"),
+        ({"return_pairs": -1}, "return-pairs is -1"),
+        ({"multiples": (0.0,)}, "0 times"),
+        ({"multiples": (float("nan"),)}, "nan times"),
+        ({"step_pairs": 1}, "1 pairs"),
+        ({"algorithm": "sac"}, "no algorithm 'sac'"),
+    ],
+)
+def test_wishes_that_mean_nothing(wish, words):
+    with pytest.raises(InputError, match=words):
+        trust_region(agent(), **SMALL | wish)
+
+
+def test_true_rewards_may_be_left_out_and_figures_drawn_all_the_same(tmp_path, found):
+    bare = trust_region(agent(algorithm="trpo"), **SMALL | {"return_pairs": 0, "repeats": 1})
+    assert np.isnan(bare["true_improvement"]).all()
+    for number, dataset in enumerate((bare, found)):
+        files = save_figure(plot_trust_region(dataset), tmp_path / str(number))
+        assert all(file.stat().st_size > 10_000 for file in files)
+    json.dumps(summary(bare), allow_nan=False)
