@@ -38,10 +38,11 @@ def test_every_claim_that_comes_along_means_something():
     assert len({claim.name for claim in claims}) == len(claims) >= 10
     for claim in claims:
         assert claim.variable in SCHEMA
-        assert claim.statistic in ("level", "change", "contrast")
+        assert claim.statistic in ("level", "change", "contrast", "single")
         assert claim.rule in ("below", "above")
         assert len(claim.iterations) == 2 or claim.statistic != "change"
-        assert len(claim.tasks) == (2 if claim.statistic == "contrast" else 0)
+        assert len(claim.tasks) == 2 or claim.statistic != "contrast"
+        assert set(claim.algorithms) <= {"ppo", "trpo"}
         assert claim.statement.endswith(".")
         assert "2020" in claim.source or claim.source == "ours"
         for place in ({}, *claim.against):
@@ -143,3 +144,29 @@ def test_a_log_of_a_difference_is_a_ratio():
     )  # fmt: skip
     (found,) = judge(claim, {("hopper", "ppo"): data})
     assert found.value == pytest.approx(np.log(4))
+
+
+def test_a_single_agent_is_judged_by_the_interval_of_its_own():
+    agents = xr.Dataset(
+        {
+            "realised_gain": ("agent", [3.0, 1.0, -4.0]),
+            "realised_gain_low": ("agent", [2.0, -1.0, -5.0]),
+            "realised_gain_high": ("agent", [4.0, 3.0, -3.0]),
+            "predicted_gain": (("agent", "pairs_of"), [[10.0, 0.0], [2.5, 0.0], [-9.0, 0.0]]),
+        },
+        coords={
+            "pairs_of": ["batch", "heldout"],
+            "iteration": ("agent", [0, 150, 150]),
+            "agent_seed": ("agent", [0, 0, 1]),
+        },
+    )
+    claim = Claim("c", "It gains.", "ours", "realised_gain", "single", (0, 150), "above", 0.0, tasks=("hopper few",))
+    judged = judge(claim, {("hopper few", "ppo"): agents, ("hopper many", "ppo"): agents})
+    assert [one.mark for one in judged] == ["holds", "not enough data", "does not hold"]
+    assert judged[2].where == "hopper few, ppo, iteration 150, seed 1"
+    less = replace(claim, against=({"variable": "predicted_gain", "pairs_of": "batch"},), rule="below")
+    judged = judge(less, {("hopper few", "ppo"): agents})
+    assert [(one.value, one.low, one.high) for one in judged][1] == (-1.5, -3.5, 0.5)
+    assert [one.mark for one in judged] == ["holds", "not enough data", "does not hold"]
+    assert not judge(replace(claim, algorithms=("trpo",)), {("hopper few", "ppo"): agents})
+    assert not judge(replace(claim, where={"region": "plane"}, variable="unknown"), {("hopper few", "ppo"): agents})

@@ -35,7 +35,7 @@ class Claim:
         Its key, what it says, and who said it where.
     variable : str
         Of the dataset.
-    statistic : {"level", "change", "contrast"}
+    statistic : {"level", "change", "contrast", "single"}
         What is made of it.
     iterations : tuple of int
         At which, or from which to which.
@@ -48,7 +48,9 @@ class Claim:
     log : bool
         Whether the logarithm is taken first.
     tasks : tuple of str
-        The two tasks of a contrast.
+        The two tasks of a contrast; of other statistics the only tasks meant, where there are any.
+    algorithms : tuple of str
+        The only ones meant, where there are any.
     where : mapping
         Where in the variable: labels by dimension.
     against : tuple of mappings
@@ -59,13 +61,14 @@ class Claim:
     statement: str
     source: str
     variable: str
-    statistic: Literal["level", "change", "contrast"]
+    statistic: Literal["level", "change", "contrast", "single"]
     iterations: tuple[int, ...]
     rule: Literal["below", "above"]
     bound: float
     size: int | tuple[int, int] | None = None
     log: bool = False
     tasks: tuple[str, ...] = ()
+    algorithms: tuple[str, ...] = ()
     where: Mapping[str, Any] = field(default_factory=dict)
     against: tuple[Mapping[str, Any], ...] = ()
 
@@ -83,7 +86,7 @@ class Judgement:
     value, low, high : float
         The statistic and its 95% interval.
     seeds : int
-        Seeds it rests on: of the smaller group for a contrast.
+        Seeds it rests on: of the smaller group for a contrast, 1 for a single agent.
     mark : {"holds", "does not hold", "not enough data"}
         The verdict of the rule.
     """
@@ -120,9 +123,12 @@ def judge(claim: Claim, datasets: Datasets) -> list[Judgement]:
     Returns
     -------
     list of Judgement
-        One for each task and algorithm, or pair of tasks; and iteration, unless the claim is of a change.
+        One for each task and algorithm, or pair of tasks; and iteration, unless the claim is of a change; and agent,
+        where it is of single ones.
     """
     found = []
+    if claim.statistic == "single":
+        return [one for place, dataset in _meant(claim, datasets).items() for one in _singles(claim, place, dataset)]
     if claim.statistic == "contrast":
         first, second = claim.tasks
         for algorithm in sorted({algorithm for _, algorithm in datasets}):
@@ -133,7 +139,7 @@ def judge(claim: Claim, datasets: Datasets) -> list[Judgement]:
                     where = f"{first} against {second}, {algorithm}, iteration {iteration}"
                     found.append(_mark(claim, where, *_contrast(*(list(group.values()) for group in groups))))
         return found
-    for (task, algorithm), dataset in datasets.items():
+    for (task, algorithm), dataset in _meant(claim, datasets).items():
         rows = {iteration: _values(claim, dataset, iteration) for iteration in claim.iterations}
         if claim.statistic == "change":
             before, after = (rows[iteration] for iteration in claim.iterations)
@@ -146,6 +152,34 @@ def judge(claim: Claim, datasets: Datasets) -> list[Judgement]:
                 for iteration, row in rows.items()
                 if row
             ]
+    return found
+
+
+def _meant(claim: Claim, datasets: Datasets) -> Datasets:
+    """Leave out the datasets of tasks and algorithms that the claim is not about."""
+    return {
+        (task, name): data
+        for (task, name), data in datasets.items()
+        if (not claim.tasks or task in claim.tasks) and (not claim.algorithms or name in claim.algorithms)
+    }
+
+
+def _singles(claim: Claim, place: tuple[str, str], dataset: xr.Dataset) -> list[Judgement]:
+    """Judge each agent by the interval of its own variable; what is subtracted counts as known."""
+    names = [f"{claim.variable}{end}" for end in ("", "_low", "_high")]
+    places = [{"variable": name, **claim.where} for name in names]
+    places += [{"variable": claim.variable, **claim.where, **other} for other in claim.against]
+    columns = [values for values in (_at(claim, dataset, where) for where in places) if values is not None]
+    if len(columns) < len(places):
+        return []
+    taken = np.mean(columns[3:], axis=0) if claim.against else np.zeros(len(columns[0]))
+    labels = zip(dataset["iteration"].values.tolist(), dataset["agent_seed"].values.tolist(), strict=True)
+    found = []
+    for at, (iteration, seed) in enumerate(labels):
+        value, low, high = (float(column[at] - taken[at]) for column in columns[:3])
+        if iteration in claim.iterations and np.isfinite(value):
+            where = f"{place[0]}, {place[1]}, iteration {iteration}, seed {seed}"
+            found.append(_mark(claim, where, value, low, high, 1, fewest=1))
     return found
 
 
@@ -201,10 +235,12 @@ def _contrast(left: Sequence[float], right: Sequence[float]) -> tuple[float, flo
     return value, float(interval.low), float(interval.high), n
 
 
-def _mark(claim: Claim, where: str, value: float, low: float, high: float, seeds: int) -> Judgement:
+def _mark(
+    claim: Claim, where: str, value: float, low: float, high: float, seeds: int, *, fewest: int = FEWEST_SEEDS
+) -> Judgement:
     inside, outside = (high < claim.bound, low > claim.bound)
     if claim.rule == "above":
         inside, outside = outside, inside
-    known = seeds >= FEWEST_SEEDS
+    known = seeds >= fewest
     mark: Mark = "holds" if known and inside else "does not hold" if known and outside else "not enough data"
     return Judgement(claim, where, value, low, high, seeds, mark)
