@@ -10,7 +10,7 @@ K      boundaries: truncated steps and cut ends
 ====== ==========================================
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -51,6 +51,10 @@ class Batch:
     advantages: Tensor
     returns: Tensor
     value_weights: Tensor
+
+    def of_policies(self, which: slice) -> "Batch":
+        """Take some of the population."""
+        return replace(self, **{name: tensor[which] for name, tensor in vars(self).items()})
 
     @property
     def gae_targets(self) -> Tensor:

@@ -11,7 +11,7 @@ D      policy parameters, flattened
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -22,14 +22,13 @@ from closerlook.agents.environment import EnvironmentSpec
 from closerlook.algorithms.batch import Batch
 from closerlook.algorithms.computed_steps import Step, sample_batch, take_step
 from closerlook.algorithms.minibatches import pairs_of
-from closerlook.algorithms.natural_comparison import batch_fisher, compare_with_natural
-from closerlook.algorithms.objective import Objective
-from closerlook.algorithms.policy_change import CHANGES, SURROGATES, PolicyChange, policy_change
+from closerlook.algorithms.natural_comparison import compare_with_natural
+from closerlook.algorithms.policy_change import CHANGES, SURROGATES
+from closerlook.algorithms.policy_look import Look
 from closerlook.algorithms.ppo import PPOSettings
 from closerlook.algorithms.rules import Rule
 from closerlook.algorithms.stream_sums import StreamRange
 from closerlook.errors import NonFiniteError
-from closerlook.estimation.curvature import dot, quadratic_kl
 from closerlook.estimation.distributions import DiagonalGaussian
 from closerlook.estimation.networks import Parameters, flatten
 from closerlook.estimation.surrogate import deviation
@@ -142,7 +141,7 @@ class _Seen:
             self.vectors.append(flatten(read(), self._names, stacked=True))
 
 
-def _smallest_deviation(look: "Look") -> float:
+def _smallest_deviation(look: Look) -> float:
     with torch.no_grad():
         smallest = np.inf
         for part in look.plain.parts():
@@ -173,48 +172,3 @@ def _moved(agents: Agent, displacement: np.ndarray, multiple: float) -> Tensor:
     names = list(agents.policy.parameter_shapes)
     start = flatten(agents.policy_parameters, names, stacked=True)
     return (start.double() + multiple * torch.from_numpy(displacement)).to(start.dtype)
-
-
-@dataclass(frozen=True)
-class Look:
-    """A batch of pairs to look at policies with.
-
-    Parameters
-    ----------
-    plain, normalised, objective : Objective
-        Its surrogate: of advantages as they are, standardised, and as the agent's algorithm has them.
-    start : Tensor, (1, D)
-        Flat parameters of the policy that sampled it.
-    clip : float
-        Epsilon.
-    """
-
-    plain: Objective
-    normalised: Objective
-    objective: Objective
-    start: Tensor
-    clip: float
-
-    @classmethod
-    def at(cls, agents: Agent, batch: Batch, clip: float) -> "Look":
-        """Look at a batch that a population of one sampled."""
-        both = {
-            normalize: Objective.of(replace(agents, normalize_advantages=normalize), batch)
-            for normalize in (False, True)
-        }
-        own = both[agents.normalize_advantages]
-        return cls(both[False], both[True], own, own.start(agents), clip)
-
-    def change(self, vector: Tensor) -> PolicyChange:
-        """Compare the policy with flat parameters (1, D)."""
-        return policy_change(self.plain, self.normalised, self.start, vector, self.clip)
-
-    def slopes(self, displacement: Tensor) -> list[float]:
-        """Return a step (1, D) times the gradients of the plain and the normalised surrogate."""
-        gradients = (one.gradient(self.start)[1] for one in (self.plain, self.normalised))
-        return [float(dot(gradient, displacement)) for gradient in gradients]
-
-    def quadratic_kl(self, displacement: Tensor) -> float:
-        """Return the quadratic model of the mean KL after a step (1, D); NaN where no KL is known."""
-        product = batch_fisher(self.objective, self.start)
-        return np.nan if product is None else float(quadratic_kl(product, displacement))

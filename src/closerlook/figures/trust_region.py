@@ -7,7 +7,7 @@ import numpy as np
 import xarray as xr
 from matplotlib.axes import Axes
 
-from closerlook.figures.drawing import COLOURS, QUIET, RULE, STYLE, label_lines, mean_with_interval
+from closerlook.figures.drawing import COLOURS, QUIET, RULE, STYLE, mean_with_interval
 
 MOST_ROWS = 8
 """Agents drawn, one a row; further ones are left to a selection of the dataset."""
@@ -94,21 +94,20 @@ def _draw_divergences(axis: Axes, agent: xr.Dataset) -> None:
 def _draw_model(axis: Axes, agent: xr.Dataset) -> None:
     """Draw the mean KL over multiples of the step, and the quadratic model of it."""
     multiples = agent["multiple"].values
-    lines = []
-    for pairs, style, label in (("batch", "-", "batch"), ("heldout", "--", "others")):
+    for pairs, style, label in (("batch", "-", "on its batch"), ("heldout", "--", "on others")):
         rows = agent["multiple_change"].sel(pairs_of=pairs, change="mean_kl").values
         mean, low, high = mean_with_interval(np.where(np.isfinite(rows), rows, np.nan))
-        lines += axis.plot(multiples, mean, style, color=COLOURS[0], marker="o", markersize=3, label=label)
+        axis.plot(multiples, mean, style, color=COLOURS[0], marker="o", markersize=3, label=label)
         axis.fill_between(multiples, np.maximum(low, mean / 100), high, color=COLOURS[0], alpha=0.12, linewidth=0)
     model = float(agent["quadratic_kl"].mean()) * multiples**2
-    lines += axis.plot(multiples, model, ":", color=COLOURS[1], label="model")
+    axis.plot(multiples, model, ":", color=COLOURS[1], label="quadratic model")
     if np.isfinite(float(agent["kl_bound"])):
         axis.axhline(float(agent["kl_bound"]), color=COLOURS[4], linewidth=1.0, linestyle="--")
     _log_multiples(axis, multiples)
     axis.set_yscale("log")
     axis.set_ylabel("mean KL, nats")
-    axis.set_title("quadratic model")
-    label_lines(axis, lines)
+    axis.set_title("divergence along the step")
+    axis.legend(frameon=False, fontsize=7.5, loc="upper left")
 
 
 def _log_multiples(axis: Axes, multiples: np.ndarray) -> None:

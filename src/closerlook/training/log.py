@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from closerlook.training.critic_audit import AUDITED
+from closerlook.training.trust_audit import TRUST_AUDITED
 
 Row = Mapping[str, Any]
 """One row: every column of `COLUMNS`; NaN where a number does not apply."""
@@ -42,6 +43,7 @@ COLUMNS: Mapping[str, str] = {
     "cg_residual": "what conjugate gradient left of the gradient, as a share of its norm (TRPO, natural)",
     "cg_steps": "steps of conjugate gradient (TRPO, natural)",
     **AUDITED,
+    **TRUST_AUDITED,
     "seconds_sampling": "a worker's seconds for the batch, shared equally among the agents it trained together",
     "seconds_update": "the same, for the update",
     "notes": "in words, what was unusual about this iteration",

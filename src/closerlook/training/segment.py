@@ -23,6 +23,7 @@ from closerlook.simulation.records import Rollout, Sampling
 from closerlook.simulation.rollout import rollout
 from closerlook.training.critic_audit import audit_critics
 from closerlook.training.settings import TrainSettings
+from closerlook.training.trust_audit import audit_updates
 
 Row = dict[str, np.ndarray]
 """One line of the log for each agent: columns (P,), float64."""
@@ -59,6 +60,8 @@ def train_segment(
             agents, update_row = improve(sampled, batch, settings, seeds, iteration)
             if settings.audit_critic:
                 update_row |= audit_critics(sampled, agents, batch, settings, seeds, iteration)
+            if settings.audit_trust_region:
+                update_row |= audit_updates(sampled, agents, batch, settings)
         except NonFiniteError as error:
             if len(seeds) > 1:
                 return _one_by_one(start, settings, seeds, first, last)

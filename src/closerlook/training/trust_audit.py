@@ -1,0 +1,77 @@
+"""Updates audited while agents are trained: how far each moved the policy, on its own batch, by every cheap measure."""
+
+from collections.abc import Mapping
+
+import numpy as np
+import torch
+
+from closerlook.agents.agent import Agent
+from closerlook.algorithms.batch import Batch
+from closerlook.algorithms.policy_change import CHANGES, SURROGATES
+from closerlook.algorithms.policy_look import Look
+from closerlook.algorithms.ppo import PPOSettings
+from closerlook.training.settings import TrainSettings
+
+DEFAULT_CLIP = 0.2
+"""Epsilon where the algorithm clips nothing."""
+TRUST_AUDITED: Mapping[str, str] = {
+    "audit_high_kl": "99th percentile over the batch's states of KL(old || new), nats",
+    "audit_mean_reverse_kl": "KL(new || old), mean over the states of the batch, nats",
+    "audit_max_reverse_kl": "KL(new || old), largest over the states of the batch, nats",
+    "audit_clip_fraction": "share of pairs whose ratio ended further from 1 than epsilon, 0.2 where nothing is clipped",
+    "audit_quadratic_kl": "the quadratic model of the update's mean KL, by all states of the batch, nats",
+    "audit_predicted_rise": "gradient of the surrogate, not clipped, times the step",
+    "audit_surrogate_rise": "rise of the surrogate, not clipped, on the batch over the whole update",
+    "audit_clipped_rise": "the same of the clipped surrogate, advantages standardised over the batch",
+}
+"""Columns of the log, in words."""
+_OF_CHANGE = {
+    "audit_high_kl": "high_kl",
+    "audit_mean_reverse_kl": "mean_reverse_kl",
+    "audit_max_reverse_kl": "max_reverse_kl",
+    "audit_clip_fraction": "clip_fraction",
+}
+
+
+def audit_updates(before: Agent, after: Agent, batch: Batch, settings: TrainSettings) -> dict[str, np.ndarray]:
+    """Measure a population's whole update on the batch it was computed from; nothing is sampled.
+
+    Parameters
+    ----------
+    before, after : Agent
+        The population before and after the update, with the same statistics.
+    batch : Batch
+        What the update was computed from.
+    settings : TrainSettings
+        Of the run.
+
+    Returns
+    -------
+    dict of str to ndarray, (P,)
+        The columns `TRUST_AUDITED`. NaN where no KL is known, not finite where ratios overflow.
+    """
+    rows = []
+    for number, (old, new) in enumerate(zip(before.unstack(), after.unstack(), strict=True)):
+        own = batch.of_policies(slice(number, number + 1))
+        rows.append(_audit(Agent.stack([old]), Agent.stack([new]), own, settings))
+    return {name: np.array([row[name] for row in rows]) for name in TRUST_AUDITED}
+
+
+def _audit(before: Agent, after: Agent, batch: Batch, settings: TrainSettings) -> dict[str, float]:
+    """Measure the update of a population of one."""
+    clip = settings.update.clip if isinstance(settings.update, PPOSettings) else DEFAULT_CLIP
+    look = Look.at(before, batch, clip)
+    end = look.objective.start(after)
+    step = end.double() - look.start.double()
+    changed, unchanged = look.change(end), look.change(look.start)
+    change = dict(zip(CHANGES, changed.change.tolist(), strict=True))
+    rises = dict(zip(SURROGATES, (changed.surrogates - unchanged.surrogates).tolist(), strict=True))
+    own = "normalised" if before.normalize_advantages else "plain"
+    slopes = dict(zip(SURROGATES, look.slopes(step), strict=False))
+    return {
+        **{name: change[measure] for name, measure in _OF_CHANGE.items()},
+        "audit_quadratic_kl": look.quadratic_kl(step) if bool(torch.isfinite(step).all()) else np.nan,
+        "audit_predicted_rise": slopes[own],
+        "audit_surrogate_rise": rises[own],
+        "audit_clipped_rise": rises["clipped"],
+    }
