@@ -53,6 +53,7 @@ def test_the_readme_and_what_follows_it(tmp_path):
     walk("docs/gradients.md", tmp_path)
     walk("docs/values.md", tmp_path)
     walk("docs/landscape.md", tmp_path)
+    walk("docs/trust-region.md", tmp_path)
 
 
 def test_agents_of_your_own(tmp_path):
@@ -71,6 +72,7 @@ def test_other_documents_show_no_commands_of_their_own():
         "docs/gradients.md",
         "docs/values.md",
         "docs/landscape.md",
+        "docs/trust-region.md",
         "docs/agents.md",
         "docs/index.md",
         "docs/python.md",

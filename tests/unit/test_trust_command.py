@@ -14,20 +14,9 @@ mpl.use("Agg")
 SMALL = ["--n-steps", "64", "--hidden", "8", "--ppo.minibatches", "2", "--ppo.policy-epochs", "1", "--gamma", "0.9"]
 SMALL += ["--ppo.value-epochs", "1", "--workers", "1", "--audit-trust-region"]
 OPTIONS = ["--repeats", "3", "--pairs", "128", "--return-pairs", "128", "--workers", "1"]
-FIXED = [
-    "mean_kl_batch",
-    "max_kl_batch",
-    "mean_kl_heldout",
-    "max_kl_heldout",
-    "max_ratio",
-    "clip_fraction",
-    "quadratic_kl",
-    "predicted_improvement",
-    "surrogate_improvement",
-    "true_improvement",
-    "true_improvement_low",
-    "true_improvement_high",
-]
+FIXED = ("mean_kl_batch", "max_kl_batch", "mean_kl_heldout", "max_kl_heldout", "max_ratio", "clip_fraction")
+FIXED += ("quadratic_kl", "predicted_improvement", "surrogate_improvement")
+FIXED += ("true_improvement", "true_improvement_low", "true_improvement_high")
 
 
 @pytest.fixture(scope="module")

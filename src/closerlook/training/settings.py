@@ -78,7 +78,7 @@ class TrainSettings:
     audit_* of the log; the agents stay the same. About as much sampling again, and half."""
     audit_trust_region: bool = False
     """Measure what every update did to the policy, on its batch: divergences both ways, ratios, the quadratic model,
-    the rise of the surrogate, in further columns audit_* of the log. Costs about one pass through the batch in ten."""
+    the rise of the surrogate, in further columns audit_* of the log; the agents stay the same."""
     env_arguments: Mapping[str, Any] = field(default_factory=dict)
     """Arguments of the environment's constructor."""
     ppo: PPOSettings = field(default_factory=PPOSettings)
