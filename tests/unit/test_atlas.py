@@ -10,6 +10,7 @@ import pytest
 from closerlook.agents.files import load_agent
 from closerlook.agents.loading import checkpoint_folder, find_agents
 from closerlook.errors import InputError
+from closerlook.results.store import as_json
 from closerlook.training import COLUMNS
 from closerlook.training import atlas as module
 from closerlook.training.atlas import ENTRIES, Entry, names_of, require_small, train_entry
@@ -88,3 +89,9 @@ def test_columns_are_chosen_by_name() -> None:
     assert names_of(("walker2d-trpo", "atlas/hopper-ppo")) == ["hopper-ppo", "walker2d-trpo"]
     with pytest.raises(InputError, match="no 'ant-ppo'"):
         names_of(("ant-ppo",))
+
+
+@pytest.mark.parametrize("entry", ENTRIES, ids=lambda entry: entry.name)
+def test_the_packed_columns_of_the_repository_are_those_of_todays_settings(entry: Entry) -> None:
+    record = json.loads((Path(__file__).parents[2] / "atlas" / entry.name / "run.json").read_text())
+    assert record["settings"] == as_json(entry.settings.resolved().to_json())

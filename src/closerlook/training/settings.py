@@ -153,8 +153,12 @@ class TrainSettings:
         return getattr(self, self.algo)  # type: ignore[no-any-return]
 
     def to_json(self) -> dict[str, Any]:
-        """Return every setting that counts as a JSON value, those of the update as ``ppo.<name>``."""
-        flat = {entry.name: getattr(self, entry.name) for entry in fields(self) if entry.name not in ALGORITHMS}
+        """Return every setting that counts as a JSON value, those of the update as ``ppo.<name>``.
+
+        An audit that was not asked for is left out: such a run is the same as one of a version that knew no audits.
+        """
+        names = [entry.name for entry in fields(self) if entry.name not in ALGORITHMS]
+        flat = {name: getattr(self, name) for name in names if getattr(self, name) or not name.startswith("audit_")}
         return flat | {f"{self.algo}.{name}": value for name, value in asdict(self.update).items()}
 
 
