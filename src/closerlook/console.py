@@ -118,9 +118,7 @@ class Bar:
             return
         crew = "1 worker" if self.workers == 1 else f"{self.workers} workers"
         work = f"{label}: {total_pairs:,.0f} pairs of {self.environment} on {crew}"
-        seconds = START_SECONDS + total_pairs / self.rate
-        if self._too_long and seconds > LONG_SECONDS:
-            raise InputError(f"{work}, take about {duration(seconds)}", self._too_long)
+        seconds = self.require_short(total_pairs, work)
         self.shown.note(f"{work}, about {duration(seconds)}")
         self._bar = self.drawn(
             TextColumn("{task.description}"),
@@ -135,6 +133,19 @@ class Bar:
         )
         self._task = self._bar.add_task(label, total=total_pairs)
         self._bar.start()
+
+    def require_short(self, total_pairs: float, work: str) -> float:
+        """Return the seconds that some work takes, about.
+
+        Raises
+        ------
+        InputError
+            Where it is too long.
+        """
+        seconds = START_SECONDS + total_pairs / self.rate
+        if self._too_long and seconds > LONG_SECONDS:
+            raise InputError(f"{work}, take about {duration(seconds)}", self._too_long)
+        return seconds
 
     def skip(self, pairs: float) -> None:
         """Make the work that much less."""

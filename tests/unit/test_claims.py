@@ -38,7 +38,7 @@ def test_every_claim_that_comes_along_means_something():
     assert len({claim.name for claim in claims}) == len(claims) >= 10
     for claim in claims:
         assert claim.variable in SCHEMA
-        assert claim.statistic in ("level", "change", "contrast", "single")
+        assert claim.statistic in ("level", "change", "contrast", "single", "study")
         assert claim.rule in ("below", "above")
         assert len(claim.iterations) == 2 or claim.statistic != "change"
         assert len(claim.tasks) == 2 or claim.statistic != "contrast"
@@ -170,3 +170,25 @@ def test_a_single_agent_is_judged_by_the_interval_of_its_own():
     assert [one.mark for one in judged] == ["holds", "not enough data", "does not hold"]
     assert not judge(replace(claim, algorithms=("trpo",)), {("hopper few", "ppo"): agents})
     assert not judge(replace(claim, where={"region": "plane"}, variable="unknown"), {("hopper few", "ppo"): agents})
+
+
+def test_a_study_is_judged_over_its_seeds():
+    rates = np.array([[[1e-4, 1e-4, 2e-4]], [[1e-4, 5e-5, 5e-5]]])[:, 0]
+    final = np.arange(12.0).reshape(2, 2, 3)
+    study = xr.Dataset(
+        {
+            "regime_best_rate": (("batch_pairs", "regime_seed"), rates),
+            "regime_final": (("batch_pairs", "learning_rate", "regime_seed"), final),
+        },
+        coords={"batch_pairs": [2048, 16384], "learning_rate": [1e-4, 2e-4]},
+    )
+    where = {"where": {"batch_pairs": 2048}, "against": ({"batch_pairs": 16384},)}
+    claim = Claim("c", "Higher.", "ours", "regime_best_rate", "study", (), "above", 0.0, log=True, **where)
+    (judged,) = judge(claim, {("hopper", "ppo"): study})
+    differences = np.log([1.0, 2.0, 4.0])
+    interval = stats.ttest_1samp(differences, 0).confidence_interval()
+    assert (judged.value, judged.low, judged.high) == pytest.approx((differences.mean(), *interval))
+    (judged,) = judge(replace(claim, variable="regime_final", log=False), {("hopper", "ppo"): study})
+    assert (judged.value, judged.mark) == (-6.0, "does not hold")
+    assert not judge(replace(claim, where={"batch_pairs": 4}), {("hopper", "ppo"): study})
+    assert not judge(replace(claim, variable="none"), {("hopper", "ppo"): study})

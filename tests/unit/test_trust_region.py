@@ -17,8 +17,9 @@ from closerlook.algorithms.episode_returns import with_parameters
 from closerlook.algorithms.natural_comparison import compare_with_natural
 from closerlook.algorithms.objective import Objective
 from closerlook.algorithms.policy_change import CHANGES, policy_change
+from closerlook.algorithms.policy_look import Look
 from closerlook.algorithms.rules import rule_of
-from closerlook.algorithms.step_audits import Look, audit_step, stages_of
+from closerlook.algorithms.step_audits import audit_step, stages_of
 from closerlook.algorithms.stream_sums import StreamRange
 from closerlook.algorithms.surfaces import flat_parameters
 from closerlook.diagnostics.trust_region import summary, trust_region, verdicts
@@ -121,6 +122,17 @@ def test_an_update_is_the_one_that_sample_steps_makes():
     np.testing.assert_array_equal(seen["stage_change"][:, 2], fewer["multiple_change"][:, 0])
     np.testing.assert_array_equal(seen["stage_change"][:, -1], seen["multiple_change"][:, 0])
     np.testing.assert_array_equal(seen["stage_surrogates"][:, -1], seen["multiple_surrogates"][:, 0])
+
+
+def test_held_out_pairs_are_others():
+    own = agent()
+    seen = audited(own)
+    agents = Agent.stack([own])
+    other = sample_batch(agents, QUADRATIC, SAMPLING, StreamRange(0, "others", 0, 4))
+    end = torch.from_numpy(flat_parameters(own) + seen["displacement"]).float()[None]
+    expected = Look.at(agents, other, 0.2).change(end)
+    np.testing.assert_array_equal(seen["multiple_change"][1, 0], expected.change)
+    assert (seen["multiple_change"][0, 0] != expected.change).all()
 
 
 def test_a_batch_smaller_than_its_minibatches_has_all_its_stages():

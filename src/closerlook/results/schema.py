@@ -8,7 +8,13 @@ from collections.abc import Iterable
 
 import xarray as xr
 
-from closerlook.results import gradient_variables, landscape_variables, trust_variables, value_variables
+from closerlook.results import (
+    gradient_variables,
+    landscape_variables,
+    regime_variables,
+    trust_variables,
+    value_variables,
+)
 from closerlook.results.variables import Variable
 
 SCHEMA_VERSION = 1
@@ -71,3 +77,4 @@ define(gradient_variables.VARIABLES)
 define(value_variables.VARIABLES)
 define(landscape_variables.VARIABLES)
 define(trust_variables.VARIABLES)
+define(regime_variables.VARIABLES)

@@ -35,7 +35,7 @@ class Claim:
         Its key, what it says, and who said it where.
     variable : str
         Of the dataset.
-    statistic : {"level", "change", "contrast", "single"}
+    statistic : {"level", "change", "contrast", "single", "study"}
         What is made of it.
     iterations : tuple of int
         At which, or from which to which.
@@ -61,7 +61,7 @@ class Claim:
     statement: str
     source: str
     variable: str
-    statistic: Literal["level", "change", "contrast", "single"]
+    statistic: Literal["level", "change", "contrast", "single", "study"]
     iterations: tuple[int, ...]
     rule: Literal["below", "above"]
     bound: float
@@ -129,6 +129,8 @@ def judge(claim: Claim, datasets: Datasets) -> list[Judgement]:
     found = []
     if claim.statistic == "single":
         return [one for place, dataset in _meant(claim, datasets).items() for one in _singles(claim, place, dataset)]
+    if claim.statistic == "study":
+        return [one for place, dataset in _meant(claim, datasets).items() for one in _study(claim, place, dataset)]
     if claim.statistic == "contrast":
         first, second = claim.tasks
         for algorithm in sorted({algorithm for _, algorithm in datasets}):
@@ -162,6 +164,22 @@ def _meant(claim: Claim, datasets: Datasets) -> Datasets:
         for (task, name), data in datasets.items()
         if (not claim.tasks or task in claim.tasks) and (not claim.algorithms or name in claim.algorithms)
     }
+
+
+def _study(claim: Claim, place: tuple[str, str], dataset: xr.Dataset) -> list[Judgement]:
+    """Judge a study's variable by its mean over seeds; along what the claim does not name it is averaged."""
+    if claim.variable not in dataset:
+        return []
+    rows: list[np.ndarray] = []
+    for where in (claim.where, *({**claim.where, **other} for other in claim.against)):
+        if any(label not in dataset[dim].values for dim, label in where.items()):
+            return []
+        data = dataset[claim.variable].sel(dict(where)).transpose("regime_seed", ...).values
+        flat = data.reshape(len(data), -1)
+        rows.append((np.log(flat) if claim.log else flat).mean(axis=1))
+    values = rows[0] - (np.mean(rows[1:], axis=0) if len(rows) > 1 else 0.0)
+    known = values[np.isfinite(values)]
+    return [_mark(claim, f"{place[0]}, {place[1]}", *_mean(known.tolist()))] if len(known) else []
 
 
 def _singles(claim: Claim, place: tuple[str, str], dataset: xr.Dataset) -> list[Judgement]:

@@ -1,0 +1,125 @@
+"""``closerlook study``: the paper's experiments that train many agents, as one command each."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import tyro
+from rich.table import Table
+
+from closerlook.commands.live import PopulationBar
+from closerlook.commands.options import Output, environment_id, option
+from closerlook.console import Bar, Shown, duration, make_table, usual_rate
+from closerlook.execution import Progress
+from closerlook.figures import save_figure
+from closerlook.figures.sample_regime import plot_sample_regime
+from closerlook.results.store import RunFolder
+from closerlook.studies.sample_regime import Regimes, preset_of, sample_regime, summary
+
+StudyName = Literal["sample-regime"]
+Scale = Literal["smoke", "laptop", "paper"]
+FACTORS = (0.25, 0.5, 1.0, 2.0)
+"""Learning rates, as multiples of the task's own."""
+SCALES: Mapping[str, Mapping[str, Any]] = {
+    "smoke": {"batches": (256, 512), "seeds": 2, "steps": 2048, "estimates": 2},
+    "laptop": {"batches": (2048, 4096, 8192, 16384), "seeds": 4, "steps": 1_000_000, "estimates": 10},
+    "paper": {"batches": (2048, 4096, 8192, 12288, 16384, 20480), "seeds": 8, "steps": 10_000_000, "estimates": 10},
+}
+PAPER_RATES = (5e-5, 7.5e-5, 1e-4, 1.25e-4)
+"""Of the earlier version's figure, on Humanoid."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Study(Output):
+    """Run an experiment of the paper that trains many agents.
+
+    sample-regime: PPO over pairs of an iteration and learning rates (Figure 3 of the paper's earlier version), final
+    and peak reward with intervals over seeds, and how well gradient estimates agree in each regime. --scale
+    paper takes the figure's own grid; laptop 4 x 4 settings x 4 seeds of a million steps; smoke seconds.
+
+    Leaves a folder for each task with sample-regime.nc, .json, .svg, .png and the runs.
+    """
+
+    names: Annotated[tuple[StudyName, ...], tyro.conf.Positional, tyro.conf.arg(metavar="STUDY ...")]
+    """Which studies: sample-regime."""
+    tasks: Annotated[tuple[str, ...], option("ID ...", "hopper")] = ("hopper",)
+    """Gymnasium ids, module:Id, or hopper, walker2d, humanoid ..."""
+    scale: Scale = "laptop"
+    """How large: smoke, laptop or paper."""
+    batches: Annotated[tuple[int, ...], option("INT ...", "the scale's")] = ()
+    """State-action pairs of an iteration."""
+    learning_rates: Annotated[tuple[float, ...], option("FLOAT ...", "the scale's")] = ()
+    """Of the policy, at the first iteration."""
+    seeds: Annotated[int | None, option("INT", "the scale's")] = None
+    """Agents of each setting."""
+    steps: Annotated[int | None, option("INT", "the scale's")] = None
+    """Environment steps of each agent."""
+    long: bool = False
+    """Go ahead with what would take more than a day."""
+    seed: int = 0
+    """Root seed."""
+
+    @property
+    def default_name(self) -> str:
+        """Named after the studies."""
+        return "-".join(["study", *self.names])
+
+    def run(self, shown: Shown) -> None:
+        """Train, measure, draw and print, one task after the other."""
+        asked = {task: self._regimes(task) for task in self.tasks}
+        for task, regimes in asked.items():
+            dataset = self._study(task, regimes, shown)
+            shown.result(summary(dataset), table_of(dataset))
+
+    def _study(self, task: str, regimes: Regimes, shown: Shown) -> Any:
+        name, folder = environment_id(task), self.folder / task.replace(":", "-")
+        if not self.resume:
+            RunFolder(folder).forget()
+        self._announce(name, regimes, shown)
+        dataset = sample_regime(regimes, out=folder, workers=self.crew, told=lambda *run: self._bar(shown, name, *run))
+        save_figure(plot_sample_regime(dataset), folder / "sample-regime")
+        shown.files(Path(folder / f"sample-regime.{suffix}") for suffix in ("nc", "json", "svg", "png"))
+        return dataset
+
+    def _regimes(self, task: str) -> Regimes:
+        scale = dict(SCALES[self.scale])
+        own = preset_of(task).ppo.policy_learning_rate
+        rates = PAPER_RATES if self.scale == "paper" else tuple(own * factor for factor in FACTORS)
+        chosen = {"batches": self.batches, "seeds": self.seeds, "steps": self.steps}
+        return Regimes(
+            env=task,
+            learning_rates=self.learning_rates or rates,
+            seed=self.seed,
+            **scale | {name: value for name, value in chosen.items() if value},
+        )
+
+    def _announce(self, name: str, regimes: Regimes, shown: Shown) -> None:
+        """Say how long all of it takes, about, and refuse what takes days unless it was asked for."""
+        pace = usual_rate(name, self.crew, regimes.seeds)
+        bar = Bar(shown, name, self.crew, trained=regimes.seeds, too_long="" if self.long else "give fewer, or --long")
+        bar.require_short(regimes.pairs, f"sample regimes of {name}")
+        runs = len(regimes.batches) * len(regimes.learning_rates)
+        shown.note(
+            f"sample regimes: {runs} runs, {regimes.pairs:,} pairs, about {duration(regimes.pairs / pace)} in all"
+        )
+
+    def _bar(self, shown: Shown, name: str, label: str, streams: int) -> Progress:
+        shown.note(label)
+        return PopulationBar(shown, name, self.crew, trained=streams) if streams else Bar(shown, name, self.crew)
+
+
+def table_of(dataset: Any) -> Table:
+    """Lay out every regime."""
+    title = f"{dataset.attrs['environment']}: {dataset.attrs['steps']:,} steps, {dataset.sizes['regime_seed']} seeds"
+    columns = ["pairs an\niteration", "learning\nrate", "final", "95% interval", "peak", "decline", "cosine"]
+    rows = []
+    for batch in dataset["batch_pairs"].values:
+        for rate in dataset["learning_rate"].values:
+            here = dataset.sel(batch_pairs=batch, learning_rate=rate)
+            value = {name: float(here[f"regime_{name}_mean"]) for name in ("final", "peak", "decline", "cosine")}
+            low, high = (float(here[f"regime_final_mean{end}"]) for end in ("_low", "_high"))
+            cells = [f"{value['final']:,.0f}", f"{low:,.0f} to {high:,.0f}", f"{value['peak']:,.0f}"]
+            cells += [f"{value['decline']:,.0f}", f"{value['cosine']:.2f}"]
+            rows.append([f"{batch:,}", f"{rate:.3g}", *(cell if "nan" not in cell else "-" for cell in cells)])
+    return make_table(title, columns, rows)

@@ -1,0 +1,37 @@
+"""The variables of the study of sample regimes: pairs of an iteration against learning rate."""
+
+from closerlook.results.variables import Variable, interval
+
+_EACH = ("batch_pairs", "learning_rate", "regime_seed")
+_MEAN = ("batch_pairs", "learning_rate")
+_FIGURE = "Ilyas et al. (2020), an earlier version on OpenReview, Figure 3"
+_T = "Student's t over seeds."
+_EPISODES = "mean undiscounted return of the episodes that finished in training"
+
+VARIABLES: list[Variable] = [
+    Variable("regime_reward", (*_EACH, "window"), "reward", f"In windows of a twentieth of the steps: {_EPISODES}."),
+    Variable("regime_final", _EACH, "reward", f"In the last tenth of the steps: {_EPISODES}.", _FIGURE),
+    *interval("regime_final_mean", _MEAN, ("Mean over seeds of regime_final.", _T), unit="reward", source=_FIGURE),
+    Variable(
+        "regime_peak",
+        _EACH,
+        "reward",
+        "Mean of the two neighbouring windows that are best for the other seeds together: no seed chooses its own, so "
+        "that noise alone makes no peak. NaN for a single seed.",
+        _FIGURE,
+    ),
+    *interval("regime_peak_mean", _MEAN, ("Mean over seeds of regime_peak.", _T), unit="reward", source=_FIGURE),
+    Variable("regime_decline", _EACH, "reward", "regime_peak less regime_final: what is lost again.", _FIGURE),
+    *interval("regime_decline_mean", _MEAN, ("Mean over seeds of regime_decline.", _T), unit="reward", source=_FIGURE),
+    Variable(
+        "regime_cosine",
+        _EACH,
+        "1",
+        "Mean pairwise cosine of gradient estimates, each of one iteration's pairs, half way through training.",
+        "Ilyas et al. (2020), Figure 1",
+    ),
+    *interval("regime_cosine_mean", _MEAN, ("Mean over seeds of regime_cosine.", _T)),
+    Variable(
+        "regime_best_rate", ("batch_pairs", "regime_seed"), "1", "Learning rate with the highest regime_final.", _FIGURE
+    ),
+]

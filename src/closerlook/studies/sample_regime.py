@@ -1,0 +1,263 @@
+"""Sample regimes: PPO trained with many pairs an iteration or few, at many learning rates or one.
+
+Figure 3 of an earlier version of the paper (OpenReview): the best rate is higher where samples are few, and larger
+batches peak, then deteriorate. Beside it, how well gradient estimates agree in each regime.
+
+====== ==================================
+symbol meaning
+====== ==================================
+B      pairs of an iteration
+L      learning rates
+S      seeds
+W      windows of the steps of training
+====== ==================================
+"""
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from closerlook.agents.loading import find_agents
+from closerlook.diagnostics.gradient_quality import gradient_quality
+from closerlook.errors import InputError
+from closerlook.estimation.statistics import mean_interval
+from closerlook.execution import Progress
+from closerlook.results.schema import validate
+from closerlook.results.store import RunFolder, as_json
+from closerlook.training import TrainSettings, train
+
+WINDOWS = 20
+"""Windows of a learning curve."""
+LAST, PEAK = 2, 2
+"""Windows at the end whose mean is the final reward, and of a peak."""
+MEANS = ("regime_final", "regime_peak", "regime_decline", "regime_cosine")
+"""Variables whose mean over seeds has an interval."""
+
+
+@dataclass(frozen=True)
+class Regimes:
+    """What is trained.
+
+    Parameters
+    ----------
+    env : str
+        A task of the paper, by name or Gymnasium id, or any other id: PPO's Table 1 for the task, else its defaults.
+    batches : tuple of int
+        Pairs of an iteration: whole streams of the preset's length, or one shorter one.
+    learning_rates : tuple of float
+        Of the policy, at the first iteration.
+    seeds : int
+        Agents of each setting.
+    steps : int
+        Environment steps of each agent.
+    estimates : int
+        Gradient estimates whose agreement is measured half way; 0 for none.
+    seed : int
+        Root seed.
+    """
+
+    env: str
+    batches: tuple[int, ...]
+    learning_rates: tuple[float, ...]
+    seeds: int = 4
+    steps: int = 1_000_000
+    estimates: int = 10
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        """Refuse what means nothing."""
+        if not self.batches or not self.learning_rates:
+            raise InputError("a study of sample regimes has no setting", "give batches and learning rates")
+        if min(self.learning_rates) <= 0:
+            raise InputError(f"a learning rate is {min(self.learning_rates)}", "give positive numbers")
+        if len(set(self.batches)) < len(self.batches) or len(set(self.learning_rates)) < len(self.learning_rates):
+            raise InputError("a batch or a learning rate is given twice", "give each once")
+        if not 2 <= min(self.batches) <= max(self.batches) <= self.steps:
+            raise InputError(f"batches of {self.batches} pairs do not go into {self.steps} steps", "give 2 or more")
+        if self.estimates == 1 or self.estimates < 0:
+            raise InputError(f"{self.estimates} estimates cannot agree", "give 0, or 2 and more")
+
+    def settings(self, batch: int, rate: float) -> TrainSettings:
+        """Return the settings of one regime."""
+        base = preset_of(self.env)
+        shape: dict[str, Any] = {"n_envs": 1, "n_steps": batch}
+        if batch >= base.n_steps:
+            if batch % base.n_steps:
+                raise InputError(f"{batch} pairs are no whole streams of {base.n_steps}", "give multiples of that")
+            shape = {"n_envs": batch // base.n_steps, "n_steps": base.n_steps}
+        half = max(self.steps // batch // 2, 1)
+        changes: dict[str, Any] = {"seeds": self.seeds, "steps": self.steps, "seed": self.seed, "checkpoints": (half,)}
+        return replace(base, ppo=replace(base.ppo, policy_learning_rate=rate), **changes, **shape)
+
+    def each(self) -> Iterator[tuple[int, float]]:
+        """Yield every batch with every learning rate."""
+        yield from ((batch, rate) for batch in self.batches for rate in self.learning_rates)
+
+    @property
+    def pairs(self) -> int:
+        """Pairs sampled in all."""
+        trained = len(self.batches) * len(self.learning_rates) * self.seeds * self.steps
+        return trained + len(self.learning_rates) * self.seeds * self.estimates * sum(self.batches)
+
+
+def preset_of(env: str) -> TrainSettings:
+    """Return PPO's settings of Table 1 for a task of the paper, else the defaults."""
+    try:
+        return TrainSettings.of_preset("paper", env, "ppo")
+    except InputError:
+        return TrainSettings(env=env)
+
+
+def sample_regime(
+    regimes: Regimes,
+    *,
+    out: str | Path,
+    workers: int | None = None,
+    told: Callable[[str, int], Progress] | None = None,
+) -> xr.Dataset:
+    """Train every regime, and measure gradient estimates half way through each.
+
+    Parameters
+    ----------
+    regimes : Regimes
+        Which ones.
+    out : str or Path
+        Folder for the runs, their measurements, and ``sample-regime.nc`` and ``.json``; the same call goes on from it.
+    workers : int, optional
+        Worker processes, default one per core. No number depends on it.
+    told : callable, optional
+        Makes whoever is told the progress of one run, from what it is called and the streams it trains together;
+        0 where it measures.
+
+    Returns
+    -------
+    xarray.Dataset
+        `closerlook.results.schema` defines each variable.
+
+    Raises
+    ------
+    InputError
+        Where a setting means nothing, or the folder holds another study.
+    NonFiniteError
+        Where an agent's training is not finite.
+    """
+    everything = {setting: regimes.settings(*setting).resolved() for setting in regimes.each()}
+    with RunFolder(out).open_for("sample-regime", as_json(asdict(regimes))) as folder:
+        found = []
+        for number, ((batch, rate), settings) in enumerate(everything.items(), start=1):
+            name = f"{number} of {len(everything)}: {batch:,} pairs at {rate:g}"
+            run = folder.path / "runs" / f"{batch}-{rate:g}"
+            heard = None if told is None else told(name, settings.seeds * settings.n_envs)
+            log = train(settings, out=run, workers=workers, progress=heard).log
+            measured = folder.path / "gradients" / run.name
+            heard = None if told is None else told(f"gradients of {name}", 0)
+            cosines = _cosines(run, settings, regimes, (measured, workers, heard))
+            found.append(rewards_of(log, regimes) | {"regime_cosine": cosines})
+        dataset = build_dataset(regimes, found)
+        folder.write_dataset("sample-regime.nc", dataset)
+        folder.write_json("sample-regime.json", summary(dataset))
+        folder.finish(regimes.pairs)
+    return dataset
+
+
+def _cosines(
+    run: Path, settings: TrainSettings, regimes: Regimes, how: tuple[Path, int | None, Progress | None]
+) -> np.ndarray:
+    """Return the pairwise cosine of each seed's gradient estimates of one iteration's pairs, half way: (S,)."""
+    if regimes.estimates == 0:
+        return np.full(regimes.seeds, np.nan)
+    out, workers, heard = how
+    agents = find_agents(str(run), iteration=settings.checkpoints[0])
+    batch = settings.regime.batch_pairs
+    pairs = batch * regimes.estimates
+    options: dict[str, Any] = {"pairs": pairs, "estimates": regimes.estimates, "sizes": [batch], "seed": regimes.seed}
+    dataset = gradient_quality(agents, **options, workers=workers, out=out, progress=heard)
+    return np.atleast_1d(dataset["pairwise_cosine"].sel(size=batch).values)
+
+
+def rewards_of(log: Mapping[str, np.ndarray], regimes: Regimes) -> dict[str, np.ndarray]:
+    """Cut the learning curves of one regime into windows.
+
+    Parameters
+    ----------
+    log : mapping of str to ndarray
+        The columns of its training log.
+    regimes : Regimes
+        How many seeds and steps.
+
+    Returns
+    -------
+    dict of str to ndarray
+        ``regime_reward`` (S, W), ``regime_final``, ``regime_peak`` and ``regime_decline`` (S,).
+    """
+    columns = ("environment_steps", "agent_seed", "episodes", "mean_reward")
+    steps, seed, episodes, reward = (np.asarray(log[name], np.float64) for name in columns)
+    window = np.minimum((WINDOWS * (steps - 1) // regimes.steps).astype(int), WINDOWS - 1)
+    totals, counts = np.zeros((2, regimes.seeds, WINDOWS))
+    known = np.isfinite(reward)
+    np.add.at(totals, (seed[known].astype(int), window[known]), (reward * episodes)[known])
+    np.add.at(counts, (seed[known].astype(int), window[known]), episodes[known])
+    mean = totals / np.where(counts > 0, counts, np.nan)
+    last = totals[:, -LAST:].sum(1) / np.where(counts[:, -LAST:].sum(1) > 0, counts[:, -LAST:].sum(1), np.nan)
+    peak = peaks(mean)
+    return {"regime_reward": mean, "regime_final": last, "regime_peak": peak, "regime_decline": peak - last}
+
+
+def peaks(curves: np.ndarray) -> np.ndarray:
+    """Return each curve's mean over the neighbouring windows that are best for the other curves together: (S,)."""
+    smooth = np.stack([np.convolve(curve, np.ones(PEAK) / PEAK, "valid") for curve in curves])
+    found = np.full(len(curves), np.nan)
+    for own in range(len(curves)):
+        others = np.delete(smooth, own, axis=0)
+        if len(others) and np.isfinite(others).all(axis=0).any():
+            found[own] = smooth[own, np.nanargmax(others.mean(axis=0))]
+    return found
+
+
+def build_dataset(regimes: Regimes, found: list[dict[str, np.ndarray]]) -> xr.Dataset:
+    """Label what was found of every regime, batch by batch."""
+    shape = (len(regimes.batches), len(regimes.learning_rates))
+    each = {name: np.array([one[name] for one in found]).reshape(*shape, *found[0][name].shape) for name in found[0]}
+    dims = ("batch_pairs", "learning_rate")
+    variables: dict[str, Any] = {
+        name: ((*dims, "regime_seed", "window") if values.ndim > 3 else (*dims, "regime_seed"), values)
+        for name, values in each.items()
+    }
+    for name in MEANS:
+        means = [[mean_interval(row) for row in rows] for rows in each[name]]
+        for end, field in (("", "value"), ("_low", "low"), ("_high", "high")):
+            variables[f"{name}_mean{end}"] = (dims, np.array([[getattr(one, field) for one in row] for row in means]))
+    rates = np.array(regimes.learning_rates)
+    final = np.where(np.isfinite(each["regime_final"]), each["regime_final"], -np.inf)
+    variables["regime_best_rate"] = (("batch_pairs", "regime_seed"), rates[final.argmax(axis=1)])
+    coordinates = {
+        "batch_pairs": list(regimes.batches),
+        "learning_rate": rates,
+        "regime_seed": np.arange(regimes.seeds),
+        "window": (np.arange(WINDOWS) + 1) * regimes.steps / WINDOWS,
+    }
+    attributes = {
+        "study": "sample-regime",
+        "environment": preset_of(regimes.env).environment.id,
+        "steps": regimes.steps,
+    }
+    return validate(xr.Dataset(variables, coordinates, {**attributes, "seed": regimes.seed}))
+
+
+def summary(dataset: xr.Dataset) -> dict[str, Any]:
+    """Summarise the study as JSON values, lists over batches, then learning rates."""
+    names = [f"{name}_mean{end}" for name in MEANS for end in ("", "_low", "_high")]
+    return {
+        "study": "sample-regime",
+        "env": dataset.attrs["environment"],
+        "steps": int(dataset.attrs["steps"]),
+        "seeds": dataset.sizes["regime_seed"],
+        "batch_pairs": as_json(dataset["batch_pairs"].values),
+        "learning_rates": as_json(dataset["learning_rate"].values),
+        **{name.removeprefix("regime_"): as_json(dataset[name].values) for name in names},
+        "best_rate": as_json(dataset["regime_best_rate"].values),
+    }

@@ -1,0 +1,106 @@
+"""The study of sample regimes: windows of learning curves, peaks that noise does not make, the command."""
+
+import json
+
+import matplotlib as mpl
+import numpy as np
+import pytest
+import xarray as xr
+
+from closerlook.cli import main
+from closerlook.errors import InputError
+from closerlook.studies.sample_regime import WINDOWS, Regimes, peaks, preset_of, rewards_of
+
+mpl.use("Agg")
+
+
+def log_of(curves: np.ndarray, steps: int) -> dict[str, np.ndarray]:
+    """A training log of so many seeds, one episode an iteration."""
+    seeds, iterations = curves.shape
+    at = np.arange(1, iterations + 1) * steps / iterations
+    columns = {"environment_steps": np.repeat(at, seeds), "agent_seed": np.tile(np.arange(seeds), iterations)}
+    return columns | {"mean_reward": curves.T.ravel(), "episodes": np.ones(curves.size)}
+
+
+def test_curves_are_cut_into_windows_weighted_by_episodes():
+    regimes = Regimes("hopper", (10,), (1e-3,), seeds=2, steps=400)
+    curves = np.arange(80.0).reshape(2, 40)
+    log = log_of(curves, 400)
+    found = rewards_of(log, regimes)
+    np.testing.assert_allclose(found["regime_reward"], curves.reshape(2, WINDOWS, 2).mean(-1))
+    np.testing.assert_allclose(found["regime_final"], curves[:, -4:].mean(1))
+    log["episodes"] = np.where(log["environment_steps"] == 400, 3.0, 1.0)
+    assert rewards_of(log, regimes)["regime_reward"][0, -1] == pytest.approx((38 + 3 * 39) / 4)
+    log["mean_reward"][0] = np.nan
+    assert np.isfinite(rewards_of(log, regimes)["regime_reward"]).all()
+
+
+def test_a_peak_is_where_the_others_are_highest():
+    curves = np.zeros((3, WINDOWS))
+    curves[:, 10:12] = 5.0
+    curves[0, 3:5] = 100.0
+    np.testing.assert_array_equal(peaks(curves), [5.0, 0.0, 0.0])
+    assert np.isnan(peaks(curves[:1])).all()
+
+
+def test_noise_alone_makes_no_decline():
+    draws = np.random.default_rng(0).standard_normal((2000, 4, WINDOWS))
+    declines = [(peaks(curves) - curves[:, -2:].mean(1)).mean() for curves in draws]
+    assert abs(np.mean(declines)) < 3 * np.std(declines) / np.sqrt(len(declines))
+
+
+def test_batches_are_whole_streams_or_one_shorter_one():
+    regimes = Regimes("hopper", (512, 4096), (1e-4, 2e-4), seeds=3, steps=8192)
+    assert [(s.n_envs, s.n_steps) for s in (regimes.settings(*one) for one in regimes.each())][1:3] == [
+        (1, 512),
+        (2, 2048),
+    ]
+    assert regimes.settings(4096, 2e-4).ppo.policy_learning_rate == 2e-4
+    assert regimes.settings(4096, 2e-4).ppo.value_learning_rate == preset_of("hopper").ppo.value_learning_rate
+    with pytest.raises(InputError, match="whole streams"):
+        Regimes("hopper", (3000,), (1e-4,)).settings(3000, 1e-4)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"batches": ()},
+        {"learning_rates": (0.0,)},
+        {"batches": (64, 64)},
+        {"batches": (10**9,)},
+        {"estimates": 1},
+    ],
+)
+def test_what_means_nothing_is_refused(wrong):
+    with pytest.raises(InputError):
+        Regimes(**{"env": "hopper", "batches": (64,), "learning_rates": (1e-3,)} | wrong)
+
+
+def test_the_command_leaves_a_folder_for_each_task_and_goes_on(tmp_path, capsys):
+    command = [
+        "study",
+        "sample-regime",
+        "--scale",
+        "smoke",
+        "--batches",
+        "128",
+        "256",
+        "--learning-rates",
+        "1e-3",
+        "2e-3",
+    ]
+    command += ["--seeds", "2", "--steps", "512", "--out", str(tmp_path), "--workers", "1", "--json"]
+    assert main(command) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert np.array(found["final_mean"]).shape == (2, 2)
+    folder = tmp_path / "hopper"
+    dataset = xr.load_dataset(folder / "sample-regime.nc", engine="h5netcdf")
+    assert dataset["regime_reward"].dims == ("batch_pairs", "learning_rate", "regime_seed", "window")
+    assert np.isfinite(dataset["regime_cosine"]).all()
+    for suffix in ("png", "svg", "json"):
+        assert (folder / f"sample-regime.{suffix}").stat().st_size > 100
+    stamps = {path: path.stat().st_mtime_ns for path in folder.glob("*/*/jobs/*")}
+    assert main(command) == 0
+    assert {path: path.stat().st_mtime_ns for path in folder.glob("*/*/jobs/*")} == stamps
+    assert main([*command, "--steps", "64"]) == 2
+    assert "do not go into 64 steps" in capsys.readouterr().err
