@@ -23,6 +23,7 @@ from closerlook.algorithms.step_audits import audit_step, stages_of
 from closerlook.algorithms.stream_sums import StreamRange
 from closerlook.algorithms.surfaces import flat_parameters
 from closerlook.diagnostics.trust_region import summary, trust_region, verdicts
+from closerlook.diagnostics.trust_region.findings import crossing
 from closerlook.errors import InputError
 from closerlook.estimation.statistics import mean_interval
 from closerlook.figures import plot_trust_region, save_figure
@@ -235,6 +236,33 @@ def test_promised_improvements_are_near_the_true_ones_for_short_steps_of_large_b
         # returns without a baseline stand in for advantages: HORIZON steps sum to a return of all steps before too
         assert promised > 0
         assert abs(promised - true) < max(0.3 * abs(true), 3 * (high - low)), name
+
+
+def test_every_update_has_a_batch_and_held_out_pairs_of_its_own(found):
+    held = SMALL["pairs"] // 64
+    for repeat in range(SMALL["repeats"]):
+        streams = (
+            StreamRange(0, "trust region batch", repeat, repeat + 1),
+            StreamRange(0, "trust region held out", repeat * held, (repeat + 1) * held),
+        )
+        alone = audit_step(agent(), QUADRATIC, (SAMPLING, SAMPLING), streams, rule_of(agent()), (1.0,), 0.2)
+        here = found.isel(repeat=repeat).sel(multiple=1.0)["multiple_change"]
+        np.testing.assert_array_equal(here, alone["multiple_change"][:, 0])
+
+
+def test_the_multiple_at_which_the_bound_is_met_lies_on_a_parabola():
+    multiples = np.array([0.5, 1.0, 2.0])
+    assert crossing(multiples, 0.01 * multiples**2, 0.02) == pytest.approx(2**0.5)
+    assert np.isnan(crossing(multiples, 0.01 * multiples**2, 1.0))
+    assert np.isnan(crossing(multiples, 0.01 * multiples**2, np.nan))
+
+
+def test_the_best_multiple_counts_the_agent_itself():
+    """Steps that only lose are best not taken."""
+    uphill = agent(algorithm="natural", **NATURAL | {"max_kl": 8.0})
+    found = trust_region(uphill, **SMALL | {"return_pairs": 64 * 10})
+    assert float(found["mean_multiple_gain"].max()) < 0
+    assert float(found["best_multiple"]) == 0.0
 
 
 def test_numbers_do_not_depend_on_workers(found):

@@ -22,7 +22,7 @@ Scale = Literal["smoke", "laptop", "paper"]
 FACTORS = (0.25, 0.5, 1.0, 2.0)
 """Learning rates, as multiples of the task's own."""
 SCALES: Mapping[str, Mapping[str, Any]] = {
-    "smoke": {"batches": (256, 512), "seeds": 2, "steps": 2048, "estimates": 2},
+    "smoke": {"batches": (64, 128), "seeds": 3, "steps": 4096, "estimates": 2},
     "laptop": {"batches": (2048, 4096, 8192, 16384), "seeds": 4, "steps": 1_000_000, "estimates": 10},
     "paper": {"batches": (2048, 4096, 8192, 12288, 16384, 20480), "seeds": 8, "steps": 10_000_000, "estimates": 10},
 }

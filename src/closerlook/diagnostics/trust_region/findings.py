@@ -218,7 +218,7 @@ def _along(found: Found, gains: Sequence[Any], rule: Rule, request: Request) -> 
     return {
         **{name: np.array(value) for name, value in best.items()},
         "surrogate_best_multiple": np.array([_peak(request.multiples, rise) for rise in rises]),
-        "bound_multiple": np.array(_crossing(request.multiples, kl, bound)),
+        "bound_multiple": np.array(crossing(request.multiples, kl, bound)),
     }
 
 
@@ -231,7 +231,7 @@ def _peak(multiples: np.ndarray, rises: np.ndarray) -> float:
     return float(multiples[at]) if rises[at] > 0 else 0.0
 
 
-def _crossing(multiples: np.ndarray, kl: np.ndarray, bound: float) -> float:
+def crossing(multiples: np.ndarray, kl: np.ndarray, bound: float) -> float:
     """Return the multiple at which the mean KL meets its bound, by interpolating logarithms; NaN outside."""
     known = np.isfinite(kl) & (kl > 0)
     logs = np.log(kl[known])
