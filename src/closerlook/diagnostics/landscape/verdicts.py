@@ -48,6 +48,12 @@ def _step(name: str, agent: xr.Dataset) -> Verdict | None:
     if high < 0:
         words = f"Of this batch, {change}, while the surrogate promises {evidence['predicted_gain']:+.3g}."
         advice = "Compute steps from more pairs (--step-pairs), or make them shorter: see where the reward peaks."
+        rises = _rises(agent)
+        if rises is not None and rises[1] >= OVERFIT * rises[0] > 0:
+            advice = (
+                "The surrogate rises on other pairs too, so more pairs would not help: a shorter step may, or another "
+            )
+            advice += "critic, lambda or discount, which make the surrogate."
         return make_verdict("step", "problem", (name, words), evidence, advice)
     words = f"Of this batch, {change}: a gain or a loss, the pairs do not tell."
     return make_verdict("step", "not_enough_data", (name, words), evidence, "More --line-pairs would tell.")
@@ -55,20 +61,26 @@ def _step(name: str, agent: xr.Dataset) -> Verdict | None:
 
 def _overfit(name: str, agent: xr.Dataset) -> Verdict | None:
     """Judge how much of the surrogate's rise is of the batch alone."""
-    kind = int(agent["surrogate_kind"])
-    line = agent["line_surrogates"].isel(surrogate_name=kind)
-    if 1.0 not in line["line"].values:
+    rises = _rises(agent)
+    if rises is None or rises[0] <= 0:
         return None
-    own, other = ((line.sel(line=1.0) - line.sel(line=0.0)).sel(pairs_of=kind) for kind in ("batch", "heldout"))
-    if not (np.isfinite(own) and np.isfinite(other)) or float(own) <= 0:
-        return None
-    share = float(other) / float(own)
-    evidence = {"rise_on_batch": float(own), "rise_held_out": float(other), "share": share}
+    own, other = rises
+    share = other / own
+    evidence = {"rise_on_batch": own, "rise_held_out": other, "share": share}
     again = f"{100 * share:.0f}% is found again on others" if share > 0 else "nothing is: on others it falls"
     words = f"Of the surrogate's rise on the step's own pairs, {again}."
     level: Level = "ok" if share >= OVERFIT else "watch"
     advice = "" if level == "ok" else "Larger batches, or fewer epochs and a smaller learning rate, would raise it."
     return make_verdict("overfitting", level, (name, words), evidence, advice)
+
+
+def _rises(agent: xr.Dataset) -> tuple[float, float] | None:
+    """Return the rise of the surrogate that is climbed over the whole step, on its own pairs and on others."""
+    line = agent["line_surrogates"].isel(surrogate_name=int(agent["surrogate_kind"]))
+    if 1.0 not in line["line"].values:
+        return None
+    own, other = (float((line.sel(line=1.0) - line.sel(line=0.0)).sel(pairs_of=of)) for of in ("batch", "heldout"))
+    return (own, other) if np.isfinite(own) and np.isfinite(other) else None
 
 
 def _length(name: str, agent: xr.Dataset) -> Verdict | None:
@@ -83,6 +95,9 @@ def _length(name: str, agent: xr.Dataset) -> Verdict | None:
         words = f"The reward peaks {span}: the step is too long."
         advice = f"A learning rate, clip or trust region that gives {max(high, 0.05):g} times the step, or less."
         return make_verdict("step length", "watch", (name, words), evidence, advice)
+    if low == furthest:
+        words = f"The reward still rises at {furthest:g} times the step, the furthest looked at: the step is short."
+        return make_verdict("step length", "ok", (name, words), evidence, "A longer step in this direction would pay.")
     if low > 1:
         words = f"The reward peaks {span}: the step is short."
         return make_verdict("step length", "ok", (name, words), evidence, "A longer step in this direction would pay.")
@@ -107,6 +122,18 @@ def _plane(name: str, agent: xr.Dataset) -> Verdict | None:
     if low >= ALIGNED:
         return make_verdict("agreement", "ok", (name, f"{text}: they point the same way."), evidence, "")
     if high <= 0:
-        words = f"{text}: where the surrogate rises, the reward falls."
-        return make_verdict("agreement", "problem", (name, words), evidence, "Take shorter steps, from more pairs.")
+        return _opposed(name, agent, text, evidence)
     return make_verdict("agreement", "watch", (name, f"{text}."), evidence, "Steps from more pairs may agree better.")
+
+
+def _opposed(name: str, agent: xr.Dataset, text: str, evidence: dict[str, float]) -> Verdict:
+    """Judge a plane on which the surrogate falls where the reward rises: it may only punish the distance."""
+    along, low, high = _numbers(agent.sel(region="line", pairs_of="batch"), "correlation")
+    evidence = {**evidence, "correlation_along_the_step": along, "line_low": low, "line_high": high}
+    if high <= 0:
+        words = f"{text}, along the step alone {along:.2f}: where the surrogate rises, the reward falls."
+        return make_verdict("agreement", "problem", (name, words), evidence, "Take shorter steps, from more pairs.")
+    words = f"{text}: away from the agent the surrogate falls where the reward rises"
+    words += f"; along the step alone it is {along:.2f}." if np.isfinite(along) else "."
+    advice = "A clipped surrogate falls with distance, whatever the reward does: look at the plain one, or nearer."
+    return make_verdict("agreement", "watch", (name, words), evidence, advice)

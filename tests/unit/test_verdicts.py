@@ -1,0 +1,179 @@
+"""What verdicts say of numbers that are made up: each level is reached, and rests on the right ones."""
+
+import numpy as np
+import pytest
+import xarray as xr
+
+from closerlook.diagnostics.landscape import landscape
+from closerlook.diagnostics.landscape import verdicts as landscape_verdicts
+from closerlook.diagnostics.trust_region import trust_region
+from closerlook.diagnostics.trust_region import verdicts as trust_verdicts
+from environments import linear_quadratic_agent
+
+LINE = {"pairs": 128, "line_pairs": 256, "grid": 3, "heldout_pairs": 128, "range": (0, 2), "workers": 1}
+UPDATES = {"repeats": 4, "pairs": 128, "return_pairs": 128, "multiples": (0.5, 2.0), "workers": 1}
+
+
+@pytest.fixture(scope="module")
+def plane() -> xr.Dataset:
+    return landscape(linear_quadratic_agent(normalize_advantages=True), algorithm="ppo", **LINE)
+
+
+@pytest.fixture(scope="module", params=["ppo", "trpo"])
+def updates(request) -> xr.Dataset:
+    return trust_region(linear_quadratic_agent(normalize_advantages=True), algorithm=request.param, **UPDATES)
+
+
+def of(found: list[dict], area: str) -> dict:
+    (one,) = [verdict for verdict in found if verdict["area"] == area]
+    return one
+
+
+def with_interval(dataset: xr.Dataset, name: str, value: float, low: float, high: float, **where) -> xr.Dataset:
+    """Return a dataset with other numbers in one place of a variable and its interval."""
+    changed = dataset.copy(deep=True)
+    for end, number in (("", value), ("_low", low), ("_high", high)):
+        changed[f"{name}{end}"].loc[where] = number
+    return changed
+
+
+def with_rises(dataset: xr.Dataset, own: float, other: float) -> xr.Dataset:
+    changed = dataset.copy(deep=True)
+    for pairs, rise in (("batch", own), ("heldout", other)):
+        changed["line_surrogates"].loc[{"pairs_of": pairs, "line": 0.0}] = 0.25
+        changed["line_surrogates"].loc[{"pairs_of": pairs, "line": 1.0}] = 0.25 + rise
+    return changed
+
+
+@pytest.mark.parametrize(
+    ("interval", "level", "words"),
+    [
+        ((5.0, 1.0, 9.0), "ok", "+5 (+1 to +9)"),
+        ((-5.0, -9.0, -1.0), "problem", "while the surrogate promises"),
+        ((1.0, -3.0, 5.0), "not_enough_data", "a gain or a loss"),
+    ],
+)
+def test_a_step_is_judged_by_the_reward_it_brings(plane, interval, level, words):
+    verdict = of(landscape_verdicts(with_interval(plane, "realised_gain", *interval)), "step")
+    assert verdict["level"] == level
+    assert words in verdict["statement"]
+    assert verdict["evidence"]["realised_gain"] == interval[0]
+
+
+def test_more_pairs_are_advised_only_where_the_batch_was_learnt(plane):
+    lost = with_interval(plane, "realised_gain", -5.0, -9.0, -1.0)
+    assert "from more pairs" in of(landscape_verdicts(with_rises(lost, 1.0, 0.1)), "step")["advice"]
+    assert "would not help" in of(landscape_verdicts(with_rises(lost, 1.0, 0.9)), "step")["advice"]
+
+
+@pytest.mark.parametrize(
+    ("other", "level", "words"), [(0.8, "ok", "80% is found"), (0.2, "watch", "20% is"), (-1.0, "watch", "it falls")]
+)
+def test_a_rise_that_is_not_found_again_is_overfitting(plane, other, level, words):
+    verdict = of(landscape_verdicts(with_rises(plane, 1.0, other)), "overfitting")
+    assert verdict["level"] == level
+    assert words in verdict["statement"]
+
+
+@pytest.mark.parametrize(
+    ("interval", "level", "words"),
+    [
+        ((0.25, 0.0, 0.5), "watch", "too long"),
+        ((1.5, 1.25, 1.75), "ok", "is short"),
+        ((2.0, 2.0, 2.0), "ok", "still rises at 2 times"),
+        ((1.0, 0.0, 2.0), "not_enough_data", "do not tell where"),
+        ((1.0, 0.5, 1.5), "ok", "peaks at 1 times"),
+    ],
+)
+def test_the_length_of_a_step_is_judged_by_where_the_reward_may_peak(plane, interval, level, words):
+    verdict = of(landscape_verdicts(with_interval(plane, "best_step", *interval)), "step length")
+    assert verdict["level"] == level
+    assert words in verdict["statement"]
+
+
+@pytest.mark.parametrize(
+    ("interval", "along", "level", "words"),
+    [
+        ((0.9, 0.8, 1.0), (0.9, 0.8, 1.0), "ok", "point the same way"),
+        ((0.5, 0.2, 0.8), (0.9, 0.8, 1.0), "watch", "0.50 (0.20 to 0.80)"),
+        ((-0.5, -0.8, -0.2), (0.9, 0.8, 1.0), "watch", "away from the agent"),
+        ((-0.5, -0.8, -0.2), (-0.9, -1.0, -0.8), "problem", "the reward falls"),
+        ((np.nan, np.nan, np.nan), (0.9, 0.8, 1.0), "not_enough_data", "lost in noise"),
+    ],
+)
+def test_planes_are_judged_by_their_correlation_and_that_of_the_line(plane, interval, along, level, words):
+    changed = with_interval(plane, "correlation", *interval, region="plane", pairs_of="batch")
+    changed = with_interval(changed, "correlation", *along, region="line", pairs_of="batch")
+    verdict = of(landscape_verdicts(changed), "agreement")
+    assert verdict["level"] == level
+    assert words in verdict["statement"]
+
+
+def averaged(dataset: xr.Dataset, name: str, value: float, low: float, high: float) -> xr.Dataset:
+    return with_interval(dataset, "average", value, low, high, quantity=name)
+
+
+@pytest.mark.parametrize(
+    ("interval", "level"),
+    [((3.0, 1.0, 5.0), "ok"), ((-3.0, -5.0, -1.0), "problem"), ((1.0, -1.0, 3.0), "not_enough_data")],
+)
+def test_updates_are_judged_by_the_reward_they_bring(updates, interval, level):
+    verdict = of(trust_verdicts(averaged(updates, "true_improvement", *interval)), "improvement")
+    assert verdict["level"] == level
+    assert verdict["evidence"]["true_improvement"] == interval[0]
+
+
+def test_a_surrogate_that_does_not_rise_on_other_pairs_is_overfitting(updates):
+    high = averaged(averaged(updates, "surrogate_rise", 1.0, 0.9, 1.1), "surrogate_rise_heldout", 0.9, 0.8, 1.0)
+    assert of(trust_verdicts(high), "overfitting")["level"] == "ok"
+    low = averaged(high, "surrogate_rise_heldout", -0.1, -0.2, 0.0)
+    assert "it falls" in of(trust_verdicts(low), "overfitting")["statement"]
+
+
+def test_bounds_are_judged_on_other_states_and_clipping_by_its_share(updates):
+    found = trust_verdicts(updates)
+    if np.isfinite(updates["clip_epsilon"]):
+        assert of(trust_verdicts(averaged(updates, "clip_fraction", 0.5, 0.4, 0.6)), "clipping")["level"] == "watch"
+        assert of(trust_verdicts(averaged(updates, "clip_fraction", 0.2, 0.1, 0.4)), "clipping")["level"] == "ok"
+        assert not [one for one in found if one["area"] in ("trust region", "line search", "natural gradient")]
+        return
+    bound = float(updates["kl_bound"])
+    beyond = averaged(updates, "mean_kl_heldout", 1.5 * bound, 1.3 * bound, 1.7 * bound)
+    assert of(trust_verdicts(beyond), "trust region")["level"] == "watch"
+    within = averaged(updates, "mean_kl_heldout", 1.3 * bound, 1.1 * bound, 1.7 * bound)
+    assert of(trust_verdicts(within), "trust region")["level"] == "ok"
+    assert not [one for one in found if one["area"] == "clipping"]
+    poor = averaged(updates, "natural_efficiency", 0.5, 0.4, 0.6)
+    assert of(trust_verdicts(poor), "natural gradient")["level"] == "watch"
+    failing = updates.copy(deep=True)
+    failing["step_fraction"][:] = 0.0
+    failing["step_failed"][:] = 1.0
+    assert of(trust_verdicts(failing), "line search")["level"] == "watch"
+    assert "none in 100%" in of(trust_verdicts(failing), "line search")["statement"]
+
+
+def test_the_quadratic_model_is_judged_by_its_ratio(updates):
+    for factor, level in ((1.0, "ok"), (0.7, "watch"), (1.5, "watch")):
+        changed = updates.copy(deep=True)
+        changed["quadratic_kl"] = factor * changed["mean_kl_batch"]
+        verdict = of(trust_verdicts(changed), "quadratic model")
+        assert (verdict["level"], verdict["evidence"]["ratio"]) == (level, pytest.approx(factor))
+
+
+@pytest.mark.parametrize(
+    ("interval", "level", "words"),
+    [
+        ((0.5, 0.0, 0.5), "watch", "Shorter steps pay"),
+        ((2.0, 2.0, 2.0), "ok", "Longer steps pay"),
+        ((1.0, 0.5, 2.0), "ok", ""),
+        ((1.0, 0.0, 2.0), "not_enough_data", "would tell"),
+    ],
+)
+def test_a_length_is_advised_as_a_setting(updates, interval, level, words):
+    verdict = of(trust_verdicts(with_interval(updates, "best_multiple", *interval)), "step length")
+    assert verdict["level"] == level
+    assert words in verdict["advice"]
+    if "Longer" in words:
+        trpo = np.isfinite(updates["kl_bound"])
+        expected = f"max_kl {4 * float(updates['kl_bound']):.2g}" if trpo else "policy_learning_rate of 0.0009"
+        assert expected in verdict["advice"]
