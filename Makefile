@@ -46,6 +46,7 @@ bench: $(VENV)/run.stamp  ## Speed of sampling and of gradients, as ratios with 
 	$(BIN)/python benchmarks/sampling.py
 	$(BIN)/python benchmarks/gradients.py
 	$(BIN)/python benchmarks/values.py
+	$(BIN)/python benchmarks/landscape.py
 	$(BIN)/python benchmarks/training.py
 
 atlas: $(VENV)/run.stamp  ## Train the sixty agents of atlas/ and pack them: hours on two cores; goes on where it stopped

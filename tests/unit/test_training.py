@@ -24,6 +24,7 @@ from closerlook.training.log import NUMBERS
 from closerlook.training.plan import segment_bounds
 from closerlook.training.segment import episode_columns, gather, improve, train_segment
 from closerlook.training.settings import agent_seed, initial_agents
+from closerlook.training.trust_audit import TRUST_AUDITED
 
 TINY = TrainSettings(
     env="training_environments:make_target",
@@ -66,7 +67,7 @@ def test_a_run_leaves_checkpoints_and_a_log(whole: Path) -> None:
     assert log[["iteration", "agent_seed"]].to_numpy().tolist() == [[i, s] for i in range(14) for s in range(3)]
     assert log.environment_steps.tolist() == [(i + 1) * 64 for i in range(14) for _ in range(3)]
     empty = set(log.columns[log.isna().all()])
-    assert empty == {"notes", *AUDITED, *STEP_COLUMNS}
+    assert empty == {"notes", *AUDITED, *TRUST_AUDITED, *STEP_COLUMNS}
     assert np.isfinite(log.drop(columns=list(empty)).to_numpy()).all()
     assert (log.episodes >= 6).all()
 
@@ -305,7 +306,8 @@ def test_other_algorithms_train_and_say_what_they_did(tmp_path: Path, algo: str)
     settings = dataclasses.replace(PLAIN, algo=algo, **{algo: OTHERS[algo]})
     run = train(settings, out=tmp_path / "one", workers=1)
     empty = {name for name in NUMBERS if np.isnan(run.log[name]).all()}
-    assert empty == {"clip_fraction", *AUDITED} | ({"quadratic_kl", *CG_COLUMNS} if algo == "vanilla" else set())
+    audits = {*AUDITED, *TRUST_AUDITED}
+    assert empty == {"clip_fraction", *audits} | ({"quadratic_kl", *CG_COLUMNS} if algo == "vanilla" else set())
     agent = load(tmp_path / "one", seed=1)
     assert agent.algorithm == algo
     assert agent.algorithm_settings == dataclasses.asdict(OTHERS[algo])

@@ -1,0 +1,137 @@
+"""Write atlas_landscapes.md's tables and figures from the measured atlas: `python docs/atlas_landscapes.py`.
+
+With `--from DIR` the datasets in DIR (one folder for each, few-hopper-ppo ..., as `closerlook landscape` leaves them)
+are taken into docs/data first, without the parameters they were measured at.
+"""
+
+import argparse
+import sys
+from pathlib import Path
+
+import numpy as np
+import xarray as xr
+from measured import COLUMNS, DATA, DOCS, IMAGES, claims_text, heading, iterations, replaced, table
+
+from closerlook.algorithms.policy_change import SURROGATES
+from closerlook.figures import plot_landscape, save_figure
+from closerlook.results import landscape_variables
+from closerlook.studies.claims import judge, load_claims
+
+PAGE = DOCS / "atlas_landscapes.md"
+STEPS = ("few", "many")
+BUDGET = 2048
+Column = tuple[str, str]
+
+
+def take_in(folder: Path) -> None:
+    """Copy datasets, without what is as long as the parameters."""
+    for source in sorted(folder.glob("*/landscape.nc")):
+        dataset = xr.load_dataset(source, engine="h5netcdf").drop_vars(["theta", "directions"])
+        dataset.to_netcdf(DATA / f"landscape-{source.parent.name}.nc", engine="h5netcdf")
+
+
+def found() -> dict[tuple[str, Column], xr.Dataset]:
+    """Load what was measured, by the steps' pairs and the column."""
+    paths = {
+        (steps, (task, algorithm)): DATA / f"landscape-{steps}-{task}-{algorithm}.nc"
+        for task, algorithm in COLUMNS
+        for steps in STEPS
+    }
+    return {key: xr.load_dataset(path, engine="h5netcdf") for key, path in paths.items() if path.exists()}
+
+
+def number(agent: xr.Dataset, name: str, digits: int, **where: object) -> str:
+    """Write a number of one agent with its interval."""
+    value, low, high = (float(agent[f"{name}{end}"].sel(where)) for end in ("", "_low", "_high"))
+    return "-" if np.isnan(value) else f"{value:.{digits}f} ({low:.{digits}f} to {high:.{digits}f})"
+
+
+def each(datasets: dict[tuple[str, Column], xr.Dataset], cells) -> list[list[str]]:
+    """Lay out a row for each dataset and iteration."""
+    rows = []
+    for (_, column), dataset in datasets.items():
+        for place, iteration in enumerate(iterations(dataset)):
+            agent = dataset.isel(agent=int(np.flatnonzero(dataset["iteration"].values == iteration)[0]))
+            pairs = f"{heading(column)}, {dataset.attrs['step_pairs']:,} pairs"
+            rows.append([pairs if place == 0 else "", str(iteration), *cells(agent)])
+    return rows
+
+
+def agreement(datasets: dict[tuple[str, Column], xr.Dataset]) -> str:
+    """Lay out how surrogate and reward agree over the plane and along the step."""
+    head = ["", "iteration", "correlation, plane", "held-out surrogate", "along the step", "same sign", "best step"]
+
+    def cells(agent: xr.Dataset) -> list[str]:
+        places = (("plane", "batch"), ("plane", "heldout"), ("line", "batch"))
+        linear = [number(agent, "correlation", 2, region=region, pairs_of=pairs) for region, pairs in places]
+        sign = number(agent, "sign_agreement", 2, region="plane", pairs_of="batch")
+        return [*linear, sign, number(agent, "best_step", 2)]
+
+    return table(head, each(datasets, cells))
+
+
+def steps(datasets: dict[tuple[str, Column], xr.Dataset]) -> str:
+    """Lay out what whole steps promise and bring."""
+    head = ["", "iteration", "reward before", "promised", "on other pairs", "realised", "chance of loss", "found again"]
+
+    def cells(agent: xr.Dataset) -> list[str]:
+        promised = [f"{float(agent['predicted_gain'].sel(pairs_of=pairs)):+.1f}" for pairs in ("batch", "heldout")]
+        line = agent["line_surrogates"].isel(surrogate_name=SURROGATES.index(SURROGATES[int(agent["surrogate_kind"])]))
+        own, other = ((line.sel(line=1.0) - line.sel(line=0.0)).sel(pairs_of=pairs) for pairs in ("batch", "heldout"))
+        return [
+            f"{float(agent['line_reward'].sel(line=0.0)):,.0f}",
+            *promised,
+            number(agent, "realised_gain", 1),
+            f"{float(agent['chance_of_loss']):.2f}",
+            f"{100 * float(other / own):.0f}%",
+        ]
+
+    return table(head, each(datasets, cells))
+
+
+def noise(datasets: dict[tuple[str, Column], xr.Dataset]) -> str:
+    """Lay out how much of a plane is noise at usual budgets, and what shared draws save."""
+    budgets = next(iter(datasets.values()))["usual_budget"].values.tolist()
+    multiples = (0.1, 0.25, 0.5, 1.0)
+    head = ["", "iteration", *(f"noise, {one:,}" for one in budgets), *(f"saving, {one:g} step" for one in multiples)]
+
+    def cells(agent: xr.Dataset) -> list[str]:
+        shares = [number(agent, "noise_share", 3, usual_budget=one) for one in budgets]
+        return [*shares, *(number(agent, "pairing_saving", 1, line=one) for one in multiples)]
+
+    return table(head, each(datasets, cells))
+
+
+def main() -> int:
+    """Write tables and figures."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--from", dest="source", type=Path)
+    chosen = parser.parse_args()
+    if chosen.source is not None:
+        take_in(chosen.source)
+    datasets = found()
+    names = {variable.name for variable in landscape_variables.VARIABLES}
+    by_task = {(f"{task} {steps_of}", algorithm): data for (steps_of, (task, algorithm)), data in datasets.items()}
+    judged = [(claim, judge(claim, by_task)) for claim in load_claims() if claim.variable in names]
+    page = PAGE.read_text()
+    for name, content in (
+        ("agreement", agreement(datasets)),
+        ("steps", steps(datasets)),
+        ("noise", noise(datasets)),
+        ("claims", claims_text(judged)),
+        ("figures", "".join(f"![{steps_of} pairs]({image_of(steps_of, column)})\n" for steps_of, column in datasets)),
+    ):
+        page = replaced(page, name, content)
+    PAGE.write_text(page)
+    for (steps_of, column), dataset in datasets.items():
+        save_figure(plot_landscape(dataset), DOCS / image_of(steps_of, column, suffix=""), ("png",), dpi=70)
+    return 0
+
+
+def image_of(steps_of: str, column: Column, suffix: str = ".png") -> str:
+    """Return where a figure is, from the page."""
+    return f"{IMAGES.name}/landscape-{steps_of}-{column[0]}-{column[1]}{suffix}"
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,116 @@
+"""Write atlas_trust.md's tables and figures from the measured atlas: `python docs/atlas_trust.py`.
+
+With `--from DIR` the datasets in DIR (one folder for each column, as `closerlook trust-region` leaves them) are taken
+into docs/data first.
+"""
+
+import argparse
+import sys
+from pathlib import Path
+
+import xarray as xr
+from measured import (
+    DATA,
+    DOCS,
+    IMAGES,
+    at,
+    claims_text,
+    found,
+    heading,
+    iterations,
+    median,
+    replaced,
+    table,
+    take_in,
+)
+
+from closerlook.figures import plot_trust_region, save_figure
+from closerlook.results import trust_variables
+from closerlook.studies.claims import judge, load_claims
+
+PAGE = DOCS / "atlas_trust.md"
+Column = tuple[str, str]
+
+
+def rows_of(datasets: dict[Column, xr.Dataset], names: dict[str, tuple[str, int]]) -> str:
+    """Lay out medians over seeds of means over updates, a row for each column and iteration."""
+    rows = []
+    for column, dataset in datasets.items():
+        for iteration in iterations(dataset):
+            cells = [
+                median(at(dataset, iteration, "average", quantity=name), digits) for name, (_, digits) in names.items()
+            ]
+            first = heading(column) if iteration == iterations(dataset)[0] else ""
+            rows.append([first, str(iteration), *cells])
+    return table(["", "iteration", *(words for words, _ in names.values())], rows)
+
+
+POLICY = {
+    "mean_kl_batch": ("mean KL, batch", 3),
+    "mean_kl_heldout": ("mean KL, others", 3),
+    "max_kl_heldout": ("worst KL, others", 2),
+    "quadratic_kl": ("quadratic model", 3),
+    "max_ratio": ("largest ratio", 1),
+    "clip_fraction": ("outside 1 ± 0.2", 2),
+}
+STEPS = {
+    "surrogate_rise": ("surrogate's rise, batch", 3),
+    "surrogate_rise_heldout": ("on others", 3),
+    "step_fraction": ("share of the full step", 2),
+    "cg_residual": ("unsolved, own states", 2),
+    "natural_residual": ("unsolved, batch", 2),
+    "natural_efficiency": ("efficiency", 2),
+}
+REWARD = {
+    "predicted_improvement": ("promised by the gradient", 1),
+    "surrogate_improvement": ("by the surrogate", 1),
+    "surrogate_improvement_heldout": ("on others", 1),
+    "true_improvement": ("true improvement", 1),
+}
+
+
+def lengths(datasets: dict[Column, xr.Dataset]) -> str:
+    """Lay out the true gain of multiples of the step, medians over seeds."""
+    rows = []
+    multiples = next(iter(datasets.values()))["multiple"].values
+    for column, dataset in datasets.items():
+        for iteration in iterations(dataset):
+            gains = [median(at(dataset, iteration, "mean_multiple_gain", multiple=one), 1) for one in multiples]
+            rows.append([heading(column) if iteration == iterations(dataset)[0] else "", str(iteration), *gains])
+    return table(["", "iteration", *(f"{one:g} times the step" for one in multiples)], rows)
+
+
+def main() -> int:
+    """Write tables and figures."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--from", dest="source", type=Path)
+    chosen = parser.parse_args()
+    if chosen.source is not None:
+        take_in(chosen.source, "trust-region")
+    datasets = found("trust-region")
+    names = {variable.name for variable in trust_variables.VARIABLES}
+    judged = [(claim, judge(claim, datasets)) for claim in load_claims() if claim.variable in names]
+    page = PAGE.read_text()
+    big = {
+        (task, "ppo"): xr.load_dataset(path, engine="h5netcdf")
+        for task in ("hopper", "walker2d")
+        if (path := DATA / f"trust-region-big-{task}-ppo.nc").exists()
+    }
+    for name, content in (
+        ("policy", rows_of(datasets, POLICY)),
+        ("steps", rows_of(datasets, STEPS)),
+        ("reward", rows_of(datasets, REWARD)),
+        ("lengths", lengths(datasets)),
+        ("big", rows_of(big, {**POLICY, **REWARD}) if big else "Not measured.\n"),
+        ("claims", claims_text(judged)),
+    ):
+        page = replaced(page, name, content)
+    PAGE.write_text(page)
+    for (task, algorithm), dataset in datasets.items():
+        first = dataset.isel(agent=dataset["agent_seed"].values == 0)
+        save_figure(plot_trust_region(first), IMAGES / f"trust-{task}-{algorithm}", ("png",), dpi=90)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
