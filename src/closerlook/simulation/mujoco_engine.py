@@ -1,15 +1,19 @@
-"""The six v5 locomotion tasks as lanes: many ``mjData`` of one model stepped in one plain loop.
+"""The six v5 locomotion tasks as lanes: states of one model, each brought into one ``mjData``, stepped, taken out.
 
-Everything but ``mj_step`` itself is done for all lanes at once by `closerlook.simulation.tasks`. Model, spaces and
-default arguments come from the environment that the installed Gymnasium builds, so nothing of it is repeated here.
+A lane is a row of numbers: time, positions, velocities, the solver's warm start and the controls are all that a step of
+these models depends on. With one ``mjData`` for all of them its kilobytes of work space stay in the processor's
+cache, where those of 64 would not. Everything but the step itself is done for all lanes at once by
+`closerlook.simulation.tasks`. Model, spaces and default arguments come from the environment that the installed
+Gymnasium builds, so nothing of it is repeated here.
 """
 
 import inspect
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from dataclasses import fields as dataclass_fields
 from functools import lru_cache
+from itertools import pairwise
 from typing import Any, cast
 
 import gymnasium
@@ -24,7 +28,7 @@ from closerlook.agents.environment import EnvironmentSpec
 from closerlook.errors import InputError
 from closerlook.simulation.gymnasium_engine import build_environment, find_source
 from closerlook.simulation.lanes import FloatArray, IntArray, StepResult
-from closerlook.simulation.mujoco_state import get_state, set_state
+from closerlook.simulation.mujoco_state import LaneStates
 from closerlook.simulation.tasks import TASKS, Fields, Task
 
 _BESIDE_THE_TASK = frozenset({"xml_file", "frame_skip", "default_camera_config", "max_episode_steps"})
@@ -62,7 +66,7 @@ class MujocoEngine:
     spec : EnvironmentSpec
         One that `supports` accepts.
     lanes : int
-        How many ``mjData``.
+        How many states.
 
     Raises
     ------
@@ -75,11 +79,10 @@ class MujocoEngine:
         self._model, self._task, self._frame_skip = template.model, template.task, template.frame_skip
         self._seconds = template.seconds
         self.time_limit, self.action_space = template.time_limit, template.action_space
-        self._data = [mujoco.MjData(self._model) for _ in range(lanes)]
-        self._columns = _Columns(self._data, self._task.fields)
-        self._controls = [data.ctrl for data in self._data]
-        self._states = [(data.qpos, data.qvel) for data in self._data]
-        self._initial = self._data[0].qpos.copy(), self._data[0].qvel.copy()
+        self._data = mujoco.MjData(self._model)
+        self._initial = self._data.qpos.copy(), self._data.qvel.copy()
+        self._states = LaneStates(self._model, self._data, lanes)
+        self._fields = _Fields(self._states, self._data, self._task.fields)
         self._positions = np.zeros(lanes)
         self.observation_size = self._try_out(spec)
 
@@ -88,18 +91,17 @@ class MujocoEngine:
         chosen = lanes.tolist()
         for lane, seed in zip(chosen, seeds, strict=True):
             self._reset_one(lane, seed)
-        fields = self._columns.gather(chosen)
+        fields = self._fields.of(lanes)
         self._positions[lanes] = self._task.positions(fields)
         return self._task.observe(fields)
 
     def step(self, lanes: IntArray, actions: NDArray[Any]) -> StepResult:
         """Step lanes; see `closerlook.simulation.lanes.Engine`."""
-        everyone = len(lanes) == len(self._data)
-        chosen = None if everyone else lanes.tolist()
-        self._simulate(chosen, actions)
-        fields = self._columns.gather(chosen)
-        where: Any = slice(None) if everyone else lanes
-        positions = self._task.positions(fields).copy()
+        where: Any = slice(None) if len(lanes) == len(self._positions) else lanes
+        self._states.columns["ctrl"][where] = actions
+        self._simulate(range(len(self._positions)) if isinstance(where, slice) else lanes.tolist())
+        fields = self._fields.of(where)
+        positions = self._task.positions(fields)
         velocities = (positions - self._positions[where]) / self._seconds
         self._positions[where] = positions
         rewards, terminated = self._task.judge(fields, velocities, actions)
@@ -107,66 +109,76 @@ class MujocoEngine:
 
     def save(self, lane: int) -> tuple[NDArray[np.float64], float]:
         """Return a lane's state: everything that a step depends on; see `closerlook.simulation.lanes.Engine`."""
-        return get_state(self._model, self._data[lane]), float(self._positions[lane])
+        return self._states.rows[lane].copy(), float(self._positions[lane])
 
     def restore(self, lane: int, saved: tuple[NDArray[np.float64], float], seed: int) -> None:
         """Put a lane into a saved state; these tasks draw nothing but at resets."""
-        state, self._positions[lane] = saved
-        set_state(self._model, self._data[lane], state)
+        self._states.rows[lane][:], self._positions[lane] = saved
 
     def close(self) -> None:
-        """Let go of the lanes."""
-        self._data, self._controls = [], []
+        """Let go of nothing: what an engine holds is small."""
 
     def _try_out(self, spec: EnvironmentSpec) -> int:
         """Evaluate the task once, so that arguments it cannot use are told now; return the observation size."""
-        fields, actions = self._columns.gather([0]), np.zeros((1, self._model.nu), np.float32)
+        fields, actions = self._fields.of(np.array([0])), np.zeros((1, self._model.nu), np.float32)
         try:
             self._task.judge(fields, np.zeros(1), actions)
             return int(self._task.observe(fields).shape[1])
         except (TypeError, ValueError) as error:
             raise _unusable(spec, error) from error
 
-    def _simulate(self, chosen: list[int] | None, actions: NDArray[Any]) -> None:
-        data = self._data if chosen is None else [self._data[lane] for lane in chosen]
-        controls = self._controls if chosen is None else [self._controls[lane] for lane in chosen]
-        step, model, frame_skip = mujoco.mj_step, self._model, self._frame_skip
+    def _simulate(self, lanes: Iterable[int]) -> None:
+        """Step lanes one after the other under their controls."""
+        bring, take, rows, kind = mujoco.mj_setState, mujoco.mj_getState, self._states.rows, self._states.kind
+        step, model, data, frame_skip = mujoco.mj_step, self._model, self._data, self._frame_skip
         finish = mujoco.mj_rnePostConstraint if self._task.needs_contact_forces else None
-        for one, control, action in zip(data, controls, actions.astype(np.float64), strict=True):
-            control[:] = action
-            step(model, one, frame_skip)
+        keep = self._fields.keep if self._fields.derived else None
+        for lane in lanes:
+            row = rows[lane]
+            bring(model, data, row, kind)
+            step(model, data, frame_skip)
+            take(model, data, row, kind)
             if finish is not None:
-                finish(model, one)
+                finish(model, data)
+            if keep is not None:
+                keep(lane)
 
     def _reset_one(self, lane: int, seed: int) -> None:
         """Draw an initial state from the generator of a seed, positions first."""
         generator, _ = np_random(seed)
-        scale, (positions, velocities), (qpos, qvel) = self._task.reset_noise_scale, self._initial, self._states[lane]
-        mujoco.mj_resetData(self._model, self._data[lane])
-        qpos[:] = positions + generator.uniform(-scale, scale, positions.size)
+        scale, (positions, velocities), data = self._task.reset_noise_scale, self._initial, self._data
+        mujoco.mj_resetData(self._model, data)
+        data.qpos[:] = positions + generator.uniform(-scale, scale, positions.size)
         if self._task.normal_velocity_noise:
-            qvel[:] = velocities + scale * generator.standard_normal(velocities.size)
+            data.qvel[:] = velocities + scale * generator.standard_normal(velocities.size)
         else:
-            qvel[:] = velocities + generator.uniform(-scale, scale, velocities.size)
-        mujoco.mj_forward(self._model, self._data[lane])
+            data.qvel[:] = velocities + generator.uniform(-scale, scale, velocities.size)
+        mujoco.mj_forward(self._model, data)
+        self._states.take(lane)
+        self._fields.keep(lane)
 
 
-class _Columns:
-    """Gathers fields of many ``mjData`` into one array, used again at the next call, of which each is some columns."""
+class _Fields:
+    """Fields of ``mjData`` for many lanes: those of the state are read from it, derived ones kept after each step."""
 
-    def __init__(self, data: Sequence[Any], names: Sequence[str]) -> None:
-        self._views = [[getattr(one, name).reshape(-1) for name in names] for one in data]
-        ends = np.cumsum([view.size for view in self._views[0]]).tolist()
-        self._columns = [(name, slice(*ends)) for name, *ends in zip(names, [0, *ends[:-1]], ends, strict=True)]
-        self._buffer = np.empty((len(data), ends[-1]))
-        self._every = [view for views in self._views for view in views]
+    def __init__(self, states: LaneStates, data: Any, names: Sequence[str]) -> None:
+        self._state = {name: states.columns[name] for name in names if name in states.columns}
+        self.derived = [name for name in names if name not in states.columns]
+        views = [getattr(data, name).reshape(-1) for name in self.derived]
+        ends = np.cumsum([0, *(view.size for view in views)]).tolist()
+        self._columns = {name: slice(*part) for name, part in zip(self.derived, pairwise(ends), strict=True)}
+        self._kept = np.zeros((len(states.rows), ends[-1]))
+        self._rows, self._views = list(self._kept), views
 
-    def gather(self, chosen: Sequence[int] | None) -> Fields:
-        """Return fields (L, size) of the chosen lanes, or of all where None."""
-        picked = self._every if chosen is None else [view for lane in chosen for view in self._views[lane]]
-        gathered = self._buffer if chosen is None else self._buffer[: len(chosen)]
-        np.concatenate(picked, out=gathered.reshape(-1))
-        return {name: gathered[:, columns] for name, columns in self._columns}
+    def keep(self, lane: int) -> None:
+        """Keep the derived fields as they are now as those of a lane."""
+        if self.derived:
+            np.concatenate(self._views, out=self._rows[lane])
+
+    def of(self, lanes: Any) -> Fields:
+        """Return fields (L, size) of some lanes."""
+        kept = {name: self._kept[lanes, columns] for name, columns in self._columns.items()}
+        return {name: columns[lanes] for name, columns in self._state.items()} | kept
 
 
 @lru_cache(maxsize=8)

@@ -1,4 +1,4 @@
-"""The state of a MuJoCo simulation: everything that a step depends on, warm starts of the solver among it."""
+"""The states of MuJoCo simulations: everything that a step depends on, warm starts of the solver among it."""
 
 from typing import Any
 
@@ -6,19 +6,41 @@ import mujoco
 import numpy as np
 from numpy.typing import NDArray
 
-_EVERYTHING = mujoco.mjtState.mjSTATE_INTEGRATION
+_STATE = mujoco.mjtState
+_OF_LANES = (_STATE.mjSTATE_FULLPHYSICS, _STATE.mjSTATE_WARMSTART, _STATE.mjSTATE_CTRL)
+"""What differs between simulations of one model that nobody but actions and resets touches."""
+_COLUMNS = {"qpos": _STATE.mjSTATE_QPOS, "qvel": _STATE.mjSTATE_QVEL, "ctrl": _STATE.mjSTATE_CTRL}
 
 
-def get_state(model: Any, data: Any) -> NDArray[np.float64]:
-    """Return the state that ``mjData`` is in."""
-    state = np.empty(mujoco.mj_stateSize(model, _EVERYTHING))
-    mujoco.mj_getState(model, data, state, _EVERYTHING)
-    return state
+class LaneStates:
+    """The states of many simulations of one model, a row each.
 
+    Parameters
+    ----------
+    model, data : MjModel, MjData
+        Of MuJoCo; every row begins as the state that the data is in.
+    lanes : int
+        How many, L.
+    """
 
-def set_state(model: Any, data: Any, state: NDArray[np.float64]) -> None:
-    """Put ``mjData`` into a state; what is derived from it comes with the next step."""
-    mujoco.mj_setState(model, data, state, _EVERYTHING)
+    def __init__(self, model: Any, data: Any, lanes: int) -> None:
+        self.kind = sum(int(part) for part in _OF_LANES)
+        self._model, self._data = model, data
+        self._array = np.empty((lanes, mujoco.mj_stateSize(model, self.kind)))
+        self.rows = list(self._array)
+        for lane in range(lanes):
+            self.take(lane)
+        self.columns = {name: self._part(part) for name, part in _COLUMNS.items()}
+
+    def take(self, lane: int) -> None:
+        """Make the state that ``mjData`` is in a lane's."""
+        mujoco.mj_getState(self._model, self._data, self.rows[lane], self.kind)
+
+    def _part(self, part: Any) -> NDArray[np.float64]:
+        """Return the columns of one part, (L, size); the parts of a state lie in the order of their bits."""
+        before = self.kind & (int(part) - 1)
+        start = mujoco.mj_stateSize(self._model, before) if before else 0
+        return self._array[:, start : start + mujoco.mj_stateSize(self._model, part)]
 
 
 def copy_state(model: Any, source: Any, target: Any) -> None:
