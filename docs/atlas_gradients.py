@@ -15,6 +15,7 @@ from measured import (
     IMAGES,
     TASKS,
     at,
+    claims_on,
     claims_text,
     found,
     heading,
@@ -28,7 +29,7 @@ from measured import (
 
 from closerlook.figures import plot_gradient_quality, save_figure
 from closerlook.results import gradient_variables
-from closerlook.studies.claims import judge, load_claims
+from closerlook.studies.claims import judge
 
 PAGE = DOCS / "atlas_gradients.md"
 BATCH = 2048
@@ -157,7 +158,7 @@ def main() -> int:
     datasets, steps = found("gradients"), found("gradients-steps")
     large = {f"{task}-1e7": f"{TASKS[task]}, PPO, iteration 450, seed 0" for task in TASKS}
     names = {variable.name for variable in gradient_variables.VARIABLES}
-    claims = [claim for claim in load_claims() if claim.variable in names]
+    claims = claims_on(names)
     judged = [(claim, judge(claim, steps if claim.variable.startswith("step") else datasets)) for claim in claims]
     page = PAGE.read_text()
     for name, content in (

@@ -10,12 +10,12 @@ from pathlib import Path
 
 import numpy as np
 import xarray as xr
-from measured import COLUMNS, DATA, DOCS, IMAGES, claims_text, heading, iterations, replaced, table
+from measured import COLUMNS, DATA, DOCS, IMAGES, claims_on, claims_text, heading, iterations, replaced, table
 
 from closerlook.algorithms.policy_change import SURROGATES
 from closerlook.figures import plot_landscape, save_figure
 from closerlook.results import landscape_variables
-from closerlook.studies.claims import judge, load_claims
+from closerlook.studies.claims import judge
 
 PAGE = DOCS / "atlas_landscapes.md"
 STEPS = ("few", "many")
@@ -112,7 +112,7 @@ def main() -> int:
     datasets = found()
     names = {variable.name for variable in landscape_variables.VARIABLES}
     by_task = {(f"{task} {steps_of}", algorithm): data for (steps_of, (task, algorithm)), data in datasets.items()}
-    judged = [(claim, judge(claim, by_task)) for claim in load_claims() if claim.variable in names]
+    judged = [(claim, judge(claim, by_task)) for claim in claims_on(names)]
     page = PAGE.read_text()
     for name, content in (
         ("agreement", agreement(datasets)),

@@ -14,6 +14,7 @@ from measured import (
     DOCS,
     IMAGES,
     at,
+    claims_on,
     claims_text,
     found,
     heading,
@@ -89,13 +90,19 @@ def main() -> int:
         take_in(chosen.source, "trust-region")
     datasets = found("trust-region")
     names = {variable.name for variable in trust_variables.VARIABLES}
-    judged = [(claim, judge(claim, datasets)) for claim in load_claims() if claim.variable in names]
+    judged = [(claim, judge(claim, datasets)) for claim in claims_on(names)]
     page = PAGE.read_text()
     big = {
         (task, "ppo"): xr.load_dataset(path, engine="h5netcdf")
         for task in ("hopper", "walker2d")
         if (path := DATA / f"trust-region-big-{task}-ppo.nc").exists()
     }
+    related = [
+        (claim, judge(claim, side, datasets))
+        for claim in load_claims()
+        for side in (found("gradients"), found("values"))
+        if claim.statistic == "relation" and claim.variable in next(iter(side.values()))
+    ]
     for name, content in (
         ("policy", rows_of(datasets, POLICY)),
         ("steps", rows_of(datasets, STEPS)),
@@ -103,6 +110,7 @@ def main() -> int:
         ("lengths", lengths(datasets)),
         ("big", rows_of(big, {**POLICY, **REWARD}) if big else "Not measured.\n"),
         ("claims", claims_text(judged)),
+        ("relations", claims_text(related)),
     ):
         page = replaced(page, name, content)
     PAGE.write_text(page)

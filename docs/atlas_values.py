@@ -14,6 +14,7 @@ from measured import (
     DOCS,
     IMAGES,
     at,
+    claims_on,
     claims_text,
     found,
     heading,
@@ -27,7 +28,7 @@ from measured import (
 
 from closerlook.figures import plot_value_prediction, save_figure
 from closerlook.results import value_variables
-from closerlook.studies.claims import judge, load_claims
+from closerlook.studies.claims import judge
 
 PAGE = DOCS / "atlas_values.md"
 SIZES = (2048, 8192)
@@ -145,7 +146,7 @@ def main() -> int:
         for task in ("hopper", "walker2d")
         if (path := DATA / f"values-{task}-returns.nc").exists()
     }
-    claims = [claim for claim in load_claims() if claim.variable in names]
+    claims = claims_on(names)
     judged = [
         (claim, judge(claim, {**datasets, **returns} if claim.statistic == "contrast" else datasets))
         for claim in claims

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import xarray as xr
 
-from closerlook.studies.claims import Claim, Judgement
+from closerlook.studies.claims import Claim, Judgement, load_claims
 
 DOCS = Path(__file__).parent
 DATA, IMAGES = DOCS / "data", DOCS / "images"
@@ -76,6 +76,12 @@ def with_interval(here: xr.Dataset, name: str) -> str:
     return "-" if np.isnan(value) else f"{value:.3f} ({low:.3f} to {high:.3f})"
 
 
+def claims_on(names: Iterable[str]) -> list[Claim]:
+    """Return the claims on variables of one diagnostic alone."""
+    known = set(names)
+    return [claim for claim in load_claims() if claim.variable in known and claim.statistic != "relation"]
+
+
 def claims_table(judgements: list[Judgement]) -> str:
     """Lay out one claim's judgements."""
     rows = [
@@ -103,6 +109,9 @@ def claims_text(judged: Iterable[tuple[Claim, list[Judgement]]]) -> str:
         what = f"`{claim.variable}`{labels(claim.where)}{pairs}{', logarithm' if claim.log else ''}"
         what += f", less {' and '.join(other(place) for place in claim.against)}" if claim.against else ""
         what += ", halved" if len(claim.against) > 1 else ""
+        what += (
+            f", with {other(claim.beside['where'] | {'variable': claim.beside['variable']})}" if claim.beside else ""
+        )
         rule = f"{what}: {claim.statistic} {claim.rule} {claim.bound:g}"
         body = claims_table(judgements) if judgements else "Not measured.\n"
         parts.append(f"### {claim.statement}\n\n{claim.source}. Rule: {rule}. {count or ''}\n\n{body}")

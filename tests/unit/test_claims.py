@@ -9,6 +9,7 @@ from scipy import stats
 
 from closerlook.results.schema import SCHEMA
 from closerlook.studies.claims import Claim, judge, load_claims
+from closerlook.studies.relations import rank_relation
 
 
 def dataset(cosines: np.ndarray) -> xr.Dataset:
@@ -38,10 +39,12 @@ def test_every_claim_that_comes_along_means_something():
     assert len({claim.name for claim in claims}) == len(claims) >= 10
     for claim in claims:
         assert claim.variable in SCHEMA
-        assert claim.statistic in ("level", "change", "contrast", "single", "study")
+        assert claim.statistic in ("level", "change", "contrast", "single", "study", "relation")
         assert claim.rule in ("below", "above")
         assert len(claim.iterations) == 2 or claim.statistic != "change"
         assert len(claim.tasks) == 2 or claim.statistic != "contrast"
+        assert bool(claim.beside) == (claim.statistic == "relation")
+        assert claim.beside.get("variable", claim.variable) in SCHEMA
         assert set(claim.algorithms) <= {"ppo", "trpo"}
         assert claim.statement.endswith(".")
         assert "2020" in claim.source or claim.source == "ours"
@@ -192,3 +195,33 @@ def test_a_study_is_judged_over_its_seeds():
     assert (judged.value, judged.mark) == (-6.0, "does not hold")
     assert not judge(replace(claim, where={"batch_pairs": 4}), {("hopper", "ppo"): study})
     assert not judge(replace(claim, variable="none"), {("hopper", "ppo"): study})
+
+
+RELATION = replace(CLAIM, statistic="relation", iterations=(0, 150), rule="above", beside={"variable": "trajectories"})
+
+
+def test_a_relation_pairs_the_seeds_of_two_measurements():
+    other = FLAT.assign(trajectories=("agent", FLAT["pairwise_cosine"].values[:, 1] ** 3)).isel(
+        agent=slice(None, None, -1)
+    )
+    place = ("hopper", "ppo")
+    (judged,) = judge(RELATION, {place: FLAT}, {place: other})
+    assert (judged.value, judged.low, judged.high) == pytest.approx((1.0, 1.0, 1.0))
+    assert judged.mark == "holds"
+    (judged,) = judge(RELATION, {place: FLAT}, {place: other.assign(trajectories=-other["trajectories"])})
+    assert judged.value == pytest.approx(-1.0)
+    assert judged.mark == "does not hold"
+    few = other.isel(agent=other["agent_seed"].values < 4)
+    (judged,) = judge(RELATION, {place: FLAT}, {place: few})
+    assert (judged.seeds, judged.mark) == (4, "not enough data")
+    assert judge(RELATION, {place: FLAT}) == []
+
+
+def test_the_interval_of_a_relation_covers():
+    rng, seeds, hits = np.random.default_rng(0), 10, []
+    for _ in range(500):
+        own = rng.standard_normal((3, seeds)) + rng.standard_normal(seeds)  # seeds are alike over iterations
+        other = 0.5 * own / np.sqrt(2) + np.sqrt(0.75) * rng.standard_normal((3, seeds))
+        found = rank_relation(own, other)
+        hits.append(found.low <= 6 / np.pi * np.arcsin(0.25) <= found.high)
+    assert 0.92 <= np.mean(hits) <= 0.99

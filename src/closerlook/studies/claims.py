@@ -9,7 +9,7 @@ I      iterations
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib.resources import files
 from typing import Any, Literal
 
@@ -17,6 +17,9 @@ import numpy as np
 import xarray as xr
 import yaml
 from scipy import stats
+
+from closerlook.studies.relations import FEWEST_SEEDS as FEWEST_RELATED
+from closerlook.studies.relations import common, rank_relation
 
 Mark = Literal["holds", "does not hold", "not enough data"]
 Datasets = Mapping[tuple[str, str], xr.Dataset]
@@ -35,7 +38,7 @@ class Claim:
         Its key, what it says, and who said it where.
     variable : str
         Of the dataset.
-    statistic : {"level", "change", "contrast", "single", "study"}
+    statistic : {"level", "change", "contrast", "single", "study", "relation"}
         What is made of it.
     iterations : tuple of int
         At which, or from which to which.
@@ -55,13 +58,15 @@ class Claim:
         Where in the variable: labels by dimension.
     against : tuple of mappings
         Other places in it, which override `where` and may name another ``variable``: their mean is subtracted.
+    beside : mapping
+        The other quantity of a relation: its ``variable``, ``where`` and ``size``.
     """
 
     name: str
     statement: str
     source: str
     variable: str
-    statistic: Literal["level", "change", "contrast", "single", "study"]
+    statistic: Literal["level", "change", "contrast", "single", "study", "relation"]
     iterations: tuple[int, ...]
     rule: Literal["below", "above"]
     bound: float
@@ -71,6 +76,7 @@ class Claim:
     algorithms: tuple[str, ...] = ()
     where: Mapping[str, Any] = field(default_factory=dict)
     against: tuple[Mapping[str, Any], ...] = ()
+    beside: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -110,7 +116,7 @@ def _as_tuples(fields: Mapping[str, Any]) -> dict[str, Any]:
     return {name: tuple(value) if isinstance(value, list) else value for name, value in fields.items()}
 
 
-def judge(claim: Claim, datasets: Datasets) -> list[Judgement]:
+def judge(claim: Claim, datasets: Datasets, others: Datasets | None = None) -> list[Judgement]:
     """Judge a claim wherever the data have its variable.
 
     Parameters
@@ -119,14 +125,18 @@ def judge(claim: Claim, datasets: Datasets) -> list[Judgement]:
         What is claimed.
     datasets : mapping
         By task and algorithm.
+    others : mapping, optional
+        What another diagnostic measured of the same agents: the other side of a relation.
 
     Returns
     -------
     list of Judgement
-        One for each task and algorithm, or pair of tasks; and iteration, unless the claim is of a change; and agent,
-        where it is of single ones.
+        One for each task and algorithm, or pair of tasks; and iteration, unless the claim is of a change or a relation;
+        and agent, where it is of single ones.
     """
     found = []
+    if claim.statistic == "relation":
+        return _relations(claim, datasets, others or {})
     if claim.statistic == "single":
         return [one for place, dataset in _meant(claim, datasets).items() for one in _singles(claim, place, dataset)]
     if claim.statistic == "study":
@@ -180,6 +190,24 @@ def _study(claim: Claim, place: tuple[str, str], dataset: xr.Dataset) -> list[Ju
     values = rows[0] - (np.mean(rows[1:], axis=0) if len(rows) > 1 else 0.0)
     known = values[np.isfinite(values)]
     return [_mark(claim, f"{place[0]}, {place[1]}", *_mean(known.tolist()))] if len(known) else []
+
+
+def _relations(claim: Claim, datasets: Datasets, others: Datasets) -> list[Judgement]:
+    """Judge by the rank correlation over seeds, mean over iterations, of two quantities of the same agents."""
+    beside = replace(claim, against=(), **{"size": None, "where": {}, **claim.beside})
+    found = []
+    for place, dataset in _meant(claim, datasets).items():
+        if place not in others:
+            continue
+        rows = [[_values(one, data, iteration) for iteration in claim.iterations] for one, data in (
+            (claim, dataset), (beside, others[place])
+        )]  # fmt: skip
+        first, second = common(*rows)
+        if first.shape[1] > 2:
+            what = rank_relation(first, second)
+            numbers = (what.value, what.low, what.high, first.shape[1])
+            found.append(_mark(claim, f"{place[0]}, {place[1]}", *numbers, fewest=FEWEST_RELATED))
+    return found
 
 
 def _singles(claim: Claim, place: tuple[str, str], dataset: xr.Dataset) -> list[Judgement]:
