@@ -84,11 +84,13 @@ def claims_on(names: Iterable[str]) -> list[Claim]:
 
 def claims_table(judgements: list[Judgement]) -> str:
     """Lay out one claim's judgements."""
-    rows = [
-        [one.where, f"{one.value:.3f} ({one.low:.3f} to {one.high:.3f})", str(one.seeds), f"**{one.mark}**"]
-        for one in judgements
-    ]
+    rows = [[one.where, f"{one.value:.3f}" + interval(one), str(one.seeds), f"**{one.mark}**"] for one in judgements]
     return table(["where", "statistic, 95% interval", "seeds", "mark"], rows)
+
+
+def interval(one: Judgement) -> str:
+    """Write a judgement's interval, where it has one."""
+    return "" if np.isnan(one.low) else f" ({one.low:.3f} to {one.high:.3f})"
 
 
 def claims_text(judged: Iterable[tuple[Claim, list[Judgement]]]) -> str:

@@ -23,9 +23,11 @@ def rank_relation(first: np.ndarray, second: np.ndarray) -> Interval:
     -------
     Interval
         95%, delete-one-seed jackknife with Student's t: what a seed has at one iteration depends on what it has at
-        another, so it leaves all of them at once.
+        another, so it leaves all of them at once. None with fewer than `FEWEST_SEEDS`.
     """
     seeds = first.shape[1]
+    if seeds < FEWEST_SEEDS:
+        return Interval(_mean_rank(first, second), np.nan, np.nan)
     without = [_mean_rank(np.delete(first, seed, axis=1), np.delete(second, seed, axis=1)) for seed in range(seeds)]
     return plain_jackknife(_mean_rank(first, second), np.array(without))
 
