@@ -69,7 +69,8 @@ def _introduce(given: Sequence[str]) -> int:
     if "--version" in given:
         sys.stdout.write(f"closerlook {versions()['closerlook']}\n")
         return 0
-    commands = "\n".join(f"  {name:<12}{entry.line}" for name, entry in COMMANDS.items())
+    width = max(map(len, COMMANDS)) + 2
+    commands = "\n".join(f"  {name:<{width}}{entry.line}" for name, entry in COMMANDS.items())
     sys.stdout.write(USAGE.format(commands=commands))
     return 0 if given else 2
 

@@ -66,6 +66,9 @@ def test_batches_are_whole_streams_or_one_shorter_one():
     [
         {"batches": ()},
         {"learning_rates": (0.0,)},
+        {"learning_rates": (1e-3, float("inf"))},
+        {"learning_rates": (float("nan"),)},
+        {"batches": (1,)},
         {"batches": (64, 64)},
         {"batches": (10**9,)},
         {"estimates": 1},
@@ -104,3 +107,31 @@ def test_the_command_leaves_a_folder_for_each_task_and_goes_on(tmp_path, capsys)
     assert {path: path.stat().st_mtime_ns for path in folder.glob("*/*/jobs/*")} == stamps
     assert main([*command, "--steps", "64"]) == 2
     assert "do not go into 64 steps" in capsys.readouterr().err
+
+
+SMALL = ["--batches", "64", "--learning-rates", "1e-3", "--seeds", "2", "--steps", "128", "--workers", "1"]
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ([], "no study was named"),
+        (["sample-regime", "--tasks"], "no task was given"),
+        (["sample-regime", "--tasks", "hopper", "Hopper-v5"], "or one twice"),
+        (["sample-regime", "--seeds", "0"], "0 seeds train nothing"),
+        (["sample-regime", "--steps", "0"], "0 steps train nothing"),
+        (["sample-regime", "--tasks", "CartPole-v1", "Nope-v0", *SMALL], "unknown environment 'Nope-v0'"),
+    ],
+)
+def test_nothing_is_trained_before_everything_is_checked(given, said, tmp_path, capsys):
+    assert main(["study", *given, "--out", str(tmp_path)]) == 2
+    assert said in capsys.readouterr().err
+    assert not list(tmp_path.rglob("jobs"))
+
+
+def test_several_tasks_are_one_object_and_a_users_environment_is_measured_too(tmp_path, capsys):
+    tasks = ["CartPole-v1", "environments:Bandit-v0"]
+    assert main(["study", "sample-regime", "--tasks", *tasks, *SMALL, "--out", str(tmp_path), "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert list(found["tasks"]) == tasks
+    assert np.isfinite(np.array(found["tasks"][tasks[1]]["cosine_mean"], float)).all()

@@ -183,6 +183,7 @@ def test_the_others_of_a_segment_go_on_when_one_fails() -> None:
         ({"ppo": PPOSettings(total_iterations=5)}, "total_iterations follows from the steps"),
         ({"baseline": "mean"}, "baseline is 'mean'"),
         ({"baseline": "none", "value_target": "returns"}, "a value target, and no critic"),
+        ({"audit_critic": True, "gamma": 1.0}, "leave the audit of the critic out"),
         ({"steps": 63}, "less than one batch of 64"),
         ({"seeds": 0}, "seeds is 0"),
         ({"gamma": 1.01}, "gamma is 1.01"),

@@ -119,6 +119,7 @@ def test_given_axes_take_the_baselines(dataset):
         (["--lambdas", "1.5"], "from 0 to 1"),
         (["--restart-copies", "1"], "restart-copies"),
         (["--pairs", "64"], "too few"),
+        (["--pairs", "1e13"], "days; give fewer --pairs"),
     ],
 )
 def test_bad_input_is_one_line(trained, tmp_path, capsys, options, words):

@@ -58,12 +58,15 @@ class Gradients(Measuring):
     """Sample only until the cosine is known to this much either way (half its 95% interval); --pairs is the most."""
     precision_size: Annotated[int | None, option("INT", "the training batch")] = None
     """Pairs of the estimates whose cosine that is."""
+    long: bool = False
+    """Go ahead with what would take more than a day."""
     seed: int = 0
     """Root seed of the measurement."""
 
     def run(self, shown: Shown) -> None:
         """Measure, draw, and print."""
         agents = self.agents()
+        mend = "" if self.long else "give fewer --pairs, or --long to go ahead"
         if not self.resume:
             RunFolder(self.folder).forget()
         dataset = gradient_quality(
@@ -84,7 +87,7 @@ class Gradients(Measuring):
             seed=self.seed,
             workers=self.crew,
             out=self.folder,
-            progress=Bar(shown, self.environment_name(agents), self.crew),
+            progress=Bar(shown, self.environment_name(agents), self.crew, too_long=mend),
         )
         save_figure(plot_gradient_quality(dataset), self.folder / "gradients")
         found = summary(dataset)

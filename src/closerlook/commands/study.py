@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 import tyro
 from rich.table import Table
@@ -11,6 +11,7 @@ from rich.table import Table
 from closerlook.commands.live import PopulationBar
 from closerlook.commands.options import Output, environment_id, option
 from closerlook.console import Bar, Shown, duration, make_table, usual_rate
+from closerlook.errors import InputError
 from closerlook.execution import Progress
 from closerlook.figures import save_figure
 from closerlook.figures.sample_regime import plot_sample_regime
@@ -26,6 +27,7 @@ SCALES: Mapping[str, Mapping[str, Any]] = {
     "laptop": {"batches": (2048, 4096, 8192, 16384), "seeds": 4, "steps": 1_000_000, "estimates": 10},
     "paper": {"batches": (2048, 4096, 8192, 12288, 16384, 20480), "seeds": 8, "steps": 10_000_000, "estimates": 10},
 }
+FEWER = "give fewer --batches, --learning-rates, --seeds or --steps, or --long to go ahead"
 PAPER_RATES = (5e-5, 7.5e-5, 1e-4, 1.25e-4)
 """Of the earlier version's figure, on Humanoid."""
 
@@ -38,7 +40,8 @@ class Study(Output):
     and peak reward with intervals over seeds, and how well gradient estimates agree in each regime. --scale
     paper takes the figure's own grid; laptop 4 x 4 settings x 4 seeds of a million steps; smoke seconds.
 
-    Leaves a folder for each task with sample-regime.nc, .json, .svg, .png and the runs.
+    Leaves a folder for each task with sample-regime.nc, .json, .svg, .png and the runs. With --json several tasks are
+    one object, by task.
     """
 
     names: Annotated[tuple[StudyName, ...], tyro.conf.Positional, tyro.conf.arg(metavar="STUDY ...")]
@@ -66,17 +69,38 @@ class Study(Output):
         return "-".join(["study", *self.names])
 
     def run(self, shown: Shown) -> None:
-        """Train, measure, draw and print, one task after the other."""
+        """Check everything that was asked, then train, measure and draw, one task after the other; print at the end."""
+        self._check()
         asked = {task: self._regimes(task) for task in self.tasks}
         for task, regimes in asked.items():
-            dataset = self._study(task, regimes, shown)
-            shown.result(summary(dataset), table_of(dataset))
+            regimes.require_possible()
+            self._announce(environment_id(task), regimes, shown)
+        datasets = {task: self._study(task, regimes, shown) for task, regimes in asked.items()}
+        found = {task: summary(dataset) for task, dataset in datasets.items()}
+        one = next(iter(found.values()))
+        tables = [table_of(dataset) for dataset in datasets.values()]
+        shown.result(one if len(found) == 1 else {"study": one["study"], "tasks": found}, *tables)
+
+    def _check(self) -> None:
+        """Refuse a command that names nothing to do.
+
+        Raises
+        ------
+        InputError
+            Where no study or no task is named, one is named twice, or there are no seeds or steps.
+        """
+        if len(set(self.names)) != 1:
+            raise InputError("no study was named", f"give one of: {', '.join(get_args(StudyName))}")
+        if not self.tasks or len({environment_id(task) for task in self.tasks}) < len(self.tasks):
+            raise InputError("no task was given, or one twice", "give --tasks hopper, or others, each once")
+        for name, number in (("seeds", self.seeds), ("steps", self.steps)):
+            if number is not None and number < 1:
+                raise InputError(f"{number} {name} train nothing", f"give --{name} 1 or more")
 
     def _study(self, task: str, regimes: Regimes, shown: Shown) -> Any:
         name, folder = environment_id(task), self.folder / task.replace(":", "-")
         if not self.resume:
             RunFolder(folder).forget()
-        self._announce(name, regimes, shown)
         dataset = sample_regime(regimes, out=folder, workers=self.crew, told=lambda *run: self._bar(shown, name, *run))
         save_figure(plot_sample_regime(dataset), folder / "sample-regime")
         shown.files(Path(folder / f"sample-regime.{suffix}") for suffix in ("nc", "json", "svg", "png"))
@@ -91,13 +115,13 @@ class Study(Output):
             env=task,
             learning_rates=self.learning_rates or rates,
             seed=self.seed,
-            **scale | {name: value for name, value in chosen.items() if value},
+            **scale | {name: value for name, value in chosen.items() if value not in {None, ()}},
         )
 
     def _announce(self, name: str, regimes: Regimes, shown: Shown) -> None:
         """Say how long all of it takes, about, and refuse what takes days unless it was asked for."""
         pace = usual_rate(name, self.crew, regimes.seeds)
-        bar = Bar(shown, name, self.crew, trained=regimes.seeds, too_long="" if self.long else "give fewer, or --long")
+        bar = Bar(shown, name, self.crew, trained=regimes.seeds, too_long="" if self.long else FEWER)
         bar.require_short(regimes.pairs, f"sample regimes of {name}")
         runs = len(regimes.batches) * len(regimes.learning_rates)
         shown.note(

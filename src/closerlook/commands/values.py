@@ -42,12 +42,15 @@ class Values(Measuring):
     """States that the simulator is restarted from; 0 leaves bias and noise together."""
     restart_copies: int = 16
     """How often from each."""
+    long: bool = False
+    """Go ahead with what would take more than a day."""
     seed: int = 0
     """Root seed of the measurement."""
 
     def run(self, shown: Shown) -> None:
         """Measure, draw, and print."""
         agents = self.agents()
+        mend = "" if self.long else "give fewer --pairs or --fit-pairs, or --long to go ahead"
         if not self.resume:
             RunFolder(self.folder).forget()
         dataset = value_prediction(
@@ -64,7 +67,7 @@ class Values(Measuring):
             seed=self.seed,
             workers=self.crew,
             out=self.folder,
-            progress=Bar(shown, self.environment_name(agents), self.crew),
+            progress=Bar(shown, self.environment_name(agents), self.crew, too_long=mend),
         )
         save_figure(plot_value_prediction(dataset), self.folder / "values")
         found = summary(dataset)

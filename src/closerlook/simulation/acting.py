@@ -171,11 +171,22 @@ def check_spaces(agents: Agent, name: str, observation_size: int, space: gymnasi
             f"the policy takes observations of {expected} numbers, {name} gives {observation_size}",
             "measure the agent on the environment it was made for",
         )
-    kind, size = _actions_of(agents)
     if isinstance(space, Discrete):
-        offered_kind, offered_size = "discrete", int(space.n)
+        offered = ("discrete", int(space.n))
     else:
-        offered_kind, offered_size = "continuous", int(np.prod(space.shape or (), dtype=int))
+        offered = ("continuous", int(np.prod(space.shape or (), dtype=int)))
+    check_actions(agents, name, *offered)
+
+
+def check_actions(agents: Agent, name: str, offered_kind: str, offered_size: int) -> None:
+    """Check that a population's actions are of an environment's kind and size.
+
+    Raises
+    ------
+    InputError
+        Where they are not.
+    """
+    kind, size = _actions_of(agents)
     if kind != offered_kind or (size is not None and size != offered_size):
         chosen = f"{kind} actions" + (f" of size {size}" if size is not None else "")
         raise InputError(

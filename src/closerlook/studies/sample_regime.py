@@ -13,6 +13,7 @@ W      windows of the steps of training
 ====== ==================================
 """
 
+import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -28,6 +29,7 @@ from closerlook.estimation.statistics import mean_interval
 from closerlook.execution import Progress
 from closerlook.results.schema import validate
 from closerlook.results.store import RunFolder, as_json
+from closerlook.simulation.engine import describe_environment
 from closerlook.training import TrainSettings, train
 
 WINDOWS = 20
@@ -72,12 +74,16 @@ class Regimes:
         """Refuse what means nothing."""
         if not self.batches or not self.learning_rates:
             raise InputError("a study of sample regimes has no setting", "give batches and learning rates")
-        if min(self.learning_rates) <= 0:
-            raise InputError(f"a learning rate is {min(self.learning_rates)}", "give positive numbers")
+        wrong = [rate for rate in self.learning_rates if not 0 < rate < math.inf]
+        if wrong:
+            raise InputError(f"a learning rate is {wrong[0]}", "give positive, finite numbers")
         if len(set(self.batches)) < len(self.batches) or len(set(self.learning_rates)) < len(self.learning_rates):
             raise InputError("a batch or a learning rate is given twice", "give each once")
-        if not 2 <= min(self.batches) <= max(self.batches) <= self.steps:
-            raise InputError(f"batches of {self.batches} pairs do not go into {self.steps} steps", "give 2 or more")
+        if min(self.batches) < 2:
+            raise InputError(f"{min(self.batches)} pairs an iteration cannot be learnt from", "give 2 or more")
+        if max(self.batches) > self.steps:
+            mend = f"give {max(self.batches)} steps or more, or smaller batches"
+            raise InputError(f"{max(self.batches)} pairs an iteration do not go into {self.steps} steps", mend)
         if self.estimates == 1 or self.estimates < 0:
             raise InputError(f"{self.estimates} estimates cannot agree", "give 0, or 2 and more")
 
@@ -96,6 +102,18 @@ class Regimes:
     def each(self) -> Iterator[tuple[int, float]]:
         """Yield every batch with every learning rate."""
         yield from ((batch, rate) for batch in self.batches for rate in self.learning_rates)
+
+    def require_possible(self) -> None:
+        """Check every setting and the environment, before anything is trained.
+
+        Raises
+        ------
+        InputError
+            Where the environment is unknown, or a setting means nothing.
+        """
+        for setting in self.each():
+            settings = self.settings(*setting).resolved()
+        describe_environment(settings.environment)
 
     @property
     def pairs(self) -> int:
@@ -150,7 +168,7 @@ def sample_regime(
         found = []
         for number, ((batch, rate), settings) in enumerate(everything.items(), start=1):
             name = f"{number} of {len(everything)}: {batch:,} pairs at {rate:g}"
-            run = folder.path / "runs" / f"{batch}-{rate:g}"
+            run = folder.path / "runs" / f"{batch}-{rate!r}"
             heard = None if told is None else told(name, settings.seeds * settings.n_envs)
             log = train(settings, out=run, workers=workers, progress=heard).log
             measured = folder.path / "gradients" / run.name
@@ -175,7 +193,7 @@ def _cosines(
     batch = settings.regime.batch_pairs
     pairs = batch * regimes.estimates
     options: dict[str, Any] = {"pairs": pairs, "estimates": regimes.estimates, "sizes": [batch], "seed": regimes.seed}
-    dataset = gradient_quality(agents, **options, workers=workers, out=out, progress=heard)
+    dataset = gradient_quality(agents, settings.environment, **options, workers=workers, out=out, progress=heard)
     return np.atleast_1d(dataset["pairwise_cosine"].sel(size=batch).values)
 
 

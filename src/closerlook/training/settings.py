@@ -198,6 +198,9 @@ def _check_choices(settings: TrainSettings) -> None:
     for name, choices in (("baseline", ("value", "none")), ("value_target", ("gae", "returns"))):
         if getattr(settings, name) not in choices:
             raise InputError(f"{name} is {getattr(settings, name)!r}", f"choose from {', '.join(choices)}")
+    if settings.audit_critic and settings.gamma >= 1:
+        mend = "leave the audit of the critic out, or give a smaller gamma"
+        raise InputError("complete returns are endless with a gamma of 1, and a critic is audited by them", mend)
     if settings.baseline == "none" and settings.value_target != "gae":
         raise InputError("there is a value target, and no critic", "leave one of baseline and value_target out")
 

@@ -1,5 +1,6 @@
 """Checks of what is asked of a diagnostic, before anything is simulated."""
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -9,6 +10,7 @@ from closerlook.agents.agent import Agent, Regime
 from closerlook.agents.environment import EnvironmentSpec
 from closerlook.agents.identity import observation_size
 from closerlook.errors import InputError, NonFiniteError
+from closerlook.simulation.acting import check_actions
 from closerlook.simulation.records import Sampling
 
 LONGEST_BURN_IN = 1000
@@ -36,13 +38,21 @@ def require_alike(agents: Sequence[Agent]) -> None:
 
 
 def require_fit(agents: Sequence[Agent], description: Mapping[str, Any]) -> None:
-    """Check that agents take the observations of a described environment."""
-    there = description["observation_size"]
+    """Check that agents take the observations of a described environment, and choose actions of its kind.
+
+    Raises
+    ------
+    InputError
+        Where one does not.
+    """
+    there, space = description["observation_size"], description["action_space"]
+    offered = ("discrete", space["n"]) if space["type"] == "Discrete" else ("continuous", math.prod(space["shape"]))
     for agent in agents:
         taken = observation_size(agent.policy)
         if taken != there:
             what = f"observations of {description['id']} have {there} components, the agent's policy takes {taken}"
             raise InputError(what, "give the environment it was trained on")
+        check_actions(Agent.stack([agent]), description["id"], *offered)
 
 
 def find_environment(agents: Sequence[Agent], environment: str | EnvironmentSpec | None) -> EnvironmentSpec:
