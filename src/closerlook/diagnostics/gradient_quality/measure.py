@@ -212,7 +212,9 @@ def _find(agent: Agent, request: Request, sums: Answers, steps: Answers) -> Foun
     if request.steps is None:
         return found
     fresh = rule_of(agent, request.steps.algorithm).fresh_optimizer
-    return found | find_steps(steps, pooled.all_in_the_rest(pooled.surrogate()), fresh_optimizer=fresh)
+    gradient = pooled.surrogate()
+    shares, groups = pooled.all_in_the_rest(gradient), pooled.groups(gradient)
+    return found | find_steps(steps, shares, groups, fresh_optimizer=fresh)
 
 
 def _step_jobs(number: int, agent: Agent, request: Request) -> list[Job]:
