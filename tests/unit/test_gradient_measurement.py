@@ -171,17 +171,27 @@ def test_streams_start_inside_episodes_where_training_does_not_reset():
 
 @pytest.mark.parametrize("advantages", ["normalised", "raw"])
 def test_a_gradient_that_is_exactly_zero_is_counted_and_nan(advantages):
-    still = corridor_agent(16, length=1)
-    found = gradient_quality(still, pairs=16 * 10, estimates=10, sizes=[16], advantages=advantages, workers=1)
-    if advantages == "raw":  # every reward is 1: the gradient is noise, but not zero
-        assert int(found["zero_gradients"][0]) == 0
-        return
+    """Standardised advantages are zero where all are equal, raw ones where all rewards are."""
+    equal, nothing = corridor_agent(16, length=1), bandit_agent(regime=Regime(1, 16))
+    where = "environments:make_indifferent" if advantages == "raw" else None
+    still = nothing if advantages == "raw" else equal
+    found = gradient_quality(still, where, pairs=16 * 10, estimates=10, sizes=[16], advantages=advantages, workers=1)
     assert int(found["zero_gradients"][0]) == 10
     assert np.isnan(found["pairwise_cosine"].values).all()
+    assert np.isnan(found["true_cosine_corrected"].values).all()
+    assert float(found["gradient_norm"][0]) == 0.0
     (verdict,) = verdicts(found)
     assert verdict["level"] == "problem"
     assert "exactly zero" in verdict["statement"]
     assert summary(found)["pairwise_cosine"] == [None]
+
+
+def test_equal_rewards_move_raw_estimates_by_noise_alone():
+    found = gradient_quality(
+        corridor_agent(16, length=1), pairs=16 * 10, estimates=10, sizes=[16], advantages="raw", workers=1
+    )
+    assert int(found["zero_gradients"][0]) == 0
+    assert float(found["gradient_norm"][0]) > 0
 
 
 @pytest.mark.parametrize(
