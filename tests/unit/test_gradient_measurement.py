@@ -246,6 +246,26 @@ def test_a_policy_of_the_users_own_is_measured():
     assert np.isfinite(found["pairwise_cosine"].values).all()
 
 
+def test_very_much_memory_is_warned_of(monkeypatch):
+    monkeypatch.setattr("closerlook.diagnostics.gradient_quality.request.MUCH_MEMORY", 1000)
+    with pytest.warns(UserWarning, match=r"about 0\.0 GB of memory; fewer --pairs"):
+        gradient_quality(agent(), **SMALL)
+
+
+def test_the_largest_default_size_changes_no_other():
+    """40 streams of 16 pairs: eight in each of five estimates."""
+    asked = {"pairs": 16 * 40, "estimates": 5, "workers": 1}
+    found = gradient_quality(agent(), **asked)
+    assert found["size"].values.tolist() == [32, 128]
+    found = gradient_quality(agent(), **(asked | {"pairs": 16 * 48}))
+    assert found["size"].values.tolist() == [32, 128, 144]
+    assert found["estimates"].values.tolist()[-1] == 5
+    others = gradient_quality(agent(), **(asked | {"pairs": 16 * 48, "sizes": [32, 128]}))
+    for name in ("pairwise_cosine", "true_cosine_corrected_low", "noise_scale_pairs_high", "layer_noise_share"):
+        here = found[name].sel(size=[32, 128]) if "size" in found[name].dims else found[name]
+        assert here.values.tobytes() == others[name].values.tobytes()
+
+
 def test_keys_hold_what_decides_the_answer():
     own = agent()
     key = content_key(probe(own))
