@@ -14,6 +14,7 @@ from closerlook.agents.identity import probe
 from closerlook.agents.normalization import Scaling
 from closerlook.agents.policies import MLPValue
 from closerlook.algorithms.stream_sums import Question, StreamRange, sample_sums
+from closerlook.commands.gradient_tables import tables_of
 from closerlook.diagnostics.gradient_quality import gradient_quality, summary, verdicts
 from closerlook.errors import InputError, NonFiniteError
 from closerlook.estimation.networks import MLP
@@ -91,6 +92,18 @@ def test_several_agents_have_an_axis_and_the_same_numbers_as_alone():
     assert np.shape(text["pairwise_cosine"]) == (2, 4)
     assert len(text["verdicts"]) == 2
     assert text["verdicts"][1]["statement"].startswith("iteration 3, seed 1: ")
+
+
+def test_layers_are_summarised_and_laid_out():
+    found = gradient_quality(agent(), **SMALL)
+    layers = summary(found)["layers"]
+    assert list(layers) == found["layer"].values.tolist() == ["0", "log_std"]
+    assert sum(layer["layer_noise_share"] for layer in layers.values()) == pytest.approx(1.0)
+    assert layers["0"]["layer_noise_scale_pairs_low"] == float(found["layer_noise_scale_pairs_low"][0])
+    (table,) = [table for table in tables_of(found) if str(table.title).startswith("Signal and noise by layer")]
+    assert list(table.columns[0].cells) == ["0", "log_std"]
+    assert list(table.columns[1].cells) == [f"{share:.3f}" for share in found["layer_noise_share"].values]
+    assert tables_of(gradient_quality([agent(), agent(seed=1)], **SMALL))[2].title.endswith("medians over agents")
 
 
 def test_agents_measured_in_groups_give_the_same(monkeypatch):
