@@ -42,9 +42,11 @@ $(VENV)/peers.stamp: $(VENV)/dev.stamp
 test-slow: $(VENV)/peers.stamp  ## The tests that take minutes: coverage of intervals, kills, equality with other libraries ...
 	$(BIN)/python -m pytest -m slow --numprocesses 2
 
-bench: $(VENV)/run.stamp  ## Speed of sampling and of gradients, as ratios with medians
+bench: $(VENV)/run.stamp  ## Speed of sampling and of measurements, as ratios with medians: docs/development/benchmarks.md
 	$(BIN)/python benchmarks/sampling.py
 	$(BIN)/python benchmarks/gradients.py
+	$(BIN)/python benchmarks/pool.py
+	$(BIN)/python benchmarks/naive.py
 	$(BIN)/python benchmarks/values.py
 	$(BIN)/python benchmarks/landscape.py
 	$(BIN)/python benchmarks/training.py

@@ -1,27 +1,35 @@
-"""What gradients cost beside the sampling they come from, in one process, as the median of ratios.
+"""What a whole measurement of gradients costs beside the sampling it comes from, in one process, as paired rounds.
 
-A round samples the same streams once as they are and once reduced to sums: weighted scores for whole streams; also for
-beginnings of 128, 256, 512 and 1024 pairs, as in the first 512 streams of a pool (a small part of a large one); also
-weighted by true returns, whose continuation both simulate; and with the squares that the first 32 streams of a pool
-give. Times are of the processor, so that other programs hardly matter. The goal is a ratio of at most 1.10.
+A round samples a pool of streams alone, and then measures the same pool as a user would: `gradient_quality` from the
+agent to `gradients.nc`, with beginnings, squares, estimates of all sizes, truths from everybody else and intervals.
+Printed are the medians over rounds of seconds and of the ratio within a round, with the smallest and the largest. Small
+pools are the dearest for each pair: the first 512 streams are kept one by one, with their beginnings, and the first 32
+are squared. With --truths both sides also simulate on past every cut. Times are of the processor, so that other
+programs hardly matter. The goal is a ratio of at most 1.10.
 
-    python benchmarks/gradients.py
-    python benchmarks/gradients.py --tasks Hopper-v5 --rounds 3 --streams 16
+    python benchmarks/gradients.py                                          a few minutes
+    python benchmarks/gradients.py --agents atlas/humanoid-ppo --pairs 1e6 --rounds 5
+    python benchmarks/gradients.py --agents Hopper-v5 --truths              a fresh agent, whose episodes are short
 """
 
 import argparse
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import get_args
 
 import numpy as np
 import torch
 
 from closerlook.agents.agent import Agent
 from closerlook.agents.environment import EnvironmentSpec
+from closerlook.agents.loading import find_agents
 from closerlook.agents.policies import GaussianMLP, MLPValue
-from closerlook.algorithms.stream_sums import Question, StreamRange, sample_sums
-from closerlook.algorithms.truths import continuation_steps
+from closerlook.algorithms.stream_sums import FINISHED_STREAMS, PAIRS_IN_MEMORY, StreamRange, stream_groups
+from closerlook.algorithms.truths import Truth, continuation_steps
+from closerlook.diagnostics.gradient_quality import gradient_quality
 from closerlook.estimation.networks import MLP
 from closerlook.randomness import generator
 from closerlook.simulation.engine import describe_environment
@@ -29,10 +37,10 @@ from closerlook.simulation.records import Sampling
 from closerlook.simulation.rollout import rollout
 
 TASKS = ("Hopper-v5", "Walker2d-v5", "Humanoid-v5")
+AGENTS = ("atlas/hopper-ppo", "atlas/walker2d-ppo", "atlas/humanoid-ppo")
 N_STEPS = 2048
-BEGINNINGS = (128, 256, 512, 1024)
 GOAL = 1.10
-LATER = 64  # streams from here on finish no episodes, as most of a pool
+LANES = 64
 
 
 def make_agent(task: str) -> Agent:
@@ -46,51 +54,66 @@ def make_agent(task: str) -> Agent:
     return Agent(policy, value, state, environment=EnvironmentSpec(task))
 
 
+def find_agent(name: str, iteration: int, seed: int) -> Agent:
+    """Load an agent of a run folder; a name that is no folder is the task of a fresh one."""
+    if not Path(name).exists():
+        return make_agent(name)
+    (agent,) = find_agents(name, iteration=iteration, seed=seed)
+    return agent
+
+
 def seconds(work: Callable[[], object]) -> float:
     before = time.process_time()
     work()
     return time.process_time() - before
 
 
-def measure(task: str, streams: int, rounds: int) -> None:
-    agent, plain = make_agent(task), Sampling(N_STEPS)
-    spec, population = EnvironmentSpec(task), Agent.stack([agent])
-    to_the_end = replace(plain, finish_episodes=True)
-    beyond = replace(to_the_end, continuation_steps=continuation_steps(agent.gamma) or 0)
-    both = Question(truths=("discounted_return", "episode_return"))
-    ways = {  # the sums, and what is simulated for them
-        "whole streams": (LATER, Question(), plain),
-        "and beginnings": (LATER, Question(BEGINNINGS), plain),
-        "and true returns": (LATER, both, beyond),
-        "first streams": (0, Question(BEGINNINGS), to_the_end),
-    }
-    ratios: dict[str, list[float]] = {name: [] for name in ways}
+def sample_alone(agent: Agent, pairs: int, *, truths: bool) -> None:
+    """Sample the streams of a measurement, followed as far as it follows them, and do nothing with them."""
+    assert agent.environment is not None
+    population, n_steps = Agent.stack([agent]), agent.regime.n_steps
+    plain = Sampling(n_steps, continuation_steps=(continuation_steps(agent.gamma) or 0) if truths else 0)
+    whole = StreamRange(0, "gradients", 0, -(-pairs // n_steps))
+    for group in stream_groups(whole, max(LANES, PAIRS_IN_MEMORY // n_steps)):
+        asked = replace(plain, finish_episodes=truths or group.start < FINISHED_STREAMS)
+        rollout(population, agent.environment, asked, seeds=[0], purpose="gradients", streams=group, lanes=LANES)
+
+
+def measure(agent: Agent, pairs: int, *, truths: bool) -> None:
+    """Measure the pool, from the agent to the files."""
+    with TemporaryDirectory() as folder:
+        gradient_quality(agent, pairs=pairs, truths=get_args(Truth) if truths else (), workers=1, out=folder)
+
+
+def compare(name: str, agent: Agent, pairs: int, rounds: int, *, truths: bool) -> None:
+    alone, whole = [], []
+    measure(agent, 16 * agent.regime.n_steps, truths=truths)  # what only the first call in a process loads
     for _ in range(rounds):
-        for name, (first, question, sampling) in ways.items():
-            part = StreamRange(0, "benchmark", first, first + streams)
-            alone = seconds(
-                lambda part=part, sampling=sampling: rollout(
-                    population, spec, sampling, seeds=[0], purpose="benchmark", streams=range(part.first, part.stop)
-                )
-            )
-            reduced = seconds(lambda part=part, question=question: sample_sums(agent, spec, plain, part, question))
-            ratios[name].append(reduced / alone)
-    for name, found in ratios.items():
-        middle = float(np.median(found))
-        print(
-            f"{task:12s} {name:16s} {middle:5.3f} times sampling alone  (goal {GOAL:.2f}: {middle <= GOAL})", flush=True
-        )
+        alone.append(seconds(lambda: sample_alone(agent, pairs, truths=truths)))
+        whole.append(seconds(lambda: measure(agent, pairs, truths=truths)))
+    ratios = np.array(whole) / np.array(alone)
+    middle = float(np.median(ratios))
+    print(
+        f"{name:20s} {pairs:,} pairs{', with truths' if truths else ''}: sampling {np.median(alone):.1f} s, "
+        f"measurement {np.median(whole):.1f} s, ratio {middle:.3f} ({ratios.min():.3f} to {ratios.max():.3f})  "
+        f"(goal {GOAL:.2f}: {middle <= GOAL})",
+        flush=True,
+    )
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--tasks", nargs="+", default=TASKS)
-    parser.add_argument("--streams", type=int, default=32)
-    parser.add_argument("--rounds", type=int, default=5)
-    arguments = parser.parse_args()
+    parser.add_argument("--agents", nargs="+", default=AGENTS)
+    parser.add_argument("--iteration", type=int, default=450)
+    parser.add_argument("--agent-seed", type=int, default=0)
+    parser.add_argument("--pairs", type=float, default=131_072)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--truths", action="store_true")
+    chosen = parser.parse_args()
     torch.set_num_threads(1)
-    for task in arguments.tasks:
-        measure(task, arguments.streams, arguments.rounds)
+    for name in chosen.agents:
+        agent = find_agent(name, chosen.iteration, chosen.agent_seed)
+        compare(name, agent, int(chosen.pairs), chosen.rounds, truths=chosen.truths)
 
 
 if __name__ == "__main__":

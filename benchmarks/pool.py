@@ -1,11 +1,11 @@
 """What a measurement of gradients costs as its pool grows: processor time for each pair, and memory.
 
-Each size is measured in a process of its own. From its processor time, workers included, that of a tiny pool (start-up)
-is taken off. Goals: the cost of a pair at the largest pool within 10% of that at the smallest, and less than 2 GB of
-memory in any process at 1e7 pairs.
+Each size is measured in a process of its own, from the agent to `gradients.nc`. From its processor time, workers
+included, that of a tiny pool (start-up) is taken off. One number of pairs stands for itself and a tenth of it. Goals:
+the cost of a pair at the largest pool within 10% of that at the smallest, and less than 2 GB of memory in any process.
 
     python benchmarks/pool.py
-    python benchmarks/pool.py --task Humanoid-v5 --pairs 1e5 1e6 1e7 --rounds 1
+    python benchmarks/pool.py --agent atlas/humanoid-ppo --pairs 1e5 1e6 1e7 --rounds 1
 """
 
 import argparse
@@ -13,53 +13,62 @@ import json
 import resource
 import subprocess
 import sys
+from tempfile import TemporaryDirectory
 
 import numpy as np
 
 from closerlook.diagnostics.gradient_quality import gradient_quality
 from closerlook.execution import close_pool
-from gradients import make_agent
+from gradients import find_agent
 
 TINY = 2048 * 16
 GOAL_GROWTH, GOAL_BYTES = 1.10, 2e9
 
 
-def measure_here(task: str, pairs: int) -> None:
-    gradient_quality(make_agent(task), pairs=pairs)
+def measure_here(agent: str, iteration: int, pairs: int) -> None:
+    with TemporaryDirectory() as folder:
+        gradient_quality(find_agent(agent, iteration, 0), pairs=pairs, out=folder)
     close_pool()  # the time of children counts once they have ended
     usages = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
     seconds = sum(usage.ru_utime + usage.ru_stime for usage in usages)
     print(json.dumps({"seconds": seconds, "bytes": max(usage.ru_maxrss for usage in usages) * 1024}))
 
 
-def measured(task: str, pairs: int) -> tuple[float, float]:
+def measured(agent: str, iteration: int, pairs: int) -> tuple[float, float]:
     """Measure in a process of its own: processor seconds, and the most memory of a process."""
-    command = [sys.executable, __file__, "--task", task, "--here", str(pairs)]
+    command = [sys.executable, __file__, "--agent", agent, "--iteration", str(iteration), "--here", str(pairs)]
     found = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout.splitlines()[-1])
     return found["seconds"], found["bytes"]
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--task", default="Hopper-v5")
-    parser.add_argument("--pairs", nargs="+", type=float, default=(1e5, 1e6))
+    parser.add_argument("--agent", default="Hopper-v5", help="a run folder, or the task of a fresh agent")
+    parser.add_argument("--iteration", type=int, default=450)
+    parser.add_argument("--pairs", nargs="+", type=float, default=(1e6,))
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--here", type=int)
     chosen = parser.parse_args()
     if chosen.here:
-        measure_here(chosen.task, chosen.here)
+        measure_here(chosen.agent, chosen.iteration, chosen.here)
         return
-    costs: dict[int, list[float]] = {int(pairs): [] for pairs in chosen.pairs}
-    memory: dict[int, float] = {}
+    pools = chosen.pairs if len(chosen.pairs) > 1 else (chosen.pairs[0] / 10, *chosen.pairs)
+    if min(pools) <= TINY:
+        parser.error(f"pools of more than {TINY:,} pairs can be told from start-up")
+    costs: dict[int, list[float]] = {int(pairs): [] for pairs in pools}
+    memory = dict.fromkeys(costs, 0.0)
     for _ in range(chosen.rounds):
-        start, _ = measured(chosen.task, TINY)
+        start, _ = measured(chosen.agent, chosen.iteration, TINY)
         for pairs, found in costs.items():
-            seconds, memory[pairs] = measured(chosen.task, pairs)
+            seconds, needed = measured(chosen.agent, chosen.iteration, pairs)
+            memory[pairs] = max(memory[pairs], needed)
             found.append((seconds - start) / (pairs - TINY))
+    report(chosen.agent, costs, memory)
+
+
+def report(agent: str, costs: dict[int, list[float]], memory: dict[int, float]) -> None:
     for pairs, found in costs.items():
-        print(
-            f"{chosen.task} {pairs:>12,} pairs: {1e6 * np.median(found):6.1f} us a pair, {memory[pairs] / 1e6:,.0f} MB"
-        )
+        print(f"{agent} {pairs:>12,} pairs: {1e6 * np.median(found):6.1f} us a pair, {memory[pairs] / 1e6:,.0f} MB")
     smallest, largest = min(costs), max(costs)
     growth = float(np.median(np.array(costs[largest]) / np.array(costs[smallest])))
     within = 2 - GOAL_GROWTH <= growth <= GOAL_GROWTH

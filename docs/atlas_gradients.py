@@ -116,6 +116,24 @@ def steps_table(datasets: dict[tuple[str, str], xr.Dataset]) -> str:
     return table(head, rows)
 
 
+def big_steps_table(name: str, label: str) -> str:
+    """Lay out the computed steps of one agent from a very large batch, beside those of the training batch."""
+    dataset = xr.load_dataset(DATA / f"{name}.nc", engine="h5netcdf")
+    head = ["", "pairs in a batch", "batches", "to one another", "to the gradient", "mean KL"]
+    rows = [
+        [
+            label if place == 0 else "",
+            f"{int(size):,}",
+            str(int(dataset["step_batches"])),
+            with_interval(here := dataset.sel(step_size=size), "step_pairwise_cosine"),
+            f"{float(here['step_true_cosine_corrected']):.3f}",
+            f"{float(here['step_mean_kl']):.4f}",
+        ]
+        for place, size in enumerate(dataset["step_size"].values)
+    ]
+    return table(head, rows)
+
+
 def single_table(names: dict[str, str]) -> str:
     """Lay out single agents measured with very many pairs, one row for each size."""
     head = [
@@ -165,6 +183,7 @@ def main() -> int:
         ("signal", signal_table(datasets)),
         ("truths", truths_table(datasets)),
         ("steps", steps_table(steps)),
+        ("bigsteps", big_steps_table("gradients-bigsteps-hopper-ppo", "Hopper-v5, PPO, iteration 450, seed 0")),
         ("large", single_table(large)),
         ("claims", claims_text(judged)),
     ):

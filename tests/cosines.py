@@ -6,7 +6,7 @@ import xarray as xr
 STREAM = 2048
 
 
-def cosine_dataset(seeds=(0, 1), iterations=(0, 60), sizes=(128, 512, 2048, 8192, 32768), true=False):
+def cosine_dataset(seeds=(0, 1), iterations=(0, 60), sizes=(128, 512, 2048, 8192, 32768), true=False, steps=()):
     """Agents by iteration and seed, whose cosines rise with the size and fall with the iteration."""
     which = [(iteration, seed) for iteration in iterations for seed in seeds]
     sizes = np.asarray(sizes)
@@ -46,6 +46,12 @@ def cosine_dataset(seeds=(0, 1), iterations=(0, 60), sizes=(128, 512, 2048, 8192
             dataset[f"true_cosine_corrected{end}"] = np.sqrt(np.maximum(dataset[f"pairwise_cosine{end}"], 0.0))
         dataset["predicted_pairwise_cosine"] = dataset["pairwise_cosine"].where(dataset["size"] >= STREAM)
         dataset["predicted_true_cosine"] = np.sqrt(dataset["predicted_pairwise_cosine"])
+    if steps:
+        dataset = dataset.assign_coords(step_size=list(steps))
+        for name in ("step_pairwise_cosine", "step_true_cosine_corrected"):
+            for end, shift in (("", 0.0), ("_low", -0.05), ("_high", 0.05)):
+                values = np.broadcast_to(np.linspace(0.1, 0.4, len(steps)) + shift, (count, len(steps)))
+                dataset[f"{name}{end}"] = ("agent", "step_size"), values.copy()
     return dataset if count > 1 else dataset.isel(agent=0)
 
 

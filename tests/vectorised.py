@@ -24,6 +24,14 @@ def linear_quadratic_estimates(
     generator: np.random.Generator, agent: Agent, shape: tuple[int, int], *, noise: float, normalize: bool
 ) -> np.ndarray:
     """Draw (estimates, pairs), whole episodes, of the linear-quadratic environment: (estimates, D)."""
+    scores, returns = linear_quadratic_pairs(generator, agent, shape, noise=noise)
+    return _average(scores, returns, normalize)
+
+
+def linear_quadratic_pairs(
+    generator: np.random.Generator, agent: Agent, shape: tuple[int, int], *, noise: float
+) -> tuple[np.ndarray, np.ndarray]:
+    """Draw the same pair by pair: scores (estimates, pairs, D), undiscounted returns (estimates, pairs)."""
     episodes = (shape[0], shape[1] // known.HORIZON)
     states = known.START + 0.3 * generator.standard_normal((*episodes, 3))
     rewards, scores = [], []
@@ -35,8 +43,7 @@ def linear_quadratic_estimates(
         states = states @ known.DYNAMICS.T + actions @ known.CONTROL.T
         states = states + 0.1 * generator.standard_normal(states.shape)
     returns = np.cumsum(np.stack(rewards, -1)[..., ::-1], axis=-1)[..., ::-1]
-    flat = np.stack(scores, 2).reshape(*shape, -1)
-    return _average(flat, returns.reshape(shape), normalize)
+    return np.stack(scores, 2).reshape(*shape, -1), returns.reshape(shape)
 
 
 def _act(generator: np.random.Generator, agent: Agent, inputs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -168,6 +168,14 @@ class Bar:
         """Say one line."""
         self.shown.note(text)
 
+    def outlook(self, first_pairs: float, most_pairs: float) -> None:
+        """Say what the first look takes, and what all pairs would."""
+        first, most = (
+            f"{pairs:,.0f} pairs, about {duration(START_SECONDS + pairs / self.rate)}"
+            for pairs in (first_pairs, most_pairs)
+        )
+        self.shown.note(f"first look: {first}; all there may be: {most}")
+
 
 def usual_rate(environment: str, workers: int, trained: int) -> float:
     """Return the pairs a second that workers usually make, measuring agents or training so many streams of them."""

@@ -22,7 +22,7 @@ from closerlook.estimation.noise import noise_scale
 from closerlook.estimation.pool import plan_pool
 from closerlook.estimation.returns import advantages_if_cut
 from closerlook.estimation.score_squares import layer_slices
-from closerlook.estimation.statistics import cosine_matrix, gradient_estimate, mean_pairwise_cosine
+from closerlook.estimation.statistics import Interval, cosine_matrix, gradient_estimate, mean_pairwise_cosine
 from closerlook.estimation.truths import Shares
 from closerlook.estimation.truths import true_cosine as true_cosine_of
 from closerlook.execution import Job, content_key, run_jobs
@@ -35,7 +35,7 @@ from environments import (
     linear_quadratic_agent,
     linear_quadratic_gradient,
 )
-from vectorised import bandit_estimates, linear_quadratic_estimates
+from vectorised import bandit_estimates, linear_quadratic_estimates, linear_quadratic_pairs
 
 CASES = [
     pytest.param("bandit", 8, False, 0.0, 0.05, id="bandit-0.05"),
@@ -275,7 +275,8 @@ def test_sizes_below_a_stream_are_estimates_from_its_beginning(critic):
 
 
 TRUE_CASES = [
-    ("bandit", 8, 0.0), ("bandit", 40, 3.0), ("bandit", 112, "wide"), ("quadratic", 24, 0.0), ("quadratic", 344, 0.0)
+    ("bandit", 8, 0.0), ("bandit", 40, 3.0), ("bandit", 112, "wide"), ("quadratic", 24, 0.0), ("quadratic", 32, 0.0),
+    ("quadratic", 344, 0.0),
 ]  # fmt: skip
 """Settings, pairs of an estimate, reward noise."""
 POOL = 60
@@ -296,23 +297,46 @@ def pools(request) -> tuple[np.ndarray, np.ndarray, int]:
     return np.concatenate(parts).reshape(-1, POOL, len(exact)), exact, pairs
 
 
-def test_true_cosines_are_those_to_the_exact_gradient_and_their_intervals_cover(pools):
+def shared(own: np.ndarray, pairs: int, *, left_inside: bool = False) -> Shares:
+    """Divide one repeat's pool: half of it estimates, which own their streams unless they are left inside the truth."""
+    sums = own * pairs
+    half, rest = sums[: POOL // 2], sums if left_inside else sums[POOL // 2 :]
+    owned = np.zeros_like(half) if left_inside else half
+    counts = np.full(len(half), 0.0 if left_inside else float(pairs))
+    squares = float(np.square(rest).sum()), float(pairs**2 * len(rest))
+    return Shares(owned, counts, rest.sum(0), float(pairs * len(rest)), *squares)
+
+
+def true_cosines(pools, *, left_inside: bool = False) -> tuple[list[Interval], float]:
+    """Return the corrected cosine of each repeat, and the mean cosine to the exact gradient."""
     estimates, exact, pairs = pools
     units = estimates / np.linalg.norm(estimates, axis=2, keepdims=True)
     expected = float((units @ (exact / np.linalg.norm(exact))).mean())
-    found = []
-    for own in estimates:
-        half = own[: POOL // 2] * pairs
-        rest = own[POOL // 2 :] * pairs
-        shares = Shares(
-            half, np.full(len(half), float(pairs)), rest.sum(0), float(pairs * len(rest)),
-            float(np.square(rest).sum()), float(pairs**2 * len(rest)),
-        )  # fmt: skip
-        found.append(true_cosine_of(own[: POOL // 2], shares).corrected)
-    known = [one for one in found if np.isfinite(one.low)]
-    assert len(known) > 0.95 * REPEATS
-    assert np.mean([one.value for one in known]) == pytest.approx(expected, abs=0.02)
-    assert 0.92 <= np.mean([one.low <= expected <= one.high for one in known]) <= 0.99
+    shares = [shared(own, pairs, left_inside=left_inside) for own in estimates]
+    found = [true_cosine_of(own[: POOL // 2], one).corrected for own, one in zip(estimates, shares, strict=True)]
+    return found, expected
+
+
+def covered(found: list[Interval], expected: float) -> float:
+    """Share of intervals that hold a number; one that is NaN holds nothing."""
+    return float(np.mean([one.low <= expected <= one.high for one in found]))
+
+
+def test_true_cosines_are_those_to_the_exact_gradient_and_their_intervals_cover(pools):
+    found, expected = true_cosines(pools)
+    values, widths = (np.array(row) for row in zip(*((one.value, one.high - one.low) for one in found), strict=True))
+    assert np.isnan(widths).mean() <= 0.02
+    assert np.nanmean(values) == pytest.approx(expected, abs=0.02)
+    assert 0.92 <= covered(found, expected) <= 0.99
+    assert np.nanmedian(widths) < 6 * np.subtract(*np.nanquantile(values, [0.84, 0.16])) / 2
+
+
+@pytest.mark.parametrize("pools", TRUE_CASES[:1], indirect=True, ids=str)
+def test_an_estimate_left_inside_its_truth_would_not_cover(pools):
+    """What the truth without the estimate's own streams is for; where noise is large and spread over directions."""
+    found, expected = true_cosines(pools, left_inside=True)
+    assert covered(found, expected) < 0.9
+    assert np.nanmean([one.value for one in found]) > expected + 0.02
 
 
 def test_noise_scales_are_those_of_the_exact_gradient_and_their_intervals_cover(pools):
@@ -360,3 +384,26 @@ def test_the_whole_way_to_the_truths_of_the_linear_quadratic_environment(critic)
         found["true_cosine_corrected"][1:], abs=0.15
     )  # ten directions
     assert np.isnan(found["predicted_true_cosine"][0])
+
+
+def test_pairs_of_the_bandit_are_independent():
+    """Trajectories of one pair: each counts in full, and nothing can be said of what is within."""
+    agent = bandit_agent(regime=Regime(1, 128))
+    found = gradient_quality(agent, pairs=128 * 256, workers=1)
+    assert float(found["effective_sample_fraction"]) == pytest.approx(1.0, abs=0.15)
+    assert np.isnan(found["between_trajectory_share"])
+
+
+def test_how_much_pairs_of_an_episode_depend_on_one_another_is_what_brute_force_says():
+    agent = linear_quadratic_agent(regime=Regime(1, 256 * HORIZON))  # long, as rare episodes weigh much
+    found = gradient_quality(agent, pairs=128 * 256 * HORIZON, sizes=[256 * HORIZON], workers=1)
+    scores, returns = linear_quadratic_pairs(np.random.default_rng(8), agent, (100_000, HORIZON), noise=0.0)
+    pairs = scores * (returns - returns.mean())[..., None]
+    mean, episodes = pairs.mean((0, 1)), pairs.mean(1)
+    single = np.square(pairs - mean).sum(-1).mean()
+    together = HORIZON * np.square(episodes - mean).sum(-1).mean()
+    assert float(found["effective_sample_fraction"]) == pytest.approx(single / together, rel=0.15)
+    within = np.square(pairs - episodes[:, None]).sum(-1).mean() * HORIZON / (HORIZON - 1)
+    between = (together - within) / HORIZON
+    assert float(found["between_trajectory_share"]) == pytest.approx(between / (between + within), abs=0.02)
+    assert single / together < 0.8

@@ -92,6 +92,16 @@ def test_default_sizes():
     assert used(pool) == [*first, (2048, 2048, 49, False), (4096, 4096, 24, False), (8192, 8192, 12, False)]
 
 
+def test_the_largest_size_with_enough_estimates_is_among_the_default_sizes():
+    pool = plan_pool(1_000_000, 10, (2048, 2048), None)
+    assert used(pool)[-2:] == [(65_536, 65_536, 15, False), (98_304, 98_304, 10, False)]
+    large = plan_pool(10_000_000, 10, (2048, 2048), None).sizes[-1]
+    assert large.asked == large.used > 524_288
+    assert large.count >= 10
+    rounded = plan_pool(11 * 500, 5, (500, 500), None)  # two streams, which a power of two has already
+    assert [(size.asked, size.used) for size in rounded.sizes if size.used >= 500] == [(500, 500), (1024, 1000)]
+
+
 def test_the_training_batch_is_among_the_default_sizes():
     pool = plan_pool(60_000, 10, (500, 2000), None)
     assert (2000, 2000) in [(size.asked, size.used) for size in pool.sizes]

@@ -10,6 +10,7 @@ from closerlook.agents.agent import Agent, Regime
 from closerlook.agents.policies import MLPValue
 from closerlook.algorithms.batch import make_batch
 from closerlook.algorithms.computed_steps import sample_batch, sample_steps, take_step
+from closerlook.algorithms.natural import NaturalSettings, natural_update
 from closerlook.algorithms.ppo import PPOSettings, ppo_update
 from closerlook.algorithms.rules import Rule, rule_of
 from closerlook.algorithms.stream_sums import StreamRange
@@ -29,6 +30,7 @@ SMALL = PPOSettings(policy_epochs=2, value_epochs=2, minibatches=4, total_iterat
 RULES = {
     "ppo": (ppo_update, SMALL),
     "trpo": (trpo_update, TRPOSettings(max_kl=0.05, fisher_fraction=1.0, value_epochs=1)),
+    "natural": (natural_update, NaturalSettings(max_kl=0.02, fisher_fraction=1.0, value_epochs=1)),
     "vanilla": (vanilla_update, VanillaSettings(optimizer="sgd", value_epochs=1)),
 }
 
@@ -144,11 +146,13 @@ def test_steps_are_compared_with_one_another_and_with_the_gradient():
     answers = [{"displacement": step, "mean_kl": np.array([kl])} for step, kl in zip(steps, (1, 2, 3, 0), strict=True)]
     blocks = np.array([[4.0, 0.1], [4.0, -0.1]])
     gradient = Shares(np.zeros((0, 2)), np.zeros(0), blocks.sum(0), 8.0, float(np.square(blocks).sum()), 32.0)
-    found = find_steps(answers, gradient, fresh_optimizer=True)
+    found = find_steps(answers, gradient, (blocks, np.full(2, 4.0)), fresh_optimizer=True)
     half = np.sqrt(0.5)
     assert found["step_pairwise_cosine"][0] == pytest.approx((0 + half + half) / 3)
     length = np.sqrt(2 * (16 - 0.01) / (64 - 32))  # products of the two blocks only
     assert found["step_true_cosine_corrected"][0] == pytest.approx((1 + 0 + half) / 3 * (1.0 / length))
+    assert found["step_true_cosine"][0] == pytest.approx((1 + 0 + half) / 3)
+    assert np.isnan(found["step_true_cosine_corrected_low"][0])  # a truth of two groups
     assert found["zero_steps"].tolist() == [1]
     assert found["step_mean_kl"].tolist() == [1.5]
     assert found["step_norm"][0] == pytest.approx((1 + 2 + np.sqrt(18) + 0) / 4)

@@ -180,3 +180,19 @@ def test_labels_move_apart_and_no_further():
 
 def test_numbers_are_short():
     assert [short_number(x) for x in (100, 2048, 1e4, 131072, 1e6)] == ["100", "2.05k", "10k", "131k", "1M"]
+
+
+@pytest.mark.parametrize("seeds", [(3,), (0, 1)])
+def test_computed_steps_have_rows_of_their_own(seeds):
+    dataset = cosine_dataset(seeds=seeds, iterations=(150,), true=True, steps=(512, 2048, 131_072))
+    figure = plot_gradient_quality(dataset).figure
+    assert len(figure.axes) == 4
+    for axis in figure.axes[2:]:
+        assert axis.get_ylabel().startswith("computed steps")
+        assert len(lines(axis, "estimate")) == len(seeds)
+        np.testing.assert_array_equal(lines(axis, "estimate")[0].get_xdata(), [2048, 131_072])
+        np.testing.assert_array_equal(lines(axis, "hollow")[0].get_xdata(), [512])
+    assert {axis.get_xlim() for axis in figure.axes} == {(128 / 1.3, 131_072 * 1.3)}
+    assert "the batch of a step" in figure.axes[-1].get_xlabel() + str(figure.get_supxlabel())
+    _, alone = plt.subplots()
+    assert plot_gradient_quality(dataset, alone).figure.axes == [alone]

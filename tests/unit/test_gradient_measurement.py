@@ -14,6 +14,7 @@ from closerlook.agents.identity import probe
 from closerlook.agents.normalization import Scaling
 from closerlook.agents.policies import MLPValue
 from closerlook.algorithms.stream_sums import Question, StreamRange, sample_sums
+from closerlook.commands.gradient_tables import tables_of
 from closerlook.diagnostics.gradient_quality import gradient_quality, summary, verdicts
 from closerlook.errors import InputError, NonFiniteError
 from closerlook.estimation.networks import MLP
@@ -91,6 +92,18 @@ def test_several_agents_have_an_axis_and_the_same_numbers_as_alone():
     assert np.shape(text["pairwise_cosine"]) == (2, 4)
     assert len(text["verdicts"]) == 2
     assert text["verdicts"][1]["statement"].startswith("iteration 3, seed 1: ")
+
+
+def test_layers_are_summarised_and_laid_out():
+    found = gradient_quality(agent(), **SMALL)
+    layers = summary(found)["layers"]
+    assert list(layers) == found["layer"].values.tolist() == ["0", "log_std"]
+    assert sum(layer["layer_noise_share"] for layer in layers.values()) == pytest.approx(1.0)
+    assert layers["0"]["layer_noise_scale_pairs_low"] == float(found["layer_noise_scale_pairs_low"][0])
+    (table,) = [table for table in tables_of(found) if str(table.title).startswith("Signal and noise by layer")]
+    assert list(table.columns[0].cells) == ["0", "log_std"]
+    assert list(table.columns[1].cells) == [f"{share:.3f}" for share in found["layer_noise_share"].values]
+    assert tables_of(gradient_quality([agent(), agent(seed=1)], **SMALL))[2].title.endswith("medians over agents")
 
 
 def test_agents_measured_in_groups_give_the_same(monkeypatch):
@@ -171,17 +184,27 @@ def test_streams_start_inside_episodes_where_training_does_not_reset():
 
 @pytest.mark.parametrize("advantages", ["normalised", "raw"])
 def test_a_gradient_that_is_exactly_zero_is_counted_and_nan(advantages):
-    still = corridor_agent(16, length=1)
-    found = gradient_quality(still, pairs=16 * 10, estimates=10, sizes=[16], advantages=advantages, workers=1)
-    if advantages == "raw":  # every reward is 1: the gradient is noise, but not zero
-        assert int(found["zero_gradients"][0]) == 0
-        return
+    """Standardised advantages are zero where all are equal, raw ones where all rewards are."""
+    equal, nothing = corridor_agent(16, length=1), bandit_agent(regime=Regime(1, 16))
+    where = "environments:make_indifferent" if advantages == "raw" else None
+    still = nothing if advantages == "raw" else equal
+    found = gradient_quality(still, where, pairs=16 * 10, estimates=10, sizes=[16], advantages=advantages, workers=1)
     assert int(found["zero_gradients"][0]) == 10
     assert np.isnan(found["pairwise_cosine"].values).all()
+    assert np.isnan(found["true_cosine_corrected"].values).all()
+    assert float(found["gradient_norm"][0]) == 0.0
     (verdict,) = verdicts(found)
     assert verdict["level"] == "problem"
     assert "exactly zero" in verdict["statement"]
     assert summary(found)["pairwise_cosine"] == [None]
+
+
+def test_equal_rewards_move_raw_estimates_by_noise_alone():
+    found = gradient_quality(
+        corridor_agent(16, length=1), pairs=16 * 10, estimates=10, sizes=[16], advantages="raw", workers=1
+    )
+    assert int(found["zero_gradients"][0]) == 0
+    assert float(found["gradient_norm"][0]) > 0
 
 
 @pytest.mark.parametrize(
@@ -234,6 +257,26 @@ def test_a_policy_of_the_users_own_is_measured():
     own = Agent.from_torch(module, distribution=spread, gamma=1.0, regime=Regime(1, 16))
     found = gradient_quality(own, "environments:make_linear_quadratic", **SMALL)
     assert np.isfinite(found["pairwise_cosine"].values).all()
+
+
+def test_very_much_memory_is_warned_of(monkeypatch):
+    monkeypatch.setattr("closerlook.diagnostics.gradient_quality.request.MUCH_MEMORY", 1000)
+    with pytest.warns(UserWarning, match=r"about 0\.0 GB of memory; fewer --pairs"):
+        gradient_quality(agent(), **SMALL)
+
+
+def test_the_largest_default_size_changes_no_other():
+    """40 streams of 16 pairs: eight in each of five estimates."""
+    asked = {"pairs": 16 * 40, "estimates": 5, "workers": 1}
+    found = gradient_quality(agent(), **asked)
+    assert found["size"].values.tolist() == [32, 128]
+    found = gradient_quality(agent(), **(asked | {"pairs": 16 * 48}))
+    assert found["size"].values.tolist() == [32, 128, 144]
+    assert found["estimates"].values.tolist()[-1] == 5
+    others = gradient_quality(agent(), **(asked | {"pairs": 16 * 48, "sizes": [32, 128]}))
+    for name in ("pairwise_cosine", "true_cosine_corrected_low", "noise_scale_pairs_high", "layer_noise_share"):
+        here = found[name].sel(size=[32, 128]) if "size" in found[name].dims else found[name]
+        assert here.values.tobytes() == others[name].values.tobytes()
 
 
 def test_keys_hold_what_decides_the_answer():

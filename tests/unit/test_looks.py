@@ -1,9 +1,11 @@
 """Sampling to a target: the pool doubles, nothing is sampled twice, and the interval still covers."""
 
+import json
 from dataclasses import replace
 
 import numpy as np
 import pytest
+import xarray as xr
 
 from closerlook.agents.agent import Regime
 from closerlook.diagnostics.gradient_quality import gradient_quality, summary
@@ -31,13 +33,16 @@ class Listener(Silence):
     """Counts what was simulated and hears what is said."""
 
     def __init__(self) -> None:
-        self.pairs, self.notes = 0.0, []
+        self.pairs, self.notes, self.outlooks = 0.0, [], []
 
     def advance(self, pairs: float) -> None:
         self.pairs += pairs
 
     def note(self, text: str) -> None:
         self.notes.append(text)
+
+    def outlook(self, first_pairs: float, most_pairs: float) -> None:
+        self.outlooks.append((first_pairs, most_pairs))
 
 
 def test_sampling_stops_when_the_interval_is_narrow_enough():
@@ -81,6 +86,35 @@ def test_the_most_pairs_are_kept_and_said(tmp_path):
         found
     )
     assert again.pairs == 0
+
+
+class Interrupted(Listener):
+    """Whoever watches presses Ctrl-C in the second look."""
+
+    def advance(self, pairs: float) -> None:
+        super().advance(pairs)
+        if self.notes:
+            raise KeyboardInterrupt
+
+
+def test_what_a_look_found_stays_when_a_later_one_is_interrupted(tmp_path):
+    asked = {"pairs": 3000, "precision": 0.001, "workers": 1, "out": tmp_path}
+    heard, (first, *_) = Interrupted(), looks(Target(0.001, 40), 40, 1, 3000)
+    with pytest.raises(KeyboardInterrupt):
+        gradient_quality(AGENT, **asked, progress=heard)
+    assert heard.outlooks == [(first, 3000)]
+    with xr.open_dataset(tmp_path / "gradients.nc", engine="h5netcdf") as kept:
+        assert int(kept["pairs"]) == first < heard.pairs
+        assert kept.attrs["precision_reached"] == 0
+    told = json.loads((tmp_path / "gradients.json").read_text())
+    assert (told["pairs"], told["precision"]["reached"]) == (first, False)
+    assert json.loads((tmp_path / "run.json").read_text())["finished"] is False
+    again = Listener()
+    whole = gradient_quality(AGENT, **asked, progress=again)
+    assert again.pairs == 3000 - heard.pairs
+    assert whole.identical(gradient_quality(AGENT, **(asked | {"out": None})))
+    with xr.open_dataset(tmp_path / "gradients.nc", engine="h5netcdf") as kept:
+        assert int(kept["pairs"]) == 3000
 
 
 def test_another_size_may_be_the_one_in_question():

@@ -12,7 +12,7 @@ from closerlook.console import make_table
 
 def tables_of(dataset: xr.Dataset) -> list[Table]:
     """Lay out everything that was measured."""
-    tables = [table_of(dataset), noise_table(dataset)]
+    tables = [table_of(dataset), noise_table(dataset), layers_table(dataset)]
     tables += [truths_table(dataset)] if dataset.sizes["truth"] else []
     tables += [steps_table(dataset)] if "step_size" in dataset.dims else []
     return [*tables, alternatives_table(dataset)]
@@ -92,6 +92,24 @@ _SHARES = (
     ("effective_sample_fraction", "effective sample fraction"),
     ("between_trajectory_share", "share of the noise between trajectories"),
 )
+
+
+def layers_table(dataset: xr.Dataset) -> Table:
+    """Lay out signal and noise of each layer of the policy, medians over agents where there are several."""
+    scales = [f"layer_noise_scale_pairs{end}" for end in ("", "_low", "_high")]
+    rows = [
+        [
+            name,
+            _number(here["layer_noise_share"].median()),
+            *(_pairs(here[scale]) for scale in scales),
+            _number(here["layer_between_trajectory_share"].median()),
+        ]
+        for name in dataset["layer"].values.tolist()
+        for here in [dataset.sel(layer=name)]
+    ]
+    several = ", medians over agents" if "agent" in dataset.dims else ""
+    columns = ["layer", "share of\nthe noise", "noise scale", "95% from", "to", "between\ntrajectories"]
+    return make_table(f"Signal and noise by layer{several}", columns, rows)
 
 
 def truths_table(dataset: xr.Dataset) -> Table:

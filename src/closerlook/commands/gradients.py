@@ -31,7 +31,10 @@ class Gradients(Measuring):
     """State-action pairs sampled of each agent; 1e6 is a whole number."""
     estimates: int = 10
     """Disjoint estimates of each size, at least."""
-    sizes: Annotated[tuple[int, ...], option("INT ...", "powers of two, and the training batch")] = ()
+    sizes: Annotated[
+        tuple[int, ...],
+        option("INT ...", "powers of two, the training batch, and the largest there are --estimates of"),
+    ] = ()
     """Pairs of an estimate, one or several sizes."""
     advantages: Annotated[
         Literal["normalised", "normalized", "raw"] | None, option("normalised|raw", "as the agent's algorithm does")

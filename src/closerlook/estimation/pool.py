@@ -97,7 +97,8 @@ def plan_pool(pairs: int, estimates: int, batch: tuple[int, int], sizes: Sequenc
         Pairs of a stream, and of a training batch.
     sizes : sequence of int or None
         Pairs of an estimate. Below a stream: the first pairs of one. From there on: whole streams, rounded down.
-        Default: powers of two from 128, and the training batch, as far as the pool allows.
+        Default: powers of two from 128, the training batch, and the most streams that still give as many estimates as
+        wanted, as far as the pool allows.
 
     Raises
     ------
@@ -119,6 +120,9 @@ def plan_pool(pairs: int, estimates: int, batch: tuple[int, int], sizes: Sequenc
         raise InputError(what, f"give --pairs {estimates * max(n_steps, SMALLEST_SIZE)} or more")
     if sizes is None and batch_pairs in usable:  # a neighbour that was rounded to the batch stands back
         usable[batch_pairs] = replace(usable[batch_pairs], asked=batch_pairs)
+    if sizes is None:
+        largest = _largest(n_steps, streams, estimates)
+        usable = usable if largest is None else {largest.used: largest} | usable
     chosen = usable.values() if sizes is None else [size for size in found if size is not None]
     return Pool(n_steps, streams, tuple(sorted(chosen, key=lambda size: size.asked)))
 
@@ -144,6 +148,12 @@ def _size(asked: int, n_steps: int, streams: int, estimates: int) -> Size | None
         return Size(asked, asked, 1, count, is_beginning=True) if count >= estimates else None
     found = partition(streams, asked // n_steps, estimates)
     return None if found is None else Size(asked, found.streams * n_steps, found.streams, found.count)
+
+
+def _largest(n_steps: int, streams: int, estimates: int) -> Size | None:
+    """Return the largest size of whole streams that the pool has enough estimates of; None where it has not one."""
+    found = partition(streams, streams // estimates, estimates) if streams >= estimates else None
+    return None if found is None else Size(found.streams * n_steps, found.streams * n_steps, found.streams, found.count)
 
 
 def _power_of_two(number: int) -> int:

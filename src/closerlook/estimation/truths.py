@@ -15,13 +15,13 @@ S      the target's sum over the pool
 ====== ===============================================================
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from scipy import stats
 
-from closerlook.estimation.statistics import NOTHING, Interval
+from closerlook.estimation.statistics import FEWEST, NOTHING, Interval
 
 
 @dataclass(frozen=True)
@@ -92,6 +92,50 @@ def true_cosine(estimates: np.ndarray, shares: Shares) -> TrueCosine:
     plain, plain_without = _plain(table)
     corrected, corrected_without = _corrected(table)
     return TrueCosine(jackknife(plain, plain_without), jackknife(corrected, corrected_without))
+
+
+def cosine_to_sampled(estimates: np.ndarray, shares: Shares, groups: np.ndarray, pairs: np.ndarray) -> TrueCosine:
+    """Compare estimates with the sum of a target over streams that none of them has seen.
+
+    Estimates and truth are independent, so that intervals are from two jackknives whose variances are added: one
+    deletes an estimate, the other a group of the truth's streams. What both see, the truth's noise along an estimate's
+    own, counts twice: intervals are a little wide where it is large.
+
+    Parameters
+    ----------
+    estimates : ndarray, (n, D)
+        None of them zero.
+    shares : Shares
+        Of the target, all of it in the rest.
+    groups : ndarray, (K, D)
+        The target's sums over equal groups of these streams.
+    pairs : ndarray, (K,)
+        Their pairs.
+    """
+    n, count = len(estimates), len(groups)
+    if n == 0:
+        return TrueCosine(NOTHING, NOTHING)
+    unit = estimates / np.linalg.norm(estimates, axis=1, keepdims=True)
+    square = float(shares.rest @ shares.rest)
+    length = squared_length(square, shares.rest_squares, shares.rest_pairs, shares.rest_pairs_squares)
+    along = unit @ shares.rest
+    by_estimate = (along.sum() - along) / (n - 1) if n > 1 else np.full(n, np.nan)
+    plain_without, without = _without_groups(unit.mean(axis=0), groups, pairs) if count > 1 else ([np.nan],) * 2
+    with np.errstate(divide="ignore", invalid="ignore"):
+        long, exact = np.sqrt(square), shares.rest_pairs * np.sqrt(length)
+        plain = jackknife(float(along.mean() / long), by_estimate / long, np.asarray(plain_without))
+        return TrueCosine(plain, jackknife(float(along.mean() / exact), by_estimate / exact, np.asarray(without)))
+
+
+def _without_groups(mean: np.ndarray, groups: np.ndarray, pairs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the mean cosine, plain and corrected, without each group (K,), from the mean unit estimate (D,)."""
+    own, pool, along = np.square(groups).sum(axis=1), groups.sum(axis=0), groups @ mean
+    along = along.sum() - along
+    squares = pool @ pool - 2 * groups @ pool + own
+    left, left_squares = pairs.sum() - pairs, np.square(pairs).sum() - pairs**2
+    with np.errstate(divide="ignore", invalid="ignore"):
+        lengths = squared_length(squares, own.sum() - own, left, left_squares)
+        return along / np.sqrt(np.maximum(squares, 0.0)), along / (left * np.sqrt(lengths))
 
 
 @dataclass(frozen=True)
@@ -182,26 +226,50 @@ def squared_length(square: Real, squares: Real, pairs: Real, pairs_squares: Real
     return np.where(found > 0, found, np.nan)
 
 
-def jackknife(value: float, without: np.ndarray, *, confidence: float = 0.95) -> Interval:
-    """Return an estimate with the interval of its delete-one replicates (n,), Student's t with n - 1 degrees.
+def jackknife(value: float, *samples: np.ndarray, confidence: float = 0.95) -> Interval:
+    """Return an estimate with the interval of its delete-one replicates, Student's t.
 
     Where value and replicates lie below 1 the scale is ``log(1 - c)``, on which cosines near 1 are not skewed; else it
     is plain. An end is NaN where there are fewer than three replicates, or one of them is not a number.
+
+    Parameters
+    ----------
+    value : float
+        From everything.
+    *samples : ndarray, (n,)
+        The replicates without each unit of a sample; of several independent samples, whose variances add up.
+    confidence : float
+        Of the interval.
+
+    References
+    ----------
+    Welch, 1947, "The generalization of 'Student's' problem"; Satterthwaite, 1946: the degrees of freedom of a sum.
     """
-    n = len(without)
-    if n < 3 or not np.isfinite(without).all() or not np.isfinite(value):
+    if min(map(len, samples)) < FEWEST or not np.isfinite([value, *np.concatenate(samples)]).all():
         return Interval(value, np.nan, np.nan)
-    quantile = stats.t.ppf((1 + confidence) / 2, n - 1)
 
-    def spread(of: Callable[[np.ndarray], np.ndarray]) -> float:
-        moved = of(without)
-        return float(quantile * np.sqrt((n - 1) / n * np.square(moved - moved.mean()).sum()))
+    def reach(of: Callable[[np.ndarray], np.ndarray]) -> float:
+        variances = [_variance(of(without)) for without in samples]
+        freedom = _freedom(variances, [len(without) - 1 for without in samples])
+        return float(stats.t.ppf((1 + confidence) / 2, freedom) * np.sqrt(sum(variances)))
 
-    if max(value, without.max()) < 1.0:
-        factor = np.exp(spread(lambda cosines: np.log(1.0 - cosines)))
+    if max(value, *(without.max() for without in samples)) < 1.0:
+        factor = np.exp(reach(lambda cosines: np.log(1.0 - cosines)))
         return Interval(value, max(-1.0, 1 - (1 - value) * factor), 1 - (1 - value) / factor)
-    reach = spread(lambda cosines: cosines)
-    return Interval(value, max(-1.0, value - reach), value + reach)
+    room = reach(lambda cosines: cosines)
+    return Interval(value, max(-1.0, value - room), value + room)
+
+
+def _variance(replicates: np.ndarray) -> float:
+    n = len(replicates)
+    return float((n - 1) / n * np.square(replicates - replicates.mean()).sum())
+
+
+def _freedom(variances: Sequence[float], freedoms: Sequence[int]) -> float:
+    """Return the degrees of freedom of a sum of variances; one of them keeps its own to the last bit."""
+    if len(variances) == 1 or sum(variances) <= 0:
+        return float(min(freedoms))
+    return float(sum(variances) ** 2 / sum(v**2 / freedom for v, freedom in zip(variances, freedoms, strict=True)))
 
 
 def cosine_between(left: np.ndarray, right: np.ndarray) -> Interval:

@@ -74,6 +74,9 @@ class Progress(Protocol):
     def note(self, text: str) -> None:
         """Hear how the work goes, in words."""
 
+    def outlook(self, first_pairs: float, most_pairs: float) -> None:
+        """Hear, of work that may end early, how many pairs its first part takes and how many all of it would."""
+
 
 class Silence:
     """Progress that nobody hears."""
@@ -91,6 +94,9 @@ class Silence:
         """Do nothing."""
 
     def note(self, text: str) -> None:
+        """Do nothing."""
+
+    def outlook(self, first_pairs: float, most_pairs: float) -> None:
         """Do nothing."""
 
 
@@ -123,6 +129,10 @@ class Within:
     def note(self, text: str) -> None:
         """Pass it on."""
         self.whole.note(text)
+
+    def outlook(self, first_pairs: float, most_pairs: float) -> None:
+        """Pass it on."""
+        self.whole.outlook(first_pairs, most_pairs)
 
 
 def content_key(*parts: Any) -> str:

@@ -31,10 +31,15 @@ class _Quantity:
     name: str
     predicted: str
     label: str
+    dim: str = "size"
 
 
 PAIRWISE = _Quantity("pairwise_cosine", "predicted_pairwise_cosine", "mean pairwise cosine similarity")
 TRUE = _Quantity("true_cosine_corrected", "predicted_true_cosine", "mean cosine to the true gradient,\nnoise-corrected")
+STEPS = (
+    _Quantity("step_pairwise_cosine", "", "computed steps:\nmean pairwise cosine", "step_size"),
+    _Quantity("step_true_cosine_corrected", "", "computed steps: mean cosine\nto the true gradient", "step_size"),
+)
 MOST_COLUMNS = 5
 """Panels side by side."""
 
@@ -44,8 +49,8 @@ def plot_gradient_quality(dataset: xr.Dataset, ax: Axes | None = None) -> Axes:
 
     The form of Figures 1 and 2 of Ilyas et al. (2020): pairs on a logarithmic axis, mean pairwise cosine similarity in
     the upper row, cosine to the true gradient in the lower, a band for the 95% interval, a mark at the training batch.
-    Dotted: what the noise scale predicts. Sizes below one stream, estimates from early states only, are dashed with
-    hollow points.
+    Where there are computed steps, two more rows show the same of them. Dotted: what the noise scale predicts. Sizes
+    below one stream, estimates from early states only, are dashed with hollow points.
 
     Parameters
     ----------
@@ -61,7 +66,7 @@ def plot_gradient_quality(dataset: xr.Dataset, ax: Axes | None = None) -> Axes:
     """
     agents = _with_agent_axis(dataset)
     groups = _by_iteration(agents) if ax is None else {None: agents}
-    quantities = [PAIRWISE, *([TRUE] if ax is None and TRUE.name in agents else [])]
+    quantities = [PAIRWISE, *(one for one in (TRUE, *STEPS) if ax is None and one.name in agents)]
     with plt.rc_context(STYLE):
         rows = [[ax]] if ax is not None else _panels(len(quantities), len(groups))
         for quantity, axes in zip(quantities, rows, strict=True):
@@ -112,7 +117,7 @@ def _panels(quantities: int, groups: int) -> list[list[Axes]]:
 
 def _draw_cosines(axis: Axes, group: xr.Dataset, quantity: _Quantity) -> None:
     """Draw one line for each agent; with many, thin lines and the mean over agents with its t interval."""
-    sizes = group["size"].values
+    sizes = group[quantity.dim].values
     cosines = group[quantity.name].values
     predicted = group[quantity.predicted].values if quantity.predicted in group else np.full_like(cosines, np.nan)
     below = sizes < _stream_pairs(group)
@@ -154,7 +159,7 @@ def _draw_line(
 
 def _finish_cosines(axes: Sequence[Axes], agents: xr.Dataset, quantity: _Quantity) -> None:
     """Scale, mark and label the panels of one row."""
-    sizes = agents["size"].values
+    sizes = _all_sizes(agents)
     lowest = min(float(axis.dataLim.y0) for axis in axes)
     for axis in axes:
         axis.set_xscale("log")
@@ -193,14 +198,16 @@ def _mark_batch(axes: Sequence[Axes], batch: int | None, *, worded: bool) -> Non
 def _name_pairs(rows: Sequence[Sequence[Axes]], agents: xr.Dataset) -> None:
     """Name the horizontal axis, and what dashes, hollow points and dots are where there are any."""
     name, stream = "state-action pairs in an estimate", _stream_pairs(agents)
+    name += ", or the batch of a step" if "step_size" in agents.dims and len(rows) > 1 else ""
     marks = []
-    if (agents["size"].values < stream).any():
+    if (_all_sizes(agents) < stream).any():
         marks.append(f"dashed, hollow: less than one stream of {stream:,.0f}, early states only")
     if any(line.get_gid() == "predicted" for axis in rows[0] for line in axis.lines):
         marks.append("dotted: predicted from the noise scale")
     figure = rows[0][0].get_figure(root=True)
     if len(rows[0]) > 1 and figure is not None:
-        figure.supxlabel(name + (f"\n({'; '.join(marks)})" if marks else ""), size=9)
+        between = "; " if len(rows[0]) > 2 else ";\n"  # two panels are too narrow for one line
+        figure.supxlabel(name + (f"\n({between.join(marks)})" if marks else ""), size=9)
     else:
         rows[-1][0].set_xlabel("\n".join([name, *(f"({mark})" for mark in marks)]))
 
@@ -230,6 +237,11 @@ def _agent_labels(group: xr.Dataset) -> list[str]:
     if not parts:
         return [""] * count if count == 1 else [f"agent {i}" for i in range(count)]
     return [", ".join(words) for words in zip(*parts, strict=True)]
+
+
+def _all_sizes(agents: xr.Dataset) -> np.ndarray:
+    """Pairs of all estimates, and of the batches of computed steps."""
+    return np.concatenate([agents[dim].values for dim in ("size", "step_size") if dim in agents.dims])
 
 
 def _stream_pairs(group: xr.Dataset) -> int:

@@ -16,6 +16,11 @@ _BY_ESTIMATE = (
     "and the truth's length is estimated anew. NaN with fewer than three estimates, or where one replicate is NaN."
 )
 _BY_STEP = "delete-one-batch jackknife of log(1 - cosine), Student's t; NaN with fewer than three."
+_BY_STEP_AND_GROUP = (
+    "delete-one jackknives of log(1 - cosine) over batches and over at most some 150 equal groups of the truth's "
+    "streams, their variances added, Student's t with Satterthwaite's degrees of freedom; NaN with fewer than three of "
+    "either, or where one replicate is NaN."
+)
 _BY_GROUP = "delete-one-group jackknife over at most some 150 equal groups of streams, Student's t."
 
 VARIABLES: list[Variable] = [
@@ -271,12 +276,19 @@ VARIABLES: list[Variable] = [
         source="Ilyas et al. (2020), section 2.1, footnote",
     ),
     *interval(
-        "step_true_cosine_corrected",
+        "step_true_cosine",
         ("agent", "step_size"),
         (
-            f"Mean cosine similarity of these updates to the gradient of the surrogate, {_CORRECTED}",
-            _BY_STEP,
+            "Mean cosine similarity of these updates to the gradient of the surrogate from all streams of the pool, "
+            "which are others than theirs.",
+            _BY_STEP_AND_GROUP,
         ),
+        source=_SECTION_2_1,
+    ),
+    *interval(
+        "step_true_cosine_corrected",
+        ("agent", "step_size"),
+        (f"step_true_cosine, {_CORRECTED}", _BY_STEP_AND_GROUP),
         source=_SECTION_2_1,
     ),
     Variable("step_norm", ("agent", "step_size"), "1", "Mean Euclidean norm of the updates."),

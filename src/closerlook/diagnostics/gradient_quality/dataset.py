@@ -120,7 +120,7 @@ def summary(dataset: xr.Dataset) -> dict[str, Any]:
         "steps": _steps(dataset),
         "precision": _precision(attributes),
         "cosine_between_truths": _named(dataset, "truth_pair", ("cosine_between_truths",)),
-        "layers": _named(dataset, "layer", ("layer_noise_scale_pairs",)),
+        "layers": _layers(dataset),
         "verdicts": verdicts(dataset),
     }
 
@@ -144,6 +144,16 @@ def _steps(dataset: xr.Dataset) -> dict[str, Any] | None:
     names = [str(name) for name in dataset.data_vars if "step" in str(name)]
     values = {name.removeprefix("step_"): as_json(dataset[name].values) for name in names}
     return {"algo": dataset.attrs["step_algorithm"], "sizes": as_json(dataset["step_size"].values), **values}
+
+
+def _layers(dataset: xr.Dataset) -> dict[str, dict[str, Any]]:
+    """Summarise signal and noise of each layer."""
+    found = _named(dataset, "layer", ("layer_noise_scale_pairs",))
+    shares = ("layer_noise_share", "layer_between_trajectory_share")
+    return {
+        name: {share: as_json(dataset[share].sel(layer=name).values) for share in shares} | scales
+        for name, scales in found.items()
+    }
 
 
 def _named(dataset: xr.Dataset, dim: str, variables: Sequence[str]) -> dict[str, dict[str, Any]]:

@@ -1,6 +1,6 @@
 """The measurement: from agents to jobs, from their answers to a dataset."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -14,7 +14,7 @@ from closerlook.agents.identity import probe, sampling_part
 from closerlook.algorithms.pooled import Answers, Pooled
 from closerlook.algorithms.rules import rule_of
 from closerlook.algorithms.stream_sums import StreamRange, sample_sums
-from closerlook.algorithms.truths import COVARIATES, Truth
+from closerlook.algorithms.truths import Truth
 from closerlook.diagnostics.common.layout import Found
 from closerlook.diagnostics.gradient_quality.alternatives import Baseline
 from closerlook.diagnostics.gradient_quality.dataset import summary
@@ -78,8 +78,8 @@ def gradient_quality(  # noqa: PLR0913 - what a user may choose, each by name
         Disjoint estimates of each size, at least; every size gets as many as the pool has, up to 512.
     sizes : sequence of int, optional
         Pairs of an estimate: below a stream its first pairs, which is another estimand (early states, an earlier
-        cut), above it whole streams, rounded down. Default powers of two from 128 to ``pairs / estimates``, and the
-        training batch.
+        cut), above it whole streams, rounded down. Default powers of two from 128 to ``pairs / estimates``, the
+        training batch, and the most streams that still give as many estimates.
     advantages : {"normalised", "raw"}, optional
         Standardised within each estimate's pairs, or not; default what the agent's algorithm does. Without a critic,
         discounted returns stand in for advantages.
@@ -138,34 +138,58 @@ def gradient_quality(  # noqa: PLR0913 - what a user may choose, each by name
     if out is None:
         with TemporaryDirectory() as scratch:
             cache = None if precision is None else RunFolder(scratch).jobs()
-            return _sample(agents, request, wishes, (workers, cache, progress))
+            return _sample(agents, request, wishes, (workers, cache, progress), lambda _: None)
     with RunFolder(out).open_for("gradients", request.settings(agents, wishes)) as folder:
-        dataset = _sample(agents, request, wishes, (workers, folder.jobs(), progress))
-        folder.write_dataset("gradients.nc", dataset)
-        folder.write_json("gradients.json", summary(dataset))
+
+        def keep(found: xr.Dataset) -> None:
+            folder.write_dataset("gradients.nc", found)
+            folder.write_json("gradients.json", summary(found))
+
+        dataset = _sample(agents, request, wishes, (workers, folder.jobs(), progress), keep)
         apart = request.pairs - request.pool.pairs
         folder.finish(int(dataset["pairs"].sum()) + apart * len(agents))
     return dataset
 
 
-def _sample(agents: Sequence[Agent], request: Request, wishes: Wishes, how: How) -> xr.Dataset:
-    """Sample as many pairs as were asked for, or until the interval in question is narrow enough."""
-    target = wishes.target(agents[0].regime.batch_pairs)
+def _sample(
+    agents: Sequence[Agent], request: Request, wishes: Wishes, how: How, keep: Callable[[xr.Dataset], None]
+) -> xr.Dataset:
+    """Sample as many pairs as were asked for, or until the interval in question is narrow enough.
+
+    What every look found is kept, so that an interruption of a later one leaves it.
+    """
+    target, progress = wishes.target(agents[0].regime.batch_pairs), how[2]
     if target is None:
-        return request.dataset(agents, _measure(agents, request, *how))
+        dataset = request.dataset(agents, _measure(agents, request, *how))
+        keep(dataset)
+        return dataset
     least = wishes.estimates * max(wishes.sizes or (1,))
-    for pairs in looks(target, agents[0].regime.n_steps, least, wishes.pairs):
-        look = prepare(agents, request.environment, replace(wishes, pairs=pairs))
-        dataset = look.dataset(agents, _measure(agents, look, *how))
-        width = half_width(dataset, target)
-        reached = width <= target.half_width
-        if reached:
+    plan = [
+        prepare(agents, request.environment, replace(wishes, pairs=pairs))
+        for pairs in looks(target, agents[0].regime.n_steps, least, wishes.pairs)
+    ]
+    if progress is not None:
+        progress.outlook(*(look.pairs * len(agents) for look in (plan[0], plan[-1])))
+    for look in plan:
+        dataset, width = _look(agents, look, target, how)
+        keep(dataset)
+        if width <= target.half_width:
             break
-        if how[2] is not None:
-            how[2].note(_how_it_goes(pairs, width, target, wishes.pairs))
+        if progress is not None:
+            progress.note(_how_it_goes(look.pool.pairs, width, target, wishes.pairs))
+    return dataset
+
+
+def _look(agents: Sequence[Agent], look: Request, target: Target, how: How) -> tuple[xr.Dataset, float]:
+    """Measure with the pairs of one look: what was found, and how narrow the interval in question is."""
+    dataset = look.dataset(agents, _measure(agents, look, *how))
+    width = half_width(dataset, target)
     return dataset.assign_attrs(
-        precision=target.half_width, precision_size=target.size, half_width=width, precision_reached=int(reached)
-    )
+        precision=target.half_width,
+        precision_size=target.size,
+        half_width=width,
+        precision_reached=int(width <= target.half_width),
+    ), width
 
 
 def _how_it_goes(pairs: int, width: float, target: Target, most: int) -> str:
@@ -212,7 +236,9 @@ def _find(agent: Agent, request: Request, sums: Answers, steps: Answers) -> Foun
     if request.steps is None:
         return found
     fresh = rule_of(agent, request.steps.algorithm).fresh_optimizer
-    return found | find_steps(steps, pooled.all_in_the_rest(pooled.surrogate()), fresh_optimizer=fresh)
+    gradient = pooled.surrogate()
+    shares, groups = pooled.all_in_the_rest(gradient), pooled.groups(gradient)
+    return found | find_steps(steps, shares, groups, fresh_optimizer=fresh)
 
 
 def _step_jobs(number: int, agent: Agent, request: Request) -> list[Job]:
@@ -224,11 +250,9 @@ def _step_jobs(number: int, agent: Agent, request: Request) -> list[Job]:
 
 def _in_groups(agents: Sequence[Agent], request: Request) -> Iterator[list[tuple[int, Agent]]]:
     group: list[tuple[int, Agent]] = []
-    held, width = 0, len(request.question.weightings)
-    width += len(request.truths) + COVARIATES if request.truths else 0
+    held = 0
     for number, agent in enumerate(agents):
-        parameters = sum(tensor.numel() for tensor in agent.policy_parameters.values())
-        size = request.pool.answer_bytes(parameters, width)
+        size = request.answer_bytes(agent)
         if group and held + size > ANSWERS_IN_MEMORY:
             yield group
             group, held = [], 0

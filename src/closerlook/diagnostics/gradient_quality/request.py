@@ -1,5 +1,6 @@
 """What is asked of a measurement of gradients, checked before anything is simulated."""
 
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal, get_args
@@ -11,7 +12,7 @@ from closerlook.agents.environment import EnvironmentSpec
 from closerlook.agents.identity import probe
 from closerlook.algorithms.rules import rule_of
 from closerlook.algorithms.stream_sums import Question
-from closerlook.algorithms.truths import Truth, continuation_steps
+from closerlook.algorithms.truths import COVARIATES, Truth, continuation_steps
 from closerlook.diagnostics.common.checks import find_environment, require_alike, require_fit, sampling_of
 from closerlook.diagnostics.common.layout import Found
 from closerlook.diagnostics.gradient_quality.alternatives import Alternative, Baseline, alternatives, weightings
@@ -28,6 +29,10 @@ from closerlook.simulation.records import Sampling
 
 Advantages = Literal["normalised", "raw"]
 """Whether advantages are standardised within the pairs of each estimate, or taken as they are."""
+
+
+MUCH_MEMORY = 2_000_000_000
+"""Bytes of one agent's answers from which on a warning is due."""
 
 
 @dataclass(frozen=True)
@@ -48,6 +53,12 @@ class Request:
     def question(self) -> Question:
         """What is asked of each stream."""
         return Question(self.pool.beginnings, weightings(self.others), self.truths)
+
+    def answer_bytes(self, agent: Agent) -> int:
+        """Estimate the memory of an agent's answers."""
+        parameters = sum(tensor.numel() for tensor in agent.policy_parameters.values())
+        rows = len(self.question.weightings) + (len(self.truths) + COVARIATES if self.truths else 0)
+        return self.pool.answer_bytes(parameters, rows)
 
     @property
     def pairs(self) -> int:
@@ -140,7 +151,7 @@ def prepare(agents: Sequence[Agent], environment: str | EnvironmentSpec | None, 
     description = describe_environment(spec)
     require_fit(agents, description)
     truths = tuple(truth for truth in get_args(Truth) if truth in wishes.truths)
-    return Request(
+    request = Request(
         spec,
         description,
         pool,
@@ -151,6 +162,15 @@ def prepare(agents: Sequence[Agent], environment: str | EnvironmentSpec | None, 
         sampling_of(agents, description),
         _steps(agents, wishes),
     )
+    _warn_of_memory(request.answer_bytes(agents[0]))
+    return request
+
+
+def _warn_of_memory(needed: int) -> None:
+    """Say so where one agent's answers alone, which cannot be measured in parts, take very much memory."""
+    if needed > MUCH_MEMORY:
+        mend = "fewer --pairs, --sizes below a stream, --lambdas or --truths take less"
+        warnings.warn(f"what is kept of each agent takes about {needed / 1e9:.1f} GB of memory; {mend}", stacklevel=3)
 
 
 def _steps(agents: Sequence[Agent], wishes: Wishes) -> StepPlan | None:

@@ -23,7 +23,7 @@ from closerlook.algorithms.stream_sums import StreamRange
 from closerlook.diagnostics.common.layout import Found, intervals
 from closerlook.errors import InputError
 from closerlook.estimation.statistics import agreement
-from closerlook.estimation.truths import Shares, true_cosine
+from closerlook.estimation.truths import Shares, cosine_to_sampled
 from closerlook.execution import Job, content_key
 from closerlook.results.store import versions
 from closerlook.simulation.records import Sampling
@@ -144,7 +144,13 @@ def step_jobs(
     return jobs
 
 
-def find_steps(answers: Sequence[Mapping[str, np.ndarray]], gradient: Shares, *, fresh_optimizer: bool) -> Found:
+def find_steps(
+    answers: Sequence[Mapping[str, np.ndarray]],
+    gradient: Shares,
+    groups: tuple[np.ndarray, np.ndarray],
+    *,
+    fresh_optimizer: bool,
+) -> Found:
     """Compare the updates with one another, and with the gradient of the surrogate.
 
     Parameters
@@ -153,28 +159,23 @@ def find_steps(answers: Sequence[Mapping[str, np.ndarray]], gradient: Shares, *,
         Of one agent's jobs.
     gradient : Shares
         The surrogate's gradient, from streams that no update has seen: all of it in the rest.
+    groups : (ndarray, (K, D), ndarray, (K,))
+        Its sums over equal groups of these streams, and their pairs.
     fresh_optimizer : bool
         Whether the optimiser began without a memory.
     """
     steps = np.array([answer["displacement"] for answer in answers], np.float64)
     agreed = [agreement(steps[:, at]) for at in range(steps.shape[1])]
-    truths = []
-    for at in range(steps.shape[1]):
-        directed = steps[steps[:, at].any(axis=1), at]
-        none = np.zeros_like(directed)
-        truths.append(true_cosine(directed, _with_own(gradient, none)).corrected)
+    cosines = [
+        cosine_to_sampled(steps[steps[:, at].any(axis=1), at], gradient, *groups) for at in range(steps.shape[1])
+    ]
     return {
         **intervals("step_pairwise_cosine", [one.cosine for one in agreed]),
-        **intervals("step_true_cosine_corrected", truths),
+        **intervals("step_true_cosine", [one.plain for one in cosines]),
+        **intervals("step_true_cosine_corrected", [one.corrected for one in cosines]),
         "step_norm": np.array([one.norm for one in agreed]),
         "zero_steps": np.array([one.zeros for one in agreed]),
         "step_mean_kl": np.mean([answer["mean_kl"] for answer in answers], axis=0),
         "step_batches": np.array(len(answers)),
         "step_fresh_optimizer": np.array(fresh_optimizer),
     }
-
-
-def _with_own(gradient: Shares, own: np.ndarray) -> Shares:
-    return Shares(
-        own, np.zeros(len(own)), gradient.rest, gradient.rest_pairs, gradient.rest_squares, gradient.rest_pairs_squares
-    )
