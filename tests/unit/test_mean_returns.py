@@ -73,12 +73,40 @@ def test_what_pairing_saves_is_the_ratio_of_variances():
     assert 0.90 <= hits / REPEATS <= COVERED[1]
 
 
-def test_a_difference_to_itself_is_zero_and_of_few_streams_has_no_interval():
-    returns, episodes = draw_streams(np.random.default_rng(0), 3, 2)
+@pytest.mark.parametrize("streams", [1, 2])
+@pytest.mark.parametrize("length", [100, 900])
+def test_of_one_or_two_streams_the_episodes_cover(streams, length):
+    """Streams that end with the first episode to pass 2,048 steps; longer episodes earn more."""
+    rng, hits = np.random.default_rng(length + streams), 0
+    long_run = np.minimum(1000, 1 + rng.gamma(4, length / 4, 1_000_000)).mean()
+    for _ in range(REPEATS):
+        sums = np.zeros((3, 1, streams))
+        for stream in range(streams):
+            taken = 0.0
+            while taken < 2048:
+                steps = min(1000.0, 1 + rng.gamma(4, length / 4))
+                earned = steps + 0.3 * length * rng.standard_normal()
+                sums[:, 0, stream] += [earned, 1.0, earned**2]
+                taken += steps
+        found = mean_returns(*sums)
+        hits += int(found.low[0] <= long_run <= found.high[0])
+    assert COVERED[0] <= hits / REPEATS <= COVERED[1]
+
+
+def test_differences_of_two_streams_cover():
+    rng, hits = np.random.default_rng(11), 0
+    for _ in range(REPEATS):
+        found = paired_gains(*draw_streams(rng, 2, 2, 0.9), 0)
+        hits += int(found.low[1] <= 1.0 <= found.high[1])
+    assert COVERED[0] <= hits / REPEATS <= COVERED[1]
+
+
+def test_a_difference_to_itself_is_zero_and_of_one_stream_has_no_interval():
+    returns, episodes = draw_streams(np.random.default_rng(0), 3, 1)
     found = paired_gains(returns, episodes, 1)
     assert found.value[1] == 0.0
     assert np.isnan(found.low).all()
-    assert np.isnan(mean_returns(returns, episodes, returns**2).low).all()
+    assert np.isnan(mean_returns(returns, np.minimum(episodes, 2), returns**2).low).all()
 
 
 def test_a_policy_without_episodes_is_not_known():
