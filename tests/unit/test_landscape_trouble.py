@@ -10,9 +10,8 @@ import xarray as xr
 from scipy import stats
 from test_episode_returns import torch_agent
 
-from closerlook.agents.agent import Agent, moments_state
+from closerlook.agents.agent import Agent
 from closerlook.agents.environment import EnvironmentSpec
-from closerlook.agents.normalization import RunningMoments, Scaling
 from closerlook.algorithms.computed_steps import sample_batch
 from closerlook.algorithms.episode_returns import with_parameters
 from closerlook.algorithms.stream_sums import StreamRange
@@ -23,20 +22,19 @@ from closerlook.errors import InputError, NonFiniteError
 from closerlook.estimation.mean_returns import lower_tail
 from closerlook.estimation.statistics import Interval, plain_jackknife
 from closerlook.simulation.records import Sampling
-from environments import OFFSET, TARGET, bandit_agent, endless_quadratic_agent, linear_quadratic_agent
+from environments import (
+    bandit_agent,
+    endless_quadratic_agent,
+    expected_reward,
+    linear_quadratic_agent,
+    with_scaled_rewards,
+)
 
 SMALL = {"pairs": 64 * 3, "line_pairs": 64 * 4, "grid": 3, "heldout_pairs": 256, "workers": 1}
 
 
 def agent(seed: int = 0, **fields) -> Agent:
     return linear_quadratic_agent(seed, normalize_advantages=True, **fields)
-
-
-def with_scaled_rewards(own: Agent, divisor: float) -> Agent:
-    """Divide an agent's rewards by a number, through its moments."""
-    count = 101.0
-    values = RunningMoments(np.array(count), np.zeros(1), np.full(1, divisor**2 * (count - 1)))
-    return own.with_state({"returns": moments_state(values)}, reward_scaling=Scaling(epsilon=0.0))
 
 
 @pytest.mark.parametrize("kind", ["Normal", "Laplace"])
@@ -148,12 +146,6 @@ def test_what_is_stored_is_no_work(tmp_path):
     landscape(agent(), progress=told[2], **asked)
     assert told[2].done == pytest.approx(told[2].total - told[2].skipped)
     assert 0 < told[2].done < told[2].total
-
-
-def expected_reward(own: Agent) -> float:
-    parameters = {name: tensor.double().numpy() for name, tensor in own.policy_parameters.items()}
-    miss = np.square(parameters["0.weight"] - TARGET).sum() + np.square(parameters["0.bias"] - OFFSET).sum()
-    return -0.5 * float(miss + np.exp(2 * parameters["log_std"]).sum())
 
 
 def test_the_predicted_gain_of_a_bandit_is_that_of_importance_weights_and_that_known_in_closed_form():
