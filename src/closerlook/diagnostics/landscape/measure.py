@@ -311,14 +311,15 @@ class _Plan:
                 jobs.append(Job(name, key, sample_surrogates, arguments, cost))
         return jobs
 
-    def _surrogates(self, answers: Answers) -> list[dict[str, np.ndarray]]:
+    def _surrogates(self, answers: Answers) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
         """Put the points of the step's pairs together, and those of the others."""
         request = self.subject.request
         own = len(request.surrogate_parts(request.step.batch_pairs))
-        return [
+        batch, heldout = (
             {name: np.concatenate([part[name] for part in parts], axis=-1) for name in ("surrogates", "mean_kl")}
             for parts in (answers[:own], answers[own:])
-        ]
+        )
+        return batch, heldout
 
     def _reward_jobs(self, multiples: np.ndarray, streams: int, what: str) -> list[Job]:
         request, own, jobs = self.subject.request, self.subject, []
@@ -347,19 +348,13 @@ class _Plan:
         base = {"theta": theta, "directions": self.directions, "full_step_norm": np.array(np.linalg.norm(self.step))}
         base |= {"full_step_mean_kl": np.array(self.step_kl), "action_std": np.array(self.action_std)}
         base |= {"zero_step": np.array(self.zero_step), "failed_step": np.array(self.failed_step)}
-        surfaces = None
-        if not self.nowhere:
-            counts = [
-                sum(1 for _ in parts_of(*size))
-                for size in (
-                    (len(request.plane), request.plane_streams),
-                    (len(request.line), request.line_streams),
-                )
-            ]
-            plane, line = len(answers) - sum(counts), len(answers) - counts[1]
-            surfaces = Surfaces(
-                *self._surrogates(answers[:plane]),
-                joined(answers[plane:line], len(request.plane), request.plane_streams),
-                joined(answers[line:], len(request.line), request.line_streams),
-            )
-        return base | find(self.subject.agent, request, surfaces)
+        return base | find(self.subject.agent, request, None if self.nowhere else self._surfaces(answers))
+
+    def _surfaces(self, answers: Answers) -> Surfaces:
+        """Tell the answers of surrogates, plane and line apart, and put each together."""
+        request = self.subject.request
+        sizes = ((len(request.plane), request.plane_streams), (len(request.line), request.line_streams))
+        plane_jobs, line_jobs = (sum(1 for _ in parts_of(*size)) for size in sizes)
+        plane, line = len(answers) - plane_jobs - line_jobs, len(answers) - line_jobs
+        batch, heldout = self._surrogates(answers[:plane])
+        return Surfaces(batch, heldout, joined(answers[plane:line], *sizes[0]), joined(answers[line:], *sizes[1]))
