@@ -31,9 +31,11 @@ def test_a_mean_is_total_return_over_total_episodes():
     assert influences(returns, episodes)[0] == pytest.approx([0.0, 0.5, -0.5])
 
 
-def test_with_one_stream_its_episodes_are_the_unit():
+@pytest.mark.parametrize("first", [0, 1, 3])
+def test_with_one_stream_or_two_their_episodes_are_the_unit(first):
     values = np.array([1.0, 2.0, 4.0, 9.0])
-    found = mean_returns(*(np.array([[x]]) for x in (values.sum(), 4.0, np.square(values).sum())))
+    streams = [values[:first], values[first:]] if first else [values]
+    found = mean_returns(*(np.array([[np.sum(one**power) for one in streams]]) for power in (1, 0, 2)))
     reach = 3.182446305 * values.std(ddof=1) / 2
     assert [*found.value, *found.low, *found.high] == pytest.approx([4.0, 4.0 - reach, 4.0 + reach])
 
