@@ -166,7 +166,7 @@ class Bar:
         """Take the bar away."""
         if self._bar is not None:
             self._bar.stop()
-        self._bar = self._task = None
+        self._bar, self._task, self._stored = None, None, 0.0
 
     def note(self, text: str) -> None:
         """Say one line."""

@@ -13,12 +13,12 @@ import xarray as xr
 
 from closerlook.cli import main
 
-KILLS = 4
+KILLS = 3
 TRAINED = ["train", "--seeds", "1", "--steps", "256", "--checkpoints", "0", "--n-steps", "64", "--hidden", "8"]
 TRAINED += ["--ppo.minibatches", "2", "--ppo.policy-epochs", "1", "--ppo.value-epochs", "1", "--gamma", "0.9"]
 COMMANDS = {
-    "landscape": ["--pairs", "4096", "--line-pairs", "8192", "--heldout-pairs", "128", "--grid", "5"],
-    "trust-region": ["--repeats", "6", "--pairs", "256", "--return-pairs", "8192"],
+    "landscape": ["--pairs", "2048", "--line-pairs", "4096", "--heldout-pairs", "128", "--grid", "4"],
+    "trust-region": ["--repeats", "4", "--pairs", "256", "--return-pairs", "4096"],
 }
 
 
