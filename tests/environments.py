@@ -12,8 +12,9 @@ import numpy as np
 import torch
 from gymnasium.spaces import Box
 
-from closerlook.agents.agent import Agent, Regime
+from closerlook.agents.agent import Agent, Regime, moments_state
 from closerlook.agents.environment import EnvironmentSpec
+from closerlook.agents.normalization import RunningMoments, Scaling
 from closerlook.agents.policies import GaussianMLP, ModuleValue
 from closerlook.estimation.networks import MLP
 
@@ -123,6 +124,20 @@ def bandit_agent(seed: int = 0, **fields) -> Agent:
 def linear_quadratic_agent(seed: int = 0, **fields) -> Agent:
     """A linear Gaussian policy without a critic."""
     return _agent((3, 2), "environments:make_linear_quadratic", seed, fields)
+
+
+def with_scaled_rewards(own: Agent, divisor: float) -> Agent:
+    """Divide an agent's rewards by a number, through its moments."""
+    count = 101.0
+    values = RunningMoments(np.array(count), np.zeros(1), np.full(1, divisor**2 * (count - 1)))
+    return own.with_state({"returns": moments_state(values)}, reward_scaling=Scaling(epsilon=0.0))
+
+
+def expected_reward(own: Agent) -> float:
+    """Expected reward of a linear Gaussian policy on `Bandit`."""
+    parameters = {name: tensor.double().numpy() for name, tensor in own.policy_parameters.items()}
+    miss = np.square(parameters["0.weight"] - TARGET).sum() + np.square(parameters["0.bias"] - OFFSET).sum()
+    return -0.5 * float(miss + np.exp(2 * parameters["log_std"]).sum())
 
 
 def bandit_gradient(agent: Agent) -> np.ndarray:

@@ -105,15 +105,17 @@ class Bar:
         self.rate = usual_rate(environment, workers, trained)
         self._bar: Progress | None = None
         self._task: TaskID | None = None
+        self._stored = 0.0
 
     def start(self, total_pairs: float, label: str) -> None:
-        """Say what the work is and about how long it takes, and draw the bar.
+        """Say what the work is and about how long what is left of it takes, and draw the bar.
 
         Raises
         ------
         InputError
             Where it is too long.
         """
+        total_pairs, self._stored = total_pairs - self._stored, 0.0
         if total_pairs <= 0:
             return
         crew = "1 worker" if self.workers == 1 else f"{self.workers} workers"
@@ -148,8 +150,10 @@ class Bar:
         return seconds
 
     def skip(self, pairs: float) -> None:
-        """Make the work that much less."""
-        if self._bar is not None and self._task is not None:
+        """Make the work that much less: what is drawn, or what is to be announced."""
+        if self._bar is None:
+            self._stored += pairs
+        elif self._task is not None:
             total = self._bar.tasks[0].total or 0.0
             self._bar.update(self._task, total=max(total - pairs, 0.0))
 
@@ -162,7 +166,7 @@ class Bar:
         """Take the bar away."""
         if self._bar is not None:
             self._bar.stop()
-        self._bar = self._task = None
+        self._bar, self._task, self._stored = None, None, 0.0
 
     def note(self, text: str) -> None:
         """Say one line."""

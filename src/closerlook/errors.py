@@ -31,8 +31,12 @@ class NonFiniteError(InputError):
     """A NaN or an infinity where a number was due: rewards, observations, parameters."""
 
 
+class PolicyError(InputError):
+    """The agent's own policy raised something: its module, or the distribution made of what it answers."""
+
+
 @contextmanager
-def users_code(name: str, mend: str) -> Iterator[None]:
+def users_code(name: str, mend: str, error: type[InputError] = InputError) -> Iterator[None]:
     """Run code of the user's, which may raise anything.
 
     Parameters
@@ -41,6 +45,8 @@ def users_code(name: str, mend: str) -> Iterator[None]:
         What runs, for example ``"environment 'mine:Id'"``.
     mend : str
         What to do where it fails.
+    error : type
+        What is raised then.
 
     Raises
     ------
@@ -52,12 +58,12 @@ def users_code(name: str, mend: str) -> Iterator[None]:
         yield
     except InputError:
         raise
-    except Exception as error:
-        place = traceback.extract_tb(error.__traceback__)[-1]
+    except Exception as raised:
+        place = traceback.extract_tb(raised.__traceback__)[-1]
         raised_in = Path(place.filename)
         ours = Path(__file__).parent in raised_in.parents
         where = "" if ours else f", {raised_in.name} line {place.lineno}"
-        raise InputError(f"{name} failed ({in_one_line(error)}{where})", mend) from error
+        raise error(f"{name} failed ({in_one_line(raised)}{where})", mend) from raised
 
 
 def in_one_line(error: Exception) -> str:

@@ -1,11 +1,16 @@
 """True rewards of many policies at once: the same episodes as each alone, and explosions stay where they are."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
+import torch
 
+from closerlook.agents.agent import Agent
 from closerlook.agents.environment import EnvironmentSpec
-from closerlook.algorithms.episode_returns import sample_returns, with_parameters
+from closerlook.algorithms.episode_returns import exploded, sample_returns, unfinished, with_parameters
 from closerlook.algorithms.stream_sums import StreamRange
+from closerlook.errors import PolicyError
 from closerlook.estimation.mean_returns import mean_returns, paired_gains
 from closerlook.estimation.networks import flatten
 from closerlook.simulation.records import Sampling
@@ -107,3 +112,50 @@ def test_returns_and_gains_of_a_linear_quadratic_environment_are_recovered():
     assert ((gain.low <= exact - exact[0] + 1e-12) & (exact - exact[0] <= gain.high + 1e-12)).all()
     widths = mean.high - mean.low
     assert ((gain.high - gain.low)[1:] < np.hypot(widths[1:], widths[0])).all()  # what shared draws buy
+
+
+def torch_agent(kind: str, size: int = 3, actions: int = 2, **fields) -> Agent:
+    """A linear policy whose distribution torch checks: it refuses what is no number."""
+    torch.manual_seed(0)
+    policy = torch.nn.Sequential(torch.nn.Linear(size, 4), torch.nn.Linear(4, actions))
+
+    def build(mean):
+        one = getattr(torch.distributions, kind)(mean, torch.ones_like(mean), validate_args=True)
+        return torch.distributions.Independent(one, 1)
+
+    return Agent.from_torch(policy, distribution=build, **fields)
+
+
+@pytest.mark.parametrize("kind", ["Normal", "Laplace"])
+@pytest.mark.parametrize("size", [np.inf, 3e38])
+def test_a_point_that_the_users_policy_refuses_is_not_known_and_the_others_are(kind, size):
+    """3e38 fits single precision; what the network makes of it is no number, which torch refuses as a mean."""
+    agent = torch_agent(kind)
+    parameters = neighbours(agent, 3)
+    parameters[1] = size * np.sign(parameters[1])
+    found = sample(agent, parameters, environment=QUADRATIC, n_steps=16)
+    without = sample(agent, parameters[[0, 2]], environment=QUADRATIC, n_steps=16)
+    assert exploded(found).tolist() == [False, True, False]
+    assert not unfinished(found).any()
+    np.testing.assert_array_equal(found["returns"][[0, 2]], without["returns"])
+
+
+def test_a_policy_that_fails_at_the_agent_itself_is_told():
+    def build(mean):
+        raise ValueError("no distribution")
+
+    broken = replace(torch_agent("Normal"), policy=replace(torch_agent("Normal").policy, build=build))
+    with pytest.raises(PolicyError, match="no distribution"):
+        sample(broken, np.stack([flat(broken) + 1, flat(broken)]), environment=QUADRATIC, n_steps=16)
+
+
+def test_an_episode_that_was_given_up_is_no_explosion():
+    """A corridor without an end, and one policy that explodes in it."""
+    agent = gaussian_agent(2, 1)
+    parameters = np.stack([flat(agent), np.full_like(flat(agent), np.inf)])
+    part = StreamRange(0, "returns", 0, 2)
+    endless = EnvironmentSpec("tiny_environments:Corridor")
+    found = sample_returns(agent, parameters, endless, Sampling(8, longest_finish=16), part, [0, 0])
+    assert exploded(found).tolist() == [False, True]
+    assert unfinished(found).tolist() == [True, False]
+    assert np.isfinite(found["steps"][0]).all()

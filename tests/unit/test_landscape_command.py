@@ -71,3 +71,12 @@ def test_bad_input_is_one_line(trained, tmp_path, capsys, options, words):
     shown = capsys.readouterr().err.strip()
     assert words in shown
     assert len(shown.splitlines()) == 1
+
+
+def test_what_is_stored_is_not_announced_again(trained, measured, tmp_path, capsys, monkeypatch):
+    """Nothing is left to do, so that no time is too long for it."""
+    monkeypatch.setattr("closerlook.console.LONG_SECONDS", 0.0)
+    capsys.readouterr()
+    assert main(["landscape", str(trained), "--iteration", "0", "4", *OPTIONS, "--out", str(measured)]) == 0
+    assert "pairs of" not in capsys.readouterr().err
+    assert main(["landscape", str(trained), "--iteration", "0", *OPTIONS, "--out", str(tmp_path)]) == 2

@@ -31,9 +31,11 @@ def test_a_mean_is_total_return_over_total_episodes():
     assert influences(returns, episodes)[0] == pytest.approx([0.0, 0.5, -0.5])
 
 
-def test_with_one_stream_its_episodes_are_the_unit():
+@pytest.mark.parametrize("first", [0, 1, 3])
+def test_with_one_stream_or_two_their_episodes_are_the_unit(first):
     values = np.array([1.0, 2.0, 4.0, 9.0])
-    found = mean_returns(*(np.array([[x]]) for x in (values.sum(), 4.0, np.square(values).sum())))
+    streams = [values[:first], values[first:]] if first else [values]
+    found = mean_returns(*(np.array([[np.sum(one**power) for one in streams]]) for power in (1, 0, 2)))
     reach = 3.182446305 * values.std(ddof=1) / 2
     assert [*found.value, *found.low, *found.high] == pytest.approx([4.0, 4.0 - reach, 4.0 + reach])
 
@@ -73,12 +75,40 @@ def test_what_pairing_saves_is_the_ratio_of_variances():
     assert 0.90 <= hits / REPEATS <= COVERED[1]
 
 
-def test_a_difference_to_itself_is_zero_and_of_few_streams_has_no_interval():
-    returns, episodes = draw_streams(np.random.default_rng(0), 3, 2)
+@pytest.mark.parametrize("streams", [1, 2])
+@pytest.mark.parametrize("length", [100, 900])
+def test_of_one_or_two_streams_the_episodes_cover(streams, length):
+    """Streams that end with the first episode to pass 2,048 steps; longer episodes earn more."""
+    rng, hits = np.random.default_rng(length + streams), 0
+    long_run = np.minimum(1000, 1 + rng.gamma(4, length / 4, 1_000_000)).mean()
+    for _ in range(REPEATS):
+        sums = np.zeros((3, 1, streams))
+        for stream in range(streams):
+            taken = 0.0
+            while taken < 2048:
+                steps = min(1000.0, 1 + rng.gamma(4, length / 4))
+                earned = steps + 0.3 * length * rng.standard_normal()
+                sums[:, 0, stream] += [earned, 1.0, earned**2]
+                taken += steps
+        found = mean_returns(*sums)
+        hits += int(found.low[0] <= long_run <= found.high[0])
+    assert COVERED[0] <= hits / REPEATS <= COVERED[1]
+
+
+def test_differences_of_two_streams_cover():
+    rng, hits = np.random.default_rng(11), 0
+    for _ in range(REPEATS):
+        found = paired_gains(*draw_streams(rng, 2, 2, 0.9), 0)
+        hits += int(found.low[1] <= 1.0 <= found.high[1])
+    assert COVERED[0] <= hits / REPEATS <= COVERED[1]
+
+
+def test_a_difference_to_itself_is_zero_and_of_one_stream_has_no_interval():
+    returns, episodes = draw_streams(np.random.default_rng(0), 3, 1)
     found = paired_gains(returns, episodes, 1)
     assert found.value[1] == 0.0
     assert np.isnan(found.low).all()
-    assert np.isnan(mean_returns(returns, episodes, returns**2).low).all()
+    assert np.isnan(mean_returns(returns, np.minimum(episodes, 2), returns**2).low).all()
 
 
 def test_a_policy_without_episodes_is_not_known():

@@ -8,8 +8,10 @@ import pytest
 import xarray as xr
 
 from closerlook.cli import main
+from closerlook.commands.study import table_of
 from closerlook.errors import InputError
-from closerlook.studies.sample_regime import WINDOWS, Regimes, peaks, preset_of, rewards_of
+from closerlook.figures.sample_regime import plot_sample_regime
+from closerlook.studies.sample_regime import WINDOWS, Regimes, peaks, preset_of, rewards_of, sample_regime, summary
 
 mpl.use("Agg")
 
@@ -135,3 +137,23 @@ def test_several_tasks_are_one_object_and_a_users_environment_is_measured_too(tm
     found = json.loads(capsys.readouterr().out)
     assert list(found["tasks"]) == tasks
     assert np.isfinite(np.array(found["tasks"][tasks[1]]["cosine_mean"], float)).all()
+
+
+def test_a_rate_that_diverges_is_counted_and_the_others_go_on(tmp_path):
+    regimes = Regimes("training_environments:make_target", (64,), (1e-3, 1e39), seeds=2, steps=128, estimates=2)
+    found = sample_regime(regimes, out=tmp_path, workers=1)
+    np.testing.assert_array_equal(found["regime_failed"], [[0, 1]])
+    assert np.isfinite(found["regime_final"].sel(learning_rate=1e-3)).all()
+    assert np.isnan(found["regime_final"].sel(learning_rate=1e39)).all()
+    np.testing.assert_array_equal(found["regime_best_rate"], [[1e-3, 1e-3]])
+    assert "1 of 2 settings" in table_of(found).caption
+    xr.testing.assert_identical(found, sample_regime(regimes, out=tmp_path, workers=1))
+    plot_sample_regime(found)
+
+
+def test_where_nothing_is_finite_no_rate_is_best(tmp_path):
+    regimes = Regimes("training_environments:make_target", (64,), (1e38, 1e39), seeds=2, steps=128, estimates=0)
+    found = sample_regime(regimes, out=tmp_path, workers=1)
+    assert found["regime_failed"].values.tolist() == [[1, 1]]
+    assert np.isnan(found["regime_best_rate"]).all()
+    json.dumps(summary(found), allow_nan=False)

@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+import types
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +21,7 @@ from closerlook.training.events import EventFiles
 from closerlook.training.log import NUMBERS, notes
 from closerlook.training.segment import gather, improve
 from closerlook.training.settings import agent_seed, initial_agents
+from closerlook.training.trust_audit import TRUST_AUDITED
 
 BASE = TrainSettings(
     env="training_environments:make_target", seeds=2, steps=3 * 64, n_steps=64, hidden=(8, 8), checkpoints=()
@@ -100,7 +102,7 @@ def notes_of(row: dict[str, np.ndarray], member: int) -> list[str]:
 
 def test_tensorboard_events_hold_the_log(tmp_path: Path) -> None:
     reader = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
-    settings = dataclasses.replace(BASE, steps=12 * 64, checkpoints=(1,))
+    settings = dataclasses.replace(BASE, steps=12 * 64, checkpoints=(1,), audit_trust_region=True)
     for _ in range(2):  # taken up again, the events are not doubled
         run = train(settings, out=tmp_path, workers=1, tensorboard=True)
     events = reader.EventAccumulator(str(tmp_path / "tensorboard/01")).Reload()
@@ -110,7 +112,33 @@ def test_tensorboard_events_hold_the_log(tmp_path: Path) -> None:
     np.testing.assert_allclose([scalar.value for scalar in scalars], run.log["mean_kl"][own], rtol=1e-6)
     tags = set(events.Tags()["scalars"])
     assert {"episodes/mean_reward", "critic/value_loss", "time/seconds_update"} < tags
+    assert {f"update/{name}" for name in TRUST_AUDITED} < tags
+    audited = [scalar.value for scalar in events.Scalars("update/audit_quadratic_kl")]
+    np.testing.assert_allclose(audited, run.log["audit_quadratic_kl"][own], rtol=1e-6)
     assert "update/step_fraction" not in tags
+
+
+def test_events_have_a_scalar_for_all_that_the_audit_finds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With a writer that keeps what it is told, so that TensorBoard need not be there."""
+    written: dict[str, list[float]] = {}
+
+    class Writer:
+        def __init__(self, folder: str) -> None: ...
+
+        def add_scalar(self, tag: str, value: float, *, global_step: int) -> None:
+            written.setdefault(tag, []).append(value)
+
+        def flush(self) -> None: ...
+
+        def close(self) -> None: ...
+
+    monkeypatch.setattr(
+        "closerlook.training.events.import_module", lambda _: types.SimpleNamespace(SummaryWriter=Writer)
+    )
+    settings = dataclasses.replace(BASE, steps=4 * 64, checkpoints=(1,), audit_trust_region=True)
+    log = train(settings, out=tmp_path, workers=1, tensorboard=True).log
+    for name in TRUST_AUDITED:
+        assert sorted(written[f"update/{name}"]) == sorted(log[name].tolist())
 
 
 def test_tensorboard_that_is_not_installed_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,6 +9,7 @@ import pytest
 import torch
 import xarray as xr
 from scipy import stats
+from test_episode_returns import torch_agent
 
 from closerlook.agents.agent import Agent
 from closerlook.agents.environment import EnvironmentSpec
@@ -28,7 +29,14 @@ from closerlook.errors import InputError
 from closerlook.estimation.statistics import mean_interval
 from closerlook.figures import plot_trust_region, save_figure
 from closerlook.simulation.records import Sampling
-from environments import bandit_agent, linear_quadratic_agent, linear_quadratic_return
+from environments import (
+    bandit_agent,
+    bandit_gradient,
+    expected_reward,
+    linear_quadratic_agent,
+    linear_quadratic_return,
+    with_scaled_rewards,
+)
 
 QUADRATIC = EnvironmentSpec("environments:make_linear_quadratic")
 SAMPLING = Sampling(64)
@@ -325,6 +333,81 @@ def test_an_update_that_explodes_is_counted_and_the_others_go_on():
     assert first["level"] == "problem"
     assert "not finite" in first["statement"]
     json.dumps(summary(found), allow_nan=False)
+    failed = np.isnan(found["update_norm"].values)
+    for name in ("max_ratio", "clip_fraction", "max_ratio_heldout", "clip_fraction_heldout", "mean_kl_batch"):
+        np.testing.assert_array_equal(np.isnan(found[name]), failed, err_msg=name)
+    if failed.all():
+        assert np.isnan(found["average"]).all()
+        assert not any("ratios end outside" in one["statement"] for one in verdicts(found))
+
+
+@pytest.mark.parametrize("kind", ["Normal", "Laplace"])
+def test_updates_that_the_users_policy_refuses_are_counted(kind):
+    own = torch_agent(kind, regime=agent().regime, environment=agent().environment, gamma=1.0)
+    own = replace(own, algorithm="ppo", algorithm_settings={"policy_learning_rate": 1e39})
+    found = trust_region(own, **SMALL)
+    assert int(found["failed_updates"]) == SMALL["repeats"]
+    assert np.isnan(found["multiple_change"]).all()
+    assert np.isnan(found["average"]).all()
+    own = replace(own, algorithm="vanilla", algorithm_settings={"policy_learning_rate": 3e37, "optimizer": "sgd"})
+    far = trust_region(own, **SMALL | {"multiples": (4.0, 1e3)})
+    assert np.isnan(far["multiple_gain"].sel(multiple=1e3)).all()
+    assert np.isnan(far["multiple_change"].sel(multiple=1e3)).all()
+    json.dumps(summary(far), allow_nan=False)
+
+
+def test_infinite_ratios_are_counted_and_unknown_ones_are_not_zero():
+    own = agent()
+    agents, batch = batch_of(own)
+    start = next(both(agents, batch)).start(agents)
+
+    def outside(old: float) -> np.ndarray:
+        log_probs = batch.log_probs.clone()
+        log_probs.view(-1)[3] = old
+        return policy_change(*both(agents, replace(batch, log_probs=log_probs)), start, start, 0.2).change
+
+    where = CHANGES.index("max_ratio")
+    infinite, unknown = outside(-1000.0), outside(math.nan)
+    assert infinite[where] == math.inf
+    assert infinite[where + 1] == pytest.approx(1 / batch.log_probs.numel())
+    assert np.isnan(unknown[where : where + 2]).all()
+    both_objectives = list(both(agents, batch))
+    gone = policy_change(*both_objectives, start, start * math.inf, 0.2)
+    assert np.isnan(gone.change).all()
+    assert np.isnan(gone.surrogates).all()
+
+
+@pytest.mark.parametrize("repeats", [1, 2])
+def test_few_updates_are_never_said_to_be_nan(repeats):
+    for algorithm in ("ppo", "trpo"):
+        found = trust_region(agent(algorithm=algorithm), **SMALL | {"repeats": repeats})
+        assert all("nan" not in one["statement"] for one in verdicts(found))
+
+
+def test_promises_do_not_depend_on_the_scale_of_rewards():
+    """The natural gradient's step is as long whatever rewards are divided by; what it promises is true reward."""
+    own = replace(agent(algorithm="natural", **NATURAL), normalize_advantages=False)
+    plain, scaled = trust_region(own, **SMALL), trust_region(with_scaled_rewards(own, 5.0), **SMALL)
+    np.testing.assert_allclose(scaled["update_norm"], plain["update_norm"], rtol=1e-3)
+    for name in ("predicted_improvement", "surrogate_improvement", "surrogate_improvement_heldout"):
+        np.testing.assert_allclose(scaled[name], plain[name], rtol=5e-3, err_msg=name)
+
+
+def test_the_promise_of_a_bandit_is_exact():
+    """The gradient of the expected reward is known; so is what the step brings, and rewards are divided by 7."""
+    own = bandit_agent(algorithm="natural", algorithm_settings=NATURAL)
+    own = with_scaled_rewards(own, 7.0)
+    asked = SMALL | {"repeats": 3, "pairs": 64 * 200, "return_pairs": 64, "multiples": ()}
+    found = trust_region(own, step_pairs=64 * 100, **asked)
+    for repeat in range(3):
+        part = StreamRange(0, "trust region batch", repeat * 100, (repeat + 1) * 100)
+        step = sample_steps(own, EnvironmentSpec("environments:make_bandit"), SAMPLING, part, [6400], rule_of(own))
+        there = with_parameters(own, (flat_parameters(own) + step["displacement"][0])[None]).unstack()[0]
+        exact = expected_reward(there) - expected_reward(own)
+        slope = float(bandit_gradient(own) @ step["displacement"][0])
+        here = found.isel(repeat=repeat)
+        assert float(here["surrogate_improvement_heldout"]) == pytest.approx(exact, rel=0.2)
+        assert float(here["predicted_improvement_heldout"]) == pytest.approx(slope, rel=0.2)
 
 
 def test_a_step_that_overflows_ratios_is_named():

@@ -5,6 +5,7 @@ agent or a population of P agents (parameters with a leading axis), and an updat
 """
 
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -14,7 +15,7 @@ from torch import Tensor
 from torch.distributions import Distribution as TorchDistribution
 from torch.func import functional_call
 
-from closerlook.errors import InputError, users_code
+from closerlook.errors import InputError, PolicyError, users_code
 from closerlook.estimation.distributions import (
     AnyDistribution,
     Categorical,
@@ -201,8 +202,13 @@ class ModulePolicy:
 
     def distribution(self, parameters: Parameters, observations: Tensor) -> Distribution:
         """Build the action distributions at policy inputs."""
-        with users_code("the agent's policy", f"it has to take observations [N, {self.observation_size}]"):
+        with self._users_code():
             return recognise(_call(self.module, parameters, observations), self.build)
+
+    def _users_code(self) -> AbstractContextManager[None]:
+        return users_code(
+            "the agent's policy", f"it has to take observations [N, {self.observation_size}]", PolicyError
+        )
 
     def actor(self, parameters: Parameters) -> Actor:
         """Prepare stacked parameters for acting: one call of the module for each policy and tile of rows."""
@@ -224,7 +230,8 @@ class ModulePolicy:
             distribution = self.distribution(parameters, inputs)
             seeds_only = isinstance(distribution, AnyDistribution)
             tile_noise = torch.from_numpy(np.pad(noise[start:stop], padding))
-            sample = distribution.sample(tile_noise if seeds_only else tile_noise.to(torch.float32))
+            with self._users_code():
+                sample = distribution.sample(tile_noise if seeds_only else tile_noise.to(torch.float32))
             actions.append(sample[: stop - start].numpy())
         return np.concatenate(actions)
 

@@ -20,10 +20,13 @@ from closerlook.agents.agent import Agent
 from closerlook.agents.environment import EnvironmentSpec
 from closerlook.agents.rewards import frozen_rewards
 from closerlook.algorithms.batch import Batch, make_batch
+from closerlook.algorithms.objective import Objective
+from closerlook.algorithms.policy_change import smallest_deviation
 from closerlook.algorithms.ppo import Watch
 from closerlook.algorithms.rules import UPDATES, Rule, without_critic
 from closerlook.algorithms.stream_sums import StreamRange
 from closerlook.algorithms.update import UpdateInfo
+from closerlook.errors import NonFiniteError, PolicyError
 from closerlook.estimation.networks import flatten
 from closerlook.randomness import derive_seed
 from closerlook.simulation.records import Sampling
@@ -40,13 +43,17 @@ class Step:
     Parameters
     ----------
     displacement : ndarray, (D,), float64
-        New policy parameters less the old ones, in the policy's order.
-    info : UpdateInfo
-        What happened, on the batch.
+        New policy parameters less the old ones, in the policy's order; NaN where an attempt failed.
+    info : UpdateInfo or None
+        What happened, on the batch; None where an attempt failed.
     """
 
     displacement: np.ndarray
-    info: UpdateInfo
+    info: UpdateInfo | None
+
+    def told(self, name: str) -> float:
+        """Return what the update says of itself by that name, NaN where it says nothing."""
+        return float(getattr(self.info, name, [np.nan])[0])
 
 
 def sample_batch(agents: Agent, environment: EnvironmentSpec, sampling: Sampling, streams: StreamRange) -> Batch:
@@ -87,6 +94,47 @@ def take_step(agents: Agent, batch: Batch, rule: Rule, seed: int, *, watch: Watc
     ends = (flatten(one.policy_parameters, names, stacked=True)[0].double() for one in (updated, agents))
     new, old = ends
     return Step((new - old).numpy(), info)
+
+
+def attempt_step(agents: Agent, batch: Batch, rule: Rule, seed: int, *, watch: Watch | None = None) -> Step:
+    """Make one update as `take_step`, which may fail: with parameters that are not finite, or that the policy refuses.
+
+    Where the policy fails at the agent itself, whoever looks at the batch afterwards is told.
+    """
+    try:
+        return take_step(agents, batch, rule, seed, watch=watch)
+    except (NonFiniteError, PolicyError):
+        size = sum(tensor.numel() for tensor in agents.policy_parameters.values())
+        return Step(np.full(size, np.nan), None)
+
+
+def sample_attempt(
+    agent: Agent, environment: EnvironmentSpec, sampling: Sampling, streams: StreamRange, rule: Rule
+) -> dict[str, np.ndarray]:
+    """Simulate a batch, and take the update that it gives, which may fail.
+
+    Parameters
+    ----------
+    agent : Agent
+        A single one.
+    environment, sampling, streams, rule
+        As for `sample_steps`.
+
+    Returns
+    -------
+    dict of str to ndarray
+        ``displacement`` (D,) float32, NaN where the update failed; ``mean_kl``, of the old policy to the new on the
+        batch; ``action_std``, see `closerlook.algorithms.policy_change.smallest_deviation`.
+    """
+    agents = Agent.stack([agent])
+    batch = sample_batch(agents, environment, sampling, streams)
+    step = attempt_step(agents, batch, rule, derive_seed(streams.seed, streams.purpose, stream=streams.first))
+    objective = Objective.of(agents, batch)
+    return {
+        "displacement": step.displacement.astype(np.float32),
+        "mean_kl": np.array(step.told("mean_kl")),
+        "action_std": np.array(smallest_deviation(objective, objective.start(agents))),
+    }
 
 
 def sample_steps(
@@ -133,7 +181,7 @@ def sample_steps(
         steps.append(take_step(agents, batch, rule, seed))
     return {
         "displacement": np.array([step.displacement for step in steps], np.float32),
-        "mean_kl": np.array([step.info.mean_kl[0] for step in steps]),
+        "mean_kl": np.array([step.told("mean_kl") for step in steps]),
     }
 
 

@@ -10,7 +10,7 @@ E      episodes of all
 ====== ==========================================
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -19,8 +19,8 @@ import torch
 from closerlook.agents.agent import Agent
 from closerlook.agents.environment import EnvironmentSpec
 from closerlook.algorithms.stream_sums import StreamRange
-from closerlook.errors import NonFiniteError
-from closerlook.estimation.networks import unflatten
+from closerlook.errors import NonFiniteError, PolicyError
+from closerlook.estimation.networks import flatten, unflatten
 from closerlook.simulation.records import Episodes, Sampling
 from closerlook.simulation.rollout import rollout_episodes
 
@@ -37,7 +37,7 @@ def with_parameters(agent: Agent, parameters: np.ndarray) -> Agent:
     count = len(parameters)
     kept = {name: tensor for name, tensor in agent.state.items() if name.startswith("observations.")}
     state = {name: tensor.unsqueeze(0).expand(count, *tensor.shape).contiguous() for name, tensor in kept.items()}
-    vectors = torch.from_numpy(np.ascontiguousarray(parameters, np.float32))
+    vectors = torch.from_numpy(np.ascontiguousarray(_rounded(parameters)))
     own = unflatten(vectors, agent.policy.parameter_shapes, stacked=True)
     state |= {f"policy.{name}": tensor for name, tensor in own.items()}
     return replace(agent, value=None, reward_scaling=None, state=state, population=count)
@@ -76,15 +76,20 @@ def sample_returns(
     -------
     dict of str to ndarray
         ``returns``, ``squares``, ``episodes`` and ``steps``, (P, S): sums over the episodes that began in a stream's
-        scored steps, their number, and the steps they took. NaN for a policy whose actions, rewards or observations
-        were not finite. ``episode_return``, ``episode_policy`` and ``episode_stream``, (E,): each of them, or none.
+        scored steps, their number, and the steps they took. All are NaN for a policy that explodes: its parameters,
+        actions, rewards or observations are not finite, or the agent's policy fails there. Returns and squares alone
+        are NaN where an episode was given up before its end: see `exploded` and `unfinished`. ``episode_return``,
+        ``episode_policy`` and ``episode_stream``, (E,): each of them, or none.
+
+    Raises
+    ------
+    PolicyError
+        Where the policy fails at the agent's own parameters.
     """
     finished = replace(sampling, finish_episodes=True)
     numbers = range(streams.first, streams.stop)
-    try:
-        groups = [(np.arange(len(parameters)), _episodes(agent, parameters, environment, finished, streams, seeds))]
-    except NonFiniteError:
-        groups = _one_by_one(agent, parameters, environment, finished, streams, seeds)
+    usable = np.flatnonzero(np.isfinite(_rounded(parameters)).all(axis=1))
+    groups = _groups(agent, parameters, usable, (environment, finished, streams, seeds))
     answer = {name: np.full((len(parameters), len(numbers)), np.nan) for name in SUMS}
     listed: dict[str, list[np.ndarray]] = {name: [] for name in LISTED}
     for policies, own in groups:
@@ -100,23 +105,46 @@ def sample_returns(
     return answer | {name: np.concatenate([np.empty(0), *parts]) for name, parts in listed.items()}
 
 
-def _one_by_one(
+def exploded(sums: Mapping[str, np.ndarray]) -> np.ndarray:
+    """Return which policies explode on any stream: (P,) bool."""
+    return np.asarray(np.isnan(sums["episodes"]).any(axis=1))
+
+
+def unfinished(sums: Mapping[str, np.ndarray]) -> np.ndarray:
+    """Return which policies do not explode but have an episode that was given up: (P,) bool."""
+    return np.asarray(np.isnan(sums["returns"]).any(axis=1) & ~exploded(sums))
+
+
+def _groups(
     agent: Agent,
     parameters: np.ndarray,
-    environment: EnvironmentSpec,
-    sampling: Sampling,
-    streams: StreamRange,
-    seeds: Sequence[int],
+    usable: np.ndarray,
+    how: tuple[EnvironmentSpec, Sampling, StreamRange, Sequence[int]],
 ) -> list[tuple[np.ndarray, Episodes]]:
-    """Simulate each policy alone, and leave out those that explode."""
-    found = []
-    for at, seed in enumerate(seeds):
-        try:
-            own = _episodes(agent, parameters[at : at + 1], environment, sampling, streams, [seed])
-        except NonFiniteError:
-            continue
-        found.append((np.array([at]), own))
-    return found
+    """Simulate some policies together, or each alone where one explodes; those that do are left out."""
+    environment, sampling, streams, seeds = how
+    if not len(usable):
+        return []
+    own = [seeds[at] for at in usable]
+    try:
+        return [(usable, _episodes(agent, parameters[usable], environment, sampling, streams, own))]
+    except (NonFiniteError, PolicyError) as error:
+        if len(usable) > 1:
+            return [group for at in usable for group in _groups(agent, parameters, np.array([at]), how)]
+        if isinstance(error, PolicyError) and _is_own(agent, parameters[usable[0]]):
+            raise
+        return []
+
+
+def _is_own(agent: Agent, vector: np.ndarray) -> bool:
+    own = flatten(agent.policy_parameters, list(agent.policy.parameter_shapes)).numpy()
+    return np.array_equal(own, _rounded(vector))
+
+
+def _rounded(parameters: np.ndarray) -> np.ndarray:
+    """Return parameters as policies have them, in single precision: what does not fit is infinite."""
+    with np.errstate(over="ignore"):
+        return np.asarray(parameters, np.float32)
 
 
 def _episodes(

@@ -11,7 +11,6 @@ D      policy parameters, flattened
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -19,17 +18,14 @@ from torch import Tensor
 
 from closerlook.agents.agent import Agent
 from closerlook.agents.environment import EnvironmentSpec
-from closerlook.algorithms.batch import Batch
-from closerlook.algorithms.computed_steps import Step, sample_batch, take_step
+from closerlook.algorithms.computed_steps import attempt_step, sample_batch
 from closerlook.algorithms.minibatches import pairs_of
 from closerlook.algorithms.natural_comparison import compare_with_natural
-from closerlook.algorithms.policy_change import CHANGES, SURROGATES
+from closerlook.algorithms.policy_change import CHANGES, SURROGATES, smallest_deviation
 from closerlook.algorithms.policy_look import Look
 from closerlook.algorithms.ppo import PPOSettings
 from closerlook.algorithms.rules import Rule
 from closerlook.algorithms.stream_sums import StreamRange
-from closerlook.errors import NonFiniteError
-from closerlook.estimation.distributions import DiagonalGaussian
 from closerlook.estimation.networks import Parameters, flatten
 from closerlook.estimation.surrogate import deviation
 from closerlook.randomness import derive_seed
@@ -84,7 +80,7 @@ def audit_step(
     Returns
     -------
     dict of str to ndarray
-        ``displacement`` (D,), NaN where the update ended with parameters that are not finite. ``stage_change``
+        ``displacement`` (D,), NaN where the update failed: see `attempt_step`. ``stage_change``
         (W, K, 8), ``stage_surrogates`` (W, K, 3), ``multiple_change`` (W, M, 8) and ``multiple_surrogates`` (W, M, 3),
         see `closerlook.algorithms.policy_change`; ``base_surrogates`` (W, 3) at the agent itself. ``slopes`` (W, 2):
         the step times the gradient of the plain and of the normalised surrogate. ``quadratic_kl`` (W,).
@@ -95,9 +91,8 @@ def audit_step(
     agents = Agent.stack([agent])
     batch = sample_batch(agents, environment, sampling[0], streams[0])
     seen = _Seen(agents, stages_of(rule, batch.advantages[0].numel()))
-    step = _attempt(
-        agents, batch, rule, derive_seed(streams[0].seed, streams[0].purpose, stream=streams[0].first), seen
-    )
+    seed = derive_seed(streams[0].seed, streams[0].purpose, stream=streams[0].first)
+    step = attempt_step(agents, batch, rule, seed, watch=seen)
     other = sample_batch(agents, environment, sampling[1], streams[1])
     looks = [Look.at(agents, one, clip) for one in (batch, other)]
     vectors = [*seen.vectors, *(_moved(agents, step.displacement, multiple) for multiple in multiples)]
@@ -106,7 +101,7 @@ def audit_step(
     surrogates = np.array([[one.surrogates for one in row] for row in changes]).reshape(2, -1, len(SURROGATES))
     count = len(seen.vectors)
     displacement = torch.from_numpy(step.displacement)[None]
-    told = {name: np.float64(getattr(step.info, name, [np.nan])[0]) for name in (*OF_UPDATES, "constant_minibatches")}
+    told = {name: step.told(name) for name in (*OF_UPDATES, "constant_minibatches")}
     return {
         "displacement": step.displacement,
         "stage_change": change[:, :count],
@@ -116,7 +111,7 @@ def audit_step(
         "base_surrogates": np.array([look.change(look.start).surrogates for look in looks]),
         "slopes": np.array([look.slopes(displacement) for look in looks]),
         "quadratic_kl": np.array([look.quadratic_kl(displacement) for look in looks]),
-        "action_std": np.array(_smallest_deviation(looks[0])),
+        "action_std": np.array(smallest_deviation(looks[0].plain, looks[0].start)),
         "advantage_deviation": np.array(float(deviation(pairs_of(batch.advantages))[0])),
         **compare_with_natural(looks[0].objective, looks[0].start, displacement, damping_of(rule)),
         **{f"update_{name}": np.array(value) for name, value in told.items()},
@@ -129,43 +124,22 @@ def damping_of(rule: Rule) -> float:
 
 
 class _Seen:
-    """The policy at stages of its update, as flat parameters (1, D)."""
+    """The policy at stages of its update, as flat parameters (1, D); NaN at those an update that failed never saw."""
 
     def __init__(self, agents: Agent, wanted: Sequence[int]) -> None:
-        self._names, self._wanted = list(agents.policy.parameter_shapes), frozenset(wanted)
-        self.vectors: list[Tensor] = []
+        self._names = list(agents.policy.parameter_shapes)
+        unseen = torch.full_like(flatten(agents.policy_parameters, self._names, stacked=True), torch.nan)
+        self._at: dict[int, Tensor] = dict.fromkeys(wanted, unseen)
+
+    @property
+    def vectors(self) -> list[Tensor]:
+        """One for each stage, in their order."""
+        return list(self._at.values())
 
     def __call__(self, taken: int, read: Callable[[], Parameters]) -> None:
         """Keep the parameters of a stage that is wanted."""
-        if taken in self._wanted:
-            self.vectors.append(flatten(read(), self._names, stacked=True))
-
-
-def _smallest_deviation(look: Look) -> float:
-    with torch.no_grad():
-        smallest = np.inf
-        for part in look.plain.parts():
-            distribution = part.distribution(look.start)
-            if not isinstance(distribution, DiagonalGaussian):
-                return np.nan
-            smallest = min(smallest, float(distribution.log_std.exp().min()))
-    return smallest
-
-
-@dataclass(frozen=True)
-class _Taken:
-    """A step that may have failed: displacement (D,), and what the update told of itself."""
-
-    displacement: np.ndarray
-    info: object
-
-
-def _attempt(agents: Agent, batch: Batch, rule: Rule, seed: int, seen: _Seen) -> Step | _Taken:
-    try:
-        return take_step(agents, batch, rule, seed, watch=seen)
-    except NonFiniteError:
-        size = sum(tensor.numel() for tensor in agents.policy_parameters.values())
-        return _Taken(np.full(size, np.nan), None)
+        if taken in self._at:
+            self._at[taken] = flatten(read(), self._names, stacked=True)
 
 
 def _moved(agents: Agent, displacement: np.ndarray, multiple: float) -> Tensor:

@@ -70,7 +70,7 @@ class Landscape(Measuring):
             agents,
             self.environment,
             pairs=self.pairs,
-            line_pairs=10 * self.pairs if self.line_pairs is None else self.line_pairs,
+            line_pairs=self.line_pairs,
             heldout_pairs=self.heldout_pairs,
             gradient_pairs=self.gradient_pairs,
             grid=self.grid,

@@ -6,6 +6,7 @@ from rich.table import Table
 
 from closerlook.commands.value_tables import number, several, with_interval
 from closerlook.console import make_table
+from closerlook.diagnostics.landscape.verdicts import GONE
 
 _PLAIN = "{:.4g}"
 
@@ -28,7 +29,16 @@ def line_table(dataset: xr.Dataset) -> Table:
         gain = with_interval(here, "line_gain", _PLAIN)
         cells = [number(here["line_reward"], _PLAIN), *gain, number(here["line_lower_tail"], _PLAIN)]
         rows.append([f"{value:g}", *cells, *rises])
-    return make_table(title, columns, rows)
+    table = make_table(title, columns, rows)
+    table.caption, table.caption_justify = _missing(dataset), "left"
+    return table
+
+
+def _missing(dataset: xr.Dataset) -> str | None:
+    """Say how many points, of all agents, have no reward, and why; None where all have."""
+    counts = {words: int(dataset[name].sum()) for name, words in GONE.items() if name in dataset}
+    parts = [f"{count} {words}" for words, count in counts.items() if count]
+    return f"Points without a reward: {', '.join(parts)}." if parts else None
 
 
 def _rise(dataset: xr.Dataset, multiple: float, pairs: str) -> xr.DataArray:

@@ -146,4 +146,7 @@ def table_of(dataset: Any) -> Table:
             cells = [f"{value['final']:,.0f}", f"{low:,.0f} to {high:,.0f}", f"{value['peak']:,.0f}"]
             cells += [f"{value['decline']:,.0f}", f"{value['cosine']:.2f}"]
             rows.append([f"{batch:,}", f"{rate:.3g}", *(cell if "nan" not in cell else "-" for cell in cells)])
-    return make_table(title, columns, rows)
+    failed = int(dataset["regime_failed"].sum()) if "regime_failed" in dataset else 0
+    table = make_table(title, columns, rows)
+    table.caption = f"{failed} of {len(rows)} settings came to what is not finite: dashes." if failed else None
+    return table

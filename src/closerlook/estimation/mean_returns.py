@@ -1,7 +1,8 @@
 """Mean episode returns of policies from streams, and what they differ by, with intervals.
 
 A stream's episodes are of random number: the mean return is a ratio, total return over total episodes. The stream is
-the unit; where there is but one, its episodes are.
+the unit; of one or two, the episodes are. Those of a stream are drawn independently, so that either covers, but with
+two streams Student's t over them is four times as wide.
 
 ====== ==========================================
 symbol meaning
@@ -41,7 +42,7 @@ def mean_returns(returns: np.ndarray, episodes: np.ndarray, squares: np.ndarray,
     returns, episodes : ndarray, (P, S)
         Sum of the returns of a stream's episodes, and their number.
     squares : ndarray, (P, S)
-        Sum of their squares: where there is one stream, its episodes are the unit.
+        Sum of their squares: where there are one or two streams, episodes are the unit, 3 at least.
     confidence : float
         Of the interval.
 
@@ -49,13 +50,12 @@ def mean_returns(returns: np.ndarray, episodes: np.ndarray, squares: np.ndarray,
     ----------
     Cochran, 1977, "Sampling Techniques", section 6.3, for the ratio's variance.
     """
-    if returns.shape[1] > 1:
+    if returns.shape[1] >= FEWEST:
         influence = influences(returns, episodes)
         return _interval(_ratio(returns, episodes), influence.std(axis=1, ddof=1), returns.shape[1], confidence)
-    total, count = returns[:, 0], episodes[:, 0]
+    mean, count = _ratio(returns, episodes), episodes.sum(axis=1)
     with np.errstate(invalid="ignore", divide="ignore"):
-        mean = total / np.where(count > 0, count, np.nan)
-        variance = np.maximum(squares[:, 0] - count * mean**2, 0.0) / np.where(count > 1, count - 1, np.nan)
+        variance = np.maximum(squares.sum(axis=1) - count * mean**2, 0.0) / np.where(count >= FEWEST, count - 1, np.nan)
     return _interval(mean, np.sqrt(variance), count, confidence)
 
 
@@ -91,11 +91,11 @@ def paired_gains(
     Returns
     -------
     Means
-        Zero for the base itself; without an interval for fewer than 3 streams.
+        Zero for the base itself; without an interval for a single stream.
     """
     mean, streams = _ratio(returns, episodes), returns.shape[1]
     gain = mean - mean[base]
-    if streams < FEWEST:
+    if streams < 2:
         return Means(gain, np.full(len(gain), np.nan), np.full(len(gain), np.nan))
     influence = influences(returns, episodes)
     if paired:
@@ -174,6 +174,5 @@ def _interval(
     """Return mean and t interval from the deviation of so many units; (P,) each."""
     degrees = np.asarray(units, np.float64) - 1 if freedom is None else np.asarray(freedom, np.float64)
     with np.errstate(invalid="ignore", divide="ignore"):
-        enough = np.where(np.asarray(units) >= FEWEST, 1.0, np.nan)
-        reach = enough * stats.t.ppf((1 + confidence) / 2, np.maximum(degrees, 1)) * deviation / np.sqrt(units)
+        reach = stats.t.ppf((1 + confidence) / 2, np.maximum(degrees, 1)) * deviation / np.sqrt(units)
     return Means(value, value - reach, value + reach)

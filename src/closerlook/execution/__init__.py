@@ -21,6 +21,7 @@ __all__ = [
     "content_key",
     "default_workers",
     "run_jobs",
+    "stored_pairs",
 ]
 
 
@@ -70,10 +71,10 @@ def run_jobs(
     heard: Progress = Silence() if progress is None else progress
     results = {number: found for number, job in enumerate(jobs) if (found := _stored(cache, job)) is not None}
     missing = [(number, job) for number, job in enumerate(jobs) if number not in results]
+    if results:
+        heard.skip(sum(jobs[number].pairs for number in results))
     heard.start(sum(job.pairs for job in jobs), label)
     try:
-        if results:
-            heard.skip(sum(jobs[number].pairs for number in results))
         with closing(_answers(missing, workers)) as answers:
             for number, result in answers:
                 if cache is not None:
@@ -83,6 +84,11 @@ def run_jobs(
     finally:
         heard.finish()
     return [results[number] for number in range(len(jobs))]
+
+
+def stored_pairs(jobs: Sequence[Job], cache: JobCache) -> float:
+    """Return the pairs of those jobs whose answers are stored."""
+    return sum(job.pairs for job in jobs if _stored(cache, job) is not None)
 
 
 def _stored(cache: JobCache | None, job: Job) -> Result | None:

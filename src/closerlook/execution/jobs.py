@@ -63,7 +63,7 @@ class Progress(Protocol):
         """Begin: so many pairs are to be simulated."""
 
     def skip(self, pairs: float) -> None:
-        """Take away pairs that need no simulation: their answers were stored before."""
+        """Take away pairs that need no simulation, their answers being stored: of the work begun, or yet to begin."""
 
     def advance(self, pairs: float) -> None:
         """Count pairs that are done."""
@@ -108,16 +108,20 @@ class Within:
     ----------
     whole : Progress
         Started and finished by whoever runs the whole; hears only of the pairs done or skipped here.
+    counted : bool
+        Whether what is stored of this stretch was taken away from the whole before.
     """
 
     whole: Progress
+    counted: bool = False
 
     def start(self, total_pairs: float, label: str) -> None:
         """Do nothing: the whole has been started."""
 
     def skip(self, pairs: float) -> None:
-        """Take away pairs whose answers were stored."""
-        self.whole.skip(pairs)
+        """Take away pairs whose answers were stored, unless that was done before."""
+        if not self.counted:
+            self.whole.skip(pairs)
 
     def advance(self, pairs: float) -> None:
         """Count pairs that are done."""

@@ -7,7 +7,7 @@ _PLANE = ("agent", "step", "random")
 _LINE = ("agent", "line")
 _WHERE = ("agent", "region", "pairs_of")
 _RETURN = "mean true, undiscounted episode return: total return over total episodes, each stream to its last one's end"
-_BY_STREAM = "Student's t on the ratio over streams; over episodes where there is one stream."
+_BY_STREAM = "Student's t on the ratio over streams; over episodes where there are one or two streams."
 _DIFFERENCE = (
     "Student's t over differences of streams that share their draws; of independent streams where `draws` says so."
 )
@@ -17,6 +17,8 @@ _SURROGATES = (
     "pairs; `clipped`: of those, clipped as in PPO. Pairs `batch`: those the step was computed from; `heldout`: others "
     "by the same policy. NaN or infinite where ratios overflow."
 )
+_EXPLODED = "whose policy, or its simulation, was not finite: their reward is NaN."
+_UNFINISHED = "of which an episode was given up before its end, so that their reward is NaN: they did not explode."
 _AGREE = "of the surrogate that the algorithm climbs and the true reward, both less their value at the agent, "
 
 VARIABLES: list[Variable] = [
@@ -59,6 +61,15 @@ VARIABLES: list[Variable] = [
         ("Mean of the lowest 5% of episode returns along the first axis.", _JACKKNIFE),
         unit="reward",
         source="Acerbi and Tasche (2002)",
+    ),
+    *interval(
+        "line_tail_gain",
+        _LINE,
+        (
+            "line_lower_tail less that at the agent itself.",
+            "delete-one-group jackknife, equal groups of streams left out of both at once, Student's t.",
+        ),
+        unit="reward",
     ),
     *interval(
         "pairing_saving",
@@ -139,8 +150,22 @@ VARIABLES: list[Variable] = [
     Variable(
         "full_step_mean_kl", ("agent",), "nats", "Mean KL from the old policy to the new one on the step's own batch."
     ),
-    Variable("zero_step", ("agent",), "1", "Whether the update did not move the policy: all else is NaN then."),
-    Variable("exploded_points", ("agent",), "points", "Points of the plane whose policy or simulation was not finite."),
+    Variable(
+        "zero_step",
+        ("agent",),
+        "1",
+        "Whether the first axis leads nowhere, as when the update did not move the policy: all else is NaN then.",
+    ),
+    Variable(
+        "failed_step",
+        ("agent",),
+        "1",
+        "Whether the update ended with parameters that are not finite: all else is NaN then, unless no axis needs it.",
+    ),
+    Variable("exploded_points", ("agent",), "points", f"Points of the plane {_EXPLODED}"),
+    Variable("exploded_line_points", ("agent",), "points", f"Points of the line {_EXPLODED}"),
+    Variable("unfinished_points", ("agent",), "points", f"Points of the plane {_UNFINISHED}"),
+    Variable("unfinished_line_points", ("agent",), "points", f"Points of the line {_UNFINISHED}"),
     Variable("theta", ("agent", "parameter"), "1", "The agent's policy parameters, flat, in parameter_names' order."),
     Variable("directions", ("agent", "axis", "parameter"), "1", "What one multiple of each axis adds to them."),
 ]

@@ -32,6 +32,17 @@ VARIABLES: list[Variable] = [
     ),
     *interval("regime_cosine_mean", _MEAN, ("Mean over seeds of regime_cosine.", _T)),
     Variable(
-        "regime_best_rate", ("batch_pairs", "regime_seed"), "1", "Learning rate with the highest regime_final.", _FIGURE
+        "regime_best_rate",
+        ("batch_pairs", "regime_seed"),
+        "1",
+        "Learning rate with the highest regime_final; NaN where none is known.",
+        _FIGURE,
+    ),
+    Variable(
+        "regime_failed",
+        _MEAN,
+        "1",
+        "1 where training, or the gradient estimates half way, came to what is not finite: whatever is then not known, "
+        "of all seeds, is NaN.",
     ),
 ]

@@ -49,7 +49,8 @@ VARIABLES: list[Variable] = [
         "clip_fraction",
         _EACH,
         "1",
-        "Share of the batch's pairs whose ratio is further from 1 than epsilon, 0.2 where nothing is clipped.",
+        "Share of the batch's pairs whose ratio is further from 1 than epsilon, 0.2 where nothing is clipped; NaN "
+        "where a ratio is.",
         "Schulman et al. (2017)",
     ),
     Variable("clip_fraction_heldout", _EACH, "1", "The same of held-out pairs."),

@@ -24,7 +24,7 @@ import xarray as xr
 
 from closerlook.agents.loading import find_agents
 from closerlook.diagnostics.gradient_quality import gradient_quality
-from closerlook.errors import InputError
+from closerlook.errors import InputError, NonFiniteError
 from closerlook.estimation.statistics import mean_interval
 from closerlook.execution import Progress
 from closerlook.results.schema import validate
@@ -160,8 +160,7 @@ def sample_regime(
     ------
     InputError
         Where a setting means nothing, or the folder holds another study.
-    NonFiniteError
-        Where an agent's training is not finite.
+        A setting whose training is not finite is NaN and counted, and the others go on.
     """
     everything = {setting: regimes.settings(*setting).resolved() for setting in regimes.each()}
     with RunFolder(out).open_for("sample-regime", as_json(asdict(regimes))) as folder:
@@ -169,17 +168,43 @@ def sample_regime(
         for number, ((batch, rate), settings) in enumerate(everything.items(), start=1):
             name = f"{number} of {len(everything)}: {batch:,} pairs at {rate:g}"
             run = folder.path / "runs" / f"{batch}-{rate!r}"
-            heard = None if told is None else told(name, settings.seeds * settings.n_envs)
-            log = train(settings, out=run, workers=workers, progress=heard).log
             measured = folder.path / "gradients" / run.name
-            heard = None if told is None else told(f"gradients of {name}", 0)
-            cosines = _cosines(run, settings, regimes, (measured, workers, heard))
-            found.append(rewards_of(log, regimes) | {"regime_cosine": cosines})
+            found.append(_one_regime(settings, regimes, (run, measured), workers, (name, told)))
         dataset = build_dataset(regimes, found)
         folder.write_dataset("sample-regime.nc", dataset)
         folder.write_json("sample-regime.json", summary(dataset))
         folder.finish(regimes.pairs)
     return dataset
+
+
+def _one_regime(
+    settings: TrainSettings,
+    regimes: Regimes,
+    folders: tuple[Path, Path],
+    workers: int | None,
+    heard: tuple[str, Callable[[str, int], Progress] | None],
+) -> dict[str, np.ndarray]:
+    """Train one regime and measure its gradients; what is not finite on the way leaves the rest NaN."""
+    (run, measured), (name, told) = folders, heard
+    found = _nothing(regimes)
+    progress = None if told is None else told(name, settings.seeds * settings.n_envs)
+    try:
+        log = train(settings, out=run, workers=workers, progress=progress).log
+        found |= rewards_of(log, regimes)
+        progress = None if told is None else told(f"gradients of {name}", 0)
+        found["regime_cosine"] = _cosines(run, settings, regimes, (measured, workers, progress))
+    except NonFiniteError as error:
+        found["regime_failed"] = np.array(1)
+        if progress is not None:
+            progress.note(f"it goes no further: {error}")
+    return found
+
+
+def _nothing(regimes: Regimes) -> dict[str, np.ndarray]:
+    """Return a regime of which nothing is known."""
+    names = ("regime_final", "regime_peak", "regime_decline", "regime_cosine")
+    each = {name: np.full(regimes.seeds, np.nan) for name in names}
+    return {"regime_reward": np.full((regimes.seeds, WINDOWS), np.nan), **each, "regime_failed": np.array(0)}
 
 
 def _cosines(
@@ -241,17 +266,19 @@ def build_dataset(regimes: Regimes, found: list[dict[str, np.ndarray]]) -> xr.Da
     shape = (len(regimes.batches), len(regimes.learning_rates))
     each = {name: np.array([one[name] for one in found]).reshape(*shape, *found[0][name].shape) for name in found[0]}
     dims = ("batch_pairs", "learning_rate")
-    variables: dict[str, Any] = {
-        name: ((*dims, "regime_seed", "window") if values.ndim > 3 else (*dims, "regime_seed"), values)
-        for name, values in each.items()
-    }
+    more = ("regime_seed", "window")
+    variables: dict[str, Any] = {name: ((*dims, *more)[: values.ndim], values) for name, values in each.items()}
     for name in MEANS:
         means = [[mean_interval(row) for row in rows] for rows in each[name]]
         for end, field in (("", "value"), ("_low", "low"), ("_high", "high")):
             variables[f"{name}_mean{end}"] = (dims, np.array([[getattr(one, field) for one in row] for row in means]))
     rates = np.array(regimes.learning_rates)
-    final = np.where(np.isfinite(each["regime_final"]), each["regime_final"], -np.inf)
-    variables["regime_best_rate"] = (("batch_pairs", "regime_seed"), rates[final.argmax(axis=1)])
+    known = np.isfinite(each["regime_final"])
+    best = np.where(known, each["regime_final"], -np.inf).argmax(axis=1)
+    variables["regime_best_rate"] = (
+        ("batch_pairs", "regime_seed"),
+        np.where(known.any(axis=1), rates[best], np.nan),
+    )
     coordinates = {
         "batch_pairs": list(regimes.batches),
         "learning_rate": rates,
@@ -278,4 +305,5 @@ def summary(dataset: xr.Dataset) -> dict[str, Any]:
         "learning_rates": as_json(dataset["learning_rate"].values),
         **{name.removeprefix("regime_"): as_json(dataset[name].values) for name in names},
         "best_rate": as_json(dataset["regime_best_rate"].values),
+        **({"failed": as_json(dataset["regime_failed"].values)} if "regime_failed" in dataset else {}),
     }

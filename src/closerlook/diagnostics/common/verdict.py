@@ -10,6 +10,27 @@ Verdict = dict[str, Any]
 """``{area, level, statement, evidence: {name: number}, advice}``."""
 
 
+COLLAPSED = 1e-4
+"""Standard deviation of an action component below which a policy is as good as deterministic."""
+
+
+def is_collapsed(action_std: float) -> bool:
+    """Say whether the smallest standard deviation of an action component leaves nothing to explore with."""
+    return bool(np.isfinite(action_std) and action_std < COLLAPSED)
+
+
+def collapsed(action_std: float) -> str:
+    """Say so in words."""
+    return f"the smallest standard deviation of an action component is {action_std:.2g}: the policy is all but fixed"
+
+
+def span(low: float, high: float, form: str = "+.3g", factor: float = 1.0) -> str:
+    """Write an interval as ``low to high``; where there is none, say so."""
+    if np.isnan(low) or np.isnan(high):
+        return "no interval from so few"
+    return f"{factor * low:{form}} to {factor * high:{form}}"
+
+
 def make_verdict(
     area: str, level: Level, statement: tuple[str, str], evidence: Mapping[str, float], advice: str
 ) -> Verdict:

@@ -13,10 +13,11 @@ from closerlook.diagnostics.common.labels import agent_attributes, agent_coordin
 from closerlook.diagnostics.common.layout import Found
 from closerlook.diagnostics.landscape.findings import BUDGETS, PAIRS_OF, REGIONS, budgets
 from closerlook.diagnostics.landscape.request import Request
-from closerlook.diagnostics.landscape.verdicts import verdicts
+from closerlook.diagnostics.landscape.verdicts import GONE, verdicts
 from closerlook.results.schema import SCHEMA, validate
 from closerlook.results.store import as_json
 
+LINE_NUMBERS = ("line_reward", "line_gain", "line_lower_tail", "line_tail_gain", "pairing_saving")
 ENDS = ("", "_low", "_high")
 WHOLE_PLANE = {"region": "plane", "pairs_of": "batch"}
 
@@ -89,11 +90,12 @@ def summary(dataset: xr.Dataset) -> dict[str, Any]:
         **_numbers(dataset.sel(WHOLE_PLANE), names),
         **_numbers(dataset, ("best_step", "realised_gain")),
         **{name: as_json(dataset[name].values) for name in ("predicted_gain", "chance_of_loss", "surrogate_best_step")},
-        **{name: as_json(dataset[name].values) for name in ("full_step_norm", "full_step_mean_kl", "exploded_points")},
+        **{name: as_json(dataset[name].values) for name in ("full_step_norm", "full_step_mean_kl")},
+        **{name: as_json(dataset[name].values) for name in (*GONE, "failed_step") if name in dataset},
         "line": {
             "multiples": as_json(dataset["line"].values),
             "pairs_per_point": int(attributes["line_pairs_per_point"]),
-            **_numbers(dataset, ("line_reward", "line_gain", "line_lower_tail", "pairing_saving")),
+            **_numbers(dataset, [name for name in LINE_NUMBERS if name in dataset]),
             **_numbers(dataset.sel(region="line", pairs_of="batch"), names),
             "heldout": _numbers(dataset.sel(region="line", pairs_of="heldout"), names),
         },

@@ -18,7 +18,7 @@ from scipy import stats
 
 from closerlook.agents.agent import Agent
 from closerlook.agents.rewards import reward_unit
-from closerlook.algorithms.episode_returns import LISTED, SUMS
+from closerlook.algorithms.episode_returns import LISTED, SUMS, exploded, unfinished
 from closerlook.algorithms.policy_change import SURROGATES
 from closerlook.algorithms.ppo import PPOSettings
 from closerlook.algorithms.rules import rule_of
@@ -63,7 +63,7 @@ class Surfaces:
 
 
 def find(agent: Agent, request: Request, surfaces: Surfaces | None) -> Found:
-    """Work out everything of one agent; NaN where its step was zero.
+    """Work out everything of one agent; NaN where its step leads nowhere.
 
     Parameters
     ----------
@@ -72,9 +72,9 @@ def find(agent: Agent, request: Request, surfaces: Surfaces | None) -> Found:
     request : Request
         What was asked.
     surfaces : Surfaces or None
-        What was found; None for a zero step.
+        What was found; None for a step that leads nowhere.
     """
-    zero_step = surfaces is None
+    counts = _gone(surfaces)
     surfaces = _blank(request) if surfaces is None else surfaces
     own = _own_surrogate(agent, request)
     plane_size = len(request.plane)
@@ -94,9 +94,17 @@ def find(agent: Agent, request: Request, surfaces: Surfaces | None) -> Found:
     found |= _agreement(request, sums, gains, rises)
     kl = surfaces.batch["mean_kl"]
     found |= {"point_mean_kl": kl[:plane_size].reshape(_shape(request)), "line_mean_kl": kl[plane_size:]}
-    found |= _step(agent, request, surfaces, parts["line"], gains["line"])
-    exploded = np.isnan(surfaces.plane["returns"]).any(axis=1).sum()
-    return found | {"zero_step": np.array(zero_step), "exploded_points": np.array(0 if zero_step else exploded)}
+    return found | _step(agent, request, surfaces, parts["line"], gains["line"]) | counts
+
+
+def _gone(surfaces: Surfaces | None) -> Found:
+    """Count the points whose reward is not known, by what became of them; none where nothing was looked at."""
+    counts = {
+        f"{fate.__name__}{place}": 0 if surfaces is None else int(fate(getattr(surfaces, where)).sum())
+        for fate in (exploded, unfinished)
+        for where, place in (("plane", "_points"), ("line", "_line_points"))
+    }
+    return {name: np.array(count) for name, count in counts.items()}
 
 
 def _own_surrogate(agent: Agent, request: Request) -> int:
@@ -148,26 +156,35 @@ def _line(request: Request, sums: Mapping[str, np.ndarray], gains: Means) -> Fou
     origin = _origin(request.line_points)
     nothing = Means(*(np.full(shape, np.nan) for _ in range(3)))
     saved = pairing_gain(sums["returns"], sums["episodes"], origin) if request.paired else nothing
-    tails = [_tail(sums, point, request.line_streams) for point in range(len(request.line))]
+    points = range(len(request.line))
+    tails = [_tail_parts(sums, point, request.line_streams) for point in points]
     return {
         **_laid_out("line_reward", rewards, shape),
         **_laid_out("line_gain", gains, shape),
         **_laid_out("pairing_saving", saved, shape),
-        **intervals("line_lower_tail", tails),
+        **intervals("line_lower_tail", [plain_jackknife(*tail) for tail in tails]),
+        **intervals("line_tail_gain", [_tail_gain(tail, tails[origin]) for tail in tails]),
     }
 
 
-def _tail(sums: Mapping[str, np.ndarray], point: int, streams: int) -> Interval:
-    """Return the mean of the lowest returns at a point, with a jackknife over groups of streams."""
+Tail = tuple[float, np.ndarray]
+"""The mean of the lowest returns, and the same without each group of streams in turn."""
+
+
+def _tail_parts(sums: Mapping[str, np.ndarray], point: int, streams: int) -> Tail:
+    """Return the mean of the lowest returns at a point; NaN where one of its episodes is not known."""
     mine = sums["episode_policy"] == point
     values, stream = sums["episode_return"][mine], sums["episode_stream"][mine]
-    if not len(values) or not np.isfinite(values).all():
-        return NOTHING
-    if streams < FEWEST:
-        return Interval(lower_tail(values, TAIL), np.nan, np.nan)
-    group = stream.astype(np.int64) * min(streams, MOST_GROUPS) // streams
-    without = np.array([lower_tail(values[group != one], TAIL) for one in range(int(group.max()) + 1)])
-    return plain_jackknife(lower_tail(values, TAIL), without)
+    groups = min(streams, MOST_GROUPS)
+    if not np.isfinite(values).all():
+        return np.nan, np.full(groups, np.nan)
+    group = stream.astype(np.int64) * groups // streams
+    return lower_tail(values, TAIL), np.array([lower_tail(values[group != one], TAIL) for one in range(groups)])
+
+
+def _tail_gain(tail: Tail, base: Tail) -> Interval:
+    """Return how much higher a tail is than the agent's: equal groups of streams are left out of both at once."""
+    return plain_jackknife(tail[0] - base[0], tail[1] - base[1])
 
 
 def _surrogates(request: Request, parts: Mapping[str, np.ndarray], own: int) -> Found:

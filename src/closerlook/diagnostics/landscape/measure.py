@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from itertools import islice
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -13,7 +12,7 @@ import xarray as xr
 from closerlook.agents.agent import Agent, Regime
 from closerlook.agents.environment import EnvironmentSpec
 from closerlook.agents.identity import probe, sampling_part
-from closerlook.algorithms.computed_steps import sample_steps
+from closerlook.algorithms.computed_steps import sample_attempt
 from closerlook.algorithms.pooled import Answers, Pooled
 from closerlook.algorithms.ppo import PPOSettings
 from closerlook.algorithms.rules import rule_of
@@ -28,17 +27,19 @@ from closerlook.algorithms.surfaces import (
 )
 from closerlook.diagnostics.common.layout import Found
 from closerlook.diagnostics.common.point_jobs import joined, parts_of
+from closerlook.diagnostics.common.stages import StageAnswers, Stages
+from closerlook.diagnostics.common.verdict import collapsed, is_collapsed
 from closerlook.diagnostics.landscape.dataset import build_dataset, summary
 from closerlook.diagnostics.landscape.findings import Surfaces, find
-from closerlook.diagnostics.landscape.request import Request, Wishes, prepare
-from closerlook.errors import InputError
+from closerlook.diagnostics.landscape.request import SURROGATE_COST, Request, Wishes, prepare
+from closerlook.errors import InputError, NonFiniteError
 from closerlook.estimation.pool import Pool, plan_pool
-from closerlook.execution import Job, Progress, Silence, Within, content_key, default_workers, run_jobs
+from closerlook.execution import Job, Progress, Silence, content_key, default_workers
 from closerlook.randomness import derive_seed
 from closerlook.results.store import RunFolder, versions
 from closerlook.simulation.records import Sampling
 
-MEASUREMENT_VERSION = 1
+MEASUREMENT_VERSION = 2
 """Raised whenever the same job would answer otherwise, so that no stored answer is taken for the new one."""
 
 STEP_PURPOSE = "landscape step"
@@ -80,7 +81,7 @@ def landscape(  # noqa: PLR0913 - what a user may choose, each by name
     pairs : int
         State-action pairs of each point of the plane, rounded up to whole streams; each finishes its last episode.
     line_pairs : int, optional
-        The same of each point of the line along the first axis; default as `pairs`.
+        The same of each point of the line along the first axis; default ten times `pairs`.
     heldout_pairs : int
         Pairs that the step has not seen, on which surrogates are evaluated as well.
     gradient_pairs : int
@@ -116,9 +117,11 @@ def landscape(  # noqa: PLR0913 - what a user may choose, each by name
     Raises
     ------
     InputError
-        Where the agents differ in regime, a choice means nothing, the step is zero, or the folder holds another run.
+        Where the agents differ in regime, a choice means nothing, no agent's update leads anywhere, or the folder holds
+        another run.
     NonFiniteError
-        Where the agent's own parameters, rewards or observations are not finite. Points that explode are NaN.
+        Where the agent's own parameters, rewards or observations are not finite, or every agent's updated ones. Points
+        that explode are NaN.
 
     References
     ----------
@@ -144,23 +147,35 @@ def landscape(  # noqa: PLR0913 - what a user may choose, each by name
 
 def _measure(agents: Sequence[Agent], request: Request, folder: RunFolder, how: tuple[int, Progress]) -> list[Found]:
     workers, progress = how
-    progress.start(request.pairs * len(agents), "landscape")
     subjects = [_Subject(number, agent, request) for number, agent in enumerate(agents)]
+    first = [subject.first_jobs() for subject in subjects]
 
-    def run(jobs: Sequence[Sequence[Job]]) -> list[list[dict[str, np.ndarray]]]:
-        flat = [job for own in jobs for job in own]
-        answers = iter(run_jobs(flat, workers=workers, cache=folder.jobs(), progress=Within(progress)))
-        return [list(islice(answers, len(own))) for own in jobs]
+    def plan(answers: StageAnswers) -> list[_Plan]:
+        return [subject.plan(own) for subject, own in zip(subjects, answers, strict=True)]
 
-    steps = run([subject.first_jobs() for subject in subjects])
-    planned = [subject.plan(answers) for subject, answers in zip(subjects, steps, strict=True)]
-    if all(plan.zero_step for plan in planned):
-        what = "the update of the agent does not move its policy" if len(agents) == 1 else "no agent's update moves it"
-        raise InputError(what, "give another batch (--step-pairs, --seed) or algorithm (--algo)")
-    answers = run([plan.jobs() for plan in planned])
-    found = [plan.found(own) for plan, own in zip(planned, answers, strict=True)]
-    progress.finish()
-    return found
+    stages = Stages(folder.jobs(), workers, progress)
+    cost = request.cost * len(agents)
+    stages.announce(cost, "landscape", first, lambda answers: [one.jobs() for one in plan(answers)])
+    try:
+        planned = plan(stages.run(first))
+        _require_a_way(planned)
+        answers = stages.run([one.jobs() for one in planned])
+    finally:
+        progress.finish()
+    return [one.found(own) for one, own in zip(planned, answers, strict=True)]
+
+
+def _require_a_way(planned: "Sequence[_Plan]") -> None:
+    """Refuse agents of whom none has a step to go along."""
+    if not all(plan.nowhere for plan in planned):
+        return
+    first, one = planned[0], len(planned) == 1
+    mend = "give another batch (--step-pairs, --seed) or algorithm (--algo)"
+    if first.failed_step:
+        what = "the update of the agent ends" if one else "the updates of all agents end"
+        raise NonFiniteError(f"{what} with parameters that are not finite{first.collapse}", mend)
+    what = "the update of the agent does not move its policy" if one else "no agent's update moves it"
+    raise InputError(f"{what}{first.collapse}", mend)
 
 
 class _Subject:
@@ -180,8 +195,7 @@ class _Subject:
         part, sampling = StreamRange(request.seed, STEP_PURPOSE, 0, regime.n_envs), self.sampling(regime)
         key = content_key("landscape step", *self.key, sampling, part, self.rule, self.agent.part("optimizer.policy"))
         arguments = self.arguments(sampling, part) | {"agent": self.agent, "rule": self.rule}
-        arguments["sizes"] = [regime.batch_pairs]
-        return Job(f"step of agent {self.number}", key, sample_steps, arguments, regime.batch_pairs)
+        return Job(f"step of agent {self.number}", key, sample_attempt, arguments, regime.batch_pairs)
 
     def _gradient_jobs(self) -> list[Job]:
         request, jobs = self.request, []
@@ -213,11 +227,11 @@ class _Subject:
 
     def plan(self, answers: Answers) -> "_Plan":
         """Return what is to be evaluated, now that it is known where the axes lead."""
-        step = np.asarray(answers[0]["displacement"][0], np.float64)
+        step = np.asarray(answers[0]["displacement"], np.float64)
         directions = [self._direction(axis, at, step, answers[1:]) for at, axis in enumerate(self.request.wishes.axes)]
         if len(directions) == 1:
             directions.append(np.zeros_like(step))
-        return _Plan(self, step, np.array(directions), float(answers[0]["mean_kl"][0]))
+        return _Plan(self, step, np.array(directions), float(answers[0]["mean_kl"]), float(answers[0]["action_std"]))
 
     def _direction(self, axis: str, at: int, step: np.ndarray, gradient: Answers) -> np.ndarray:
         """Return what one multiple of an axis adds to the parameters: (D,)."""
@@ -249,15 +263,31 @@ class _Plan:
     step: np.ndarray
     directions: np.ndarray
     step_kl: float
+    action_std: float
 
     @property
     def zero_step(self) -> bool:
         """Whether there is no first axis to go along."""
         return not self.directions[0].any()
 
+    @property
+    def failed_step(self) -> bool:
+        """Whether the update ended with parameters that are not finite."""
+        return not np.isfinite(self.step).all()
+
+    @property
+    def nowhere(self) -> bool:
+        """Whether an axis leads nowhere, so that there is nothing to look at."""
+        return self.zero_step or not np.isfinite(self.directions).all()
+
+    @property
+    def collapse(self) -> str:
+        """Name a policy that has all but stopped to explore, for messages."""
+        return f" ({collapsed(self.action_std)})" if is_collapsed(self.action_std) else ""
+
     def jobs(self) -> list[Job]:
-        """List the jobs of both surrogates, then of the plane's rewards, then of the line's; none for a zero step."""
-        if self.zero_step:
+        """List the jobs of both surrogates, then of the plane's rewards, then of the line's; none where all is lost."""
+        if self.nowhere:
             return []
         request = self.subject.request
         plane = self._reward_jobs(request.plane, request.plane_streams, "plane")
@@ -266,17 +296,30 @@ class _Plan:
     def _surrogate_jobs(self) -> list[Job]:
         request, own = self.subject.request, self.subject
         heldout = Regime(request.streams(request.wishes.heldout_pairs), request.sampling.n_steps)
-        points = Points(self.directions, np.concatenate([request.plane, request.line_points]))
+        multiples = np.concatenate([request.plane, request.line_points])
         settings = own.rule.settings
         clip = settings.clip if isinstance(settings, PPOSettings) else DEFAULT_CLIP
         jobs = []
         for purpose, regime in ((STEP_PURPOSE, request.step), (HELDOUT_PURPOSE, heldout)):
             part, sampling = StreamRange(request.seed, purpose, 0, regime.n_envs), own.sampling(regime)
-            key = content_key("landscape surrogates", *own.key, sampling, part, points, clip)
-            arguments = own.arguments(sampling, part) | {"points": points, "clip": clip}
-            name = f"surrogates of agent {own.number} ({purpose})"
-            jobs.append(Job(name, key, sample_surrogates, arguments, regime.batch_pairs))
+            for these in request.surrogate_parts(regime.batch_pairs):
+                points = Points(self.directions, multiples[these.start : these.stop])
+                key = content_key("landscape surrogates", *own.key, sampling, part, points, clip)
+                arguments = own.arguments(sampling, part) | {"points": points, "clip": clip}
+                name = f"surrogates of agent {own.number} ({purpose})"
+                cost = regime.batch_pairs * (1 + SURROGATE_COST * len(these))
+                jobs.append(Job(name, key, sample_surrogates, arguments, cost))
         return jobs
+
+    def _surrogates(self, answers: Answers) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
+        """Put the points of the step's pairs together, and those of the others."""
+        request = self.subject.request
+        own = len(request.surrogate_parts(request.step.batch_pairs))
+        batch, heldout = (
+            {name: np.concatenate([part[name] for part in parts], axis=-1) for name in ("surrogates", "mean_kl")}
+            for parts in (answers[:own], answers[own:])
+        )
+        return batch, heldout
 
     def _reward_jobs(self, multiples: np.ndarray, streams: int, what: str) -> list[Job]:
         request, own, jobs = self.subject.request, self.subject, []
@@ -303,10 +346,15 @@ class _Plan:
         request = self.subject.request
         theta = flat_parameters(self.subject.agent)
         base = {"theta": theta, "directions": self.directions, "full_step_norm": np.array(np.linalg.norm(self.step))}
-        surfaces = None
-        if not self.zero_step:
-            plane = joined(answers[2:], len(request.plane), request.plane_streams)
-            count = sum(1 for _ in parts_of(len(request.plane), request.plane_streams))
-            line = joined(answers[2 + count :], len(request.line), request.line_streams)
-            surfaces = Surfaces(answers[0], answers[1], plane, line)
-        return base | {"full_step_mean_kl": np.array(self.step_kl)} | find(self.subject.agent, request, surfaces)
+        base |= {"full_step_mean_kl": np.array(self.step_kl), "action_std": np.array(self.action_std)}
+        base |= {"zero_step": np.array(self.zero_step), "failed_step": np.array(self.failed_step)}
+        return base | find(self.subject.agent, request, None if self.nowhere else self._surfaces(answers))
+
+    def _surfaces(self, answers: Answers) -> Surfaces:
+        """Tell the answers of surrogates, plane and line apart, and put each together."""
+        request = self.subject.request
+        sizes = ((len(request.plane), request.plane_streams), (len(request.line), request.line_streams))
+        plane_jobs, line_jobs = (sum(1 for _ in parts_of(*size)) for size in sizes)
+        plane, line = len(answers) - plane_jobs - line_jobs, len(answers) - line_jobs
+        batch, heldout = self._surrogates(answers[:plane])
+        return Surfaces(batch, heldout, joined(answers[plane:line], *sizes[0]), joined(answers[line:], *sizes[1]))

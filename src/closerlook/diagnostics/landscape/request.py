@@ -27,6 +27,12 @@ Draws = Literal["common", "independent"]
 ON_THE_LINE = (0.0, 0.1, 0.25, 0.5, 1.0)
 """Multiples of the step that a line always has, where they are within the range."""
 LARGEST_GRID = 1001
+LINE_TIMES = 10
+"""How many times the pairs of the plane's points those of the line have, where nothing else is asked."""
+LARGEST_EVALUATION = 50_000_000
+"""Pairs times points of a job of surrogates at most: some minutes. Each job samples its batch again."""
+SURROGATE_COST = 0.02
+"""What a surrogate costs for each pair and point, in pairs simulated: measured, 0.014 (Hopper) to 0.022 (Humanoid)."""
 
 
 @dataclass(frozen=True)
@@ -107,7 +113,12 @@ class Request:
     @property
     def line_streams(self) -> int:
         """Streams of each point of the line."""
-        return self.streams(self.wishes.pairs if self.wishes.line_pairs is None else self.wishes.line_pairs)
+        return self.streams(self.line_pairs)
+
+    @property
+    def line_pairs(self) -> int:
+        """Pairs of each point of the line, as asked."""
+        return LINE_TIMES * self.wishes.pairs if self.wishes.line_pairs is None else self.wishes.line_pairs
 
     def streams(self, pairs: int) -> int:
         """Whole streams that hold so many pairs."""
@@ -126,6 +137,19 @@ class Request:
         gradient = self.streams(self.wishes.gradient_pairs) * self.sampling.n_steps if self.uses_gradient else 0
         return points * self.sampling.n_steps + batches + gradient
 
+    @property
+    def cost(self) -> float:
+        """What is to be done of each agent, in pairs simulated: those, and surrogates at all points."""
+        heldout = self.streams(self.wishes.heldout_pairs) * self.sampling.n_steps
+        again = sum((len(self.surrogate_parts(pairs)) - 1) * pairs for pairs in (self.step.batch_pairs, heldout))
+        evaluated = (len(self.plane) + len(self.line)) * (self.step.batch_pairs + heldout)
+        return self.pairs + again + SURROGATE_COST * evaluated
+
+    def surrogate_parts(self, pairs: int) -> list[range]:
+        """Divide all points, the plane's and then the line's, into those of jobs that each sample so many pairs."""
+        points, most = len(self.plane) + len(self.line), max(1, LARGEST_EVALUATION // pairs)
+        return [range(first, min(first + most, points)) for first in range(0, points, most)]
+
     def settings(self, agents: Sequence[Agent]) -> dict[str, Any]:
         """Return what decides the results, for the run folder."""
         return {
@@ -133,6 +157,7 @@ class Request:
             "environment": self.environment.to_json(),
             "towards": [content_key(probe(agent)) for agent in self.towards],
             **asdict(self.wishes),
+            "line_pairs": self.line_pairs,
             "range": list(self.wishes.range),
             "axes": list(self.wishes.axes),
         }

@@ -7,8 +7,18 @@ import numpy as np
 import xarray as xr
 
 from closerlook.diagnostics.common.labels import each_agent
-from closerlook.diagnostics.common.verdict import Level, Verdict, make_verdict
+from closerlook.diagnostics.common.verdict import Level, Verdict, collapsed, is_collapsed, make_verdict, span
 
+GONE = {
+    "exploded_points": "of the plane exploded",
+    "exploded_line_points": "of the line exploded",
+    "unfinished_points": "of the plane had an episode that did not end",
+    "unfinished_line_points": "of the line had an episode that did not end",
+}
+"""Points whose reward is not known, by what became of them."""
+REWARDS = {"plane": "true_reward", "line": "line_reward"}
+MOST = 0.5
+"""Share of points that are gone beyond which nothing is said of relief, or of the best step."""
 OVERFIT = 0.5
 """A step whose surrogate rises on other pairs by less than this part of its rise on its own has learned its batch."""
 ALIGNED = 0.7
@@ -20,7 +30,7 @@ def verdicts(dataset: xr.Dataset) -> list[Verdict]:
     return [
         verdict
         for name, agent in each_agent(dataset)
-        for verdict in (_step(name, agent), _overfit(name, agent), _length(name, agent), _plane(name, agent))
+        for verdict in (judge(name, agent) for judge in (_step, _points, _overfit, _length, _plane))
         if verdict is not None
     ]
 
@@ -32,9 +42,8 @@ def _numbers(agent: xr.Dataset, name: str) -> tuple[float, float, float]:
 
 def _step(name: str, agent: xr.Dataset) -> Verdict | None:
     """Judge whether the whole step raises the true reward."""
-    if bool(agent["zero_step"]):
-        words = "The update does not move the policy: there is no step to look along."
-        return make_verdict("step", "problem", (name, words), {"step_norm": 0.0}, "Look at the advantages of a batch.")
+    if bool(agent.get("failed_step", False)) or bool(agent["zero_step"]):
+        return _no_step(name, agent)
     gain, low, high = _numbers(agent, "realised_gain")
     if not np.isfinite(gain):
         return None
@@ -42,7 +51,7 @@ def _step(name: str, agent: xr.Dataset) -> Verdict | None:
     evidence = {"realised_gain": gain, "low": low, "high": high, "reward": base}
     evidence |= {"predicted_gain": float(agent["predicted_gain"].sel(pairs_of="batch"))}
     evidence |= {"chance_of_loss": float(agent["chance_of_loss"])}
-    change = f"the whole step changes the mean return by {gain:+.3g} ({low:+.3g} to {high:+.3g}) from {base:.4g}"
+    change = f"the whole step changes the mean return by {gain:+.3g} ({span(low, high)}) from {base:.4g}"
     if low > 0:
         return make_verdict("step", "ok", (name, f"Of this batch, {change}."), evidence, "")
     if high < 0:
@@ -57,6 +66,38 @@ def _step(name: str, agent: xr.Dataset) -> Verdict | None:
         return make_verdict("step", "problem", (name, words), evidence, advice)
     words = f"Of this batch, {change}: a gain or a loss, the pairs do not tell."
     return make_verdict("step", "not_enough_data", (name, words), evidence, "More --line-pairs would tell.")
+
+
+def _no_step(name: str, agent: xr.Dataset) -> Verdict:
+    """Say why there is no step to look along."""
+    failed, std = bool(agent.get("failed_step", False)), float(agent.get("action_std", np.nan))
+    words = "The update ends with parameters that are not finite" if failed else "The update does not move the policy"
+    advice = "Lower the learning rate, or look at the rewards of a batch." if failed else ""
+    evidence = {"step_norm": np.nan if failed else 0.0, "action_std": std}
+    if is_collapsed(std):
+        advice = "Reward entropy, or bound the standard deviation from below."
+        return make_verdict("step", "problem", (name, f"{words}; {collapsed(std)}."), evidence, advice)
+    words += ": there is no step to look along."
+    return make_verdict("step", "problem", (name, words), evidence, advice or "Look at the advantages of a batch.")
+
+
+def _points(name: str, agent: xr.Dataset) -> Verdict | None:
+    """Name the points whose reward is not known."""
+    counts = {key: int(agent[key]) for key in GONE if key in agent}
+    lost = {where: _lost(agent, where) for where in REWARDS}
+    if not any(counts.values()):
+        return None
+    parts = [f"{counts[key]} {words}" for key, words in GONE.items() if counts.get(key)]
+    words = f"Of {agent['true_reward'].size} points of the plane and {agent['line_reward'].size} of the line, "
+    words += f"{' and '.join(parts)}: their reward is not known."
+    level: Level = "problem" if max(lost.values()) > MOST else "watch"
+    advice = "Look nearer (--range), or at the environment's time limit where episodes do not end."
+    return make_verdict("points", level, (name, words), {key: float(value) for key, value in counts.items()}, advice)
+
+
+def _lost(agent: xr.Dataset, where: str) -> float:
+    """Return the share of points of plane or line whose reward is not known."""
+    return float(np.isnan(agent[REWARDS[where]]).mean())
 
 
 def _overfit(name: str, agent: xr.Dataset) -> Verdict | None:
@@ -87,7 +128,7 @@ def _length(name: str, agent: xr.Dataset) -> Verdict | None:
     """Judge the length of the step."""
     best, low, high = _numbers(agent, "best_step")
     furthest = float(agent["line"].max())
-    if not np.isfinite(best) or furthest <= 1:
+    if not np.isfinite(best) or furthest <= 1 or _lost(agent, "line") > MOST:
         return None
     evidence = {"best_step": best, "low": low, "high": high}
     span = f"at {best:g} times the step (95%: {low:g} to {high:g})"
@@ -109,7 +150,7 @@ def _length(name: str, agent: xr.Dataset) -> Verdict | None:
 
 def _plane(name: str, agent: xr.Dataset) -> Verdict | None:
     """Judge whether surrogate and reward agree around the agent."""
-    if agent.sizes["random"] < 2:
+    if agent.sizes["random"] < 2 or _lost(agent, "plane") > MOST:
         return None
     here = agent.sel(region="plane", pairs_of="batch")
     value, low, high = _numbers(here, "correlation")

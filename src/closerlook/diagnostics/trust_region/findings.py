@@ -213,11 +213,12 @@ def _along(found: Found, gains: Sequence[Any], rule: Rule, request: Request) -> 
         best = {"best_multiple": points[at], "best_multiple_low": points[maybe].min()}
         best["best_multiple_high"] = points[maybe].max()
     kl = np.array([mean_interval(column).value for column in found["multiple_change"][:, 1, 0].T])
-    rises = found["multiple_surrogate_rise"].mean(axis=0)
+    along = np.moveaxis(found["multiple_surrogate_rise"], 0, -1)
+    rises = [[mean_interval(updates).value for updates in row] for row in along]
     bound = rule.settings.max_kl if isinstance(rule.settings, NaturalSettings) else np.nan
     return {
         **{name: np.array(value) for name, value in best.items()},
-        "surrogate_best_multiple": np.array([_peak(request.multiples, rise) for rise in rises]),
+        "surrogate_best_multiple": np.array([_peak(request.multiples, np.array(rise)) for rise in rises]),
         "bound_multiple": np.array(crossing(request.multiples, kl, bound)),
     }
 

@@ -21,14 +21,15 @@ from closerlook.algorithms.stream_sums import StreamRange
 from closerlook.algorithms.surfaces import Points, sample_point_returns
 from closerlook.diagnostics.common.layout import Found
 from closerlook.diagnostics.common.point_jobs import joined, parts_of
+from closerlook.diagnostics.common.stages import StageAnswers, Stages
 from closerlook.diagnostics.trust_region.dataset import build_dataset, summary
 from closerlook.diagnostics.trust_region.findings import find
 from closerlook.diagnostics.trust_region.request import Request, Wishes, prepare
-from closerlook.execution import Job, Progress, Silence, Within, content_key, default_workers, run_jobs
+from closerlook.execution import Job, Progress, Silence, content_key, default_workers
 from closerlook.randomness import derive_seed
 from closerlook.results.store import RunFolder, versions
 
-MEASUREMENT_VERSION = 1
+MEASUREMENT_VERSION = 2
 """Raised whenever the same job would answer otherwise, so that no stored answer is taken for the new one."""
 
 BATCH_PURPOSE = "trust region batch"
@@ -119,22 +120,23 @@ def trust_region(  # noqa: PLR0913 - what a user may choose, each by name
 
 def _measure(agents: Sequence[Agent], request: Request, folder: RunFolder, how: tuple[int, Progress]) -> list[Found]:
     workers, progress = how
-    progress.start(request.pairs * len(agents), "trust region")
     subjects = [_Subject(number, agent, request) for number, agent in enumerate(agents)]
+    first = [subject.audit_jobs() for subject in subjects]
 
-    def run(jobs: Sequence[Sequence[Job]]) -> list[list[dict[str, np.ndarray]]]:
-        flat = [job for own in jobs for job in own]
-        answers = iter(run_jobs(flat, workers=workers, cache=folder.jobs(), progress=Within(progress)))
-        return [list(islice(answers, len(own))) for own in jobs]
+    def second(audits: StageAnswers) -> list[list[Job]]:
+        return [subject.reward_jobs(own) for subject, own in zip(subjects, audits, strict=True)]
 
-    audits = run([subject.audit_jobs() for subject in subjects])
-    rewards = run([subject.reward_jobs(own) for subject, own in zip(subjects, audits, strict=True)])
-    found = [
+    stages = Stages(folder.jobs(), workers, progress)
+    stages.announce(request.pairs * len(agents), "trust region", first, second)
+    try:
+        audits = stages.run(first)
+        rewards = stages.run(second(audits))
+    finally:
+        progress.finish()
+    return [
         find(subject.agent, request, own, subject.joined(own, earned))
         for subject, own, earned in zip(subjects, audits, rewards, strict=True)
     ]
-    progress.finish()
-    return found
 
 
 class _Subject:

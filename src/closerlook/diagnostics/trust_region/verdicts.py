@@ -7,7 +7,7 @@ import numpy as np
 import xarray as xr
 
 from closerlook.diagnostics.common.labels import each_agent
-from closerlook.diagnostics.common.verdict import Level, Verdict, make_verdict
+from closerlook.diagnostics.common.verdict import Level, Verdict, is_collapsed, make_verdict, span
 
 BEYOND_BOUND = 1.25
 """Mean KL on other states, as a multiple of the bound, from which the bound does not hold there."""
@@ -19,8 +19,6 @@ EFFICIENT = 0.7
 """Share of the natural gradient's predicted gain from which few steps of conjugate gradient, and few states, do."""
 OVERFIT = 0.5
 """A surrogate that rises on other pairs by less than this part of its rise on its own has learned its batch."""
-COLLAPSED = 1e-4
-"""Standard deviation of an action component below which a policy is as good as deterministic."""
 
 
 def verdicts(dataset: xr.Dataset) -> list[Verdict]:
@@ -63,7 +61,7 @@ def _failures(name: str, agent: xr.Dataset) -> Verdict | None:
 def _collapsed(name: str, agent: xr.Dataset) -> Verdict | None:
     """Judge the standard deviation of the policy, and what overflowed for want of it."""
     std = float(agent["action_std"])
-    if np.isfinite(std) and std < COLLAPSED:
+    if is_collapsed(std):
         words = f"The smallest standard deviation of an action component is {std:.2g}: the policy is all but fixed, and"
         words += " every divergence and ratio is huge."
         advice = "Reward entropy, or bound the standard deviation from below."
@@ -88,7 +86,7 @@ def _bound(name: str, agent: xr.Dataset) -> Verdict | None:
     own = _average(agent, "mean_kl_batch")[0]
     evidence = {"kl_bound": bound, "mean_kl_batch": own, "mean_kl_heldout": value, "low": low, "high": high}
     evidence |= {"max_kl_heldout": worst}
-    words = f"The mean KL is {own:.3g} on the batch and {value:.3g} ({low:.3g} to {high:.3g}) on other states, bound "
+    words = f"The mean KL is {own:.3g} on the batch and {value:.3g} ({span(low, high, '.3g')}) on other states, bound "
     words += f"{bound:g}; at the worst state, which theory bounds, it is {worst:.3g}, {worst / bound:.0f} times that."
     level: Level = "ok" if not low > BEYOND_BOUND * bound else "watch"
     advice = "" if level == "ok" else "Larger batches, or a smaller bound (max_kl), hold on other states too."
@@ -105,7 +103,7 @@ def _clipping(name: str, agent: xr.Dataset) -> Verdict | None:
     worst = _average(agent, "max_kl_batch")[0]
     evidence = {"clip_fraction": value, "low": low, "high": high, "max_ratio": ratio, "mean_kl_batch": kl}
     evidence |= {"max_kl_batch": worst, "clip_epsilon": epsilon}
-    words = f"{100 * value:.0f}% ({100 * low:.0f} to {100 * high:.0f}) of ratios end outside 1 +- {epsilon:g}, the "
+    words = f"{100 * value:.0f}% ({span(low, high, '.0f', 100)}) of ratios end outside 1 +- {epsilon:g}, the "
     words += f"largest at {ratio:.3g}: clipping bounds the objective, not the policy. Mean KL {kl:.2g}, worst "
     words += f"{worst:.2g}."
     level: Level = "watch" if low > MANY_OUTSIDE else "ok"
@@ -152,9 +150,7 @@ def _natural(name: str, agent: xr.Dataset) -> Verdict | None:
     residual, whole = _average(agent, "cg_residual")[0], _average(agent, "natural_residual")[0]
     evidence = {"natural_efficiency": value, "low": low, "high": high, "cg_residual": residual}
     evidence |= {"natural_residual": whole}
-    words = (
-        f"The step has {100 * value:.0f}% ({100 * low:.0f} to {100 * high:.0f}) of the predicted gain of the natural "
-    )
+    words = f"The step has {100 * value:.0f}% ({span(low, high, '.0f', 100)}) of the predicted gain of the natural "
     words += (
         f"gradient solved to the end on the whole batch; of the gradient {residual:.2f} is left unsolved on its own "
     )
@@ -176,7 +172,7 @@ def _improvement(name: str, agent: xr.Dataset) -> Verdict | None:
     before = float(agent["true_reward_before"].mean())
     evidence = {"true_improvement": gain, "low": low, "high": high, "surrogate_improvement": promised}
     evidence |= {"predicted_improvement": slope, "surrogate_improvement_heldout": other, "reward": before}
-    words = f"An update changes the mean return by {gain:+.3g} ({low:+.3g} to {high:+.3g}) from {before:.4g}; the "
+    words = f"An update changes the mean return by {gain:+.3g} ({span(low, high)}) from {before:.4g}; the "
     words += f"surrogate promises {promised:+.3g} on its batch, {other:+.3g} on other pairs, the gradient {slope:+.3g}."
     if low > 0:
         return make_verdict("improvement", "ok", (name, words), evidence, "")
