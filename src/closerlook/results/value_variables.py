@@ -103,7 +103,12 @@ VARIABLES: list[Variable] = [
     *interval(
         "exact_noise_floor_mre",
         ("agent",),
-        (f"Mean relative error of an exact critic: each return against the mean of others, {_EXACT}.", _BY_STREAM),
+        (
+            f"Mean relative error of an exact critic: each return against the mean of the others, {_EXACT}; "
+            "differences are shrunk by the root of (K - 1) / K, as the mean of K - 1 others has noise of its own. "
+            "Small returns count in the divisor as those of the held-out pairs do.",
+            _BY_STREAM,
+        ),
     ),
     *interval(
         "return_noise",
@@ -225,6 +230,12 @@ VARIABLES: list[Variable] = [
     *interval(
         "lambda_gain",
         ("agent", "batches"),
-        ("Cosine to the truth by the best lambda over that by the agent's own lambda.", _JACKKNIFE_GROUP),
+        (
+            "Cosine to the truth by the best lambda over that by the agent's own lambda. Chosen on one half of the "
+            "groups of streams and measured on the other, both ways, geometric mean: a choice is never judged by what "
+            "it was chosen on. 1 where both halves choose the agent's own; NaN where a half finds no lambda that "
+            "points along the truth. A verdict complains where the whole interval lies above 1.05.",
+            "delete-one-group jackknife of the logarithm, the choices held, Student's t.",
+        ),
     ),
 ]

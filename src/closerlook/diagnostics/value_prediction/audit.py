@@ -156,13 +156,15 @@ def audit_training(answers: Sequence[Mapping[str, np.ndarray]]) -> Found:
     return found
 
 
-def audit_restarts(answers: Sequence[Mapping[str, np.ndarray]]) -> Found:
+def audit_restarts(answers: Sequence[Mapping[str, np.ndarray]], least: float) -> Found:
     """Return bias and noise at states that were restarted from; NaN where there were none.
 
     Parameters
     ----------
     answers : sequence of mappings
         With ``returns`` (M, K), ``values`` (M, 2) of critic and V*, NaN where there is none, and ``stream`` (M,).
+    least : float
+        Of the complete returns of held-out pairs, see `near_zero`.
     """
     nothing = [NOTHING] * len(JUDGED)
     empty = interval("exact_noise_floor_mre", NOTHING) | interval("return_noise", NOTHING)
@@ -172,7 +174,7 @@ def audit_restarts(answers: Sequence[Mapping[str, np.ndarray]]) -> Found:
         np.concatenate([answer[name] for answer in answers]) for name in ("returns", "values", "stream")
     )
     splits = [split_error(values[:, at], returns, streams) for at in range(len(JUDGED))]
-    floor = floor_of_returns(returns, streams, near_zero(returns))
+    floor = floor_of_returns(returns, streams, least)
     return {
         **interval("exact_noise_floor_mre", floor),
         **interval("return_noise", splits[0].noise),

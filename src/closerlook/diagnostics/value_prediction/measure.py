@@ -34,6 +34,7 @@ from closerlook.diagnostics.value_prediction.audit import (
 from closerlook.diagnostics.value_prediction.baselines import compare_baselines, sweep_lambdas
 from closerlook.diagnostics.value_prediction.dataset import build_dataset, summary
 from closerlook.diagnostics.value_prediction.request import Request, Wishes, prepare
+from closerlook.estimation.value_errors import near_zero
 from closerlook.execution import Job, JobCache, Progress, Silence, Within, content_key, default_workers, run_jobs
 from closerlook.results.store import RunFolder, versions
 
@@ -321,8 +322,9 @@ class _Plan:
         """Work out every number of the dataset."""
         agent, request, question = self.subject.agent, self.subject.request, self.question
         pooled = Pooled(answers, request.pool, Question(question.beginnings, question.fine))
-        found = _of_the_pool(pooled, self.fit) | audit(self._judged(pooled)) | audit_training(self.updates)
-        found |= audit_restarts(restarts)
+        judged = self._judged(pooled)
+        found = _of_the_pool(pooled, self.fit) | audit(judged) | audit_training(self.updates)
+        found |= audit_restarts(restarts, near_zero(judged.targets["returns"]))
         found |= compare_baselines(pooled, question, normalize=agent.normalize_advantages)
         batch = agent.regime.batch_pairs
         return found | sweep_lambdas(answers, question, request.lambdas, agent.gae_lambda, batch)

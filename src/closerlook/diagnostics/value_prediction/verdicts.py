@@ -30,7 +30,7 @@ FITS_OWN_TARGET = 0.8
 MISSES_RETURNS = 0.5
 """Explained variance of the returns, over what is possible, below which it misses them."""
 WORTH_IT = 1.05
-"""Cosine by the best lambda over that by the agent's own from which a change is worth it."""
+"""Cosine by the best lambda over that by the agent's own above which the whole interval must lie for a complaint."""
 
 
 def audited(dataset: xr.Dataset) -> str:
@@ -147,7 +147,7 @@ def _judge_lambda(agent: xr.Dataset, name: str) -> Iterator[Verdict]:
     own = agent.attrs.get("gae_lambda")
     here = agent.sel(batches=1)
     best, gain, least = (float(here[key]) for key in ("best_lambda", "lambda_gain", "lambda_gain_low"))
-    if own is None or not np.isfinite(least) or least <= 1 or gain < WORTH_IT:
+    if own is None or not np.isfinite(least) or least <= WORTH_IT or best == own:
         return
     side = "high" if best < own else "low"
     evidence = {
