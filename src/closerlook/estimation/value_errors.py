@@ -230,6 +230,14 @@ def split_error(values: np.ndarray, returns: np.ndarray, groups: np.ndarray) -> 
     return Split(_grouped_mean(biases, groups), _grouped_mean(variances, groups))
 
 
+def mean_squared_error(values: np.ndarray, returns: np.ndarray, groups: np.ndarray) -> Interval:
+    """Return the mean squared difference of values (M,) from returns (M,), jackknifed over the groups (M,) of states.
+
+    With returns that are independent of those that `split_error` was given it checks the sum of bias and noise.
+    """
+    return _grouped_mean(np.square(values - returns), groups)
+
+
 def floor_of_returns(returns: np.ndarray, groups: np.ndarray, least: float) -> Interval:
     """Return the mean relative error of an exact critic: each return judged by the mean of the others of its state.
 
