@@ -43,7 +43,7 @@ def build_dataset(
     attributes : mapping
         Of the dataset: ``environment``, ``seed``.
     """
-    names = {"critic": CRITICS, "target": TARGETS, "judged": JUDGED, "truth": (FOLLOWED,)}
+    names: dict[str, Sequence[Any]] = {"critic": CRITICS, "target": TARGETS, "judged": JUDGED, "truth": (FOLLOWED,)}
     names |= {"baseline": BASELINES, "batches": BATCHES}
     own = {agent.gae_lambda for agent in agents}
     dataset = xr.Dataset(
