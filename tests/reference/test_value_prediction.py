@@ -6,20 +6,27 @@ import numpy as np
 import pytest
 import torch
 
-from closerlook.agents.agent import Agent
+from closerlook.agents.agent import Agent, Regime, moments_state
 from closerlook.agents.environment import EnvironmentSpec
+from closerlook.agents.normalization import RunningMoments, Scaling
+from closerlook.algorithms import value_sums
 from closerlook.algorithms.batch import evaluate_critic, make_batch
+from closerlook.algorithms.fitted_values import Critic
+from closerlook.algorithms.restarted_values import sample_restarts
 from closerlook.algorithms.stream_sums import StreamRange
 from closerlook.algorithms.truths import discounted_returns
 from closerlook.algorithms.value_sums import ValueQuestion, sample_value_sums
 from closerlook.algorithms.weightings import OWN, Weighting, weigh
 from closerlook.diagnostics.value_prediction import summary, value_prediction, verdicts
+from closerlook.diagnostics.value_prediction.audit import audit_restarts
 from closerlook.diagnostics.value_prediction.baselines import _Groups
+from closerlook.diagnostics.value_prediction.measure import reward_divisor
 from closerlook.errors import InputError, NonFiniteError
 from closerlook.estimation.blocks import Sums
 from closerlook.simulation.records import Rollout, Sampling
 from closerlook.simulation.rollout import rollout
 from environments import QuadraticCritic, endless_quadratic_agent, linear_quadratic_agent, quadratic_value
+from small_agents import gaussian_agent
 
 NOISE = 0.1
 PAIRS = {
@@ -92,9 +99,104 @@ def test_bias_and_noise_are_told_apart_by_restarts():
     misses = discounted_returns(agents, sampled) - evaluate_critic(agents, sampled, "correct").values[0]
     low, high = (float(exact[f"return_noise_{end}"]) for end in ("low", "high"))
     assert low < float(misses.square().mean()) < high
+    for found in (exact, off):
+        total = float(found["return_noise"] + found["squared_bias"].sel(judged="critic"))
+        ends = [float(found[f"mean_squared_error_{end}"].sel(judged="critic")) for end in ("low", "high")]
+        assert ends[0] < total < ends[1]
+    assert np.isnan(exact["mean_squared_error"].sel(judged="updated"))  # how its algorithm updates is not known
     assert float(exact["exact_noise_floor_mre"]) == pytest.approx(
         float(exact["mean_relative_error"].sel(critic="as_is", target="returns")), rel=0.3
     )
+
+
+def test_a_restarted_state_is_judged_by_what_its_own_stream_returned_too():
+    agent = with_critic(share=0.7)
+    agents, part = Agent.stack([agent]), StreamRange(0, "r", 0, 6)
+    own = Critic(agent.value, dict(agent.value_parameters))
+    answer = sample_restarts(agent, agent.environment, Sampling(64), part, {}, 4, [own, own])
+    bare = sample_restarts(agent, agent.environment, Sampling(64), part, {}, 4)
+    assert np.array_equal(answer["returns"], bare["returns"])
+    assert bare["updated_values"].shape == (6, 0)
+    np.testing.assert_array_equal(answer["updated_values"], np.stack([answer["values"][:, 0]] * 2, axis=1))
+    asked = Sampling(64, continuation_steps=88)
+    sampled = rollout(agents, agent.environment, asked, seeds=[0], purpose="r", streams=range(6))
+    values = evaluate_critic(agents, sampled, "correct").values[0].numpy()
+    for stream in range(6):
+        at = int(np.abs(values[stream] - answer["values"][stream, 0]).argmin())
+        rewards = np.concatenate([sampled.rewards[0, stream], sampled.boundaries.continuation_rewards[stream]])
+        by_hand = rewards[at:] @ 0.9 ** np.arange(len(rewards) - at)
+        assert answer["own_returns"][stream] == pytest.approx(by_hand)
+
+
+def test_restarts_of_critics_are_told_apart_by_kind():
+    """Two updates, one exact and one off by 2; returns all 5 in the stream, 4 and 6 in the copies."""
+    answer = {
+        "returns": np.tile([4.0, 6.0], (4, 1)),
+        "own_returns": np.full(4, 5.0),
+        "values": np.array([[5.5, np.nan]] * 4),
+        "updated_values": np.array([[5.0, 7.0]] * 4),
+        "stream": np.arange(4),
+    }
+    found = audit_restarts([answer], 0.0)
+    assert found["return_noise"] == 2.0
+    assert found["squared_bias"] == pytest.approx([0.25 - 1, np.nan, (0.0 + 4.0) / 2 - 1], nan_ok=True)
+    assert found["mean_squared_error"] == pytest.approx([0.25, np.nan, 2.0], nan_ok=True)
+
+
+def test_errors_in_true_reward_take_the_scale_of_rewards_off():
+    """Rewards are halved and the critic predicts half the value: in true reward it is the exact one."""
+    wishes = {**PAIRS, "fit_pairs": 0}
+    seen = RunningMoments(np.array(101.0), np.zeros(1), np.full(1, 400.0))  # of variance 4
+    agent = with_critic(share=0.5).with_state({"returns": moments_state(seen)}, reward_scaling=Scaling())
+    assert reward_divisor(agent) == pytest.approx(2.0)
+    halved = value_prediction(agent, **wishes)
+    exact = value_prediction(with_critic(), **wishes)
+    for name in ("mean_relative_error", "explained_variance"):
+        true, own = (found[f"{name}_true_reward"].sel(critic="as_is") for found in (halved, exact))
+        assert float(true) == pytest.approx(float(own), rel=1e-4)
+        assert float(true) == pytest.approx(float(exact[name].sel(critic="as_is", target="returns")), rel=1e-4)
+    off = with_critic(share=1.0).with_state({"returns": moments_state(seen)}, reward_scaling=Scaling())
+    too_large = value_prediction(off, **wishes)["mean_relative_error_true_reward"].sel(critic="as_is")
+    assert float(too_large) > 1.5 * float(exact["mean_relative_error_true_reward"].sel(critic="as_is"))
+
+
+def limited(environment: str, **arguments) -> Agent:
+    spec = EnvironmentSpec(f"tiny_environments:{environment}", arguments)
+    return gaussian_agent(2, 1, environment=spec, gamma=0.8, regime=Regime(1, 24))
+
+
+def test_an_environment_that_cannot_go_on_past_its_limit_is_named():
+    wishes = {"pairs": 24 * 20, "fit_pairs": 0, "restarts": 0, "sizes": [24], "workers": 1}
+    found = value_prediction(limited("Corridor", length=12, truncates=True), **wishes)
+    assert found["incomplete_returns"].values.tolist() == [40] == [int(found["trajectories"])]
+    named = [verdict for verdict in verdicts(found) if "could not go on" in verdict["statement"]]
+    assert [verdict["level"] for verdict in named] == ["problem"]
+    assert summary(found)["incomplete_returns"] == 40
+    lifted = value_prediction(limited("limited_corridor", limit=12), **wishes)
+    assert lifted["incomplete_returns"].values.tolist() == [0]
+    assert not any("could not go on" in verdict["statement"] for verdict in verdicts(lifted))
+    old = found.drop_vars(["incomplete_returns", "judged_pairs", "truth"])  # a dataset measured earlier
+    assert "incomplete_returns" not in summary(old)
+    assert len(verdicts(old)) == len(verdicts(found)) - 1
+
+
+@pytest.mark.parametrize("most", [64 * 40, 64 * 300])
+def test_all_held_out_pairs_judge_as_far_as_memory_allows(monkeypatch, most):
+    monkeypatch.setattr(value_sums, "JUDGED_PAIRS", most)
+    monkeypatch.setattr(value_sums, "FEWEST_JUDGED_STREAMS", 8)
+    agent, question = with_critic(share=0.7), ValueQuestion((), (OWN,), (), ())
+    parts = [StreamRange(0, "t", first, first + 100) for first in (0, 100, 200)]
+    answers = [sample_value_sums(agent, agent.environment, Sampling(64), part, question, {}, []) for part in parts]
+    judged = [answer["complete_returns"] for answer in answers if "complete_returns" in answer]
+    assert sum(len(rows) for rows in judged) == most // 64
+    assert all(len(answer["incomplete"]) == 100 for answer in answers)
+    if most == 64 * 300:
+        assert [len(rows) for rows in judged] == [100, 100, 100]
+
+
+def test_a_million_pairs_of_the_usual_regime_all_judge():
+    assert value_sums.judged_streams(2048) * 2048 >= 1_000_000
+    assert value_sums.judged_streams(10**6) == 64
 
 
 MEAN = -1.2

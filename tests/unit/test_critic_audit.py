@@ -59,7 +59,7 @@ def test_the_numbers_are_those_of_a_slow_twin():
     targets = batch.gae_targets[number, 0].numpy()
     values = new.value(new.value_parameters, batch.observations[number, 0]).detach().numpy()
     assert found["audit_gae_mre_train"][number] == pytest.approx(relative(values, targets), rel=1e-4)
-    assert found["audit_returns_mre_train"][number] == pytest.approx(
+    assert found["audit_bootstrapped_returns_mre_train"][number] == pytest.approx(
         relative(values, batch.returns[number, 0].numpy()), rel=1e-4
     )
     asked = Sampling(64, continuation_steps=44)

@@ -1,15 +1,17 @@
 """Values fitted to shards: they converge to the exact value, and nothing depends on how transitions are read."""
 
+import tracemalloc
+
 import numpy as np
 import pytest
 import torch
 
 from closerlook.agents.agent import Agent
 from closerlook.algorithms import value_shards
-from closerlook.algorithms.fitted_values import Critic, FitSettings, fit_values, fitted_critics
+from closerlook.algorithms.fitted_values import ROWS, Critic, FitSettings, _Moments, fit_values, fitted_critics
 from closerlook.algorithms.stream_scores import stream_squared_norms
 from closerlook.algorithms.stream_sums import StreamRange
-from closerlook.algorithms.value_shards import Shards, spill
+from closerlook.algorithms.value_shards import Shards, Transitions, spill
 from closerlook.errors import InputError
 from closerlook.results.store import JobFiles
 from closerlook.simulation.records import Sampling
@@ -73,6 +75,70 @@ def test_reading_a_window_at_a_time_changes_little_and_needs_little_memory(tmp_p
     parts = fit_values(str(tmp_path), keys, 256, FitSettings(), 0)
     assert parts["held_out"].min() == pytest.approx(whole["held_out"].min(), abs=0.02)
     assert parts["pairs"] == whole["pairs"]
+
+
+def some_pairs(pairs: int, width: int) -> Transitions:
+    draws = np.random.default_rng(0)
+    observations = 3 + draws.standard_normal((pairs, width)).astype(np.float32)
+    return Transitions(observations, draws.standard_normal(pairs).astype(np.float32), None)
+
+
+@pytest.mark.parametrize("width", [1, 3, 64])
+def test_sums_of_a_few_rows_at_a_time_are_those_of_all_to_the_bit(width):
+    windows, moments = [some_pairs(3 * ROWS + 5, width), some_pairs(7, width)], _Moments()
+    sums, squares, count = 0.0, 0.0, 0
+    for window in windows:
+        moments.add(window)
+        table = np.concatenate([window.observations, window.returns[:, None]], axis=1)
+        sums, count = sums + table.sum(axis=0, dtype=np.float64), count + len(table)
+        squares = squares + np.square(table, dtype=np.float64).sum(axis=0)
+    scale = moments.scale()
+    assert np.array_equal(scale.mean, (sums / count)[:-1])
+    assert np.array_equal(scale.deviation, np.sqrt(squares / count - np.square(sums / count))[:-1])
+    assert scale.target_mean == (sums / count)[-1]
+
+
+def write_drawn(tmp_path, shards: int, width: int) -> list[str]:
+    """20 streams of 200 pairs a shard, none of which a simulator made."""
+    files, draws = JobFiles(tmp_path), np.random.default_rng(0)
+    for shard in range(shards):
+        arrays = {
+            "observations": draws.standard_normal((20, 200, width), np.float32),
+            "returns": draws.standard_normal((20, 200), np.float32),
+            "norms": draws.uniform(0, 1, (20, 200)).astype(np.float32),
+            "numbers": np.arange(20 * shard, 20 * (shard + 1)),
+        }
+        files.save(f"shard{shard}", arrays)
+    return [f"shard{shard}" for shard in range(shards)]
+
+
+def test_windows_hold_every_pair_once_in_the_order_asked(tmp_path, monkeypatch):
+    keys = write_drawn(tmp_path, 5, 8)
+    monkeypatch.setattr(value_shards, "WINDOW_BYTES", int(2.5 * 4000 * 8 * 4))
+    shards = Shards(str(tmp_path), keys, 100)
+    order = [3, 0, 4, 1, 2]
+    windows = [(one.observations.copy(), one.returns.copy(), one.norms.copy()) for one in shards.windows(order)]
+    stored = [JobFiles(tmp_path).load(keys[at]) for at in order]
+    for place, name in enumerate(("observations", "returns", "norms")):
+        fitted = [one[name][one["numbers"] % 10 != 9].reshape(-1, *one[name].shape[2:]) for one in stored]
+        assert np.array_equal(np.concatenate([window[place] for window in windows]), np.concatenate(fitted))
+    assert [len(window[1]) for window in windows] == [7200, 7200, 3600]
+    monkeypatch.setattr(value_shards, "WINDOW_BYTES", 100)  # less than a shard: each is a window of its own
+    assert [len(window) for window in shards.windows(order)] == [3600] * 5
+
+
+@pytest.mark.parametrize("shards", [3, 16])
+def test_a_fit_takes_little_more_memory_than_a_window(tmp_path, monkeypatch, shards):
+    """Of 4 MB, shards of 0.5 MB; held-out pairs are a tenth of what there is."""
+    keys = write_drawn(tmp_path, shards, 32)
+    window, shard = 4 * 2**20, 20 * 200 * 34 * 4
+    monkeypatch.setattr(value_shards, "WINDOW_BYTES", window)
+    settings = FitSettings(hidden=(4,), most_passes=1)
+    tracemalloc.start()
+    fit_values(str(tmp_path), keys, 20 * shards, settings, 0)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 1.1 * window + 3 * shard + 0.1 * shards * shard + 2**20
 
 
 def test_held_out_streams_are_never_fitted_to(tmp_path):

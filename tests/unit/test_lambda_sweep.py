@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from closerlook.estimation.lambda_sweep import compare, find_best, interval_of
+from closerlook.estimation.lambda_sweep import compare, find_best, gain_of_best, interval_of
 from closerlook.estimation.variance_reduction import _traces, reduce_variance
 
 REPEATS, GROUPS, SIZE, PAIRS = 500, 40, 60, 100.0
@@ -52,19 +52,63 @@ def test_the_best_changes_with_the_pairs():
     quiet = BIASED + 0.05 * draws.standard_normal((GROUPS, SIZE))
     noisy, truth = (TRUTH + 0.5 * draws.standard_normal((GROUPS, SIZE)) for _ in range(2))
     both = [compare(quiet, truth, PAIRS), compare(noisy, truth, PAIRS)]
-    few, many = find_best(both, both[1], PAIRS), find_best(both, both[1], 1000 * PAIRS)
+    few, many = find_best(both, PAIRS), find_best(both, 1000 * PAIRS)
     assert (few.place, many.place) == (0, 1)
     assert few.among == (0,)
-    assert few.gain.low > 1
-    assert many.gain.value == 1.0
+    halves = in_halves([quiet, noisy], truth)
+    assert gain_of_best(halves, 1, PAIRS).low > 1
+    assert gain_of_best(halves, 1, 1000 * PAIRS).value == 1.0
+
+
+def in_halves(estimators, truth):
+    return [[compare(rows[at::2], truth[at::2], PAIRS) for rows in estimators] for at in range(2)]
+
+
+def gains(noise: float, means: list[np.ndarray], repeats: int) -> list:
+    """Gains over the first of estimators with some noise of their own, some shared with each other and the truth."""
+    found = []
+    for seed in range(repeats):
+        draws = np.random.default_rng(seed)
+        shared = 0.3 * draws.standard_normal((GROUPS, SIZE))
+        truth = draw(draws, TRUTH, 0.3, shared)
+        estimators = [draw(draws, mean, noise, shared) for mean in means]
+        found.append(gain_of_best(in_halves(estimators, truth), 0, PAIRS))
+    return found
+
+
+def test_nothing_is_gained_where_all_are_equal():
+    """Nine equal estimators: the best of them looks better by far more on what it was chosen on."""
+    found = gains(0.3, [TRUTH] * 9, 400)
+    values = np.array([one.value for one in found])
+    assert np.isfinite(values).all()
+    assert np.log(values).mean() == pytest.approx(0.0, abs=0.01)
+    assert np.mean([one.low > 1 or one.high < 1 for one in found]) < 0.08
+    assert np.mean([one.low > 1 for one in found]) < 0.05
+    naive = []
+    for seed in range(50):
+        draws = np.random.default_rng(seed)
+        shared = 0.3 * draws.standard_normal((GROUPS, SIZE))
+        truth = draw(draws, TRUTH, 0.3, shared)
+        scores = [compare(draw(draws, TRUTH, 0.3, shared), truth, PAIRS).cosine(PAIRS)[0] for _ in range(9)]
+        naive.append(np.log(max(scores) / scores[0]))
+    assert np.mean(naive) > 0.05
+
+
+def test_a_gain_is_covered_where_estimators_differ():
+    """The second has the truth's direction, the first half of it aside; both the same noise, 0.18 a component."""
+    aside = np.eye(SIZE)[0] - TRUTH[0] * TRUTH
+    first = 0.5 * TRUTH + 0.5 * aside / np.linalg.norm(aside)
+    found = gains(0.3, [first, TRUTH], REPEATS)
+    noise = 0.18 * SIZE
+    exact = np.sqrt((0.5 + noise) / (1.0 + noise)) / 0.5
+    assert 0.92 <= covered(found, exact) <= 0.99
 
 
 def test_nothing_is_best_where_nothing_points_along():
     draws = np.random.default_rng(6)
     away = -TRUTH + 0.01 * draws.standard_normal((GROUPS, SIZE))
-    found = find_best([compare(away, away * 0 + TRUTH, PAIRS)], compare(away, away * 0 + TRUTH, PAIRS), PAIRS)
-    assert found.place is None
-    assert np.isnan(found.gain.value)
+    assert find_best([compare(away, away * 0 + TRUTH, PAIRS)], PAIRS).place is None
+    assert np.isnan(gain_of_best(in_halves([away, away], away * 0 + TRUTH), 1, PAIRS).value)
 
 
 def test_variance_reduction_is_recovered_and_covered():

@@ -30,6 +30,8 @@ FITS = ("fitted", "optimal")
 """``fitted``: least squares, so the expected return of a state. ``optimal``: weighted by the squared norm of the score,
 so the baseline of the state with the least variance of single pairs (Greensmith et al., 2004, theorem 8)."""
 
+ROWS = 1024
+"""Pairs at a time in sums over all of them, which take several copies."""
 FLAT = 1e-6
 """Components that vary by less than this are not standardised."""
 
@@ -129,6 +131,31 @@ def fitted_critics(answer: Mapping[str, np.ndarray]) -> dict[str, Critic]:
     return found
 
 
+class _Moments:
+    """Sums and sums of squares of observations and returns, (obs + 1,), float64, window by window."""
+
+    def __init__(self) -> None:
+        self._count, self._sums = 0, np.zeros(())
+
+    def add(self, window: Transitions) -> None:
+        """Add a window, a few rows at a time; rounded as if its rows were added one by one."""
+        sums = np.zeros((1, 2 * (window.observations.shape[1] + 1)))
+        for first in range(0, len(window), ROWS):
+            rows = slice(first, first + ROWS)
+            table = np.concatenate([window.observations[rows], window.returns[rows, None]], axis=1, dtype=np.float64)
+            sums = np.concatenate([sums, np.concatenate([table, np.square(table)], axis=1)]).sum(axis=0, keepdims=True)
+        self._sums = self._sums + sums[0]
+        self._count += len(window)
+
+    def scale(self) -> "_Scale":
+        """Return mean and deviation."""
+        sums, squares = np.split(self._sums, 2)
+        mean = np.asarray(sums / self._count)
+        deviation = np.sqrt(np.maximum(squares / self._count - np.square(mean), 0.0))
+        deviation = np.where(deviation > FLAT, deviation, 1.0)
+        return _Scale(mean[:-1], deviation[:-1], float(mean[-1]), float(deviation[-1]))
+
+
 @dataclass(frozen=True)
 class _Scale:
     """Mean and deviation of inputs (obs,) and of targets."""
@@ -137,19 +164,6 @@ class _Scale:
     deviation: Array
     target_mean: float
     target_deviation: float
-
-    @staticmethod
-    def of(windows: Iterator[Transitions]) -> "_Scale":
-        count, sums, squares = 0, 0.0, 0.0
-        for window in windows:
-            table = np.concatenate([window.observations, window.returns[:, None]], axis=1)
-            count += len(table)
-            sums = sums + table.sum(axis=0, dtype=np.float64)
-            squares = squares + np.square(table, dtype=np.float64).sum(axis=0)
-        mean = np.asarray(sums / count)
-        deviation = np.sqrt(np.maximum(squares / count - np.square(mean), 0.0))
-        deviation = np.where(deviation > FLAT, deviation, 1.0)
-        return _Scale(mean[:-1], deviation[:-1], float(mean[-1]), float(deviation[-1]))
 
     def inputs(self, observations: Array, fits: int) -> Array:
         """Standardise observations (N, obs) and add a column of ones, for each fit: (J, N, obs + 1)."""
@@ -172,10 +186,13 @@ class _Fit:
 
     def __init__(self, shards: Shards, settings: FitSettings, seed: int) -> None:
         self._shards, self._settings, self._seed = shards, settings, seed
-        self._in_order = range(len(shards))
-        windows = list(_at_most_two(shards.windows(self._in_order)))
-        self._only_window = windows[0] if len(windows) == 1 else None
-        self._scale = _Scale.of(self._windows(self._in_order))
+        moments, windows = _Moments(), 0
+        for window in shards.windows(range(len(shards))):
+            moments.add(window)
+            windows += 1
+        self._only_window = window if windows == 1 else None
+        del window
+        self._scale = moments.scale()
         self._held_out = shards.held_out()
         self._fits = 1 if self._held_out.norms is None else len(FITS)
         norms = self._held_out.norms
@@ -261,9 +278,3 @@ def _choose(better: Array, left: Tensor, right: Tensor) -> Tensor:
     """Take the left tensor (J, ...) for the fits that are better, the right for the others."""
     chosen = torch.from_numpy(better).reshape(-1, *[1] * (left.ndim - 1))
     return torch.where(chosen, left, right)
-
-
-def _at_most_two(windows: Iterator[Transitions]) -> Iterator[Transitions]:
-    """Yield what tells whether there is one window or more."""
-    for _, window in zip(range(2), windows, strict=False):
-        yield window

@@ -5,10 +5,12 @@ symbol meaning
 ====== ==========================================
 M      states, one of each stream
 K      copies of each
+U      updates of the critic
 ====== ==========================================
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -18,7 +20,7 @@ from closerlook.agents.environment import EnvironmentSpec
 from closerlook.agents.rewards import frozen_rewards
 from closerlook.algorithms.fitted_values import Critic
 from closerlook.algorithms.stream_sums import StreamRange
-from closerlook.algorithms.truths import continuation_steps
+from closerlook.algorithms.truths import continuation_steps, discounted_returns
 from closerlook.randomness import generator
 from closerlook.simulation.records import Rollout, Sampling
 from closerlook.simulation.restarts import Origin, State, restart
@@ -27,7 +29,9 @@ from closerlook.simulation.rollout import rollout
 TIMES_AS_LONG = 2
 """Copies go on for so many times the steps of a complete return: what is missing then weighs 0.01%, not 1%, as critics
 are often nearer to the value than that."""
-JUDGED = ("critic", "fitted")
+SINGLE = ("critic", "fitted")
+"""Critics of which there is one."""
+JUDGED = (*SINGLE, "updated")
 """Whose values are told."""
 
 
@@ -43,6 +47,7 @@ def sample_restarts(
     streams: StreamRange,
     critics: Mapping[str, Critic],
     copies: int,
+    updated: Sequence[Critic] = (),
 ) -> dict[str, np.ndarray]:
     """Simulate streams, and go on many times from one state of each, drawn at random from its pairs.
 
@@ -60,27 +65,41 @@ def sample_restarts(
         With ``fitted``, where there is one.
     copies : int
         K.
+    updated : sequence of Critic
+        The agent's own critic after updates.
 
     Returns
     -------
     dict of str to ndarray
-        ``returns`` (M, K) in the critic's units; ``values`` (M, 2) by `JUDGED`, NaN where there is none; ``stream``
-        (M,). A stream whose pairs are all of an episode that began before it has no state here.
+        ``returns`` (M, K) in the critic's units; ``own_returns`` (M,), what the stream itself returned from there on,
+        independent of the copies; ``values`` (M, 2) by `SINGLE`, NaN where there is none; ``updated_values`` (M, U);
+        ``stream`` (M,). A stream whose pairs are all of an episode that began before it has no state here.
     """
     agents, numbers = Agent.stack([agent]), range(streams.first, streams.stop)
-    sampled = rollout(agents, environment, sampling, seeds=[streams.seed], purpose=streams.purpose, streams=numbers)
+    steps = restart_steps(agent.gamma)
+    asked = replace(sampling, continuation_steps=steps)
+    sampled = rollout(agents, environment, asked, seeds=[streams.seed], purpose=streams.purpose, streams=numbers)
     states = [state for place, key in enumerate(numbers) for state in _draw(sampled, place, streams, key)]
     if not states:
-        return {"returns": np.zeros((0, copies)), "values": np.zeros((0, len(JUDGED))), "stream": np.zeros(0, np.int64)}
+        return _nothing(copies, len(updated))
     origin = Origin(sampled, streams.seed, streams.purpose, numbers)
-    found = restart(agents, environment, origin, states, copies=copies, steps=restart_steps(agent.gamma))
+    found = restart(agents, environment, origin, states, copies=copies, steps=steps)
     rewards = frozen_rewards(agents, found.rewards.reshape(1, -1, found.rewards.shape[-1]))[0]
     returns = rewards @ agent.gamma ** np.arange(rewards.shape[-1])
+    observations = torch.from_numpy(found.observations)
+    own = discounted_returns(agents, sampled, scaled=True).numpy()
     return {
         "returns": returns.reshape(len(states), copies),
-        "values": _values(agents, critics, torch.from_numpy(found.observations)),
+        "own_returns": np.array([own[state.stream, state.time] for state in states]),
+        "values": _values(agents, critics, observations),
+        "updated_values": _updated_values(updated, observations),
         "stream": np.array([numbers[state.stream] for state in states]),
     }
+
+
+def _nothing(copies: int, updates: int) -> dict[str, np.ndarray]:
+    shapes = {"returns": (0, copies), "values": (0, len(SINGLE)), "updated_values": (0, updates), "own_returns": (0,)}
+    return {**{name: np.zeros(shape) for name, shape in shapes.items()}, "stream": np.zeros(0, np.int64)}
 
 
 def _draw(sampled: Rollout, place: int, streams: StreamRange, key: int) -> list[State]:
@@ -96,10 +115,17 @@ def _draw(sampled: Rollout, place: int, streams: StreamRange, key: int) -> list[
 @torch.no_grad()
 def _values(agents: Agent, critics: Mapping[str, Critic], observations: torch.Tensor) -> np.ndarray:
     """Return what critics say at observations (M, obs): (M, 2)."""
-    columns = dict.fromkeys(JUDGED, np.full(len(observations), np.nan))
+    columns = dict.fromkeys(SINGLE, np.full(len(observations), np.nan))
     if agents.value is not None:
         columns["critic"] = agents.value(agents.value_parameters, observations[None])[0].double().numpy()
     if "fitted" in critics:
         fitted = critics["fitted"]
         columns["fitted"] = fitted.value(fitted.parameters, observations).double().numpy()
-    return np.stack([columns[name] for name in JUDGED], axis=1)
+    return np.stack([columns[name] for name in SINGLE], axis=1)
+
+
+@torch.no_grad()
+def _updated_values(updated: Sequence[Critic], observations: torch.Tensor) -> np.ndarray:
+    """Return what each updated critic says at observations (M, obs): (M, U)."""
+    columns = [critic.value(critic.parameters, observations).double().numpy() for critic in updated]
+    return np.stack(columns, axis=1) if columns else np.zeros((len(observations), 0))

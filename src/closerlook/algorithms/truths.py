@@ -34,6 +34,8 @@ Truth = Literal["discounted_return", "episode_return"]
 gamma^t; complete but for 1% of its weight. ``episode_return``: the undiscounted true reward from the pair to the end
 of its episode."""
 
+FOLLOWED: Truth = "discounted_return"
+"""What complete returns, by which critics are judged, are called where several truths are."""
 REMAINDER = 0.01
 """Weight, relative to the first, of the reward at which a discounted return is broken off."""
 LONGEST_CONTINUATION = 20_000

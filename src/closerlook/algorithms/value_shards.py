@@ -9,7 +9,7 @@ N      pairs of a window
 ====== ==========================================
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -27,7 +27,7 @@ from closerlook.simulation.records import Sampling
 from closerlook.simulation.rollout import rollout
 
 WINDOW_BYTES = 400 * 2**20
-"""Transitions in memory at once; shuffling them takes as much again."""
+"""Observations in memory at once. Beside them a shard is read, and there are those of the streams held out."""
 HELD_OUT_STREAMS = 100
 """Streams, at most about, that tell when to stop."""
 SHARE_HELD_OUT = 10
@@ -100,15 +100,51 @@ class Transitions:
         """Count the pairs."""
         return len(self.returns)
 
-    @staticmethod
-    def concatenate(parts: Sequence["Transitions"]) -> "Transitions":
-        """Put pairs after one another."""
-        norms = [part.norms for part in parts if part.norms is not None]
-        return Transitions(
-            np.concatenate([part.observations for part in parts]),
-            np.concatenate([part.returns for part in parts]),
-            np.concatenate(norms) if len(norms) == len(parts) else None,
-        )
+
+_Shard = Mapping[str, np.ndarray]
+"""What `spill` wrote."""
+
+
+class _Buffer:
+    """Pairs of shards, copied one after the other into memory that is taken once and used again."""
+
+    def __init__(self, pairs: int) -> None:
+        self._room, self._count, self._all_normed = pairs, 0, True
+        self._arrays: dict[str, np.ndarray] = {}
+
+    def has_room(self, pairs: int) -> bool:
+        """Whether so many pairs still go in; into an empty one always do."""
+        return self._count == 0 or self._count + pairs <= self._room
+
+    def add(self, shard: _Shard, chosen: np.ndarray) -> None:
+        """Copy the pairs of the chosen streams (S,) of a shard."""
+        n_steps = shard["returns"].shape[1]
+        pairs = int(chosen.sum()) * n_steps
+        self._all_normed &= "norms" in shard
+        for name in ("observations", "returns", *(["norms"] if self._all_normed else [])):
+            place = self._place(name, shard[name], pairs)
+            np.compress(chosen, shard[name], axis=0, out=place.reshape(-1, *shard[name].shape[1:]))
+        self._count += pairs
+
+    def _place(self, name: str, array: np.ndarray, pairs: int) -> np.ndarray:
+        """Return where so many pairs of an array (S, T, ...) go; where it is too small, it grows."""
+        stop = self._count + pairs
+        old = self._arrays.get(name)
+        if old is None or len(old) < stop:
+            new = np.empty((max(self._room, stop), *array.shape[2:]), array.dtype)
+            if old is not None and self._count:
+                new[: self._count] = old[: self._count]
+            self._arrays[name] = new
+        return self._arrays[name][self._count : stop]
+
+    def taken(self) -> Transitions:
+        """Return what is in it, not copied."""
+        norms = self._arrays["norms"][: self._count] if self._all_normed else None
+        return Transitions(self._arrays["observations"][: self._count], self._arrays["returns"][: self._count], norms)
+
+    def clear(self) -> None:
+        """Begin anew."""
+        self._count, self._all_normed = 0, True
 
 
 class Shards:
@@ -125,36 +161,48 @@ class Shards:
     """
 
     def __init__(self, folder: str, keys: Sequence[str], streams: int) -> None:
-        self._files, self._keys = JobFiles(Path(folder)), list(keys)
+        self._files, self._keys, self._streams = JobFiles(Path(folder)), list(keys), streams
         self._step = max(min(SHARE_HELD_OUT, streams), -(-streams // HELD_OUT_STREAMS))
 
     def held_out(self) -> Transitions:
         """Return the pairs of the streams that are held out."""
-        return Transitions.concatenate([self._read(key, held_out=True) for key in self._keys])
+        buffer: _Buffer | None = None
+        for key in self._keys:
+            shard, chosen = self._read(key, held_out=True)
+            if buffer is None:
+                buffer = _Buffer(self._streams // self._step * shard["returns"].shape[1])
+            buffer.add(shard, chosen)
+        assert buffer is not None
+        return buffer.taken()
 
     def windows(self, order: Sequence[int]) -> Iterator[Transitions]:
-        """Yield the other pairs, as many shards at a time as memory allows, in an order of shards."""
-        parts: list[Transitions] = []
+        """Yield the other pairs, as many shards at a time as memory allows, in an order of shards.
+
+        The memory of a window is used again for the next: what is to be kept must be copied.
+        """
+        buffer: _Buffer | None = None
         for at in order:
-            part = self._read(self._keys[at], held_out=False)
-            if parts and sum(one.observations.nbytes for one in (*parts, part)) > WINDOW_BYTES:
-                yield Transitions.concatenate(parts)
-                parts = []
-            parts.append(part)
-        yield Transitions.concatenate(parts)
+            shard, chosen = self._read(self._keys[at], held_out=False)
+            n_steps, width = shard["observations"].shape[1:]
+            if buffer is None:
+                most = self._streams * n_steps
+                buffer = _Buffer(min(most, WINDOW_BYTES // (width * shard["observations"].itemsize)))
+            if not buffer.has_room(int(chosen.sum()) * n_steps):
+                yield buffer.taken()
+                buffer.clear()
+            buffer.add(shard, chosen)
+            del shard
+        assert buffer is not None
+        yield buffer.taken()
 
     def __len__(self) -> int:
         """Count the shards."""
         return len(self._keys)
 
-    def _read(self, key: str, *, held_out: bool) -> Transitions:
+    def _read(self, key: str, *, held_out: bool) -> tuple[_Shard, np.ndarray]:
+        """Return a shard, and which of its streams are meant (S,)."""
         found = self._files.load(key)
         if found is None:
             what = f"transitions in {self._files.path} are missing or damaged"
             raise InputError(what, "give the same command again, they will be sampled anew")
-        chosen = (found["numbers"] % self._step == self._step - 1) == held_out
-        width = found["observations"].shape[-1]
-        norms = found["norms"][chosen].reshape(-1) if "norms" in found else None
-        return Transitions(
-            found["observations"][chosen].reshape(-1, width), found["returns"][chosen].reshape(-1), norms
-        )
+        return found, (found["numbers"] % self._step == self._step - 1) == held_out

@@ -31,15 +31,23 @@ from closerlook.algorithms.stream_sums import (
     require_finite_weights,
     stream_groups,
 )
-from closerlook.algorithms.truths import cut_returns, discounted_returns
+from closerlook.algorithms.truths import FOLLOWED, cut_returns, discounted_returns, incomplete_returns
 from closerlook.algorithms.value_shards import with_complete_returns
 from closerlook.algorithms.weightings import OWN, Weighting, Weights, weigh
 from closerlook.estimation.blocks import MOST_BLOCKS, BlockKeeper, Sums
 from closerlook.simulation.records import Rollout, Sampling
 from closerlook.simulation.rollout import rollout
 
-JUDGED_STREAMS = 64
-"""Streams, the first of the pool, that critics are judged on pair by pair."""
+JUDGED_PAIRS = 2**20
+"""Pairs, those of the first streams of the pool, that critics are judged on one by one: medians and calibration need
+them at once, four bytes for each critic and target."""
+FEWEST_JUDGED_STREAMS = 64
+"""Streams judged however long they are."""
+
+
+def judged_streams(n_steps: int) -> int:
+    """Return how many streams of so many pairs critics are judged on, at most."""
+    return max(FEWEST_JUDGED_STREAMS, JUDGED_PAIRS // n_steps)
 
 
 @dataclass(frozen=True)
@@ -104,7 +112,8 @@ def sample_value_sums(
     -------
     dict of str to ndarray
         Blocks of sums as ``streams.*`` (W weightings: own, then complete), ``first_<N>.*`` (own) and ``sweep.*``; for
-        each stream ``trajectories``, ``episodes``, ``returns`` (S,). Of the first streams ``values`` (J, C, T)
+        each stream ``trajectories``, ``episodes``, ``returns``, and ``incomplete``, how many complete returns could not
+        be followed to their end, (S,). Of the first streams ``values`` (J, C, T)
         float32: the agent's critic if it has one, then those of `critics`, then `updated`; ``gae_targets``,
         ``complete_returns``, ``cut_returns`` (J, T) in the critic's units; ``true_returns`` (J, T).
     """
@@ -137,8 +146,12 @@ class _Tally:
         weights = weigh(agents, sampled, judged, [*question.fine, *question.sweep])
         require_finite_weights(weights, group)
         self._add_scores(agents, sampled, group, weights)
-        if group.start < JUDGED_STREAMS:
-            self._keep(self._judgements(agents, sampled, judged))
+        count = judged_streams(sampled.n_steps) - group.start
+        if count > 0:
+            found = self._judgements(agents, sampled, judged)
+            self._keep({name: array[:count] for name, array in found.items()})
+        further = sampled.boundaries.continuation_rewards.shape[1]
+        self._keep({"incomplete": incomplete_returns(sampled, further, (FOLLOWED,))[0]})
         self._keep(episode_counts(sampled, finished=group.start < FINISHED_STREAMS))
 
     def _add_scores(self, agents: Agent, sampled: Rollout, group: range, weights: Sequence[Weights]) -> None:

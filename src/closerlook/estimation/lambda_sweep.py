@@ -14,6 +14,9 @@ D      policy parameters, flattened
 b      pairs of a group
 R      replicates: 1 + K, the first from all groups, then without each
 ====== =====================================================
+
+What is gained by the best is another question than which is best: the largest of several noisy numbers is too large. So
+the best is chosen on one half of the groups and its gain measured on the other, and the other way round.
 """
 
 from collections.abc import Sequence
@@ -103,16 +106,13 @@ class Best:
         Of the best; None where there is no telling: no product with the truth is positive.
     among : tuple of int
         Those that may as well be it: not clearly worse, one by one.
-    gain : Interval
-        The best one's cosine over that of the agent's own.
     """
 
     place: int | None
     among: tuple[int, ...]
-    gain: Interval
 
 
-def find_best(comparisons: Sequence[Comparison], own: Comparison, pairs: float) -> Best:
+def find_best(comparisons: Sequence[Comparison], pairs: float) -> Best:
     """Find the estimator with the largest cosine to the truth at so many pairs.
 
     The truth's length is the same for all and plays no part. An estimator is clearly worse where the 95% interval of
@@ -122,18 +122,60 @@ def find_best(comparisons: Sequence[Comparison], own: Comparison, pairs: float) 
     ----------
     comparisons : sequence of Comparison
         To choose from.
-    own : Comparison
-        The agent's own, for the gain.
     pairs : float
         Of an estimate.
     """
-    scores = [one.product / np.sqrt(one.squared_length(pairs)) for one in comparisons]
-    firsts = np.array([score[0] for score in scores])
-    if not (firsts > 0).any():
-        return Best(None, (), NOTHING)
-    place = int(np.nanargmax(firsts))
+    scores = _scores(comparisons, pairs)
+    place = _largest(scores)
+    if place is None:
+        return Best(None, ())
     among = tuple(at for at, score in enumerate(scores) if not _ratio(score, scores[place]).high < 1)
-    return Best(place, among, _ratio(scores[place], own.product / np.sqrt(own.squared_length(pairs))))
+    return Best(place, among)
+
+
+def gain_of_best(halves: Sequence[Sequence[Comparison]], own: int, pairs: float) -> Interval:
+    """Return the cosine to the truth of the best estimator over that of the agent's own, none judged by its choosers.
+
+    Of two halves of the groups each chooses the best for the other, which measures its gain; the geometric mean of
+    both. Where all estimators are equally good it is 1 on average, and where both halves choose the agent's own it is
+    1 exactly. It is what half the groups find, so that it may fall short of the true best's. The jackknife leaves out
+    each group where it measures; the choices stay.
+
+    Parameters
+    ----------
+    halves : two sequences of Comparison
+        The same estimators, on each half of the groups.
+    own : int
+        Place of the agent's own among them.
+    pairs : float
+        Of an estimate.
+
+    Returns
+    -------
+    Interval
+        NaN where a half finds nothing that points along the truth.
+    """
+    scores = [_scores(half, pairs) for half in halves]
+    chosen = [_largest(half) for half in scores]
+    if chosen[0] is None or chosen[1] is None:
+        return NOTHING
+    if chosen[0] == chosen[1] == own:
+        return Interval(1.0, 1.0, 1.0)
+    places = (chosen[1], chosen[0])
+    with np.errstate(divide="ignore", invalid="ignore"):
+        logs = [np.log(half[place]) - np.log(half[own]) for half, place in zip(scores, places, strict=True)]
+    without = np.concatenate([logs[0][1:] + logs[1][0], logs[0][0] + logs[1][1:]]) / 2
+    return log_jackknife(float(np.exp((logs[0][0] + logs[1][0]) / 2)), np.exp(without))
+
+
+def _scores(comparisons: Sequence[Comparison], pairs: float) -> list[np.ndarray]:
+    """Return each cosine but for the length of the truth, which is the same for all: (R,)."""
+    return [one.product / np.sqrt(one.squared_length(pairs)) for one in comparisons]
+
+
+def _largest(scores: Sequence[np.ndarray]) -> int | None:
+    firsts = np.array([score[0] for score in scores])
+    return int(np.nanargmax(firsts)) if (firsts > 0).any() else None
 
 
 def _ratio(above: np.ndarray, below: np.ndarray) -> Interval:

@@ -230,8 +230,19 @@ def split_error(values: np.ndarray, returns: np.ndarray, groups: np.ndarray) -> 
     return Split(_grouped_mean(biases, groups), _grouped_mean(variances, groups))
 
 
+def mean_squared_error(values: np.ndarray, returns: np.ndarray, groups: np.ndarray) -> Interval:
+    """Return the mean squared difference of values (M,) from returns (M,), jackknifed over the groups (M,) of states.
+
+    With returns that are independent of those that `split_error` was given it checks the sum of bias and noise.
+    """
+    return _grouped_mean(np.square(values - returns), groups)
+
+
 def floor_of_returns(returns: np.ndarray, groups: np.ndarray, least: float) -> Interval:
     """Return the mean relative error of an exact critic: each return judged by the mean of the others of its state.
+
+    The mean of K - 1 others is noisy itself: its difference from a return has ``K / (K - 1)`` times the variance that
+    the exact value's would have. Differences are shrunk by the root of that: exact for normal noise.
 
     Parameters
     ----------
@@ -240,11 +251,12 @@ def floor_of_returns(returns: np.ndarray, groups: np.ndarray, least: float) -> I
     groups : ndarray, (M,)
         The stream each state is of.
     least : float
-        See `near_zero`.
+        See `near_zero`; of the targets whose floor this is, so that both divide alike.
     """
     copies = returns.shape[1]
     others = (returns.sum(axis=1, keepdims=True) - returns) / (copies - 1)
-    return _grouped_mean(relative_errors(others, returns, least).mean(axis=1), groups)
+    errors = relative_errors(others, returns, least) * np.sqrt((copies - 1) / copies)
+    return _grouped_mean(errors.mean(axis=1), groups)
 
 
 def _grouped_mean(numbers: np.ndarray, groups: np.ndarray) -> Interval:

@@ -24,8 +24,19 @@ _CRITIC = (
 )
 _COMPLETE = "by complete returns less the baseline (lambda 1, no bootstrap), whose mean no baseline changes"
 _EXACT = "at states that the simulator was restarted from many times, each group of states of one stream"
+_JUDGED = (
+    "Judged: the agent's critic as it is, V*, and the critic after an update, mean over updates, its interval wider "
+    "where they differ."
+)
 
 VARIABLES: list[Variable] = [
+    Variable(
+        "judged_pairs",
+        ("agent",),
+        "pairs",
+        "Held-out pairs that critics are judged on: the whole pool up to about a million (2^20) pairs, or its first "
+        "streams, 64 or more. Baselines and lambdas are compared on the whole pool.",
+    ),
     *interval(
         "mean_relative_error",
         ("agent", "critic", "target"),
@@ -62,6 +73,15 @@ VARIABLES: list[Variable] = [
             _BY_STREAM,
         ),
         unit="1",
+    ),
+    *interval(
+        "explained_variance_true_reward",
+        ("agent", "critic"),
+        (
+            "1 - Var[return - V] / Var[return], the return that of true reward and V multiplied by the divisor of the "
+            "agent's rewards; held-out pairs. Differs from that of the critic's own units where rewards are clipped.",
+            _JACKKNIFE_STREAM,
+        ),
     ),
     *interval(
         "train_mean_relative_error",
@@ -103,7 +123,12 @@ VARIABLES: list[Variable] = [
     *interval(
         "exact_noise_floor_mre",
         ("agent",),
-        (f"Mean relative error of an exact critic: each return against the mean of others, {_EXACT}.", _BY_STREAM),
+        (
+            f"Mean relative error of an exact critic: each return against the mean of the others, {_EXACT}; "
+            "differences are shrunk by the root of (K - 1) / K, as the mean of K - 1 others has noise of its own. "
+            "Small returns count in the divisor as those of the held-out pairs do.",
+            _BY_STREAM,
+        ),
     ),
     *interval(
         "return_noise",
@@ -116,7 +141,18 @@ VARIABLES: list[Variable] = [
         ("agent", "judged"),
         (
             f"Mean squared difference of a critic from the exact value, unbiased and so perhaps negative, {_EXACT}. "
-            "Judged: the agent's critic as it is, and V*.",
+            + _JUDGED,
+            _BY_STREAM,
+        ),
+        unit="value^2",
+    ),
+    *interval(
+        "mean_squared_error",
+        ("agent", "judged"),
+        (
+            "Mean squared difference of a critic from the one return that each stream itself had from the state that "
+            "was restarted from. The copies have no part in it, so that it checks squared_bias + return_noise, which "
+            f"it is on average. {_JUDGED}",
             _BY_STREAM,
         ),
         unit="value^2",
@@ -225,6 +261,12 @@ VARIABLES: list[Variable] = [
     *interval(
         "lambda_gain",
         ("agent", "batches"),
-        ("Cosine to the truth by the best lambda over that by the agent's own lambda.", _JACKKNIFE_GROUP),
+        (
+            "Cosine to the truth by the best lambda over that by the agent's own lambda. Chosen on one half of the "
+            "groups of streams and measured on the other, both ways, geometric mean: a choice is never judged by what "
+            "it was chosen on. 1 where both halves choose the agent's own; NaN where a half finds no lambda that "
+            "points along the truth. A verdict complains where the whole interval lies above 1.05.",
+            "delete-one-group jackknife of the logarithm, the choices held, Student's t.",
+        ),
     ),
 ]

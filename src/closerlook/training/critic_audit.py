@@ -27,7 +27,8 @@ from closerlook.training.settings import TrainSettings
 PURPOSE = "critic audit"
 AUDITED: Mapping[str, str] = {
     "audit_gae_mre_train": "mean relative error of the new critic to V_old + A, on the batch it was updated on",
-    "audit_returns_mre_train": "the same, to the batch's discounted returns, bootstrapped as the agent does",
+    "audit_bootstrapped_returns_mre_train": "the same, to the batch's discounted returns, bootstrapped as the agent "
+    "does: not complete ones, which a training batch does not have",
     "audit_gae_mre_heldout": "the same, to V_old + A, on one further batch of the policy that sampled",
     "audit_returns_mre_heldout": "the same, to complete returns, simulated on past cuts and time limits",
     "audit_cut_returns_mre_heldout": "the same, to returns that stop with zero there, as in the released code",
@@ -76,7 +77,7 @@ def audit_critics(
     new = critic_values(after, after.value_parameters, pairs_of(batch.observations)).numpy()
     rows = []
     for number, (old, updated) in enumerate(zip(before.unstack(), after.unstack(), strict=True)):
-        targets = {"gae": batch.gae_targets[number], "returns": batch.returns[number]}
+        targets = {"gae": batch.gae_targets[number], "bootstrapped_returns": batch.returns[number]}
         trained = {f"audit_{name}_mre_train": _error(new[number], y.numpy()) for name, y in targets.items()}
         both = Agent.stack([old]), Agent.stack([updated])
         rows.append(trained | _held_out(*both, held_out.of_policy(number)))

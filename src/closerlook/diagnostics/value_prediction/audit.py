@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from closerlook.algorithms.restarted_values import JUDGED
+from closerlook.algorithms.restarted_values import JUDGED, SINGLE
 from closerlook.diagnostics.common.layout import Found, interval, intervals
 from closerlook.estimation.statistics import NOTHING, Interval
 from closerlook.estimation.value_errors import (
@@ -23,6 +23,7 @@ from closerlook.estimation.value_errors import (
     explained_variance,
     floor_of_returns,
     mean_interval,
+    mean_squared_error,
     median_interval,
     near_zero,
     relative_errors,
@@ -95,6 +96,9 @@ def audit(judged: Judged) -> Found:
         returns = judged.true_returns
         return mean_interval(relative_errors(values * judged.divisor, returns, near_zero(returns)))
 
+    def explained_true(values: np.ndarray, _: str) -> Interval:
+        return explained_variance(values * judged.divisor, judged.true_returns)
+
     both = (len(CRITICS), len(TARGETS))
     return {
         **intervals("mean_relative_error", over(mean, TARGETS), both),
@@ -102,6 +106,8 @@ def audit(judged: Judged) -> Found:
         **intervals("explained_variance", over(explained, TARGETS), both),
         **intervals("relative_error_as_released", over(released, TARGETS[:1])),
         **intervals("mean_relative_error_true_reward", over(true, ("returns",))),
+        **intervals("explained_variance_true_reward", over(explained_true, ("returns",))),
+        "judged_pairs": np.array(judged.true_returns.size),
         **_of_fitted(judged, mean, explained),
         **_of_calibration(judged),
     }
@@ -156,25 +162,32 @@ def audit_training(answers: Sequence[Mapping[str, np.ndarray]]) -> Found:
     return found
 
 
-def audit_restarts(answers: Sequence[Mapping[str, np.ndarray]]) -> Found:
+def audit_restarts(answers: Sequence[Mapping[str, np.ndarray]], least: float) -> Found:
     """Return bias and noise at states that were restarted from; NaN where there were none.
 
     Parameters
     ----------
     answers : sequence of mappings
-        With ``returns`` (M, K), ``values`` (M, 2) of critic and V*, NaN where there is none, and ``stream`` (M,).
+        See `closerlook.algorithms.restarted_values.sample_restarts`.
+    least : float
+        Of the complete returns of held-out pairs, see `near_zero`.
     """
     nothing = [NOTHING] * len(JUDGED)
-    empty = interval("exact_noise_floor_mre", NOTHING) | interval("return_noise", NOTHING)
     if not sum(len(answer["stream"]) for answer in answers):
-        return empty | intervals("squared_bias", nothing)
-    returns, values, streams = (
-        np.concatenate([answer[name] for answer in answers]) for name in ("returns", "values", "stream")
-    )
-    splits = [split_error(values[:, at], returns, streams) for at in range(len(JUDGED))]
-    floor = floor_of_returns(returns, streams, near_zero(returns))
+        empty = interval("exact_noise_floor_mre", NOTHING) | interval("return_noise", NOTHING)
+        return empty | intervals("squared_bias", nothing) | intervals("mean_squared_error", nothing)
+    names = ("returns", "own_returns", "values", "updated_values", "stream")
+    returns, own, single, updated, streams = (np.concatenate([answer[name] for answer in answers]) for name in names)
+    splits = [split_error(values, returns, streams) for values in (*single.T, *updated.T)]
+    totals = [mean_squared_error(values, own, streams) for values in (*single.T, *updated.T)]
     return {
-        **interval("exact_noise_floor_mre", floor),
+        **interval("exact_noise_floor_mre", floor_of_returns(returns, streams, least)),
         **interval("return_noise", splits[0].noise),
-        **intervals("squared_bias", [split.bias for split in splits]),
+        **intervals("squared_bias", _updates_together([split.bias for split in splits])),
+        **intervals("mean_squared_error", _updates_together(totals)),
     }
+
+
+def _updates_together(found: Sequence[Interval]) -> list[Interval]:
+    """Return numbers of single critics as they are, then the mean over updated ones."""
+    return [*found[: len(SINGLE)], mean_of_intervals(found[len(SINGLE) :])]

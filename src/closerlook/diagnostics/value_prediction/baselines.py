@@ -18,7 +18,7 @@ from closerlook.algorithms.value_sums import ValueQuestion
 from closerlook.algorithms.weightings import Weighting
 from closerlook.diagnostics.common.layout import Found, interval, intervals
 from closerlook.estimation.blocks import Sums
-from closerlook.estimation.lambda_sweep import Comparison, compare, find_best, interval_of
+from closerlook.estimation.lambda_sweep import Comparison, compare, find_best, gain_of_best, interval_of
 from closerlook.estimation.pool import Size
 from closerlook.estimation.statistics import NOTHING, Interval, agreement
 from closerlook.estimation.variance_reduction import reduce_variance
@@ -107,15 +107,27 @@ def sweep_lambdas(
     count = len(lambdas)
     if not question.sweep:
         return _no_sweep(count)
-    groups, pairs = _groups([Sums.from_arrays(answer, "sweep") for answer in answers], question.sweep_block)
-    truth = groups(count)
-    comparisons = [compare(groups(at), truth, pairs) for at in range(count)]
+    groups = _Groups([Sums.from_arrays(answer, "sweep") for answer in answers], question.sweep_block)
+    compared = _compare(groups, count)
+    comparisons = compared[0]
     length = np.where(comparisons[0].truth > 0, comparisons[0].truth, np.nan)
     found = intervals("lambda_squared_bias", [interval_of(one.squared_bias / length) for one in comparisons])
     found |= intervals("lambda_variance", [interval_of(one.variance / batch_pairs / length) for one in comparisons])
     cosines = [interval_of(one.cosine(times * batch_pairs)) for times in BATCHES for one in comparisons]
     found |= intervals("lambda_cosine", cosines, (len(BATCHES), count))
-    return found | _best(comparisons, list(lambdas), own, batch_pairs)
+    return found | _best(compared, list(lambdas), own, batch_pairs)
+
+
+def _compare(groups: "_Groups", count: int) -> list[list[Comparison]]:
+    """Compare each lambda's estimates with the truth: on all groups, on the even ones and on the odd ones."""
+    truth = groups(count)
+    parts = (slice(None), slice(0, None, 2), slice(1, None, 2))
+    found: list[list[Comparison]] = [[] for _ in parts]
+    for at in range(count):
+        means = groups(at)
+        for part, own in zip(parts, found, strict=True):
+            own.append(compare(means[part], truth[part], groups.pairs))
+    return found
 
 
 def _no_sweep(count: int) -> Found:
@@ -125,18 +137,14 @@ def _no_sweep(count: int) -> Found:
     return found | intervals("best_lambda", [NOTHING] * len(BATCHES))
 
 
-def _best(comparisons: Sequence[Comparison], lambdas: list[float], own: float, batch_pairs: int) -> Found:
-    chosen = [find_best(comparisons, comparisons[lambdas.index(own)], times * batch_pairs) for times in BATCHES]
+def _best(compared: Sequence[Sequence[Comparison]], lambdas: list[float], own: float, batch_pairs: int) -> Found:
+    chosen = [find_best(compared[0], times * batch_pairs) for times in BATCHES]
+    gains = [gain_of_best(compared[1:], lambdas.index(own), times * batch_pairs) for times in BATCHES]
     best = [
         NOTHING if one.place is None else Interval(lambdas[one.place], lambdas[min(one.among)], lambdas[max(one.among)])
         for one in chosen
     ]
-    return intervals("best_lambda", best) | intervals("lambda_gain", [one.gain for one in chosen])
-
-
-def _groups(parts: Sequence[Sums], block: int) -> tuple["_Groups", float]:
-    groups = _Groups(parts, block)
-    return groups, groups.pairs
+    return intervals("best_lambda", best) | intervals("lambda_gain", gains)
 
 
 class _Groups:

@@ -8,6 +8,7 @@ import xarray as xr
 
 from closerlook.agents.agent import Agent
 from closerlook.algorithms.restarted_values import JUDGED
+from closerlook.algorithms.truths import FOLLOWED
 from closerlook.diagnostics.common.labels import agent_attributes, agent_coordinates, known
 from closerlook.diagnostics.common.layout import Found
 from closerlook.diagnostics.value_prediction.audit import CRITICS, TARGETS
@@ -42,7 +43,8 @@ def build_dataset(
     attributes : mapping
         Of the dataset: ``environment``, ``seed``.
     """
-    names = {"critic": CRITICS, "target": TARGETS, "judged": JUDGED, "baseline": BASELINES, "batches": BATCHES}
+    names: dict[str, Sequence[Any]] = {"critic": CRITICS, "target": TARGETS, "judged": JUDGED, "truth": (FOLLOWED,)}
+    names |= {"baseline": BASELINES, "batches": BATCHES}
     own = {agent.gae_lambda for agent in agents}
     dataset = xr.Dataset(
         data_vars={
@@ -89,10 +91,12 @@ def summary(dataset: xr.Dataset) -> dict[str, Any]:
         "batch_pairs": int(attributes["batch_pairs"]),
         "seed": int(attributes["seed"]),
         **{name: as_json(dataset[name].values) for name in ("pairs", "fitted_pairs", "mean_episode_return")},
+        **_counts(dataset),
         "audited": kind,
         **_fixed(dataset, heldout, names),
         "critics": _critics(dataset),
         **_intervals(dataset, _SINGLE),
+        "restarted": _restarted(dataset),
         "sizes": as_json(dataset["size"].values),
         "baselines": {name: _baseline(dataset.sel(baseline=name)) for name in BASELINES},
         "lambda_sweep": _sweep(dataset),
@@ -100,6 +104,11 @@ def summary(dataset: xr.Dataset) -> dict[str, Any]:
     }
 
 
+_WITHOUT_TARGET = (
+    "relative_error_as_released",
+    "mean_relative_error_true_reward",
+    "explained_variance_true_reward",
+)
 _SINGLE = (
     "noise_floor_mre",
     "fitted_explained_variance",
@@ -125,14 +134,31 @@ def _fixed(dataset: xr.Dataset, heldout: xr.Dataset, names: Mapping[str, xr.Data
 
 
 def _intervals(dataset: xr.Dataset, names: Sequence[str]) -> dict[str, Any]:
-    return {f"{name}{end}": as_json(dataset[f"{name}{end}"].values) for name in names for end in ENDS}
+    """Return numbers and the ends of their intervals; none of what a dataset of an earlier version lacks."""
+    found = [f"{name}{end}" for name in names if name in dataset for end in ENDS]
+    return {name: as_json(dataset[name].values) for name in found}
+
+
+def _counts(dataset: xr.Dataset) -> dict[str, Any]:
+    """Return what datasets of earlier versions do not count."""
+    found: dict[str, Any] = {}
+    if "judged_pairs" in dataset:
+        found["judged_pairs"] = as_json(dataset["judged_pairs"].values)
+    if "incomplete_returns" in dataset:
+        found["incomplete_returns"] = as_json(dataset["incomplete_returns"].sel(truth=FOLLOWED).values)
+    return found
+
+
+def _restarted(dataset: xr.Dataset) -> dict[str, Any]:
+    names = ("squared_bias", "mean_squared_error")
+    return {str(name): _intervals(dataset.sel(judged=name), names) for name in dataset["judged"].values}
 
 
 def _critics(dataset: xr.Dataset) -> dict[str, Any]:
     variables = ("mean_relative_error", "median_relative_error", "explained_variance")
     return {
         kind: {target: _intervals(dataset.sel(critic=kind, target=target), variables) for target in TARGETS}
-        | _intervals(dataset.sel(critic=kind), ("relative_error_as_released", "mean_relative_error_true_reward"))
+        | _intervals(dataset.sel(critic=kind), _WITHOUT_TARGET)
         for kind in CRITICS
     }
 

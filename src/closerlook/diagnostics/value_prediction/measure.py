@@ -34,10 +34,11 @@ from closerlook.diagnostics.value_prediction.audit import (
 from closerlook.diagnostics.value_prediction.baselines import compare_baselines, sweep_lambdas
 from closerlook.diagnostics.value_prediction.dataset import build_dataset, summary
 from closerlook.diagnostics.value_prediction.request import Request, Wishes, prepare
+from closerlook.estimation.value_errors import near_zero
 from closerlook.execution import Job, JobCache, Progress, Silence, Within, content_key, default_workers, run_jobs
 from closerlook.results.store import RunFolder, versions
 
-MEASUREMENT_VERSION = 1
+MEASUREMENT_VERSION = 2
 """Raised whenever the same job would answer otherwise, so that no stored answer is taken for the new one."""
 
 PURPOSE = "values"
@@ -283,6 +284,11 @@ class _Plan:
     updates: Answers
 
     @property
+    def updated(self) -> list[Critic]:
+        """The agent's critic after each update."""
+        return [updated_critic(self.subject.agent, answer) for answer in self.updates]
+
+    @property
     def question(self) -> ValueQuestion:
         """What is asked of each stream."""
         return self.subject.request.question(self.subject.agent, list(self.critics))
@@ -290,7 +296,7 @@ class _Plan:
     def jobs(self) -> list[Job]:
         """List the jobs of the pool."""
         subject, request = self.subject, self.subject.request
-        updated = [updated_critic(subject.agent, answer) for answer in self.updates]
+        updated = self.updated
         asked = {"question": self.question, "critics": dict(self.critics), "updated": updated}
         jobs = []
         for streams in request.pool.job_ranges:
@@ -305,14 +311,14 @@ class _Plan:
     def restart_jobs(self) -> list[Job]:
         """List the jobs that restart the simulator."""
         subject, request = self.subject, self.subject.request
-        copies, jobs = request.wishes.restart_copies, []
+        copies, updated, jobs = request.wishes.restart_copies, self.updated, []
         fitted = {name: critic for name, critic in self.critics.items() if name == "fitted"}
         for first in range(0, request.wishes.restarts, RESTARTS_OF_A_JOB):
             stop = min(first + RESTARTS_OF_A_JOB, request.wishes.restarts)
             part = StreamRange(request.seed, RESTART_PURPOSE, first, stop)
-            parameters = [critic.parameters for critic in fitted.values()]
+            parameters = [[critic.parameters for critic in critics] for critics in (fitted.values(), updated)]
             key = content_key("restarts", *subject.key, part, copies, parameters)
-            arguments = {**subject.where(part), "critics": fitted, "copies": copies}
+            arguments = {**subject.where(part), "critics": fitted, "copies": copies, "updated": updated}
             pairs = (stop - first) * request.restart_pairs(subject.agent)
             jobs.append(Job(f"restarts of agent {subject.number}", key, sample_restarts, arguments, pairs))
         return jobs
@@ -321,8 +327,9 @@ class _Plan:
         """Work out every number of the dataset."""
         agent, request, question = self.subject.agent, self.subject.request, self.question
         pooled = Pooled(answers, request.pool, Question(question.beginnings, question.fine))
-        found = _of_the_pool(pooled, self.fit) | audit(self._judged(pooled)) | audit_training(self.updates)
-        found |= audit_restarts(restarts)
+        judged = self._judged(pooled)
+        found = _of_the_pool(pooled, self.fit) | audit(judged) | audit_training(self.updates)
+        found |= audit_restarts(restarts, near_zero(judged.targets["returns"]))
         found |= compare_baselines(pooled, question, normalize=agent.normalize_advantages)
         batch = agent.regime.batch_pairs
         return found | sweep_lambdas(answers, question, request.lambdas, agent.gae_lambda, batch)
@@ -353,6 +360,7 @@ def _of_the_pool(pooled: Pooled, fit: Mapping[str, np.ndarray]) -> Found:
         "trajectories": np.array(int(trajectories)),
         "mean_episode_return": np.array(returns / episodes if episodes else np.nan),
         "estimates": np.array([size.count for size in pooled.pool.sizes]),
+        "incomplete_returns": np.array([int(pooled.of_streams("incomplete").sum())]),
         "fitted_pairs": np.array(int(fit["pairs"]) if fit else 0),
     }
 

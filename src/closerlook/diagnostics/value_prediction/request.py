@@ -97,7 +97,7 @@ class Request:
 
     def restart_pairs(self, agent: Agent) -> int:
         """State-action pairs simulated for each state that is restarted from, at most."""
-        return self.pool.n_steps + self.wishes.restart_copies * restart_steps(agent.gamma)
+        return self.pool.n_steps + (1 + self.wishes.restart_copies) * restart_steps(agent.gamma)
 
     def settings(self, agents: Sequence[Agent]) -> dict[str, Any]:
         """Return what decides the results, for the run folder."""

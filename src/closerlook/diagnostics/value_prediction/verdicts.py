@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping
 import numpy as np
 import xarray as xr
 
+from closerlook.algorithms.truths import FOLLOWED
 from closerlook.diagnostics.common.labels import each_agent
 from closerlook.diagnostics.common.verdict import Level, Verdict, make_verdict
 
@@ -30,7 +31,10 @@ FITS_OWN_TARGET = 0.8
 MISSES_RETURNS = 0.5
 """Explained variance of the returns, over what is possible, below which it misses them."""
 WORTH_IT = 1.05
-"""Cosine by the best lambda over that by the agent's own from which a change is worth it."""
+"""Cosine by the best lambda over that by the agent's own above which the whole interval must lie for a complaint."""
+
+INCOMPLETE = 0.01
+"""Share of trajectories whose returns could not be followed to their end from which returns are no truth."""
 
 
 def audited(dataset: xr.Dataset) -> str:
@@ -45,13 +49,35 @@ def verdicts(dataset: xr.Dataset) -> list[Verdict]:
     Returns
     -------
     list of dict
-        One of the critic's worth as a baseline for each agent, and more where it chases its own target, or where
-        another lambda would be better.
+        One of the critic's worth as a baseline for each agent, and more where it chases its own target, where another
+        lambda would be better, or where the environment could not be followed far enough to judge it.
     """
     return [verdict for name, agent in each_agent(dataset) for verdict in _judge(agent, name)]
 
 
 def _judge(agent: xr.Dataset, name: str) -> Iterator[Verdict]:
+    yield from _judge_critic(agent, name)
+    yield from _judge_returns(agent, name)
+
+
+def _judge_returns(agent: xr.Dataset, name: str) -> Iterator[Verdict]:
+    """Complain where complete returns are not complete; datasets of earlier versions do not count them."""
+    if "incomplete_returns" not in agent:
+        return
+    short, all_of_them = float(agent["incomplete_returns"].sel(truth=FOLLOWED)), float(agent["trajectories"])
+    if short < INCOMPLETE * all_of_them:
+        return
+    evidence = {"incomplete_returns": short, "trajectories": all_of_them}
+    statement = (
+        f"After {short:,.0f} of {all_of_them:,.0f} trajectories the environment could not go on past its own limit: "
+        "complete returns are short there, and whatever is judged by them (errors to returns, V*, baselines, lambdas) "
+        "is judged by too little."
+    )
+    advice = "Leave the limit to Gymnasium (max_episode_steps, or the wrapper TimeLimit): it is lifted to go on."
+    yield _verdict(name, "problem", statement, evidence, advice)
+
+
+def _judge_critic(agent: xr.Dataset, name: str) -> Iterator[Verdict]:
     evidence = _evidence(agent)
     if not np.isfinite(evidence["explained_variance_returns"]):
         yield _without_critic(agent, name, evidence)
@@ -147,7 +173,7 @@ def _judge_lambda(agent: xr.Dataset, name: str) -> Iterator[Verdict]:
     own = agent.attrs.get("gae_lambda")
     here = agent.sel(batches=1)
     best, gain, least = (float(here[key]) for key in ("best_lambda", "lambda_gain", "lambda_gain_low"))
-    if own is None or not np.isfinite(least) or least <= 1 or gain < WORTH_IT:
+    if own is None or not np.isfinite(least) or least <= WORTH_IT or best == own:
         return
     side = "high" if best < own else "low"
     evidence = {
