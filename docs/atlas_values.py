@@ -38,8 +38,8 @@ TARGETS = {("hopper", "ppo"): ("hopper with returns targets", "ppo")}
 TARGETS[("walker2d", "ppo")] = ("walker2d with returns targets", "ppo")
 """Agents by the target of their critic: `V_old + A`, and returns."""
 WITHHELD = {
-    "lambda-serves": "Not judged: in these data each gain was measured on the pairs that had chosen the best lambda, which "
-    "makes it too large."
+    "lambda-serves": "Not judged: in these data each gain was measured on the pairs that had chosen the best lambda, "
+    "which makes it too large."
 }
 """Claims that the datasets in docs/data cannot be held against."""
 
