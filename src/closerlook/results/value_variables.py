@@ -137,7 +137,10 @@ VARIABLES: list[Variable] = [
     *interval(
         "calibration_target",
         ("agent", "target", "bin"),
-        ("Mean target of the same pairs.", "delete-one-stream jackknife of the bin's mean, Student's t."),
+        (
+            "Mean target of the same pairs.",
+            "delete-one-stream jackknife of the bin's mean, its edges held fixed, Student's t.",
+        ),
         unit="value",
     ),
     *interval(
