@@ -33,6 +33,15 @@ from closerlook.studies.claims import judge
 PAGE = DOCS / "atlas_values.md"
 SIZES = (2048, 8192)
 Column = tuple[str, str]
+RESTARTS = ("hopper restarts", "ppo")
+TARGETS = {("hopper", "ppo"): ("hopper with returns targets", "ppo")}
+TARGETS[("walker2d", "ppo")] = ("walker2d with returns targets", "ppo")
+"""Agents by the target of their critic: `V_old + A`, and returns."""
+WITHHELD = {
+    "lambda-serves": "Not judged: in these data each gain was measured on the pairs that had chosen the best lambda, "
+    "which makes it too large."
+}
+"""Claims that the datasets in docs/data cannot be held against."""
 
 
 def rows_of(datasets: dict[Column, xr.Dataset], cells) -> list[list[str]]:
@@ -96,15 +105,17 @@ def variances_table(datasets: dict[Column, xr.Dataset]) -> str:
         "zero / constant",
         "critic / constant",
         "V* / constant",
+        "optimal / constant",
         "delivered",
         "critic / V*",
         "best lambda, one batch",
         "ten",
-        "gain, one batch",
+        "gain, one batch, at most",
     ]
 
     def cells(dataset: xr.Dataset, iteration: int) -> list[str]:
-        ratios = [at(dataset, iteration, "variance_ratio", baseline=name) for name in ("zero", "critic", "fitted")]
+        names = ("zero", "critic", "fitted", "optimal")
+        ratios = [at(dataset, iteration, "variance_ratio", baseline=name) for name in names]
         return [
             median(ratios[0], 1),
             *(median(ratio, 3) for ratio in ratios[1:]),
@@ -132,6 +143,69 @@ def saturation_table() -> str:
     return table(head, rows)
 
 
+def restarts_table(dataset: xr.Dataset) -> str:
+    """Lay out errors, floors, bias and noise of each agent whose states the simulator was restarted from."""
+    head = ["", "critic's error", "V*'s error", "exact floor", "floor / critic's error"]
+    head += ["critic's squared bias", "V*'s squared bias", "return noise"]
+    rows = []
+    for place in range(dataset.sizes["agent"]):
+        agent = dataset.isel(agent=place)
+        critic = agent.sel(critic="as_is", target="returns")
+        share = float(agent["exact_noise_floor_mre"] / critic["mean_relative_error"])
+        rows.append([
+            f"iteration {int(agent['iteration'])}, seed {int(agent['agent_seed'])}",
+            with_interval(critic, "mean_relative_error"),
+            with_interval(agent, "noise_floor_mre"),
+            with_interval(agent, "exact_noise_floor_mre"),
+            f"{share:.0%}",
+            *(with_interval(agent.sel(judged=who), "squared_bias", 4) for who in ("critic", "fitted")),
+            with_interval(agent, "return_noise", 4),
+        ])  # fmt: skip
+    return table(head, rows)
+
+
+def targets_section(datasets: dict[Column, xr.Dataset]) -> str:
+    """Write how agents compare whose critics have other targets; nothing while they were not measured."""
+    rows = []
+    for own, other in TARGETS.items():
+        if other in datasets and own in datasets:
+            for iteration in iterations(datasets[other]):
+                for words, column in (("V_old + A", own), ("returns", other)):
+                    cells = targets_cells(datasets[column], iteration)
+                    rows.append([heading(own), str(iteration), words, *cells])
+    if not rows:
+        return ""
+    head = ["", "iteration", "critic trained on", "error to complete returns", "explained variance"]
+    return TARGETS_TEXT + table([*head, "V*'s", "delivered", "critic / V*"], rows)
+
+
+TARGETS_TEXT = """## Value targets
+
+Agents whose critics regress on `V_old + A`, as the paper's do, beside agents trained with `--value-target returns` and
+the same settings otherwise, each by critics of its own, as they are. *Explained variance* is of complete returns.
+
+"""
+
+
+def targets_cells(dataset: xr.Dataset, iteration: int) -> list[str]:
+    """Write what a critic's target may change."""
+    place = {"critic": "as_is", "target": "returns"}
+    return [
+        median(at(dataset, iteration, "mean_relative_error", **place), 3),
+        median(at(dataset, iteration, "explained_variance", **place), 3),
+        median(at(dataset, iteration, "fitted_explained_variance"), 3),
+        median(at(dataset, iteration, "delivered_reduction"), 3),
+        median(at(dataset, iteration, "excess_variance"), 2),
+    ]
+
+
+def more_datasets() -> dict[Column, xr.Dataset]:
+    """Load what was measured beside the atlas, as claims name it."""
+    paths = {other: DATA / f"values-{own}-returns.nc" for (own, _), other in TARGETS.items()}
+    paths[RESTARTS] = DATA / "values-restarts-hopper.nc"
+    return {column: xr.load_dataset(path, engine="h5netcdf") for column, path in paths.items() if path.exists()}
+
+
 def main() -> int:
     """Write tables and figures."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -141,23 +215,20 @@ def main() -> int:
         take_in(chosen.source, "values")
     datasets = found("values")
     names = {variable.name for variable in value_variables.VARIABLES}
-    returns = {
-        (f"{task} with returns targets", "ppo"): xr.load_dataset(path, engine="h5netcdf")
-        for task in ("hopper", "walker2d")
-        if (path := DATA / f"values-{task}-returns.nc").exists()
-    }
-    claims = claims_on(names)
+    more = more_datasets()
     judged = [
-        (claim, judge(claim, {**datasets, **returns} if claim.statistic == "contrast" else datasets))
-        for claim in claims
+        (claim, [] if claim.name in WITHHELD else judge(claim, {**datasets, **more} if claim.tasks else datasets))
+        for claim in claims_on(names)
     ]
     page = PAGE.read_text()
     for name, content in (
         ("errors", errors_table(datasets)),
+        ("restarts", restarts_table(more[RESTARTS])),
         ("baselines", baselines_table(datasets)),
         ("variances", variances_table(datasets)),
         ("saturation", saturation_table()),
-        ("claims", claims_text(judged)),
+        ("targets", targets_section({**datasets, **more})),
+        ("claims", claims_text(judged, WITHHELD)),
     ):
         page = replaced(page, name, content)
     PAGE.write_text(page)

@@ -1,4 +1,4 @@
-"""Write the tables and the figure of learning.md from the logs of the atlas: `python docs/learning.py`."""
+"""Write the tables, marks and the figure of learning.md from the logs of the atlas: `python docs/learning.py`."""
 
 import csv
 import gzip
@@ -7,8 +7,13 @@ from pathlib import Path
 
 import matplotlib.pyplot as plt
 import numpy as np
+import xarray as xr
+from measured import claims_on, claims_text, replaced
 
 from closerlook.figures.drawing import COLOURS, INK, QUIET, RULE, STYLE, mean_with_interval
+from closerlook.results import training_variables
+from closerlook.studies.claims import judge
+from closerlook.studies.training_rewards import final_rewards
 
 DOCS = Path(__file__).parent
 ATLAS = DOCS.parent / "atlas"
@@ -17,7 +22,15 @@ RELEASED = {
     "hopper-trpo": (DOCS / "data" / "released_code_hopper.csv", "trpo"),
     "humanoid-trpo": (DOCS / "data" / "released_code_humanoid_trpo.csv", "mean_reward"),
 }
-STUDIES = {"no-baseline": "PPO, no baseline", "ppo-m": "PPO-M"}
+STUDIES = {"no-baseline": "PPO, no baseline", "returns": "PPO, returns as value target", "ppo-m": "PPO-M"}
+CLAIMED = {"no-baseline": "without a baseline", "returns": "with returns targets"}
+"""Studies that claims are about, as those name them."""
+RETURNS_TEXT = """## Critics trained on returns
+
+PPO with Table 1's settings and `--value-target returns`, so that critics regress on discounted returns instead of
+`V_old + A`. Are they better baselines? [The atlas, measured: values](atlas_values.md) says.
+
+"""
 PAGE, FIGURE = DOCS / "learning.md", DOCS / "images" / "learning.png"
 MARKS = (50, 150, 300, 450, 488)
 TASKS = {"hopper": "Hopper-v5", "walker2d": "Walker2d-v5", "humanoid": "Humanoid-v5"}
@@ -25,15 +38,20 @@ FIGURE_8 = {"hopper": (2000, 3000), "walker2d": (2000, 3500), "humanoid": (600, 
 """About where the curves of Figure 8 end, on the v2 tasks."""
 
 
-def curves(path: Path) -> np.ndarray:
-    """Read the mean reward of every iteration of a log: (seeds, iterations)."""
+def read(path: Path) -> dict[str, np.ndarray]:
+    """Read the columns of a log that say how agents learned."""
     with gzip.open(path, "rt", newline="") as file:
         lines = list(csv.DictReader(file))
-    rows = [(int(line["agent_seed"]), int(line["iteration"]), float(line["mean_reward"] or "nan")) for line in lines]
-    seeds, iterations = (sorted({row[at] for row in rows}) for at in (0, 1))
-    table = np.full((len(seeds), len(iterations)), np.nan)
-    for seed, iteration, reward in rows:
-        table[seeds.index(seed), iteration] = reward
+    names = ("agent_seed", "iteration", "mean_reward")
+    return {name: np.array([float(line[name] or "nan") for line in lines]) for name in names}
+
+
+def curves(log: dict[str, np.ndarray]) -> np.ndarray:
+    """Lay out the mean reward of every iteration of a log: (seeds, iterations)."""
+    seeds, rows = np.unique(log["agent_seed"], return_inverse=True)
+    iterations = log["iteration"].astype(int)
+    table = np.full((len(seeds), iterations.max() + 1), np.nan)
+    table[rows, iterations] = log["mean_reward"]
     return table
 
 
@@ -95,30 +113,42 @@ def draw(columns: dict[str, np.ndarray], reference: dict[str, np.ndarray]) -> No
         figure.savefig(FIGURE, dpi=130)
 
 
-def replaced(text: str, name: str, table: str) -> str:
-    """Put a table between its marks in the page."""
-    start, stop = f"<!-- {name} -->\n", f"<!-- end of {name} -->"
-    head, rest = text.split(start)
-    return head + start + "\n" + table + "\n" + stop + rest.split(stop, 1)[1]
+def studied(study: str) -> dict[str, dict[str, np.ndarray]]:
+    """Read the logs of a study by task, of those tasks that there are."""
+    paths = {task: DOCS / "data" / f"{task}-{study}.csv.gz" for task in TASKS}
+    return {task: read(path) for task, path in paths.items() if path.exists()}
+
+
+def study_table(study: str, logs: dict[str, dict[str, np.ndarray]]) -> str:
+    """Lay out the tasks of a study; nothing while there are none."""
+    rows = {f"{TASKS[task]}, {STUDIES[study]}": curves(log) for task, log in logs.items()}
+    return table_of(rows) if rows else ""
+
+
+def marks(ends: dict[tuple[str, str], xr.Dataset], study: str) -> str:
+    """Write the claims about how the agents of a study end, and what their logs say."""
+    claims = [claim for claim in claims_on({variable.name for variable in training_variables.VARIABLES})
+              if claim.tasks[0].endswith(CLAIMED[study])]  # fmt: skip
+    return claims_text((claim, judge(claim, ends)) for claim in claims)
 
 
 def main() -> int:
     """Write the tables and the figure."""
-    columns = {
-        f"{task}-{how}": curves(ATLAS / f"{task}-{how}" / "training.csv.gz")
-        for task in TASKS
-        for how in ("ppo", "trpo")
-    }
+    names = [(task, how) for task in TASKS for how in ("ppo", "trpo")]
+    logs = {name: read(ATLAS / "-".join(name) / "training.csv.gz") for name in names}
+    columns = {"-".join(name): curves(log) for name, log in logs.items()}
     reference = {name: released(*where) for name, where in RELEASED.items()}
-    studies = {
-        f"{TASKS[task]}, {what}": curves(DOCS / "data" / f"{task}-{study}.csv.gz")
-        for study, what in STUDIES.items()
-        for task in TASKS
-    }
+    studies = {study: studied(study) for study in STUDIES}
+    ends = {name: final_rewards(log) for name, log in logs.items()}
+    for study, words in CLAIMED.items():
+        ends |= {(f"{task} {words}", "ppo"): final_rewards(log) for task, log in studies[study].items()}
     page = replaced(PAGE.read_text(), "atlas", table_of({heading(name): own for name, own in columns.items()}))
     page = replaced(page, "released", table_of({f"released code, {heading(n)}": own for n, own in reference.items()}))
-    for study, what in STUDIES.items():
-        page = replaced(page, study, table_of({name: own for name, own in studies.items() if name.endswith(what)}))
+    for study in ("no-baseline", "ppo-m"):
+        page = replaced(page, study, study_table(study, studies[study]))
+    page = replaced(page, "no-baseline claims", marks(ends, "no-baseline"))
+    table = study_table("returns", studies["returns"])
+    page = replaced(page, "returns", RETURNS_TEXT + table + "\n" + marks(ends, "returns") if table else "")
     PAGE.write_text(page)
     draw(columns, reference)
     return 0

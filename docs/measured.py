@@ -70,10 +70,10 @@ def iterations(dataset: xr.Dataset) -> list[int]:
     return sorted(set(dataset["iteration"].values.tolist()))
 
 
-def with_interval(here: xr.Dataset, name: str) -> str:
+def with_interval(here: xr.Dataset, name: str, digits: int = 3) -> str:
     """Write a number with its interval."""
     value, low, high = (float(here[f"{name}{end}"]) for end in ("", "_low", "_high"))
-    return "-" if np.isnan(value) else f"{value:.3f} ({low:.3f} to {high:.3f})"
+    return "-" if np.isnan(value) else f"{value:.{digits}f} ({low:.{digits}f} to {high:.{digits}f})"
 
 
 def claims_on(names: Iterable[str]) -> list[Claim]:
@@ -93,8 +93,8 @@ def interval(one: Judgement) -> str:
     return "" if np.isnan(one.low) else f" ({one.low:.3f} to {one.high:.3f})"
 
 
-def claims_text(judged: Iterable[tuple[Claim, list[Judgement]]]) -> str:
-    """Write claims with their rules and judgements."""
+def claims_text(judged: Iterable[tuple[Claim, list[Judgement]]], withheld: Mapping[str, str] | None = None) -> str:
+    """Write claims with their rules and judgements; of those withheld, by name, why they are not judged."""
     parts = []
     for claim, judgements in judged:
         marks = [one.mark for one in judgements]
@@ -115,8 +115,8 @@ def claims_text(judged: Iterable[tuple[Claim, list[Judgement]]]) -> str:
             f", with {other(claim.beside['where'] | {'variable': claim.beside['variable']})}" if claim.beside else ""
         )
         rule = f"{what}: {claim.statistic} {claim.rule} {claim.bound:g}"
-        body = claims_table(judgements) if judgements else "Not measured.\n"
-        parts.append(f"### {claim.statement}\n\n{claim.source}. Rule: {rule}. {count or ''}\n\n{body}")
+        body = claims_table(judgements) if judgements else f"{(withheld or {}).get(claim.name, 'Not measured.')}\n"
+        parts.append(f"### {claim.statement}\n\n{claim.source}. Rule: {rule}.{count and f' {count}'}\n\n{body}")
     return "\n".join(parts)
 
 

@@ -10,6 +10,7 @@ from scipy import stats
 from closerlook.results.schema import SCHEMA
 from closerlook.studies.claims import Claim, judge, load_claims
 from closerlook.studies.relations import rank_relation
+from closerlook.studies.training_rewards import final_rewards
 
 
 def dataset(cosines: np.ndarray) -> xr.Dataset:
@@ -36,7 +37,7 @@ CLAIM = Claim("c", "It falls.", "us", "pairwise_cosine", "change", (0, 450), "be
 
 def test_every_claim_that_comes_along_means_something():
     claims = load_claims()
-    assert len({claim.name for claim in claims}) == len(claims) >= 10
+    assert len({claim.name for claim in claims}) == len({claim.statement for claim in claims}) == len(claims) >= 10
     for claim in claims:
         assert claim.variable in SCHEMA
         assert claim.statistic in ("level", "change", "contrast", "single", "study", "relation")
@@ -47,7 +48,7 @@ def test_every_claim_that_comes_along_means_something():
         assert claim.beside.get("variable", claim.variable) in SCHEMA
         assert set(claim.algorithms) <= {"ppo", "trpo"}
         assert claim.statement.endswith(".")
-        assert "2020" in claim.source or claim.source == "ours"
+        assert "2020" in claim.source or claim.source.startswith("ours")
         for place in ({}, *claim.against):
             variable = SCHEMA[place.get("variable", claim.variable)]
             assert {*claim.where, *place} - {"variable"} <= {*variable.dims, *claim.where}
@@ -225,3 +226,32 @@ def test_the_interval_of_a_relation_covers():
         found = rank_relation(own, other)
         hits.append(found.low <= 6 / np.pi * np.arcsin(0.25) <= found.high)
     assert 0.92 <= np.mean(hits) <= 0.99
+
+
+def rewards_log(last: float) -> dict[str, np.ndarray]:
+    """Two seeds of 12 iterations: 99 at the first two, then `last` and twice that; one iteration has no episode."""
+    reward = np.full((12, 2), 99.0)
+    reward[2:] = [last, 2 * last]
+    reward[4, 1], reward[5, 0] = np.nan, last + 9
+    columns = {"iteration": np.repeat(np.arange(12), 2), "agent_seed": np.tile([0, 1], 12)}
+    return {**columns, "mean_reward": reward.ravel()}
+
+
+def test_agents_end_with_the_mean_of_the_last_ten_iterations():
+    found = final_rewards(rewards_log(10.0))
+    assert found["final_reward"].values == pytest.approx([10.9, 20.0])
+    assert found["iteration"].values.tolist() == [12, 12]
+    silent = rewards_log(10.0)
+    silent["mean_reward"][4::2] = np.nan
+    assert np.isnan(final_rewards(silent)["final_reward"].values[0])
+
+
+def test_ends_are_judged_as_a_ratio():
+    claim = Claim(
+        "c", "Lower.", "us", "final_reward", "contrast", (12,), "below", -1.609, log=True, tasks=("bare", "hopper")
+    )
+    (judged,) = judge(
+        claim, {("bare", "ppo"): final_rewards(rewards_log(1.0)), ("hopper", "ppo"): final_rewards(rewards_log(10.0))}
+    )
+    assert judged.value == pytest.approx((np.log(1.9 / 10.9) + np.log(2.0 / 20.0)) / 2)
+    assert judged.mark == "not enough data"

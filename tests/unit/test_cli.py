@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 
+import numpy as np
 import pytest
 
 from closerlook.cli import _in_one_line, main
@@ -85,6 +86,49 @@ def test_json_is_one_object_on_stdout_and_nothing_else(trained, tmp_path, capsys
     assert printed["sizes"] == [32, 64, 128]
     assert (printed["iteration"], printed["agent_seed"], printed["env"]) == (0, 1, "Hopper-v5")
     assert "cosine similarity" in shown.err
+
+
+FIXED = [
+    "env",
+    "algo",
+    "iteration",
+    "pairs",
+    "streams",
+    "trajectories",
+    "sizes",
+    "estimates",
+    "pairwise_cosine",
+    "pairwise_cosine_low",
+    "pairwise_cosine_high",
+    "true_cosine",
+    "true_cosine_low",
+    "true_cosine_high",
+    "true_cosine_corrected",
+    "true_cosine_corrected_low",
+    "true_cosine_corrected_high",
+    "advantages",
+    "gradient_norm",
+    "noise_scale_pairs",
+    "noise_scale_low",
+    "noise_scale_high",
+    "pairs_for_pairwise_cosine_half",
+    "pairs_for_true_cosine_half",
+    "effective_sample_fraction",
+    "verdicts",
+    "pairs_used",
+]
+
+
+def test_the_summary_of_gradients_has_the_fixed_names(trained, tmp_path):
+    assert gradients(trained, tmp_path, "--agent-seed", "1", "--iteration", "0") == 0
+    told = json.loads((tmp_path / "gradients.json").read_text())
+    assert set(FIXED) <= set(told)
+    along_sizes = [name for name in FIXED if name.startswith(("pairwise", "true")) or name == "gradient_norm"]
+    assert {len(told[name]) for name in (*along_sizes, "estimates", "pairs_used")} == {len(told["sizes"])}
+    for name in ("noise_scale_pairs", "pairs_for_true_cosine_half", "effective_sample_fraction", "pairs", "streams"):
+        assert told[name] is None or np.isscalar(told[name])
+    assert set(told["verdicts"][0]) == {"area", "level", "statement", "evidence", "advice"}
+    assert told["advantages"] in ("normalised", "raw")
 
 
 def test_training_prints_json_too(trained, capsys):

@@ -5,7 +5,8 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 
-from closerlook.figures import plot_gradient_quality, plot_training, save_figure
+from closerlook.figures import plot_critic_audit, plot_gradient_quality, plot_training, save_figure
+from closerlook.figures.critic_audit import has_audit
 from closerlook.figures.drawing import COLOURS, short_number, spread
 from cosines import cosine_dataset, training_log
 
@@ -159,6 +160,40 @@ def test_many_seeds_are_one_colour_and_one_label():
 def test_one_seed_has_no_mean():
     axis = plot_training(training_log(seeds=(0,)))
     assert lines(axis, "mean") == []
+
+
+def audited_log(**columns):
+    log = training_log(seeds=(0, 1, 2))
+    return log | {f"audit_{name}": scale * (1.0 + log["agent_seed"]) for name, scale in columns.items()}
+
+
+def test_audited_critics_are_means_over_seeds_with_bands():
+    log = audited_log(gae_mre_heldout=0.01, returns_mre_heldout=0.1, gae_mre_train=0.005)
+    log["audit_bootstrapped_returns_mre_train"] = np.full(len(log["iteration"]), np.nan)
+    log["audit_gae_mre_heldout"][4] = np.nan  # seed 1, iteration 1
+    axis = plot_critic_audit(log)
+    held_out, trained = axis.figure.axes
+    assert [line.get_label() for line in lines(held_out, "error")] == ["own target", "complete returns"]
+    assert [line.get_label() for line in lines(trained, "error")] == ["own target"]
+    own, returns = lines(held_out, "error")
+    assert own.get_ydata()[:3] == pytest.approx([0.02, 0.02, 0.02])
+    assert own.get_xdata()[-1] == 19
+    assert returns.get_ydata() == pytest.approx(np.full(20, 0.2))
+    band = held_out.collections[1].get_paths()[0].vertices[:, 1]
+    reach = 4.303 * 0.1 / np.sqrt(3)
+    assert band.max() == pytest.approx(0.2 + reach, rel=1e-3)
+    assert band.min() == pytest.approx(0.2 / 10)  # the interval reaches below zero
+    assert held_out.get_yscale() == "log"
+
+
+def test_a_log_without_an_audit_has_none_to_draw():
+    assert not has_audit(training_log())
+    assert not has_audit(audited_log(gae_mre_heldout=np.nan))
+    log = audited_log(gae_mre_train=0.1)
+    assert has_audit(log)
+    _, axis = plt.subplots()
+    assert plot_critic_audit(log, ax=axis) is axis
+    assert not lines(axis, "error")
 
 
 def test_figures_are_saved_closed_and_the_same_again(tmp_path):

@@ -16,7 +16,7 @@ from closerlook.errors import InputError
 from closerlook.results.store import JobFiles
 from closerlook.simulation.records import Sampling
 from closerlook.simulation.rollout import rollout
-from environments import endless_quadratic_agent, quadratic_value
+from environments import OFFSET, TARGET, bandit_agent, endless_quadratic_agent, quadratic_value
 
 SAMPLING = Sampling(64)
 
@@ -63,6 +63,57 @@ def test_a_fit_converges_to_the_exact_value(tmp_path):
     assert errors[0] > 2 * errors[2]
     assert errors[1] > errors[2]
     assert errors[2] < 0.03
+
+
+def bandit_baselines(agent: Agent, contexts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """``E[Q]`` and ``E[|g|^2 Q] / E[|g|^2]`` of each context of the bandit, by moments of the normal distribution.
+
+    With ``a = W x + b + s e``: ``Q = -|d + s e|^2 / 2``, ``d = W x + b - M x - o``; and ``|g|^2`` is the sum over
+    actions of ``(1 + |x|^2) e^2 / s^2`` (weights and bias) and ``(e^2 - 1)^2`` (log standard deviation).
+    """
+    weight, bias, log_std = (
+        agent.policy_parameters[name].double().numpy() for name in ("0.weight", "0.bias", "log_std")
+    )
+    misses, variances = contexts @ (weight - TARGET).T + bias - OFFSET, np.exp(2 * log_std)
+    long = 1 + np.square(contexts).sum(axis=1, keepdims=True)
+    norms, with_square = (
+        long / variances + 2,
+        3 * long / variances + 10,
+    )  # E[w] and E[w e^2], w an action's part of |g|^2
+    total = norms.sum(axis=1, keepdims=True)
+    value = -0.5 * (np.square(misses) + variances).sum(axis=1)
+    spread = (variances * (total - norms + with_square) / total).sum(axis=1)
+    return value, -0.5 * (np.square(misses).sum(axis=1) + spread)
+
+
+def test_the_moments_of_the_bandit_are_those_of_draws():
+    agent, draws = bandit_agent(), np.random.default_rng(0)
+    context = draws.standard_normal((1, 4))
+    weight, bias, log_std = (agent.policy_parameters[n].double().numpy() for n in ("0.weight", "0.bias", "log_std"))
+    noise = draws.standard_normal((1_000_000, 3))
+    actions = context @ weight.T + bias + np.exp(log_std) * noise
+    rewards = -0.5 * np.square(actions - context @ TARGET.T - OFFSET).sum(axis=1)
+    score = np.square(noise / np.exp(log_std)).sum(axis=1) * (1 + np.square(context).sum())
+    norms = score + np.square(noise**2 - 1).sum(axis=1)
+    value, optimal = bandit_baselines(agent, context)
+    assert rewards.mean() == pytest.approx(value[0], abs=0.01)
+    assert (norms * rewards).mean() / norms.mean() == pytest.approx(optimal[0], abs=0.01)
+
+
+def test_the_optimal_baseline_is_weighted_by_the_squared_score(tmp_path):
+    """Greensmith et al. (2004), theorem 8: ``E[|g|^2 Q] / E[|g|^2]``, which is not the value."""
+    agent = bandit_agent(gamma=0.0)
+    keys = write(tmp_path, 16, agent=agent)
+    critics = fitted_critics(fit_values(str(tmp_path), keys, 16 * 32, FitSettings(), 0))
+    contexts = np.random.default_rng(1).standard_normal((2000, 4)).astype(np.float32)
+    found = {
+        name: critic.value(critic.parameters, torch.from_numpy(contexts)).double().numpy()
+        for name, critic in critics.items()
+    }
+    value, optimal = bandit_baselines(agent, contexts.astype(np.float64))
+    apart = np.square(optimal - value).mean()
+    assert np.square(found["fitted"] - value).mean() < 0.05 * apart
+    assert np.square(found["optimal"] - optimal).mean() < 0.1 * apart
 
 
 def test_reading_a_window_at_a_time_changes_little_and_needs_little_memory(tmp_path, monkeypatch):

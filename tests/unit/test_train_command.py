@@ -145,3 +145,10 @@ def test_the_table_is_drawn_below_the_bar() -> None:
     drawn = shown.notes.file.getvalue()
     assert "seed 1" in drawn
     assert "value expl. var." in drawn
+
+
+@pytest.mark.parametrize("audited", [True, False])
+def test_an_audit_is_drawn_beside_the_log(tmp_path: Path, audited: bool) -> None:
+    tiny = ["--steps", "128", "--n-steps", "64", "--hidden", "8", "--seeds", "1", "--workers", "1", "--gamma", "0.9"]
+    assert main(["train", *tiny, *(["--audit-critic"] if audited else []), "--out", str(tmp_path)]) == 0
+    assert {path.name for path in tmp_path.glob("audit.*")} == ({"audit.png", "audit.svg"} if audited else set())

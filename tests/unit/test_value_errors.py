@@ -84,8 +84,21 @@ def test_calibration_tells_values_that_are_too_bold():
     found = calibration(2 * truth, truth + 0.3 * draws.standard_normal(truth.shape), bins=5)
     targets = np.array([one.value for one in found.targets])
     assert targets == pytest.approx(found.predicted / 2, abs=0.05)
-    assert all(one.low < target < one.high for one, target in zip(found.targets, targets, strict=True))
     assert np.all(np.diff(found.predicted) > 0)
+
+
+def test_intervals_of_calibration_cover_what_the_pairs_of_each_bin_should_have():
+    """Targets are half the values and noise: a bin's pairs should have half their mean value, 30 streams of 60."""
+    draws, hits, widths = np.random.default_rng(3), [], []
+    for _ in range(REPEATS):
+        values = alike(draws, 30, 60)
+        found = calibration(values, values / 2 + 0.5 * alike(draws, 30, 60), bins=5)
+        wanted = found.predicted / 2
+        hits.append([one.low <= mean <= one.high for one, mean in zip(found.targets, wanted, strict=True)])
+        widths.append([one.high - one.low for one in found.targets])
+    assert ((np.mean(hits, axis=0) >= 0.92) & (np.mean(hits, axis=0) <= 0.99)).all()
+    pairs_alone = 2 * 1.96 * 0.5 / np.sqrt(30 * 60 / 5)
+    assert np.mean(widths) > 1.5 * pairs_alone
 
 
 def test_bias_and_noise_are_told_apart_and_covered():

@@ -55,6 +55,10 @@ def test_the_summary_has_the_fixed_names(measured):
     assert set(told["baselines"]) == {"zero", "mean", "critic", "fitted", "optimal"}
     assert {"sizes", "pairwise_cosine", "low", "high"} <= set(told["baselines"]["critic"])
     assert told["lambda_sweep"]["lambdas"] == [0, 0.25, 0.5, 0.75, 0.9, 0.95, 0.98, 0.99, 1]
+    assert set(told["calibration"]) == {"gae", "returns", "cut_returns"}
+    curve = told["calibration"]["returns"]
+    assert set(curve) == {"predicted", "target", "target_low", "target_high"}
+    assert np.shape(curve["predicted"]) == np.shape(curve["target"]) == (4, 10)
     assert told["audited"] == "updated"
     assert told["iteration"] == [0, 0, 4, 4]
     assert {verdict["area"] for verdict in told["verdicts"]} == {"values"}
@@ -94,14 +98,33 @@ def test_tables_have_a_row_for_everything_known(dataset):
 def test_the_figure_has_a_row_for_each_iteration(dataset):
     axis = plot_value_prediction(dataset)
     axes = axis.figure.axes
-    assert len(axes) == 6
-    assert [one.get_title(loc="left").rpartition(" ")[2] for one in axes[::3]] == ["0", "4"]
-    curves = [line for line in axes[1].lines if line.get_gid() == "baseline"]
+    assert len(axes) == 8
+    assert [one.get_title(loc="left").rpartition(" ")[2] for one in axes[::4]] == ["0", "4"]
+    curves = [line for line in axes[2].lines if line.get_gid() == "baseline"]
     assert [line.get_label() for line in curves] == list(BASELINES.values())
     first = dataset["baseline_pairwise_cosine"].sel(baseline="fitted").isel(agent=slice(0, 2)).mean("agent")
     np.testing.assert_allclose(curves[0].get_ydata(), first.values)
-    (own,) = (line for line in axes[2].lines if line.get_gid() == "own")
+    (own,) = (line for line in axes[3].lines if line.get_gid() == "own")
     assert own.get_xdata()[0] == 5  # 0.95 is the sixth
+    plt.close("all")
+
+
+def test_calibration_has_a_line_for_each_agent_and_the_diagonal(dataset):
+    axis = plot_value_prediction(dataset).figure.axes[1]
+    drawn = [line for line in axis.lines if line.get_gid() == "calibration"]
+    first = dataset.isel(agent=slice(0, 2)).sel(target="returns")
+    assert len(drawn) == 2
+    for line, predicted, target in zip(
+        drawn, first["calibration_predicted"].values, first["calibration_target"].values, strict=True
+    ):
+        np.testing.assert_array_equal(line.get_xdata(), predicted)
+        np.testing.assert_array_equal(line.get_ydata(), target)
+    (diagonal,) = (line for line in axis.lines if line.get_gid() == "diagonal")
+    assert list(diagonal.get_xdata()) == list(diagonal.get_ydata())
+    alone = plot_value_prediction(dataset.isel(agent=0)).figure.axes[1]
+    assert len(alone.collections) == 1  # bars of the intervals
+    bare = dataset.assign(calibration_predicted=dataset["calibration_predicted"] * np.nan)
+    assert "not known" in [text.get_text() for text in plot_value_prediction(bare).figure.axes[1].texts]
     plt.close("all")
 
 

@@ -13,7 +13,8 @@ from closerlook.algorithms.presets import PresetName
 from closerlook.commands.live import PopulationBar
 from closerlook.commands.options import Output, folder_name, option
 from closerlook.console import Shown, make_table
-from closerlook.figures import plot_training, save_figure
+from closerlook.figures import plot_critic_audit, plot_training, save_figure
+from closerlook.figures.critic_audit import has_audit
 from closerlook.results.store import RunFolder
 from closerlook.training import TrainingRun, TrainSettings, train
 
@@ -31,7 +32,7 @@ class Train(Output):
     observations and rewards. A preset only changes defaults: options that are given win.
 
     Leaves training.csv (a row for each iteration and agent), checkpoints/, training.svg, training.png and run.json in
-    its folder, which is what the other commands take as an agent.
+    its folder, which is what the other commands take as an agent; with --audit-critic also audit.svg and audit.png.
     """
 
     settings: Annotated[TrainSettings, tyro.conf.arg(name="")] = field(default_factory=TrainSettings)
@@ -76,8 +77,11 @@ class Train(Output):
         axis = plot_training(run.log)
         axis.set_title(f"{name} · {self.settings.algo.upper()}", weight="bold")
         save_figure(axis, self.folder / "training")
+        drawn = [self.folder / "training.png"]
+        if has_audit(run.log):
+            drawn += save_figure(plot_critic_audit(run.log), self.folder / "audit")[1:]
         shown.result(summary_of(self.settings, run), table_of(run.log))
-        shown.files([self.folder / "training.csv", self.folder / "checkpoints", self.folder / "training.png"])
+        shown.files([self.folder / "training.csv", self.folder / "checkpoints", *drawn])
         shown.note(f"next: closerlook gradients {self.folder}")
 
 

@@ -4,7 +4,7 @@ Colours are those of Okabe and Ito (2008) and their like, told apart in all form
 by colour alone.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -139,6 +139,16 @@ def mean_with_interval(rows: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.nda
         deviation = np.sqrt((np.where(known, rows - mean, 0.0) ** 2).sum(axis=0) / (count - 1) / count)
         half = stats.t.ppf(0.975, np.maximum(count - 1, 1)) * deviation
     return mean, mean - half, mean + half
+
+
+def by_seed(log: Mapping[str, Any], name: str) -> tuple[np.ndarray, np.ndarray]:
+    """Lay out a column of a log: the iterations (I,), and a row for each seed (n, I), NaN where it has none."""
+    iterations, seeds, values = (np.asarray(log[key], dtype=float) for key in ("iteration", "agent_seed", name))
+    shared, places = np.unique(iterations, return_inverse=True)
+    names, rows = np.unique(seeds, return_inverse=True)
+    table = np.full((len(names), len(shared)), np.nan)
+    table[rows, places] = values
+    return shared, table
 
 
 def short_number(value: float) -> str:

@@ -7,7 +7,17 @@ import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.axes import Axes
 
-from closerlook.figures.drawing import COLOURS, INK, MAX_LABELLED, QUIET, RULE, STYLE, label_lines, mean_with_interval
+from closerlook.figures.drawing import (
+    COLOURS,
+    INK,
+    MAX_LABELLED,
+    QUIET,
+    RULE,
+    STYLE,
+    by_seed,
+    label_lines,
+    mean_with_interval,
+)
 
 
 def plot_training(log: Mapping[str, Any], ax: Axes | None = None) -> Axes:
@@ -32,7 +42,7 @@ def plot_training(log: Mapping[str, Any], ax: Axes | None = None) -> Axes:
             colour, label = (QUIET, "") if many else (COLOURS[number], f"seed {seed}")
             axis.plot(*curve, color=colour, linewidth=0.9, alpha=0.45 if many else 0.8, label=label, gid="seed")
         if len(curves) > 1:
-            _draw_mean_curve(axis, curves)
+            _draw_mean_curve(axis, log)
         axis.set(xlabel="iteration", ylabel="mean episode return")
         axis.set_ylim(bottom=0.0 if np.nanmin(returns, initial=0.0) >= 0 else None)
         axis.margins(x=0)
@@ -42,10 +52,7 @@ def plot_training(log: Mapping[str, Any], ax: Axes | None = None) -> Axes:
     return axis
 
 
-def _draw_mean_curve(axis: Axes, curves: Mapping[int, tuple[np.ndarray, np.ndarray]]) -> None:
-    shared = np.unique(np.concatenate([iterations for iterations, _ in curves.values()]))
-    rows = np.full((len(curves), len(shared)), np.nan)
-    for row, (iterations, returns) in zip(rows, curves.values(), strict=True):
-        row[np.searchsorted(shared, iterations)] = returns
+def _draw_mean_curve(axis: Axes, log: Mapping[str, Any]) -> None:
+    iterations, rows = by_seed(log, "mean_reward")
     mean, _, _ = mean_with_interval(rows)
-    axis.plot(shared, mean, color=INK, linewidth=2.0, label=f"mean of {len(curves)}", gid="mean")
+    axis.plot(iterations, mean, color=INK, linewidth=2.0, label=f"mean of {len(rows)}", gid="mean")

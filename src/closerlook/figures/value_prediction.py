@@ -1,4 +1,4 @@
-"""The figure of value prediction: errors of critics, gradients by baseline, gradients by lambda."""
+"""The figure of value prediction: errors of critics, their calibration, gradients by baseline and by lambda."""
 
 from collections.abc import Sequence
 
@@ -29,7 +29,8 @@ ERRORS = {
     "own target, held-out pairs": ("mean_relative_error", {"target": "gae"}),
     "returns, training pairs": ("train_mean_relative_error", {"target": "returns"}),
     "returns, held-out pairs": ("mean_relative_error", {"target": "returns"}),
-    "V*: what noise leaves": ("noise_floor_mre", {}),
+    "V*, held-out pairs": ("noise_floor_mre", {}),
+    "exact value: the floor": ("exact_noise_floor_mre", {}),
     "returns cut as released": ("mean_relative_error", {"target": "cut_returns"}),
 }
 """Rows of the first panel: a label, a variable, and where in it."""
@@ -38,7 +39,8 @@ ERRORS = {
 def plot_value_prediction(dataset: xr.Dataset, ax: Axes | None = None) -> Axes:
     """Draw how well critics predict and what they are worth: a row for each iteration.
 
-    From the left: mean relative errors of the critic (Figures 3 and 11 of Ilyas et al., 2020); pairwise cosines of
+    From the left: mean relative errors of the critic (Figures 3 and 11 of Ilyas et al., 2020); mean complete return
+    against mean value in each tenth of the pairs, a line for each agent, right on the diagonal; pairwise cosines of
     gradient estimates by baseline over pairs (Figure 4); cosine to the gradient of the returns by lambda, the agent's
     own marked. Bands and bars are 95% intervals; where several agents share a row, over agents.
 
@@ -61,14 +63,15 @@ def plot_value_prediction(dataset: xr.Dataset, ax: Axes | None = None) -> Axes:
             return ax
         groups = _by_iteration(agents)
         figure: Figure = plt.figure(
-            figsize=(10.5, 2.9 * len(groups) + 0.5), layout=ConstrainedLayoutEngine(wspace=0.06)
+            figsize=(13.2, 2.9 * len(groups) + 0.5), layout=ConstrainedLayoutEngine(wspace=0.05)
         )
-        rows = figure.subplots(len(groups), 3, squeeze=False, width_ratios=(1.15, 1.2, 1.0))
+        rows = figure.subplots(len(groups), 4, squeeze=False, width_ratios=(1.15, 0.85, 1.2, 1.0))
         for axes, (iteration, group) in zip(rows, groups.items(), strict=True):
             _draw_errors(axes[0], group)
-            _draw_baselines(axes[1], group)
-            _draw_lambdas(axes[2], group)
-            words = ["Critic's relative error", "Gradients by baseline", "Gradients by lambda"]
+            _draw_calibration(axes[1], group)
+            _draw_baselines(axes[2], group)
+            _draw_lambdas(axes[3], group)
+            words = ["Critic's relative error", "Calibration", "Gradients by baseline", "Gradients by lambda"]
             for axis, title in zip(axes, words, strict=True):
                 axis.set_title(f"{title}, iteration {iteration}" if iteration is not None and iteration >= 0 else title)
         name = " · ".join(filter(None, [str(agents.attrs.get("environment", "")), _algorithm(agents)]))
@@ -95,7 +98,7 @@ def _draw_errors(axis: Axes, group: xr.Dataset) -> None:
         value, low, high = _over_agents(group, variable, chosen)
         if not np.isfinite(value):
             continue
-        place, colour = -len(labels), COLOURS[1] if "V*" in label else COLOURS[0]
+        place, colour = -len(labels), COLOURS[0] if "mean_relative_error" in variable else COLOURS[1]
         if np.isfinite(low):
             axis.plot([max(low, value / 50), high], [place, place], color=colour, linewidth=2.2, alpha=0.45)
         axis.plot([value], [place], "o", color=colour, markersize=5, gid="error")
@@ -119,6 +122,34 @@ def _over_agents(group: xr.Dataset, variable: str, where: dict[str, str]) -> tup
         return float(values[0]), low, high
     over_agents = mean_with_interval(values[:, None])
     return float(over_agents[0][0]), float(over_agents[1][0]), float(over_agents[2][0])
+
+
+def _draw_calibration(axis: Axes, group: xr.Dataset) -> None:
+    """Draw the mean complete return of each tenth over its mean value, a line for each agent, and the diagonal."""
+    here = group.sel(target="returns")
+    predicted, returns = here["calibration_predicted"].values, here["calibration_target"].values
+    known = np.isfinite(predicted) & np.isfinite(returns)
+    if known.any():
+        ends = [float(values[known].min()) for values in (predicted, returns)]
+        ends += [float(values[known].max()) for values in (predicted, returns)]
+        axis.plot(
+            [min(ends), max(ends)], [min(ends), max(ends)], color=QUIET, linewidth=0.8, linestyle="--", gid="diagonal"
+        )
+    else:
+        axis.text(0.5, 0.5, "not known", transform=axis.transAxes, ha="center", color=QUIET)
+    alone = len(predicted) == 1
+    for one in range(len(predicted)):
+        if alone and known.any():
+            low, high = (here[f"calibration_target_{end}"].values[one] for end in ("low", "high"))
+            axis.vlines(predicted[one], low, high, color=COLOURS[0], linewidth=2.2, alpha=0.45)
+        axis.plot(
+            predicted[one], returns[one], "o-" if alone else "-", color=COLOURS[0], markersize=3.5,
+            linewidth=1.2 if alone else 0.9, alpha=1.0 if alone else 0.6, gid="calibration",
+        )  # fmt: skip
+    axis.grid(color=RULE, linewidth=0.6)
+    axis.set_axisbelow(True)
+    axis.set_xlabel("value in a tenth of the pairs")
+    axis.set_ylabel("mean complete return there")
 
 
 def _draw_baselines(axis: Axes, group: xr.Dataset) -> None:

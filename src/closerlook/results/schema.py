@@ -12,6 +12,7 @@ from closerlook.results import (
     gradient_variables,
     landscape_variables,
     regime_variables,
+    training_variables,
     trust_variables,
     value_variables,
 )
@@ -78,3 +79,4 @@ define(value_variables.VARIABLES)
 define(landscape_variables.VARIABLES)
 define(trust_variables.VARIABLES)
 define(regime_variables.VARIABLES)
+define(training_variables.VARIABLES)

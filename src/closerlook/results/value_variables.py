@@ -59,7 +59,9 @@ VARIABLES: list[Variable] = [
         ("agent", "critic"),
         (
             "As the released code has it for the target V_old + A: the squared error, the worse of clipped and "
-            "unclipped where the value loss is clipped, over |target|; mean over held-out pairs.",
+            "unclipped where the value loss is clipped, over |target|; mean over held-out pairs. Targets smaller than "
+            "1% of the targets' root mean square count as that much in the divisor, where the released code divides "
+            "by the target as it is.",
             _BY_STREAM,
         ),
         source="released code, steps.py, value_loss_gae",
@@ -104,7 +106,8 @@ VARIABLES: list[Variable] = [
         ("agent",),
         (
             "Mean relative error to complete returns, on held-out pairs, of V*: a network fitted to complete returns "
-            "of other pairs of the same policy. What of the returns' error no better critic would take away.",
+            "of other pairs of the same policy. The error of V*: an upper bound of the floor that noise sets, above it "
+            "by what V* misses; exact_noise_floor_mre is the floor.",
             _BY_STREAM,
         ),
         source="Ilyas et al. (2020), section 2.2",
@@ -124,7 +127,8 @@ VARIABLES: list[Variable] = [
         "exact_noise_floor_mre",
         ("agent",),
         (
-            f"Mean relative error of an exact critic: each return against the mean of the others, {_EXACT}; "
+            f"Mean relative error to complete returns of an exact critic, which no critic goes below: each return "
+            f"against the mean of the others of its state, {_EXACT}; "
             "differences are shrunk by the root of (K - 1) / K, as the mean of K - 1 others has noise of its own. "
             "Small returns count in the divisor as those of the held-out pairs do.",
             _BY_STREAM,
@@ -166,7 +170,10 @@ VARIABLES: list[Variable] = [
     *interval(
         "calibration_target",
         ("agent", "target", "bin"),
-        ("Mean target of the same pairs.", "delete-one-stream jackknife of the bin's mean, Student's t."),
+        (
+            "Mean target of the same pairs.",
+            "delete-one-stream jackknife of the bin's mean, its edges held fixed, Student's t.",
+        ),
         unit="value",
     ),
     *interval(
@@ -175,7 +182,7 @@ VARIABLES: list[Variable] = [
         (
             "Mean pairwise cosine of estimates by the agent's own lambda and standardisation with a baseline: its "
             "critic, V* in the critic's place, or zero: discounted returns in place of advantages, as they are; mean: "
-            "the same less their mean, standardised.",
+            "the same less their mean, standardised. NaN for optimal, which is no value to bootstrap from.",
             _JACKKNIFE_ESTIMATE,
         ),
         source=_FIGURE_4,
@@ -185,7 +192,8 @@ VARIABLES: list[Variable] = [
         ("agent", "baseline", "size"),
         (
             f"Mean pairwise cosine of estimates {_COMPLETE}; not standardised, which would move the mean. Baseline "
-            "optimal: fitted with weights |grad log pi|^2, so that single pairs vary least.",
+            "optimal: fitted with weights |grad log pi|^2, so that single pairs vary least; what a batch varies is "
+            "another matter, as pairs of one stream are not independent.",
             _JACKKNIFE_ESTIMATE,
         ),
         source="Greensmith et al. (2004), theorem 8",

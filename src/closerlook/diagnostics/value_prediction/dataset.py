@@ -97,6 +97,7 @@ def summary(dataset: xr.Dataset) -> dict[str, Any]:
         "critics": _critics(dataset),
         **_intervals(dataset, _SINGLE),
         "restarted": _restarted(dataset),
+        "calibration": {target: _calibration(dataset.sel(target=target)) for target in TARGETS},
         "sizes": as_json(dataset["size"].values),
         "baselines": {name: _baseline(dataset.sel(baseline=name)) for name in BASELINES},
         "lambda_sweep": _sweep(dataset),
@@ -161,6 +162,13 @@ def _critics(dataset: xr.Dataset) -> dict[str, Any]:
         | _intervals(dataset.sel(critic=kind), _WITHOUT_TARGET)
         for kind in CRITICS
     }
+
+
+def _calibration(dataset: xr.Dataset) -> dict[str, Any]:
+    """Return the critic's mean value in each tenth of the pairs, and their mean target with its interval."""
+    predicted = as_json(dataset["calibration_predicted"].values)
+    ends = {f"target{end}": as_json(dataset[f"calibration_target{end}"].values) for end in ENDS}
+    return {"predicted": predicted, **ends}
 
 
 def _baseline(dataset: xr.Dataset) -> dict[str, Any]:
