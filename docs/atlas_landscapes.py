@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import xarray as xr
+from limits import landscape_table
 from measured import COLUMNS, DATA, DOCS, IMAGES, claims_on, claims_text, heading, iterations, replaced, table
 
 from closerlook.algorithms.policy_change import SURROGATES
@@ -18,6 +19,7 @@ from closerlook.results import landscape_variables
 from closerlook.studies.claims import judge
 
 PAGE = DOCS / "atlas_landscapes.md"
+LIMITS = DOCS / "landscape.md"
 STEPS = ("few", "many")
 BUDGET = 2048
 Column = tuple[str, str]
@@ -123,6 +125,7 @@ def main() -> int:
     ):
         page = replaced(page, name, content)
     PAGE.write_text(page)
+    LIMITS.write_text(replaced(LIMITS.read_text(), "limits", landscape_table(datasets)))
     for (steps_of, column), dataset in datasets.items():
         save_figure(plot_landscape(dataset), DOCS / image_of(steps_of, column, suffix=""), ("png",), dpi=70)
     return 0
