@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from closerlook.diagnostics.value_prediction import value_prediction as value_prediction
     from closerlook.errors import InputError as InputError
     from closerlook.errors import NonFiniteError as NonFiniteError
+    from closerlook.figures import plot_budgets as plot_budgets
     from closerlook.figures import plot_gradient_quality as plot_gradient_quality
     from closerlook.figures import plot_landscape as plot_landscape
     from closerlook.figures import plot_training as plot_training
@@ -60,6 +61,7 @@ _HOMES = {
     "landscape": "diagnostics.landscape",
     "load": "agents.loading",
     "load_agent": "agents.files",
+    "plot_budgets": "figures",
     "plot_gradient_quality": "figures",
     "plot_landscape": "figures",
     "plot_training": "figures",
