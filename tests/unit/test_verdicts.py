@@ -188,5 +188,7 @@ def test_a_length_is_advised_as_a_setting(updates, interval, level, words):
     assert words in verdict["advice"]
     if "Longer" in words:
         trpo = np.isfinite(updates["kl_bound"])
-        expected = f"max_kl {4 * float(updates['kl_bound']):.2g}" if trpo else "policy_learning_rate of 0.0009"
+        expected = (
+            f"max_kl of about {4 * float(updates['kl_bound']):.2g}" if trpo else "policy_learning_rate of about 0.0009"
+        )
         assert expected in verdict["advice"]

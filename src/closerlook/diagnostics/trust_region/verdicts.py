@@ -232,10 +232,11 @@ def _length(name: str, agent: xr.Dataset) -> Verdict | None:
 
 
 def _setting(agent: xr.Dataset, multiple: float) -> str:
-    """Return which setting gives so many times the step: Adam's steps go with the rate, TRPO's with the root of KL."""
-    rate, bound = float(agent["policy_learning_rate"]), float(agent["kl_bound"])
+    """Return which setting gives about so many times the step: see `step_settings`."""
+    rate, bound, clip = (float(agent[name]) for name in ("policy_learning_rate", "kl_bound", "clip_epsilon"))
     if np.isfinite(bound):
-        return f"max_kl {bound * multiple**2:.2g} instead of {bound:g}"
+        return f"a max_kl of about {bound * multiple**2:.2g} instead of {bound:g}"
     if np.isfinite(rate):
-        return f"a policy_learning_rate of {rate * multiple:.2g} instead of {rate:.2g} at this iteration"
-    return f"{multiple:g} times the learning rate"
+        words = f"a policy_learning_rate of about {rate * multiple:.2g} instead of {rate:.2g} at this iteration"
+        return f"{words}, or a clip of about {clip * multiple:.2g} instead of {clip:g}" if np.isfinite(clip) else words
+    return f"about {multiple:g} times the learning rate"
