@@ -210,7 +210,10 @@ def test_true_improvements_are_those_known_in_closed_form():
 
 
 def test_the_mean_gain_covers_the_expectation_over_batches():
-    """The expectation is that of 2,000 updates in closed form; the interval comes from 8."""
+    """The expectation is that of 300 updates in closed form; the interval comes from 8.
+
+    Single gains are skewed: a few updates lose much. Eight of them cover about 90%, drawn 2,000 times from the 300.
+    """
     own = agent(1, algorithm="natural", **NATURAL | {"max_kl": 0.1})
     truth = []
     for first in range(300):
@@ -219,6 +222,8 @@ def test_the_mean_gain_covers_the_expectation_over_batches():
         there = with_parameters(own, (flat_parameters(own) + step)[None]).unstack()[0]
         truth.append(float(linear_quadratic_return(there.policy_parameters)))
     expected = np.mean(truth) - float(linear_quadratic_return(own.policy_parameters))
+    drawn = [mean_interval(eight) for eight in np.random.default_rng(0).choice(truth, (2000, 8))]
+    assert 0.88 <= np.mean([one.low <= np.mean(truth) <= one.high for one in drawn]) <= 0.96
     inside = []
     for seed in range(60):
         found = trust_region(own, seed=seed, **SMALL | {"repeats": 8, "multiples": ()})
