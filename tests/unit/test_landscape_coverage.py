@@ -18,7 +18,7 @@ WITHIN = {
     "line_gain": (0.92, 0.99),
     "realised_gain": (0.92, 0.99),
     "best_step": (0.94, 1.0),  # the set of multiples is made to hold the best in at least 95%
-    "correlation": (0.88, 0.99),  # a quotient of two noisy numbers, from twelve streams
+    "correlation": (0.92, 0.99),
 }
 
 
