@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import xarray as xr
+from limits import landscape_table
 from measured import COLUMNS, DATA, DOCS, IMAGES, claims_on, claims_text, heading, iterations, replaced, table
 
 from closerlook.algorithms.policy_change import SURROGATES
@@ -18,6 +19,7 @@ from closerlook.results import landscape_variables
 from closerlook.studies.claims import judge
 
 PAGE = DOCS / "atlas_landscapes.md"
+LIMITS = DOCS / "landscape.md"
 STEPS = ("few", "many")
 BUDGET = 2048
 Column = tuple[str, str]
@@ -113,6 +115,7 @@ def main() -> int:
     names = {variable.name for variable in landscape_variables.VARIABLES}
     by_task = {(f"{task} {steps_of}", algorithm): data for (steps_of, (task, algorithm)), data in datasets.items()}
     judged = [(claim, judge(claim, by_task)) for claim in claims_on(names)]
+    pairs = [column for column in COLUMNS if all((steps_of, column) in datasets for steps_of in STEPS)]
     page = PAGE.read_text()
     for name, content in (
         ("agreement", agreement(datasets)),
@@ -120,11 +123,16 @@ def main() -> int:
         ("noise", noise(datasets)),
         ("claims", claims_text(judged)),
         ("figures", "".join(f"![{steps_of} pairs]({image_of(steps_of, column)})\n" for steps_of, column in datasets)),
+        ("paper", "".join(f"![few and many pairs]({image_of('both', column)})\n" for column in pairs)),
     ):
         page = replaced(page, name, content)
     PAGE.write_text(page)
+    LIMITS.write_text(replaced(LIMITS.read_text(), "limits", landscape_table(datasets)))
     for (steps_of, column), dataset in datasets.items():
         save_figure(plot_landscape(dataset), DOCS / image_of(steps_of, column, suffix=""), ("png",), dpi=70)
+    for column in pairs:
+        both = [datasets[steps_of, column] for steps_of in STEPS]
+        save_figure(plot_landscape(both), DOCS / image_of("both", column, suffix=""), ("png",), dpi=70)
     return 0
 
 

@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import xarray as xr
+from limits import trust_table
 from measured import (
     DATA,
     DOCS,
@@ -30,6 +31,7 @@ from closerlook.results import trust_variables
 from closerlook.studies.claims import judge, load_claims
 
 PAGE = DOCS / "atlas_trust.md"
+LIMITS = DOCS / "trust-region.md"
 Column = tuple[str, str]
 
 
@@ -114,6 +116,7 @@ def main() -> int:
     ):
         page = replaced(page, name, content)
     PAGE.write_text(page)
+    LIMITS.write_text(replaced(LIMITS.read_text(), "limits", trust_table(datasets)))
     for (task, algorithm), dataset in datasets.items():
         first = dataset.isel(agent=dataset["agent_seed"].values == 0)
         save_figure(plot_trust_region(first), IMAGES / f"trust-{task}-{algorithm}", ("png",), dpi=90)

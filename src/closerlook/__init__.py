@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from closerlook.diagnostics.value_prediction import value_prediction as value_prediction
     from closerlook.errors import InputError as InputError
     from closerlook.errors import NonFiniteError as NonFiniteError
+    from closerlook.figures import plot_budgets as plot_budgets
     from closerlook.figures import plot_critic_audit as plot_critic_audit
     from closerlook.figures import plot_gradient_quality as plot_gradient_quality
     from closerlook.figures import plot_landscape as plot_landscape
@@ -61,6 +62,7 @@ _HOMES = {
     "landscape": "diagnostics.landscape",
     "load": "agents.loading",
     "load_agent": "agents.files",
+    "plot_budgets": "figures",
     "plot_critic_audit": "figures",
     "plot_gradient_quality": "figures",
     "plot_landscape": "figures",

@@ -32,7 +32,9 @@ def measured(trained, tmp_path_factory):
 
 def test_it_leaves_what_it_promises(measured):
     names = {path.name for path in measured.iterdir()}
-    assert names == {"run.json", "jobs", *(f"landscape.{suffix}" for suffix in ("nc", "json", "svg", "png", "html"))}
+    budgets = {"budgets.svg", "budgets.png"}  # of one stream and of four
+    files = {f"landscape.{suffix}" for suffix in ("nc", "json", "svg", "png", "html")}
+    assert names == {"run.json", "jobs"} | files | budgets
     found = xr.load_dataset(measured / "landscape.nc", engine="h5netcdf")
     assert found["true_reward"].dims == ("agent", "step", "random")
     assert summary(found)["env"] == "Hopper-v5"

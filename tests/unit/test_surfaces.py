@@ -84,6 +84,28 @@ def test_flat_surfaces_and_few_streams_have_no_correlation():
         assert np.isnan(found.value)
 
 
+def draw_episodes(rng, truth, noise=3.0):
+    """Streams of a random number of episodes each, longer where they return less: means are ratios of sums."""
+    episodes = rng.integers(5, 16, (len(truth), STREAMS)).astype(float)
+    level = 0.1 * (10 - episodes)
+    return (truth[:, None] + level) * episodes + noise * np.sqrt(episodes) * rng.standard_normal(
+        episodes.shape
+    ), episodes
+
+
+def test_surfaces_of_ratios_cover_as_well():
+    """Correlation and best point from streams whose episodes are of random number, against the ratio's expectation."""
+    rng, peak = np.random.default_rng(10), -((np.linspace(0, 3, POINTS) - 1.2) ** 2)
+    exact, hits, best = np.corrcoef(TRUTH, RISE)[0, 1], [], []
+    for _ in range(REPEATS):
+        found = correlation(stream_surfaces(*draw_episodes(rng, TRUTH)), RISE)
+        hits.append(found.low <= exact <= found.high)
+        _, candidates = best_point(stream_surfaces(*draw_episodes(rng, peak)), paired=False)
+        best.append(candidates[int(peak.argmax())])
+    assert 0.92 <= np.mean(hits) <= 0.99
+    assert np.mean(best) >= 0.95
+
+
 @pytest.mark.parametrize("shared", [0.0, 0.95])
 def test_sign_agreement_covers(shared):
     rng, hits = np.random.default_rng(6), 0

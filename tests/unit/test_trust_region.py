@@ -218,7 +218,10 @@ def test_true_improvements_are_those_known_in_closed_form():
 
 
 def test_the_mean_gain_covers_the_expectation_over_batches():
-    """The expectation is that of 2,000 updates in closed form; the interval comes from 8."""
+    """The expectation is that of 300 updates in closed form; the interval comes from 8.
+
+    Single gains are skewed: a few updates lose much. Eight of them cover about 90%, drawn 2,000 times from the 300.
+    """
     own = agent(1, algorithm="natural", **NATURAL | {"max_kl": 0.1})
     truth = []
     for first in range(300):
@@ -227,6 +230,8 @@ def test_the_mean_gain_covers_the_expectation_over_batches():
         there = with_parameters(own, (flat_parameters(own) + step)[None]).unstack()[0]
         truth.append(float(linear_quadratic_return(there.policy_parameters)))
     expected = np.mean(truth) - float(linear_quadratic_return(own.policy_parameters))
+    drawn = [mean_interval(eight) for eight in np.random.default_rng(0).choice(truth, (2000, 8))]
+    assert 0.88 <= np.mean([one.low <= np.mean(truth) <= one.high for one in drawn]) <= 0.96
     inside = []
     for seed in range(60):
         found = trust_region(own, seed=seed, **SMALL | {"repeats": 8, "multiples": ()})
@@ -240,10 +245,10 @@ def test_promised_improvements_are_near_the_true_ones_for_short_steps_of_large_b
     found = trust_region(own, step_pairs=64 * 200, **SMALL | {"return_pairs": 64 * 400, "pairs": 64 * 200})
     true, low, high = (found[f"average{end}"].sel(quantity="true_improvement").item() for end in ("", "_low", "_high"))
     for name in ("predicted_improvement", "surrogate_improvement", "surrogate_improvement_heldout"):
-        promised = float(found["average"].sel(quantity=name))
-        # returns without a baseline stand in for advantages: HORIZON steps sum to a return of all steps before too
-        assert promised > 0
-        assert abs(promised - true) < max(0.3 * abs(true), 3 * (high - low)), name
+        promised, least, most = (float(found[f"average{end}"].sel(quantity=name)) for end in ("", "_low", "_high"))
+        assert promised == pytest.approx(true, rel=0.1), name
+        assert least < high, name
+        assert low < most, name
 
 
 def test_every_update_has_a_batch_and_held_out_pairs_of_its_own(found):

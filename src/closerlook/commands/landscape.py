@@ -14,7 +14,7 @@ from closerlook.commands.options import option
 from closerlook.console import Bar, Shown
 from closerlook.diagnostics.landscape import landscape, summary
 from closerlook.diagnostics.landscape.request import AxisName, Draws
-from closerlook.figures import plot_landscape, save_figure
+from closerlook.figures import plot_budgets, plot_landscape, save_figure
 from closerlook.report.landscape import write_page
 from closerlook.results.store import RunFolder
 
@@ -27,7 +27,8 @@ class Landscape(Measuring):
     plane of that step and a random direction, and along the step alone: where each rises, how they agree, how far the
     step may go. These are Figures 5, 6, 7 and 13 to 20 of "A Closer Look at Deep Policy Gradients".
 
-    Leaves landscape.nc, landscape.json, landscape.svg, landscape.png, landscape.html and run.json in its folder.
+    Leaves landscape.nc, landscape.json, landscape.svg, landscape.png, landscape.html and run.json in its folder; and
+    budgets.svg and budgets.png where the pairs of a point make more than one budget (see landscape's documentation).
     """
 
     kind: ClassVar[str] = "landscape"
@@ -86,11 +87,14 @@ class Landscape(Measuring):
             progress=Bar(shown, self.environment_name(agents), self.crew, too_long=mend),
         )
         save_figure(plot_landscape(dataset), self.folder / "landscape")
+        files = [self.folder / f"landscape.{suffix}" for suffix in ("nc", "json", "svg", "png", "html")]
+        if dataset.sizes["budget"] > 1 and dataset.sizes["random"] > 1:
+            files += save_figure(plot_budgets(dataset), self.folder / "budgets")
         write_page(dataset, self.folder / "landscape.html")
         found = summary(dataset)
         shown.result(found, *tables_of(dataset))
         shown.verdicts(found["verdicts"])
-        shown.files(self.folder / f"landscape.{suffix}" for suffix in ("nc", "json", "svg", "png", "html"))
+        shown.files(files)
 
     def _others(self, agents: list[Agent]) -> list[Agent]:
         """Return the agents that the axis difference leads to, each of the same seed as its own."""

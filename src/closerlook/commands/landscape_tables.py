@@ -22,13 +22,14 @@ def line_table(dataset: xr.Dataset) -> Table:
     pairs = f"{dataset.attrs['step_pairs']:,} pairs{several(dataset)}"
     title = f"{dataset.attrs['environment']}: along the {first}, from {pairs}"
     columns = ["multiple", "true\nreward", "gain", "95% interval", "lowest 5%", "surrogate's\nrise", "on other\npairs"]
+    columns.append("shared draws\nsave")
     rows = []
     for value in dataset["line"].values:
         here = dataset.sel(line=value)
         rises = [number(_rise(dataset, value, pairs), _PLAIN) for pairs in ("batch", "heldout")]
         gain = with_interval(here, "line_gain", _PLAIN)
         cells = [number(here["line_reward"], _PLAIN), *gain, number(here["line_lower_tail"], _PLAIN)]
-        rows.append([f"{value:g}", *cells, *rises])
+        rows.append([f"{value:g}", *cells, *rises, number(here["pairing_saving"], "{:.1f} times")])
     table = make_table(title, columns, rows)
     table.caption, table.caption_justify = _missing(dataset), "left"
     return table

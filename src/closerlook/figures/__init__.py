@@ -4,6 +4,7 @@ Each ``plot_*`` function draws one figure of a diagnostic and returns its matplo
 changed afterwards.
 """
 
+from closerlook.figures.budgets import plot_budgets
 from closerlook.figures.critic_audit import plot_critic_audit
 from closerlook.figures.drawing import save_figure
 from closerlook.figures.gradient_quality import plot_gradient_quality
@@ -13,6 +14,7 @@ from closerlook.figures.trust_region import plot_trust_region
 from closerlook.figures.value_prediction import plot_value_prediction
 
 __all__ = [
+    "plot_budgets",
     "plot_critic_audit",
     "plot_gradient_quality",
     "plot_landscape",

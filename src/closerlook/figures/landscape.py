@@ -1,6 +1,6 @@
 """Figures of landscapes: surrogate beside true reward, as surfaces and contours, and both along the first axis."""
 
-from collections.abc import Iterator
+from collections.abc import Sequence
 from typing import Any
 
 import matplotlib.pyplot as plt
@@ -10,75 +10,73 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.gridspec import GridSpec
 
-from closerlook.figures.drawing import COLOURS, INK, QUIET, RULE, STYLE
+from closerlook.errors import InputError
+from closerlook.figures.drawing import COLOURS, QUIET, RULE, STYLE
+from closerlook.figures.planes import (
+    agent_name,
+    axes_of,
+    draw_contours,
+    draw_surface,
+    each_agent,
+    ends_of,
+    mark_undecided,
+)
 
-MOST_ROWS = 8
-"""Agents drawn, one a row; further ones are left to a selection of the dataset."""
-SURFACE, HATCH = "viridis", ".."
-LABELS = {
-    "step": "step",
-    "gradient": "gradient",
-    "random": "random direction",
-    "filter": "filter-normalised direction",
-    "difference": "towards the other agent",
-}
+PAPER = "Figures 6 and 7"
 
 
-def plot_landscape(dataset: xr.Dataset) -> Axes:
+def plot_landscape(dataset: xr.Dataset | Sequence[xr.Dataset]) -> Axes:
     """Draw surrogate and true reward side by side, a row an agent.
 
-    Planes as surfaces and as contours; dots where a gain or a loss against the agent itself cannot be told. Last the
-    line along the first axis, with 95% bands.
+    Planes as surfaces, the true reward's between the ends of its 95% interval, and as contours; dots where a gain or a
+    loss against the agent itself cannot be told. Then the line along the first axis, with 95% bands, and how many times
+    fewer pairs shared draws take there.
 
     Parameters
     ----------
-    dataset : xarray.Dataset
-        Of `closerlook.landscape`.
+    dataset : xarray.Dataset or sequence of two
+        Of `closerlook.landscape`. Two of the same agents, steps from few pairs and from many, are drawn as in the
+        paper's Figures 6 and 7: surrogate and reward of the first, then of the second.
 
     Returns
     -------
     matplotlib.axes.Axes
-        Of the line of the first row.
+        Of the line of the first row; of the first surface where there are two datasets.
+
+    Raises
+    ------
+    InputError
+        Where several datasets are not two, of planes.
     """
-    agents = list(_agents(dataset))
+    if not isinstance(dataset, xr.Dataset):
+        return _plot_pair(list(dataset))
+    agents = list(each_agent(dataset))
     flat = dataset.sizes["random"] < 2
     with plt.rc_context(STYLE):
         figure, grid = _lay_out(len(agents), flat=flat)
         lines = []
         for row, (title, agent) in enumerate(agents):
             if not flat:
-                _draw_plane(figure, grid, row, agent, dataset.attrs["axes"].split(", "))
-            axis = figure.add_subplot(grid[row, 0 if flat else 4])
-            _draw_line(axis, agent, dataset.attrs["axes"].split(", ")[0])
+                _draw_plane(figure, grid, row, agent, axes_of(dataset))
+            axis, saving = (figure.add_subplot(grid[row, at]) for at in ((0, 2) if flat else (4, 6)))
+            _draw_line(axis, agent, axes_of(dataset)[0])
+            _draw_saving(saving, agent, axes_of(dataset)[0])
             lines.append(axis)
             if title:
-                axis.set_title(title)
+                axis.set_title(title, pad=16)
         figure.suptitle(_title(dataset), x=0.01, ha="left", size=11)
     return lines[0]
 
 
 def _lay_out(rows: int, *, flat: bool) -> tuple[Figure, GridSpec]:
     """Make a figure of so many rows: by hand, as no automatic layout knows how large surfaces are."""
-    width, height = (5.0 if flat else 17.0), 0.9 + 3.3 * rows
+    width, height = (10.0 if flat else 22.0), 0.9 + 3.3 * rows
     figure = plt.figure(figsize=(width, height))
-    margins = {"left": 0.8 / width, "right": 1 - 0.8 / width, "bottom": 0.55 / height, "top": 1 - 0.8 / height}
-    columns = [1.0] if flat else [1.15, 1.15, 1.0, 1.0, 1.1]
-    grid = figure.add_gridspec(rows, len(columns), width_ratios=columns, wspace=0.3, hspace=0.45, **margins)
+    margins = {"left": 0.8 / width, "right": 1 - 0.3 / width, "bottom": 0.55 / height, "top": 1 - 0.8 / height}
+    # an empty column where the line's second scale has its label
+    columns = [1.0, 0.02, 0.9] if flat else [1.15, 1.15, 1.0, 1.0, 1.0, 0.02, 0.9]
+    grid = figure.add_gridspec(rows, len(columns), width_ratios=columns, wspace=0.42, hspace=0.5, **margins)
     return figure, grid
-
-
-def _agents(dataset: xr.Dataset) -> Iterator[tuple[str, xr.Dataset]]:
-    if "agent" not in dataset.dims:
-        yield _name(dataset), dataset
-        return
-    for at in range(min(dataset.sizes["agent"], MOST_ROWS)):
-        agent = dataset.isel(agent=at)
-        yield _name(agent), agent
-
-
-def _name(agent: xr.Dataset) -> str:
-    iteration, seed = int(agent["iteration"]), int(agent["agent_seed"])
-    return ", ".join(([f"iteration {iteration}"] if iteration >= 0 else []) + ([f"seed {seed}"] if seed >= 0 else []))
 
 
 def _title(dataset: xr.Dataset) -> str:
@@ -89,57 +87,16 @@ def _title(dataset: xr.Dataset) -> str:
     return f"{who}: a step from {attributes['step_pairs']:,} pairs; {points}, {line}"
 
 
-def _draw_plane(figure: Figure, grid: GridSpec, row: int, agent: xr.Dataset, axes: list[str]) -> None:
-    surfaces = {"surrogate": agent["surrogate"], "true reward": agent["true_reward"]}
-    for column, (name, values) in enumerate(surfaces.items()):
-        _draw_surface(figure.add_subplot(grid[row, column], projection="3d"), values, name, axes)
+def _draw_plane(figure: Figure, grid: GridSpec, row: int, agent: xr.Dataset, labels: list[str]) -> None:
+    for column, (name, title) in enumerate((("surrogate", "surrogate"), ("true_reward", "true reward"))):
+        surface: Any = figure.add_subplot(grid[row, column], projection="3d")
+        draw_surface(surface, agent[name], labels, ends=ends_of(agent, name) if column else ())
+        surface.set_title(f"{title}, 95%" if column else title, y=0.96)
         axis = figure.add_subplot(grid[row, 2 + column])
-        _draw_contours(figure, axis, values, name, axes)
-        if name == "true reward":
-            _mark_undecided(axis, agent)
-
-
-def _draw_surface(axis: Any, values: xr.DataArray, name: str, axes: list[str]) -> None:
-    first, second = np.meshgrid(values["step"], values["random"], indexing="ij")
-    heights = np.where(np.isfinite(values.values), values.values, np.nan)
-    if not np.isfinite(heights).any():
-        axis.set_axis_off()
-        return
-    axis.plot_surface(first, second, heights, cmap=SURFACE, rstride=1, cstride=1, linewidth=0.2, edgecolor=INK)
-    axis.set_xlabel(LABELS[axes[0]], labelpad=-4)
-    axis.set_ylabel(LABELS[axes[1]], labelpad=-4)
-    axis.set_title(name, y=0.96)
-    axis.tick_params(pad=-2, labelsize=7)
-    axis.view_init(elev=28, azim=-125)
-    axis.set_box_aspect(None, zoom=0.9)
-
-
-def _draw_contours(figure: Figure, axis: Axes, values: xr.DataArray, name: str, axes: list[str]) -> None:
-    heights = np.ma.masked_invalid(values.values.T)
-    axis.set_xlabel(LABELS[axes[0]])
-    axis.set_ylabel(LABELS[axes[1]])
-    axis.set_title(name)
-    if heights.count() == 0 or np.ptp(heights.compressed()) == 0:
-        axis.text(0.5, 0.5, "nothing to draw", transform=axis.transAxes, ha="center", color=QUIET)
-        return
-    filled = axis.contourf(values["step"], values["random"], heights, levels=14, cmap=SURFACE)
-    axis.contour(values["step"], values["random"], heights, levels=14, colors="white", linewidths=0.3)
-    axis.plot(0, 0, "o", color="white", markeredgecolor=INK, markersize=5, clip_on=False, zorder=5)
-    if axes[0] == "step" and float(values["step"].max()) >= 1:
-        axis.plot(1, 0, "s", color="white", markeredgecolor=INK, markersize=5, clip_on=False, zorder=5)
-    bar = figure.colorbar(filled, ax=axis, pad=0.02)
-    bar.outline.set_visible(False)
-    bar.ax.tick_params(labelsize=7)
-
-
-def _mark_undecided(axis: Axes, agent: xr.Dataset) -> None:
-    """Dot the points whose gain against the agent may be none."""
-    undecided = ~((agent["reward_gain_low"] > 0) | (agent["reward_gain_high"] < 0)).values
-    exploded = ~np.isfinite(agent["true_reward"].values)
-    first, second = np.meshgrid(agent["step"], agent["random"], indexing="ij")
-    open_, gone = undecided & ~exploded, exploded
-    axis.plot(first[open_], second[open_], ".", color="white", markersize=2.5, clip_on=False)
-    axis.plot(first[gone], second[gone], "x", color=COLOURS[1], markersize=4, clip_on=False)
+        draw_contours(figure, axis, agent[name], labels)
+        axis.set_title(title)
+        if column:
+            mark_undecided(axis, agent)
 
 
 def _draw_line(axis: Axes, agent: xr.Dataset, first: str) -> None:
@@ -148,7 +105,7 @@ def _draw_line(axis: Axes, agent: xr.Dataset, first: str) -> None:
     axis.axhline(0, color=RULE, linewidth=0.8)
     axis.fill_between(line, agent["line_gain_low"], agent["line_gain_high"], color=COLOURS[0], alpha=0.18, linewidth=0)
     axis.plot(line, agent["line_gain"], color=COLOURS[0], marker="o", markersize=3)
-    axis.set_xlabel(f"multiples of the {LABELS[first]}")
+    axis.set_xlabel(f"multiples of the {first}")
     axis.set_ylabel("gain in true reward", color=COLOURS[0])
     beside = axis.twinx()
     for pairs, style in (("batch", "-"), ("heldout", "--")):
@@ -160,8 +117,32 @@ def _draw_line(axis: Axes, agent: xr.Dataset, first: str) -> None:
         )
     beside.set_ylabel("rise of the surrogate", color=COLOURS[1])
     beside.spines["right"].set_visible(True)
-    beside.legend(frameon=False, fontsize=7, labelcolor=COLOURS[1])
     _align_zero(axis, beside)
+    beside.legend(
+        frameon=False, fontsize=7, labelcolor=COLOURS[1], ncols=2, loc="lower right", bbox_to_anchor=(1.0, 1.01),
+        borderaxespad=0.0, columnspacing=1.0,
+    )  # fmt: skip
+
+
+def _draw_saving(axis: Axes, agent: xr.Dataset, first: str) -> None:
+    """Draw how many times fewer pairs a difference to the agent takes with shared draws, with its band."""
+    axis.set_title("pairs that shared draws save")
+    line, saving = agent["line"].values, agent["pairing_saving"].values
+    known = np.isfinite(saving)
+    if not known.any():
+        words = "every point has its own draws" if agent.attrs.get("draws") == "independent" else "not known"
+        axis.text(0.5, 0.5, words, transform=axis.transAxes, ha="center", color=QUIET)
+        axis.set_axis_off()
+        return
+    low, high = (agent[f"pairing_saving_{end}"].values[known] for end in ("low", "high"))
+    axis.axhline(1, color=RULE, linewidth=0.8)
+    axis.fill_between(line[known], low, high, color=COLOURS[2], alpha=0.18, linewidth=0)
+    axis.plot(line[known], saving[known], color=COLOURS[2], marker="o", markersize=3, gid="saving")
+    axis.set_yscale("log")
+    axis.yaxis.set_major_formatter("{x:g}")
+    axis.yaxis.set_minor_formatter("")
+    axis.set_xlabel(f"multiples of the {first}")
+    axis.set_ylabel("times fewer pairs for a gain")
 
 
 def _align_zero(*axes: Axes) -> None:
@@ -177,3 +158,30 @@ def _align_zero(*axes: Axes) -> None:
         low, high = axis.get_ylim()
         size = max(high / (1 - share), -low / share)
         axis.set_ylim(-share * size, (1 - share) * size)
+
+
+def _plot_pair(datasets: list[xr.Dataset]) -> Axes:
+    """Draw planes of steps from few and from many pairs side by side, a row an agent."""
+    if len(datasets) != 2 or any(one.sizes["random"] < 2 for one in datasets):
+        raise InputError("figures in the paper's form take two planes", "give [few, many], both with two axes")
+    rows = list(zip(*(each_agent(one) for one in datasets), strict=False))
+    height = 0.9 + 3.3 * len(rows)
+    with plt.rc_context(STYLE):
+        figure = plt.figure(figsize=(15, height))
+        grid = figure.add_gridspec(
+            len(rows), 4, wspace=0.12, hspace=0.15, left=0.04, right=0.97, bottom=0.3 / height, top=1 - 0.9 / height
+        )
+        first: Axes | None = None
+        for row, agents in enumerate(rows):
+            for column in range(4):
+                dataset, (_, agent) = datasets[column // 2], agents[column // 2]
+                name = ("surrogate", "true_reward")[column % 2]
+                axis: Any = figure.add_subplot(grid[row, column], projection="3d")
+                draw_surface(axis, agent[name], axes_of(dataset), ends=ends_of(agent, name) if column % 2 else ())
+                pairs = f"{dataset.attrs['step_pairs']:,} pairs" + ("" if column % 2 else f", {agent_name(agent)}")
+                axis.set_title(f"{name.replace('_', ' ')}, {pairs}", y=0.98)
+                first = first or axis
+        who = f"{datasets[0].attrs['environment']}, {datasets[0].attrs['algorithm'].upper()}"
+        figure.suptitle(f"{who}: steps from few and from many pairs (as in {PAPER})", x=0.01, ha="left", size=11)
+    assert first is not None
+    return first

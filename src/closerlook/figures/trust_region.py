@@ -1,6 +1,6 @@
 """Figures of trust regions: how far updates move the policy, how that grows, and what they promise and keep."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -11,6 +11,7 @@ from closerlook.figures.drawing import COLOURS, QUIET, RULE, STYLE, mean_with_in
 
 MOST_ROWS = 8
 """Agents drawn, one a row; further ones are left to a selection of the dataset."""
+Panel = Callable[[Axes, xr.Dataset], None]
 MEASURES = {
     "quadratic_kl": "quadratic\nmodel",
     "mean_kl_batch": "mean,\nbatch",
@@ -25,8 +26,8 @@ def plot_trust_region(dataset: xr.Dataset) -> Axes:
     """Draw how far an agent's updates move its policy, and what they promise and keep; a row an agent.
 
     Divergences of every update at its whole step; mean KL at multiples of the step beside the quadratic model; how
-    PPO's update grows over its minibatches, or how TRPO's line search ends; improvement promised against true, with
-    95% intervals; and the mean gain at multiples of the step.
+    PPO's update grows over its minibatches, surrogate and ratios outside, then KL and largest ratio, or how TRPO's line
+    search ends; improvement promised against true, with 95% intervals; and the mean gain at multiples of the step.
 
     Parameters
     ----------
@@ -40,16 +41,18 @@ def plot_trust_region(dataset: xr.Dataset) -> Axes:
     """
     agents = list(_agents(dataset))
     with plt.rc_context(STYLE):
+        panels = [_draw_divergences, _draw_model, *_growth_panels(dataset), _draw_improvements, _draw_lengths]
         figure, axes = plt.subplots(
-            len(agents), 5, figsize=(17.5, 0.7 + 3.2 * len(agents)), squeeze=False, layout="constrained"
+            len(agents),
+            len(panels),
+            figsize=(3.5 * len(panels), 0.7 + 3.2 * len(agents)),
+            squeeze=False,
+            layout="constrained",
         )
         for row, (title, agent) in zip(axes, agents, strict=True):
-            _draw_divergences(row[0], agent)
-            _draw_model(row[1], agent)
-            _draw_growth(row[2], agent)
-            _draw_improvements(row[3], agent)
-            _draw_lengths(row[4], agent)
-            row[0].set_title(f"{title}: divergence of each update" if title else "divergence of each update")
+            for axis, draw in zip(row, panels, strict=True):
+                draw(axis, agent)
+            row[0].set_title(f"{title}:\ndivergence of each update" if title else "divergence of each update")
         figure.suptitle(_title(dataset), x=0.01, ha="left", size=11)
     first: Axes = axes[0, 0]
     return first
@@ -106,8 +109,8 @@ def _draw_model(axis: Axes, agent: xr.Dataset) -> None:
     _log_multiples(axis, multiples)
     axis.set_yscale("log")
     axis.set_ylabel("mean KL, nats")
-    axis.set_title("divergence along the step")
-    axis.legend(frameon=False, fontsize=7.5, loc="upper left")
+    axis.set_title("divergence along the step", pad=18)
+    _legend_above(axis)
 
 
 def _log_multiples(axis: Axes, multiples: np.ndarray) -> None:
@@ -117,17 +120,21 @@ def _log_multiples(axis: Axes, multiples: np.ndarray) -> None:
     axis.set_xlabel("multiples of the step")
 
 
+def _growth_panels(dataset: xr.Dataset) -> list[Panel]:
+    """Return what shows how an update comes about: PPO's stages in two panels, others' line search in one."""
+    if "stage" not in dataset.dims or not np.isfinite(dataset["stage_surrogate_rise"].values).any():
+        return [_draw_fractions]
+    return [_draw_growth, _draw_distances]
+
+
 def _draw_growth(axis: Axes, agent: xr.Dataset) -> None:
-    """Draw how PPO's update grows over its minibatches; of others, how the line search ends."""
-    if "stage" not in agent.dims or not np.isfinite(agent["stage_surrogate_rise"].values).any():
-        _draw_fractions(axis, agent)
-        return
+    """Draw how PPO's update grows over its minibatches: the surrogate, and the share of ratios outside."""
     epochs = agent["stage"].values / agent.attrs["minibatches"]
     rises = {pairs: agent["stage_surrogate_rise"].sel(pairs_of=pairs).values for pairs in ("batch", "heldout")}
     axis.axhline(0, color=RULE, linewidth=0.8)
     for (pairs, rows), style in zip(rises.items(), ("-", "--"), strict=True):
         mean, low, high = mean_with_interval(np.where(np.isfinite(rows), rows, np.nan))
-        label = "rise of the surrogate on its batch" if pairs == "batch" else "on others"
+        label = "on its batch" if pairs == "batch" else "on others"
         axis.plot(epochs, mean, style, color=COLOURS[1], label=label)
         axis.fill_between(epochs, low, high, color=COLOURS[1], alpha=0.12, linewidth=0)
     axis.set_xlabel("epochs")
@@ -138,8 +145,38 @@ def _draw_growth(axis: Axes, agent: xr.Dataset) -> None:
     beside.set_ylim(bottom=0)
     beside.set_ylabel("share of ratios outside", color=COLOURS[2])
     beside.spines["right"].set_visible(True)
-    axis.legend(frameon=False, fontsize=7, labelcolor=COLOURS[1], loc="upper left")
-    axis.set_title("growth over the update")
+    _legend_above(axis)
+    axis.set_title("growth over the update", pad=18)
+
+
+def _draw_distances(axis: Axes, agent: xr.Dataset) -> None:
+    """Draw mean and largest KL of both states, and the largest ratio on its batch, over the minibatches."""
+    epochs = agent["stage"].values / agent.attrs["minibatches"]
+    for (change, words), colour in zip({"mean_kl": "mean", "max_kl": "worst"}.items(), COLOURS[:4:3], strict=True):
+        for pairs, style in (("batch", "-"), ("heldout", "--")):
+            rows = agent["stage_change"].sel(pairs_of=pairs, change=change).values
+            mean, _, _ = mean_with_interval(np.where(np.isfinite(rows) & (rows > 0), rows, np.nan))
+            label = f"{words}, {'batch' if pairs == 'batch' else 'others'}"
+            axis.plot(epochs, mean, style, color=colour, label=label, linewidth=1.2)
+    axis.set_yscale("log")
+    axis.set_xlabel("epochs")
+    axis.set_ylabel("KL(old || new), nats")
+    ratios = agent["stage_change"].sel(pairs_of="batch", change="max_ratio").values
+    mean, _, _ = mean_with_interval(np.where(np.isfinite(ratios), ratios, np.nan))
+    beside = axis.twinx()
+    beside.plot(epochs, mean, ":", color=COLOURS[2], gid="ratio")
+    beside.set_ylabel("largest ratio on its batch", color=COLOURS[2])
+    beside.spines["right"].set_visible(True)
+    _legend_above(axis, columns=4)
+    axis.set_title("how far, over the update", pad=18)
+
+
+def _legend_above(axis: Axes, columns: int = 3) -> None:
+    """Put the legend between title and lines, where it hides nothing."""
+    axis.legend(
+        frameon=False, fontsize=6.5, ncols=columns, loc="lower left", bbox_to_anchor=(-0.02, 0.99), borderaxespad=0.0,
+        columnspacing=0.6, handlelength=1.3,
+    )  # fmt: skip
 
 
 def _draw_fractions(axis: Axes, agent: xr.Dataset) -> None:
@@ -159,7 +196,7 @@ def _draw_fractions(axis: Axes, agent: xr.Dataset) -> None:
 
 def _draw_improvements(axis: Axes, agent: xr.Dataset) -> None:
     """Draw the true improvement of each update against what its surrogate promises."""
-    axis.set_title("promised and kept")
+    axis.set_title("promised and kept", pad=18)
     promised, true = agent["surrogate_improvement"].values, agent["true_improvement"].values
     known = np.isfinite(promised) & np.isfinite(true)
     if not known.any():
@@ -171,8 +208,8 @@ def _draw_improvements(axis: Axes, agent: xr.Dataset) -> None:
     ends_known = np.nan_to_num(np.array(ends))
     axis.errorbar(promised[known], true[known], ends_known, fmt="o", color=COLOURS[0], markersize=3.5, linewidth=0.8)
     reach = np.array([min(promised[known].min(), 0.0), promised[known].max()])
-    axis.plot(reach, reach, ":", color=QUIET)
-    axis.annotate("as promised", (reach[1], reach[1]), size=7.5, color=QUIET, ha="right", va="bottom")
+    axis.plot(reach, reach, ":", color=QUIET, label="as promised")
+    _legend_above(axis)
     axis.set_xlabel("improvement the surrogate promises")
     axis.set_ylabel("true improvement")
 

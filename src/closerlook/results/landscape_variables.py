@@ -97,7 +97,8 @@ VARIABLES: list[Variable] = [
         "correlation",
         _WHERE,
         (
-            f"Correlation over points {_AGREE}the noise of the reward taken off; NaN where noise is all there is.",
+            f"Correlation over points {_AGREE}the noise of the reward taken off; not clipped, so that it may exceed 1; "
+            "NaN where noise is all there is.",
             _JACKKNIFE,
         ),
         source="Spearman (1904)",
@@ -135,7 +136,8 @@ VARIABLES: list[Variable] = [
         "predicted_gain",
         ("agent", "pairs_of"),
         "reward",
-        "What the whole step promises: the plain surrogate's rise, in true reward (times the divisor of the agent's "
+        "What the whole step promises: the plain surrogate's rise, whichever is climbed, in true reward (times the "
+        "divisor of the agent's "
         "rewards), times the mean length of an episode. To first order, and by discounted advantages.",
         "Kakade and Langford (2002)",
     ),
@@ -144,7 +146,8 @@ VARIABLES: list[Variable] = [
         "chance_of_loss",
         ("agent",),
         "1",
-        "Chance that the whole step lowers the mean return, by the t distribution of realised_gain.",
+        "Chance that this very step lowers the mean return: one-sided, by the t distribution of realised_gain. Not how "
+        "often steps from other batches would.",
     ),
     Variable("full_step_norm", ("agent",), "1", "Euclidean norm of the step."),
     Variable(

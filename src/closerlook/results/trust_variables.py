@@ -41,6 +41,19 @@ def _divergences() -> list[Variable]:
     ]
 
 
+def _suggestion(name: str, setting: str, unit: str, how: str) -> list[Variable]:
+    return interval(
+        f"suggested_{name}",
+        ("agent",),
+        (
+            f"{setting} that gives about best_multiple times the step: the agent's own, changed {how}; 0 where no step "
+            "is best, NaN where the algorithm has no such setting. To first order: an update is not linear in it.",
+            "of the ends of best_multiple.",
+        ),
+        unit=unit,
+    )
+
+
 VARIABLES: list[Variable] = [
     *_divergences(),
     Variable("max_ratio", _EACH, "1", f"Largest ratio of new to old probability over the batch's pairs, {_WHOLE}."),
@@ -168,6 +181,27 @@ VARIABLES: list[Variable] = [
         ("agent",),
         "1",
         "Multiple at which the mean KL on held-out states meets kl_bound, between those measured; NaN for PPO.",
+    ),
+    *_suggestion("learning_rate", "PPO's learning rate of the policy at this iteration", "1", "with the multiple"),
+    *_suggestion("clip_epsilon", "PPO's epsilon", "1", "with the multiple"),
+    *_suggestion("max_kl", "The bound on the mean KL", "nats", "with the square of the multiple"),
+    Variable(
+        "model_multiple",
+        ("agent",),
+        "1",
+        "Shortest multiple at which the quadratic model, quadratic_kl times its square, is off from the mean KL on the "
+        "batch by a factor of 1.25 either way; means over updates, interpolated. The shortest measured where it is off "
+        "there already, infinite where it holds at all that were.",
+        _APPENDIX,
+    ),
+    *interval(
+        "loss_share",
+        ("agent",),
+        (
+            "Share of updates whose measured true_improvement is below zero. Noise in the gains pulls it to one half.",
+            "exact binomial over updates.",
+        ),
+        source="Clopper and Pearson (1934)",
     ),
     Variable(
         "stage_change",

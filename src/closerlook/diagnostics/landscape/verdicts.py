@@ -1,6 +1,7 @@
 """What a landscape says of an agent's step, with the numbers it rests on.
 
-The limits are those of trained agents of the atlas (see the documentation of landscapes).
+The limits lie at the edge of what trained agents of the atlas show, or beyond it: docs/landscape.md has the ranges.
+What is within them is usual, not good.
 """
 
 import numpy as np
@@ -19,10 +20,16 @@ GONE = {
 REWARDS = {"plane": "true_reward", "line": "line_reward"}
 MOST = 0.5
 """Share of points that are gone beyond which nothing is said of relief, or of the best step."""
-OVERFIT = 0.5
-"""A step whose surrogate rises on other pairs by less than this part of its rise on its own has learned its batch."""
+USUAL_FALL = -0.6
+"""Part of its rise on the batch by which a surrogate changes on other pairs: single steps of the atlas, from -0.56."""
+FOUND_AGAIN = 0.5
+"""The same part from which most of a rise is of more than the batch."""
 ALIGNED = 0.7
 """Correlation from which surrogate and reward point the same way."""
+OPPOSED = -0.65
+"""Correlation over the plane that is lower than any of the atlas, -0.62 to 0.96."""
+TOO_LONG = 0.5
+"""A step whose reward peaks no further than this is twice too long; so are 2 of 16 of the atlas."""
 
 
 def verdicts(dataset: xr.Dataset) -> list[Verdict]:
@@ -58,7 +65,7 @@ def _step(name: str, agent: xr.Dataset) -> Verdict | None:
         words = f"Of this batch, {change}, while the surrogate promises {evidence['predicted_gain']:+.3g}."
         advice = "Compute steps from more pairs (--step-pairs), or make them shorter: see where the reward peaks."
         rises = _rises(agent)
-        if rises is not None and rises[1] >= OVERFIT * rises[0] > 0:
+        if rises is not None and rises[1] >= FOUND_AGAIN * rises[0] > 0:
             advice = (
                 "The surrogate rises on other pairs too, so more pairs would not help: a shorter step may, or another "
             )
@@ -108,10 +115,15 @@ def _overfit(name: str, agent: xr.Dataset) -> Verdict | None:
     own, other = rises
     share = other / own
     evidence = {"rise_on_batch": own, "rise_held_out": other, "share": share}
-    again = f"{100 * share:.0f}% is found again on others" if share > 0 else "nothing is: on others it falls"
+    fall = f"nothing is found again: on others it falls by {-100 * share:.0f}% of that"
+    again = f"{100 * share:.0f}% is found again on others" if share > 0 else fall
     words = f"Of the surrogate's rise on the step's own pairs, {again}."
-    level: Level = "ok" if share >= OVERFIT else "watch"
-    advice = "" if level == "ok" else "Larger batches, or fewer epochs and a smaller learning rate, would raise it."
+    level: Level = "ok" if share >= USUAL_FALL else "watch"
+    words += " Less than trained agents usually keep." if level == "watch" else ""
+    words += " Usual for trained agents." if USUAL_FALL <= share < FOUND_AGAIN else ""
+    advice = (
+        "Larger batches, or fewer epochs and a smaller learning rate, would raise it." if share < FOUND_AGAIN else ""
+    )
     return make_verdict("overfitting", level, (name, words), evidence, advice)
 
 
@@ -133,9 +145,10 @@ def _length(name: str, agent: xr.Dataset) -> Verdict | None:
     evidence = {"best_step": best, "low": low, "high": high}
     span = f"at {best:g} times the step (95%: {low:g} to {high:g})"
     if high < 1:
-        words = f"The reward peaks {span}: the step is too long."
+        level: Level = "watch" if high <= TOO_LONG else "ok"
+        words = f"The reward peaks {span}: the step {'is too long' if level == 'watch' else 'goes beyond it'}."
         advice = f"A learning rate, clip or trust region that gives {max(high, 0.05):g} times the step, or less."
-        return make_verdict("step length", "watch", (name, words), evidence, advice)
+        return make_verdict("step length", level, (name, words), evidence, advice)
     if low == furthest:
         words = f"The reward still rises at {furthest:g} times the step, the furthest looked at: the step is short."
         return make_verdict("step length", "ok", (name, words), evidence, "A longer step in this direction would pay.")
@@ -164,17 +177,21 @@ def _plane(name: str, agent: xr.Dataset) -> Verdict | None:
         return make_verdict("agreement", "ok", (name, f"{text}: they point the same way."), evidence, "")
     if high <= 0:
         return _opposed(name, agent, text, evidence)
-    return make_verdict("agreement", "watch", (name, f"{text}."), evidence, "Steps from more pairs may agree better.")
+    words = f"{text}: they agree in part, as is usual for trained agents."
+    return make_verdict("agreement", "ok", (name, words), evidence, "Steps from more pairs may agree better.")
 
 
 def _opposed(name: str, agent: xr.Dataset, text: str, evidence: dict[str, float]) -> Verdict:
     """Judge a plane on which the surrogate falls where the reward rises: it may only punish the distance."""
     along, low, high = _numbers(agent.sel(region="line", pairs_of="batch"), "correlation")
     evidence = {**evidence, "correlation_along_the_step": along, "line_low": low, "line_high": high}
-    if high <= 0:
+    loses = float(agent["realised_gain_high"]) < 0
+    if high <= 0 and loses:
         words = f"{text}, along the step alone {along:.2f}: where the surrogate rises, the reward falls."
         return make_verdict("agreement", "problem", (name, words), evidence, "Take shorter steps, from more pairs.")
     words = f"{text}: away from the agent the surrogate falls where the reward rises"
     words += f"; along the step alone it is {along:.2f}." if np.isfinite(along) else "."
+    level: Level = "watch" if evidence["high"] < OPPOSED else "ok"
+    words += " Lower than trained agents usually show." if level == "watch" else " Trained agents show that too."
     advice = "A clipped surrogate falls with distance, whatever the reward does: look at the plain one, or nearer."
-    return make_verdict("agreement", "watch", (name, words), evidence, advice)
+    return make_verdict("agreement", level, (name, words), evidence, advice)

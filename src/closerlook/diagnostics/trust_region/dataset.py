@@ -51,6 +51,12 @@ LISTED = (
     "natural_efficiency",
 )
 """Numbers of each update in the summary."""
+LATER = (
+    *(f"suggested_{name}{end}" for name in ("learning_rate", "clip_epsilon", "max_kl") for end in ENDS),
+    "model_multiple",
+    *(f"loss_share{end}" for end in ENDS),
+)
+"""Numbers of the agent that older datasets lack."""
 SINGLE = (
     "kl_bound",
     "clip_epsilon",
@@ -119,6 +125,7 @@ def summary(dataset: xr.Dataset) -> dict[str, Any]:
         **{name: int(attributes[name]) for name in ("step_pairs", "heldout_pairs", "return_pairs")},
         **{name: as_json(dataset[name].values) for name in LISTED},
         **{name: as_json(dataset[name].values) for name in SINGLE},
+        **{name: as_json(dataset[name].values) for name in LATER if name in dataset},
         **{f"best_multiple{end}": as_json(dataset[f"best_multiple{end}"].values) for end in ENDS},
         "averages": {
             name: {f"mean{end}": as_json(dataset[f"average{end}"].sel(quantity=name).values) for end in ENDS}

@@ -24,6 +24,7 @@ from closerlook.algorithms.rules import Rule, rule_of
 from closerlook.algorithms.step_audits import stages_of
 from closerlook.diagnostics.common.layout import Found, intervals
 from closerlook.diagnostics.trust_region.request import Request
+from closerlook.diagnostics.trust_region.step_settings import step_settings
 from closerlook.estimation.mean_returns import paired_gains
 from closerlook.estimation.statistics import FEWEST, mean_interval
 from closerlook.estimation.surfaces import best_point
@@ -90,6 +91,7 @@ def find(agent: Agent, request: Request, audits: Sequence[Mapping[str, np.ndarra
     gains = [_gains(sums, request) for sums in rewards]
     found |= _rewards(gains, request) | _promises(agent, stacked, rewards, request)
     found |= _along(found, gains, rule, request)
+    found |= step_settings(found, request.multiples)
     averages = [mean_interval(found[name]) for name in AVERAGED]
     return found | intervals("average", averages)
 

@@ -1,0 +1,102 @@
+"""The limits of verdicts beside what the atlas shows: tables of trust-region.md and landscape.md."""
+
+from collections.abc import Mapping
+from importlib import import_module
+
+import numpy as np
+import xarray as xr
+from measured import heading, table
+
+# the packages give the functions of that name
+landscape_limits = import_module("closerlook.diagnostics.landscape.verdicts")
+trust_limits = import_module("closerlook.diagnostics.trust_region.verdicts")
+
+Column = tuple[str, str]
+
+
+def trust_table(datasets: Mapping[Column, xr.Dataset]) -> str:
+    """Lay out the limits of trust-region's verdicts, and the range over agents of every column."""
+    limits = {
+        "trust region": f"above {trust_limits.BEYOND_BOUND:g}, interval and all",
+        "clipping": f"above {trust_limits.MANY_OUTSIDE:g}, interval and all",
+        "quadratic model": f"outside {trust_limits.MODEL_RANGE[0]:g} to {trust_limits.MODEL_RANGE[1]:g}",
+        "line search": "below 0.25, or none taken in more than 10% of updates",
+        "natural gradient": f"below {trust_limits.EFFICIENT:g}, interval and all",
+        "overfitting": f"below {trust_limits.USUAL_FALL:g}",
+        "exploration": f"below {trust_limits.COLLAPSED:g} (a problem)",
+    }
+    words = {
+        "trust region": "mean KL on other states over the bound",
+        "clipping": "share of ratios outside 1 ± epsilon",
+        "quadratic model": "quadratic model over mean KL",
+        "line search": "share of the full step taken",
+        "natural gradient": "efficiency",
+        "overfitting": "surrogate's rise on other pairs over that on its own",
+        "exploration": "smallest deviation of an action component",
+    }
+    columns = {column: trust_numbers(dataset) for column, dataset in datasets.items()}
+    rows = [
+        [area, words[area], limit, *(spread(numbers[area]) for numbers in columns.values())]
+        for area, limit in limits.items()
+    ]
+    return table(["area", "number", "watch", *map(heading, columns)], rows)
+
+
+def trust_numbers(dataset: xr.Dataset) -> dict[str, np.ndarray]:
+    """Return what the verdicts of each area compare with their limits, one number an agent."""
+
+    def mean(name: str) -> np.ndarray:
+        return np.asarray(dataset["average"].sel(quantity=name).values)
+
+    judged = "cg_residual" in dataset and np.isfinite(dataset["cg_residual"].values).any()
+    return {
+        "trust region": mean("mean_kl_heldout") / dataset["kl_bound"].values,
+        "clipping": np.where(np.isfinite(dataset["clip_epsilon"].values), mean("clip_fraction"), np.nan),
+        "quadratic model": (dataset["quadratic_kl"].sum("repeat") / dataset["mean_kl_batch"].sum("repeat")).values,
+        "line search": dataset["step_fraction"].mean("repeat").values,
+        "natural gradient": mean("natural_efficiency") * (1.0 if judged else np.nan),
+        "overfitting": mean("surrogate_rise_heldout") / mean("surrogate_rise"),
+        "exploration": dataset["action_std"].values,
+    }
+
+
+def landscape_table(datasets: Mapping[tuple[str, Column], xr.Dataset]) -> str:
+    """Lay out the limits of landscape's verdicts, and the range over agents of every dataset."""
+    limits = {
+        "overfitting": ("surrogate's rise on other pairs over that on its own", f"below {landscape_limits.USUAL_FALL}"),
+        "step length": (
+            "multiple beyond which the reward does not peak",
+            f"at most {landscape_limits.TOO_LONG:g} times the step",
+        ),
+        "agreement": (
+            "correlation over the plane",
+            f"below {landscape_limits.OPPOSED:g}, interval and all; a problem below 0, along the step too, if the step "
+            "loses reward",
+        ),
+    }
+    numbers = {key: landscape_numbers(dataset) for key, dataset in datasets.items()}
+    rows = [
+        [area, words, limit, *(spread(own[area]) for own in numbers.values())]
+        for area, (words, limit) in limits.items()
+    ]
+    head = [f"{heading(column)}, {dataset.attrs['step_pairs']:,}" for (_, column), dataset in datasets.items()]
+    return table(["area", "number", "watch", *head], rows)
+
+
+def landscape_numbers(dataset: xr.Dataset) -> dict[str, np.ndarray]:
+    """Return what the verdicts of each area compare with their limits, one number an agent."""
+    line = dataset["line_surrogates"].isel(surrogate_name=dataset["surrogate_kind"])
+    own, other = (
+        (line.sel(line=1.0) - line.sel(line=0.0)).sel(pairs_of=pairs).values for pairs in ("batch", "heldout")
+    )
+    return {
+        "overfitting": other / own,
+        "step length": dataset["best_step_high"].values,
+        "agreement": dataset["correlation"].sel(region="plane", pairs_of="batch").values,
+    }
+
+
+def spread(values: np.ndarray) -> str:
+    """Write the range of some numbers."""
+    known = values[np.isfinite(values)]
+    return f"{known.min():.2f} to {known.max():.2f}" if len(known) else "-"

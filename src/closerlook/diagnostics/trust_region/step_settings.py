@@ -1,0 +1,92 @@
+"""What settings would give the best length of a step, how far the quadratic model holds, and how often steps lose.
+
+====== ==============================
+symbol meaning
+====== ==============================
+R      updates, each from its batch
+M      multiples of the step
+====== ==============================
+"""
+
+from collections.abc import Mapping
+
+import numpy as np
+from scipy import stats
+
+from closerlook.algorithms.policy_change import CHANGES
+from closerlook.diagnostics.common.layout import Found, interval
+from closerlook.estimation.statistics import NOTHING, Interval
+
+MODEL_OFF = 1.25
+"""Factor by which the quadratic model is off, either way, where it is said to hold no longer."""
+ENDS = ("", "_low", "_high")
+
+
+def step_settings(found: Mapping[str, np.ndarray], multiples: np.ndarray) -> Found:
+    """Work out settings for the best multiple, the reach of the quadratic model, and the share of losses.
+
+    Parameters
+    ----------
+    found : mapping
+        By the schema's names: ``best_multiple``, what the update is bound by, ``multiple_change``, ``quadratic_kl``,
+        ``true_improvement``.
+    multiples : ndarray, (M,)
+        Of the step, ascending.
+    """
+    settings: Found = {}
+    for end in ENDS:
+        multiple = found[f"best_multiple{end}"]
+        # a ratio's distance from 1 and Adam's steps grow with the length, the divergence with its square
+        settings[f"suggested_learning_rate{end}"] = np.array(found["policy_learning_rate"] * multiple)
+        settings[f"suggested_clip_epsilon{end}"] = np.array(found["clip_epsilon"] * multiple)
+        settings[f"suggested_max_kl{end}"] = np.array(found["kl_bound"] * np.square(multiple))
+    exact = found["multiple_change"][:, 0, CHANGES.index("mean_kl")]
+    reach = model_reach(multiples, exact, found["quadratic_kl"])
+    losses = loss_share(found["true_improvement"])
+    return {**settings, "model_multiple": np.array(reach), **interval("loss_share", losses)}
+
+
+def model_reach(multiples: np.ndarray, exact: np.ndarray, quadratic: np.ndarray) -> float:
+    """Return the shortest multiple at which the quadratic model is off by `MODEL_OFF`, either way.
+
+    By interpolating the logarithm of their ratio, between those measured; the shortest multiple measured where it is
+    off there already, infinite where it holds at all of them, NaN where nothing is known.
+
+    Parameters
+    ----------
+    multiples : ndarray, (M,)
+        Ascending.
+    exact : ndarray, (R, M)
+        Mean KL of each update at each multiple.
+    quadratic : ndarray, (R,)
+        The model of each update's whole step; it goes with the square of the multiple.
+    """
+    known = np.isfinite(exact).all(axis=1) & np.isfinite(quadratic) & (exact > 0).all(axis=1) & (quadratic > 0)
+    if not known.any():
+        return np.nan
+    ratio = quadratic[known].mean() * np.square(multiples) / exact[known].mean(axis=0)
+    off, bound = np.abs(np.log(ratio)), np.log(MODEL_OFF)
+    outside = np.flatnonzero(off >= bound)
+    if not outside.size:
+        return np.inf
+    at = int(outside[0])
+    if at == 0:
+        return float(multiples[0])
+    share = (bound - off[at - 1]) / (off[at] - off[at - 1])
+    logs = np.log(multiples)
+    return float(np.exp(logs[at - 1] + share * (logs[at] - logs[at - 1])))
+
+
+def loss_share(gains: np.ndarray) -> Interval:
+    """Return the share of updates (R,) whose measured gain is a loss, with the exact binomial interval.
+
+    References
+    ----------
+    Clopper and Pearson, 1934, "The use of confidence or fiducial limits".
+    """
+    known = gains[np.isfinite(gains)]
+    if not known.size:
+        return NOTHING
+    losses = int((known < 0).sum())
+    ends = stats.binomtest(losses, known.size).proportion_ci(0.95, method="exact")
+    return Interval(losses / known.size, float(ends.low), float(ends.high))

@@ -1,0 +1,111 @@
+"""Figures of landscapes and trust regions as data: what is drawn, where, from datasets of the atlas."""
+
+from pathlib import Path
+
+import matplotlib as mpl
+import matplotlib.pyplot as plt
+import numpy as np
+import pytest
+import xarray as xr
+
+from closerlook.errors import InputError
+from closerlook.figures import plot_budgets, plot_landscape, plot_trust_region
+from closerlook.report.landscape import interactive
+
+mpl.use("Agg")
+DATA = Path(__file__).parents[2] / "docs" / "data"
+
+
+@pytest.fixture(autouse=True)
+def closed_figures():
+    yield
+    plt.close("all")
+
+
+def loaded(name: str, *agents: int) -> xr.Dataset:
+    return xr.load_dataset(DATA / f"{name}.nc", engine="h5netcdf").isel(agent=list(agents))
+
+
+@pytest.fixture(scope="module")
+def few() -> xr.Dataset:
+    return loaded("landscape-few-hopper-ppo", 0, 1)
+
+
+def titles(axes) -> list[str]:
+    return [axis.get_title(loc) for axis in axes for loc in ("center", "left") if axis.get_title(loc)]
+
+
+def test_what_shared_draws_save_is_a_line_with_its_band_on_a_log_axis(few):
+    figure = plot_landscape(few).figure
+    panels = [axis for axis in figure.axes if any(line.get_gid() == "saving" for line in axis.lines)]
+    assert len(panels) == 2
+    for at, axis in enumerate(panels):
+        (line,) = [line for line in axis.lines if line.get_gid() == "saving"]
+        np.testing.assert_array_equal(line.get_ydata(), few["pairing_saving"].values[at, 1:])
+        assert axis.get_yscale() == "log"
+        band = axis.collections[0].get_paths()[0].vertices[:, 1]
+        assert band.max() == pytest.approx(few["pairing_saving_high"].values[at, 1:].max())
+        assert axis.lines[0].get_ydata()[0] == 1
+
+
+def test_independent_draws_save_nothing_and_say_so(few):
+    apart = few.assign_attrs(draws="independent")
+    for end in ("", "_low", "_high"):
+        apart[f"pairing_saving{end}"] = apart[f"pairing_saving{end}"] * np.nan
+    words = [text.get_text() for axis in plot_landscape(apart).figure.axes for text in axis.texts]
+    assert words.count("every point has its own draws") == 2
+
+
+def test_the_surface_of_true_reward_lies_between_two_others(few):
+    surfaces = [axis for axis in plot_landscape(few).figure.axes if axis.name == "3d"]
+    assert [len(axis.collections) for axis in surfaces] == [1, 3, 1, 3]
+
+
+def test_two_datasets_are_four_columns_in_the_papers_order(few):
+    many = loaded("landscape-many-hopper-ppo", 0, 1)
+    axes = plot_landscape([few, many]).figure.axes
+    assert len(axes) == 8
+    assert titles(axes[:4]) == [
+        "surrogate, 2,048 pairs, iteration 0, seed 0",
+        "true reward, 2,048 pairs",
+        "surrogate, 262,144 pairs, iteration 0, seed 0",
+        "true reward, 262,144 pairs",
+    ]
+    with pytest.raises(InputError, match="two planes"):
+        plot_landscape([few])
+
+
+def test_budgets_are_columns_with_one_scale(few):
+    axes = plot_budgets(few.isel(agent=1)).figure.axes
+    surfaces = [axis for axis in axes if axis.name == "3d"]
+    assert [title.split(" pairs")[0] for title in titles(surfaces)] == ["2,048", "20,480"]
+    assert surfaces[0].get_zlim() == surfaces[1].get_zlim()
+    assert surfaces[0].get_zlim()[1] >= float(few["reward_at_budget"][1].max()) - 1
+    with pytest.raises(InputError, match="of a line"):
+        plot_budgets(few.isel(random=[0]))
+
+
+def test_the_page_turns_from_the_steps_own_pairs_to_others(few):
+    figure = interactive(few)
+    assert [trace.type for trace in figure.data[:6]] == ["surface"] * 4 + ["contour"] * 2
+    own, other = figure.layout.updatemenus[0].buttons
+    assert own.args[1] == other.args[1] == (0, 4, 6, 10)
+    kind = int(few["surrogate_kind"][1])
+    expected = few["surrogates"].isel(agent=1, surrogate_name=kind).sel(pairs_of="heldout").values.T
+    np.testing.assert_array_equal(np.array(other.args[0]["z"][2]), expected)
+    np.testing.assert_array_equal(figure.data[6].z, np.array(own.args[0]["z"][2]))
+    np.testing.assert_array_equal(figure.data[2].z, few["true_reward_low"].values[0].T)
+
+
+def test_the_growth_of_an_update_is_drawn_in_divergences_and_ratios():
+    found = loaded("trust-region-hopper-ppo", 0)
+    axes = plot_trust_region(found).figure.axes
+    (panel,) = [axis for axis in axes if axis.get_title("left") == "how far, over the update"]
+    expected = found["stage_change"].isel(agent=0).sel(pairs_of="batch", change="max_kl").mean("repeat")
+    lines = {line.get_label(): line for line in panel.lines}
+    np.testing.assert_allclose(lines["worst, batch"].get_ydata(), expected)
+    (ratio,) = [line for axis in axes for line in axis.lines if line.get_gid() == "ratio"]
+    whole = found["max_ratio"].mean()
+    assert ratio.get_ydata()[-1] == pytest.approx(float(whole))
+    trpo = plot_trust_region(loaded("trust-region-hopper-trpo", 0)).figure.axes
+    assert not [axis for axis in trpo if axis.get_title("left") == "how far, over the update"]
