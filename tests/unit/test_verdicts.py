@@ -60,6 +60,20 @@ def test_a_step_is_judged_by_the_reward_it_brings(plane, interval, level, words)
     assert verdict["evidence"]["realised_gain"] == interval[0]
 
 
+def test_only_of_steps_is_said_what_is_of_steps(plane):
+    areas = {verdict["area"] for verdict in landscape_verdicts(plane.assign_attrs(axes="random, step"))}
+    assert areas == {"agreement"} < {verdict["area"] for verdict in landscape_verdicts(plane)}
+
+
+def test_points_that_are_gone_do_not_make_a_peak_certain(plane):
+    longer = plane.assign_coords(line=2 * plane["line"])
+    gone = longer["line"] > 3
+    partly = with_interval(longer, "best_step", 1.0, 0.0, float(longer["line"].where(~gone).max()))
+    partly["line_reward"] = partly["line_reward"].where(~gone)
+    verdict = of(landscape_verdicts(partly), "step length")
+    assert (verdict["level"], "the pairs do not tell where" in verdict["statement"]) == ("not_enough_data", True)
+
+
 def test_more_pairs_are_advised_only_where_the_batch_was_learnt(plane):
     lost = with_interval(plane, "realised_gain", -5.0, -9.0, -1.0)
     assert "from more pairs" in of(landscape_verdicts(with_rises(lost, 1.0, 0.1)), "step")["advice"]

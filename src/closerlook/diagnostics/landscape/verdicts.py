@@ -33,11 +33,13 @@ TOO_LONG = 0.5
 
 
 def verdicts(dataset: xr.Dataset) -> list[Verdict]:
-    """Judge each agent of a dataset of landscapes."""
+    """Judge each agent of a dataset of landscapes; of steps nothing is said where the first axis is another."""
+    of_steps = (_step, _points, _overfit, _length, _plane)
+    judges = of_steps if dataset.attrs.get("axes", "step").startswith("step") else (_points, _plane)
     return [
         verdict
         for name, agent in each_agent(dataset)
-        for verdict in (judge(name, agent) for judge in (_step, _points, _overfit, _length, _plane))
+        for verdict in (judge(name, agent) for judge in judges)
         if verdict is not None
     ]
 
@@ -139,26 +141,27 @@ def _rises(agent: xr.Dataset) -> tuple[float, float] | None:
 def _length(name: str, agent: xr.Dataset) -> Verdict | None:
     """Judge the length of the step."""
     best, low, high = _numbers(agent, "best_step")
-    furthest = float(agent["line"].max())
+    known = agent["line"].values[np.isfinite(agent["line_reward"].values)]
+    nearest, furthest = (float(known.min()), float(known.max())) if len(known) else (0.0, 0.0)
     if not np.isfinite(best) or furthest <= 1 or _lost(agent, "line") > MOST:
         return None
     evidence = {"best_step": best, "low": low, "high": high}
-    span = f"at {best:g} times the step (95%: {low:g} to {high:g})"
+    place = f"at {best:g} times the step (95%: {low:g} to {high:g})"
     if high < 1:
         level: Level = "watch" if high <= TOO_LONG else "ok"
-        words = f"The reward peaks {span}: the step {'is too long' if level == 'watch' else 'goes beyond it'}."
+        words = f"The reward peaks {place}: the step {'is too long' if level == 'watch' else 'goes beyond it'}."
         advice = f"A learning rate, clip or trust region that gives {max(high, 0.05):g} times the step, or less."
         return make_verdict("step length", level, (name, words), evidence, advice)
     if low == furthest:
         words = f"The reward still rises at {furthest:g} times the step, the furthest looked at: the step is short."
         return make_verdict("step length", "ok", (name, words), evidence, "A longer step in this direction would pay.")
     if low > 1:
-        words = f"The reward peaks {span}: the step is short."
+        words = f"The reward peaks {place}: the step is short."
         return make_verdict("step length", "ok", (name, words), evidence, "A longer step in this direction would pay.")
-    if (low, high) == (float(agent["line"].min()), furthest):
-        words = f"The reward seems to peak {span}: the pairs do not tell where."
+    if (low, high) == (nearest, furthest):
+        words = f"The reward seems to peak {place}: the pairs do not tell where."
         return make_verdict("step length", "not_enough_data", (name, words), evidence, "Give more --line-pairs.")
-    return make_verdict("step length", "ok", (name, f"The reward peaks {span}."), evidence, "")
+    return make_verdict("step length", "ok", (name, f"The reward peaks {place}."), evidence, "")
 
 
 def _plane(name: str, agent: xr.Dataset) -> Verdict | None:
