@@ -7,6 +7,8 @@ import numpy as np
 import xarray as xr
 from measured import heading, table
 
+from closerlook.diagnostics.common.verdict import COLLAPSED
+
 # the packages give the functions of that name
 landscape_limits = import_module("closerlook.diagnostics.landscape.verdicts")
 trust_limits = import_module("closerlook.diagnostics.trust_region.verdicts")
@@ -23,7 +25,7 @@ def trust_table(datasets: Mapping[Column, xr.Dataset]) -> str:
         "line search": "below 0.25, or none taken in more than 10% of updates",
         "natural gradient": f"below {trust_limits.EFFICIENT:g}, interval and all",
         "overfitting": f"below {trust_limits.USUAL_FALL:g}",
-        "exploration": f"below {trust_limits.COLLAPSED:g} (a problem)",
+        "exploration": f"below {COLLAPSED:g} (a problem)",
     }
     words = {
         "trust region": "mean KL on other states over the bound",

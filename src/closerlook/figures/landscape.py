@@ -9,6 +9,7 @@ import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.gridspec import GridSpec
+from matplotlib.ticker import LogLocator
 
 from closerlook.errors import InputError
 from closerlook.figures.drawing import COLOURS, QUIET, RULE, STYLE
@@ -139,6 +140,7 @@ def _draw_saving(axis: Axes, agent: xr.Dataset, first: str) -> None:
     axis.fill_between(line[known], low, high, color=COLOURS[2], alpha=0.18, linewidth=0)
     axis.plot(line[known], saving[known], color=COLOURS[2], marker="o", markersize=3, gid="saving")
     axis.set_yscale("log")
+    axis.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     axis.yaxis.set_major_formatter("{x:g}")
     axis.yaxis.set_minor_formatter("")
     axis.set_xlabel(f"multiples of the {first}")
