@@ -60,6 +60,14 @@ def test_a_step_is_judged_by_the_reward_it_brings(plane, interval, level, words)
     assert verdict["evidence"]["realised_gain"] == interval[0]
 
 
+def test_true_rewards_that_are_not_known_are_named(updates):
+    lost = updates.copy(deep=True)
+    lost["true_improvement"][1] = np.nan
+    assert "of 1 of 4 updates is not known" in of(trust_verdicts(lost), "true reward")["statement"]
+    areas = {verdict["area"] for verdict in trust_verdicts(lost.assign_attrs(return_pairs=0))}
+    assert "true reward" not in areas | {verdict["area"] for verdict in trust_verdicts(updates)}
+
+
 def test_only_of_steps_is_said_what_is_of_steps(plane):
     areas = {verdict["area"] for verdict in landscape_verdicts(plane.assign_attrs(axes="random, step"))}
     assert areas == {"agreement"} < {verdict["area"] for verdict in landscape_verdicts(plane)}

@@ -239,6 +239,8 @@ def _require_axes(axes: Sequence[str]) -> None:
 def _require_towards(agents: Sequence[Agent], towards: Sequence[Agent], *, needed: bool) -> None:
     if not needed:
         return
+    if not towards:
+        raise InputError("the axis difference leads nowhere", "say to which checkpoint (--towards ITERATION)")
     if len(towards) not in {1, len(agents)}:
         what = f"the axis difference leads to {len(towards)} agents from {len(agents)}"
         raise InputError(what, "say where to: one agent (--towards ITERATION), or one for each")

@@ -26,7 +26,8 @@ FOUND_AGAIN = 0.5
 
 def verdicts(dataset: xr.Dataset) -> list[Verdict]:
     """Judge each agent of a dataset of trust regions."""
-    judges = (_failures, _collapsed, _bound, _clipping, _model, _line_search, _natural, _improvement, _overfit, _length)
+    first = (_failures, _collapsed, _bound, _clipping, _model, _line_search, _natural)
+    judges = (*first, _rewards, _improvement, _overfit, _length)
     return [
         verdict
         for name, agent in each_agent(dataset)
@@ -77,6 +78,20 @@ def _collapsed(name: str, agent: xr.Dataset) -> Verdict | None:
         advice = "Take shorter steps: a smaller learning rate, clip or trust region."
         return make_verdict("overflow", "problem", (name, words), {"updates": float(overflown)}, advice)
     return None
+
+
+def _rewards(name: str, agent: xr.Dataset) -> Verdict | None:
+    """Name updates whose true reward is not known although it was asked for."""
+    if agent.attrs.get("return_pairs", 0) == 0:
+        return None
+    moved = agent["update_norm"].values > 0
+    unknown = int((moved & np.isnan(agent["true_improvement"].values)).sum())
+    if not unknown:
+        return None
+    words = f"The true reward of {unknown} of {agent.sizes['repeat']} updates is not known: an episode was given up, "
+    words += "or came to numbers that are not finite, before or after the update."
+    advice = "Give the environment a time limit if episodes may never end; else look at its rewards."
+    return make_verdict("true reward", "problem", (name, words), {"unknown": float(unknown)}, advice)
 
 
 def _bound(name: str, agent: xr.Dataset) -> Verdict | None:

@@ -135,9 +135,7 @@ def _judge_worth(name: str, evidence: Mapping[str, float]) -> Verdict:
     if excess <= AS_GOOD:
         advice = "V* is no better; one fitted to more pairs (--fit-pairs) might be."
     if evidence["variance_ratio_low"] > HARMFUL:
-        statement = (
-            f"The critic harms: gradients vary more with it than with a constant baseline (it takes off {what})."
-        )
+        statement = f"The critic harms: with it gradients have {_beside_constant(evidence)}."
         return _verdict(name, "problem", statement, evidence, advice)
     if high < USELESS:
         return _verdict(name, "problem", f"The critic is useless as a baseline: it takes off {what}.", evidence, advice)
@@ -150,16 +148,22 @@ def _judge_worth(name: str, evidence: Mapping[str, float]) -> Verdict:
     return _verdict(name, "ok", f"The critic is good: it takes off {what}; {left}.", evidence, advice)
 
 
+def _beside_constant(evidence: Mapping[str, float]) -> str:
+    ratio, low, high = (evidence[f"variance_ratio{end}"] for end in ("", "_low", "_high"))
+    return f"{ratio:.2f} times the variance that they have with a constant baseline ({low:.2f} to {high:.2f})"
+
+
 def _judge_alone(name: str, evidence: Mapping[str, float]) -> Verdict:
     """Judge where nothing says what is possible."""
-    ratio, low, high = (evidence[f"variance_ratio{end}"] for end in ("", "_low", "_high"))
-    shown = f"{ratio:.2f} times the variance that they have with a constant baseline ({low:.2f} to {high:.2f})"
-    statement = f"With the critic gradients have {shown}."
+    low, high = (evidence[f"variance_ratio{end}"] for end in ("_low", "_high"))
+    statement = f"With the critic gradients have {_beside_constant(evidence)}."
     if not np.isfinite(low):
         return _verdict(
             name, "not_enough_data", "Too few streams to tell variances apart.", evidence, "Give more --pairs."
         )
     advice = "Give --fit-pairs, to know what is possible."
+    if np.isfinite(evidence["possible_variance_ratio"]):
+        advice = "What V* takes off cannot be told from nothing: more --pairs may tell."
     return _verdict(name, "problem" if low > 1 else "watch" if high > 1 else "ok", statement, evidence, advice)
 
 
