@@ -183,7 +183,7 @@ def test_a_line_alone_needs_one_axis():
         ({"axes": ("step", "step")}, "both axes are step"),
         ({"axes": ("sideways",)}, "there is no axis 'sideways'"),
         ({"axes": ()}, "0 axes were given"),
-        ({"axes": ("difference",)}, "leads to 0 agents"),
+        ({"axes": ("difference",)}, "leads nowhere"),
         ({"grid": 1}, "grid of 1 points"),
         ({"pairs": 0}, "pairs is 0"),
         ({"step_pairs": 1}, "cannot be computed"),
