@@ -68,6 +68,13 @@ def test_true_rewards_that_are_not_known_are_named(updates):
     assert "true reward" not in areas | {verdict["area"] for verdict in trust_verdicts(updates)}
 
 
+def test_a_step_that_changes_no_return_is_a_problem_that_more_pairs_do_not_mend(plane, updates):
+    still = of(landscape_verdicts(with_interval(plane, "realised_gain", 0.0, 0.0, 0.0)), "step")
+    assert (still["level"], "changes no return" in still["statement"]) == ("problem", True)
+    still = of(trust_verdicts(averaged(updates, "true_improvement", 0.0, 0.0, 0.0)), "improvement")
+    assert (still["level"], "pairs" in still["advice"]) == ("problem", False)
+
+
 def test_only_of_steps_is_said_what_is_of_steps(plane):
     areas = {verdict["area"] for verdict in landscape_verdicts(plane.assign_attrs(axes="random, step"))}
     assert areas == {"agreement"} < {verdict["area"] for verdict in landscape_verdicts(plane)}

@@ -10,6 +10,8 @@ Verdict = dict[str, Any]
 """``{area, level, statement, evidence: {name: number}, advice}``."""
 
 
+UNMOVED = "Look whether the step moves the policy, and whether rewards depend on what the agent does."
+"""What to do where a step changes no return at all."""
 COLLAPSED = 1e-4
 """Standard deviation of an action component below which a policy is as good as deterministic."""
 

@@ -8,7 +8,7 @@ import numpy as np
 import xarray as xr
 
 from closerlook.diagnostics.common.labels import each_agent
-from closerlook.diagnostics.common.verdict import Level, Verdict, collapsed, is_collapsed, make_verdict, span
+from closerlook.diagnostics.common.verdict import UNMOVED, Level, Verdict, collapsed, is_collapsed, make_verdict, span
 
 GONE = {
     "exploded_points": "of the plane exploded",
@@ -61,6 +61,9 @@ def _step(name: str, agent: xr.Dataset) -> Verdict | None:
     evidence |= {"predicted_gain": float(agent["predicted_gain"].sel(pairs_of="batch"))}
     evidence |= {"chance_of_loss": float(agent["chance_of_loss"])}
     change = f"the whole step changes the mean return by {gain:+.3g} ({span(low, high)}) from {base:.4g}"
+    if low == high == 0:
+        words = f"The whole step changes no return, which is {base:.4g} on average."
+        return make_verdict("step", "problem", (name, words), evidence, UNMOVED)
     if low > 0:
         return make_verdict("step", "ok", (name, f"Of this batch, {change}."), evidence, "")
     if high < 0:

@@ -8,7 +8,7 @@ import numpy as np
 import xarray as xr
 
 from closerlook.diagnostics.common.labels import each_agent
-from closerlook.diagnostics.common.verdict import Level, Verdict, is_collapsed, make_verdict, span
+from closerlook.diagnostics.common.verdict import UNMOVED, Level, Verdict, is_collapsed, make_verdict, span
 
 BEYOND_BOUND = 1.25
 """Mean KL on other states, as a multiple of the bound, from which the bound does not hold there; atlas: up to 0.96."""
@@ -193,6 +193,9 @@ def _improvement(name: str, agent: xr.Dataset) -> Verdict | None:
     evidence |= {"predicted_improvement": slope, "surrogate_improvement_heldout": other, "reward": before}
     words = f"An update changes the mean return by {gain:+.3g} ({span(low, high)}) from {before:.4g}; the "
     words += f"surrogate promises {promised:+.3g} on its batch, {other:+.3g} on other pairs, the gradient {slope:+.3g}."
+    if low == high == 0:
+        words = f"No update changes any return, which is {before:.4g} on average."
+        return make_verdict("improvement", "problem", (name, words), evidence, UNMOVED)
     if low > 0:
         return make_verdict("improvement", "ok", (name, words), evidence, "")
     if high < 0:
