@@ -10,6 +10,8 @@ from plotly.subplots import make_subplots
 
 SURFACE, BAND = "Viridis", "#0072B2"
 WIDTH, ROW_HEIGHT = 1600, 520
+TOP = 150
+"""Pixels above the first row: the title, the buttons and the row's own titles."""
 PAIRS_OF = {"batch": "surrogate on the step's own pairs", "heldout": "on held-out pairs"}
 
 
@@ -56,7 +58,9 @@ def interactive(dataset: xr.Dataset) -> go.Figure:
 def _label(figure: go.Figure, dataset: xr.Dataset, *, flat: bool) -> None:
     """Name axes and page."""
     axes = dataset.attrs["axes"].split(", ")
-    figure.update_scenes(xaxis_title=axes[0], yaxis_title=axes[-1], zaxis_title="", aspectmode="cube")
+    camera = {"eye": {"x": -2.1, "y": -2.1, "z": 1.3}}  # the agent in front, as in the paper's figures
+    names = {"xaxis_title": axes[0], "yaxis_title": axes[-1], "zaxis_title": ""}
+    figure.update_scenes(**names, aspectmode="cube", camera=camera)
     figure.update_xaxes(title=axes[0])
     if flat:
         figure.update_yaxes(type="log", col=3)
@@ -65,7 +69,8 @@ def _label(figure: go.Figure, dataset: xr.Dataset, *, flat: bool) -> None:
     title = f"{dataset.attrs['environment']}, {dataset.attrs['algorithm'].upper()}: landscapes of a step from "
     title += f"{dataset.attrs['step_pairs']:,} pairs, {dataset.attrs['pairs_per_point']:,} pairs a point"
     rows = dataset.sizes.get("agent", 1)
-    figure.update_layout(title=title, width=WIDTH, height=160 + ROW_HEIGHT * rows, template="plotly_white")
+    layout = {"width": WIDTH, "height": TOP + 60 + ROW_HEIGHT * rows, "margin_t": TOP, "template": "plotly_white"}
+    figure.update_layout(title={"text": title, "y": 1, "yref": "container", "yanchor": "top", "pad_t": 20}, **layout)
 
 
 def _name(agent: xr.Dataset) -> str:
@@ -129,4 +134,4 @@ def _buttons(figure: go.Figure, agents: list[xr.Dataset]) -> dict[str, Any]:
         values = [_surrogate(agent, pairs, name) for agent in agents for _ in range(copies)]
         buttons.append({"label": words, "method": "restyle", "args": [{heights: values}, places]})
     return {"type": "buttons", "direction": "right", "buttons": buttons, "x": 0.0, "xanchor": "left", "y": 1.0,
-            "yanchor": "bottom", "pad": {"b": 30}}  # fmt: skip
+            "yanchor": "bottom", "pad": {"b": 34}}  # fmt: skip
