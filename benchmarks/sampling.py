@@ -44,7 +44,7 @@ from closerlook.training import TrainSettings, train
 
 TASKS = ("Hopper-v5", "Walker2d-v5", "Humanoid-v5")
 WORKERS = 2
-STREAMS = 128  # of one job, stepped together as far as the engine likes (`usual_lanes`)
+STREAMS = 64  # of one job, stepped together
 JOBS = 8  # of one call: with one for each worker, a call would take as long as the slower of two
 GOALS = {"mujoco": 0.90, "gymnasium": 0.55}
 EXPECTED_RATE = {"Hopper-v5": 33e3, "Walker2d-v5": 22e3, "Humanoid-v5": 7.6e3}

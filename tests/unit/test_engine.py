@@ -7,7 +7,7 @@ import pytest
 from closerlook.agents.environment import EnvironmentSpec
 from closerlook.errors import InputError
 from closerlook.simulation import engine as engines
-from closerlook.simulation.engine import describe_environment, lend_engine, make_engine, usual_lanes
+from closerlook.simulation.engine import describe_environment, lend_engine, make_engine
 from closerlook.simulation.gymnasium_engine import GymnasiumEngine
 from closerlook.simulation.mujoco_engine import MujocoEngine
 
@@ -95,7 +95,3 @@ def test_registered_arguments_are_part_of_the_description():
         sources.add(describe_environment(EnvironmentSpec("Registered-v0"))["source"])
         del gymnasium.registry["Registered-v0"]
     assert len(sources) == 2
-
-
-def test_more_lanes_step_together_where_they_share_a_work_space():
-    assert usual_lanes(HOPPER) > usual_lanes(HOPPER, "gymnasium") == usual_lanes(EnvironmentSpec("CartPole-v1"))

@@ -25,21 +25,17 @@ from torch import Tensor
 
 from closerlook.agents.agent import Agent
 from closerlook.agents.environment import EnvironmentSpec
-from closerlook.agents.identity import observation_size
 from closerlook.algorithms.batch import Evaluation, evaluate_critic
 from closerlook.algorithms.stream_scores import has_known_network, stream_squares, stream_sums
 from closerlook.algorithms.truths import Truth, continuation_steps, covariates, incomplete_returns, truth_returns
 from closerlook.algorithms.weightings import OWN, Weighting, Weights, weigh
 from closerlook.errors import InputError, NonFiniteError
 from closerlook.estimation.blocks import MOST_BLOCKS, BlockKeeper, Sums
-from closerlook.simulation.engine import usual_lanes
 from closerlook.simulation.records import Rollout, Sampling
 from closerlook.simulation.rollout import rollout
 
 PAIRS_IN_MEMORY = 65_536
-"""Pairs simulated before they are reduced, at least where streams are short."""
-BYTES_IN_MEMORY = 190_000_000
-"""Of their observations, at most: those of 66 streams of Humanoid."""
+"""Pairs simulated before they are reduced: 91 MB of Humanoid's observations."""
 
 FINISHED_STREAMS = 64
 """Streams, the first of the pool, that finish their last episode, so that its return is known: the mean return needs
@@ -96,7 +92,7 @@ def sample_sums(
     sampling: Sampling,
     streams: StreamRange,
     question: Question = Question(),
-    lanes: int | None = None,
+    lanes: int = 64,
 ) -> dict[str, np.ndarray]:
     """Simulate streams of one agent and add up their weighted scores.
 
@@ -112,7 +108,7 @@ def sample_sums(
         Which ones.
     question : Question
         What is asked of each.
-    lanes : int, optional
+    lanes : int
         Streams that step together; no number depends on it.
 
     Returns
@@ -132,7 +128,7 @@ def sample_sums(
         Where rewards, observations or advantages are not finite.
     """
     tally = _Tally(question)
-    for group in stream_groups(streams, _together(agent, environment, sampling, lanes)):
+    for group in stream_groups(streams, max(lanes, PAIRS_IN_MEMORY // sampling.n_steps)):
         agents = Agent.stack([agent])
         asked = _with_the_rest(sampling, agent, question, group)
         sampled = rollout(
@@ -140,13 +136,6 @@ def sample_sums(
         )
         tally.add(agents, sampled, group)
     return tally.answer()
-
-
-def _together(agent: Agent, environment: EnvironmentSpec, sampling: Sampling, lanes: int | None) -> int:
-    """Return how many streams are in memory together: as many as step together, if they fit."""
-    fit = BYTES_IN_MEMORY // (4 * observation_size(agent.policy) * sampling.n_steps)
-    wanted = max(usual_lanes(environment) if lanes is None else lanes, PAIRS_IN_MEMORY // sampling.n_steps)
-    return max(1, min(wanted, fit)) if lanes is None else wanted
 
 
 def _with_the_rest(sampling: Sampling, agent: Agent, question: Question, group: range) -> Sampling:

@@ -29,7 +29,6 @@ __all__ = [
     "describe_environment",
     "lend_engine",
     "make_engine",
-    "usual_lanes",
 ]
 
 EngineChoice = Literal["fastest", "gymnasium"]
@@ -58,15 +57,6 @@ def make_engine(spec: EnvironmentSpec, lanes: int, choice: EngineChoice = "faste
     """
     fast = choice == "fastest" and supports(spec)
     return MujocoEngine(spec, lanes) if fast else GymnasiumEngine(spec, lanes)
-
-
-def usual_lanes(spec: EnvironmentSpec, choice: EngineChoice = "fastest") -> int:
-    """Return how many lanes step together at best: a matter of speed alone.
-
-    All lanes of the MuJoCo engine share one work space, so that more of them share NumPy's calls at no other cost;
-    environments of the Gymnasium engine have each their own, and 64 already crowd the processor's cache.
-    """
-    return 128 if choice == "fastest" and supports(spec) else 64
 
 
 @contextmanager
