@@ -182,8 +182,8 @@ def targets_section(datasets: dict[Column, xr.Dataset]) -> str:
 TARGETS_TEXT = """## Value targets
 
 Agents whose critics regress on `V_old + A`, as the paper's do, beside agents trained with `--value-target returns` and
-the same settings otherwise, each by critics of its own, as they are, on 1e5 held-out pairs and beside a V\\* fitted to 3e5.
-*Explained variance* is of complete returns.
+the same settings otherwise (judged on 1e5 held-out pairs, beside a V\\* fitted to 3e5), each by critics of its own, as
+they are. *Explained variance* is of complete returns.
 
 """
 
