@@ -143,6 +143,7 @@ def test_restarts_of_critics_are_told_apart_by_kind():
     assert found["mean_squared_error"] == pytest.approx([0.25, np.nan, 2.0], nan_ok=True)
 
 
+@pytest.mark.slow
 def test_errors_in_true_reward_take_the_scale_of_rewards_off():
     """Rewards are halved and the critic predicts half the value: in true reward it is the exact one."""
     wishes = {**PAIRS, "fit_pairs": 0}
@@ -249,6 +250,7 @@ CRITICS = {
 }
 
 
+@pytest.mark.slow
 def test_verdicts_rank_critics_by_what_they_are_worth():
     more = {"V* and noise": {"pairs": 64 * 1024}}  # what it leaves is told from what V* leaves by more pairs
     judged = [
