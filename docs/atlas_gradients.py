@@ -4,9 +4,8 @@ With `--from DIR` the datasets in DIR (one folder for each column, as `closerloo
 docs/data first.
 """
 
-import argparse
 import sys
-from pathlib import Path
+from functools import partial
 
 import xarray as xr
 from measured import (
@@ -24,6 +23,7 @@ from measured import (
     replaced,
     table,
     take_in,
+    take_in_given,
     with_interval,
 )
 
@@ -168,11 +168,7 @@ def single_table(names: dict[str, str]) -> str:
 
 def main() -> int:
     """Write tables and figures."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--from", dest="source", type=Path)
-    chosen = parser.parse_args()
-    if chosen.source is not None:
-        take_in(chosen.source, "gradients")
+    take_in_given(__doc__, partial(take_in, kind="gradients"))
     datasets, steps = found("gradients"), found("gradients-steps")
     large = {f"{task}-1e7": f"{TASKS[task]}, PPO, iteration 450, seed 0" for task in TASKS}
     names = {variable.name for variable in gradient_variables.VARIABLES}

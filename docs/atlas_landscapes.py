@@ -4,14 +4,25 @@ With `--from DIR` the datasets in DIR (one folder for each, few-hopper-ppo ..., 
 are taken into docs/data first, without the parameters they were measured at.
 """
 
-import argparse
 import sys
 from pathlib import Path
 
 import numpy as np
 import xarray as xr
 from limits import landscape_table
-from measured import COLUMNS, DATA, DOCS, IMAGES, claims_on, claims_text, heading, iterations, replaced, table
+from measured import (
+    COLUMNS,
+    DATA,
+    DOCS,
+    IMAGES,
+    claims_on,
+    claims_text,
+    heading,
+    iterations,
+    replaced,
+    table,
+    take_in_given,
+)
 
 from closerlook.algorithms.policy_change import SURROGATES
 from closerlook.figures import plot_landscape, save_figure
@@ -106,11 +117,7 @@ def noise(datasets: dict[tuple[str, Column], xr.Dataset]) -> str:
 
 def main() -> int:
     """Write tables and figures."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--from", dest="source", type=Path)
-    chosen = parser.parse_args()
-    if chosen.source is not None:
-        take_in(chosen.source)
+    take_in_given(__doc__, take_in)
     datasets = found()
     names = {variable.name for variable in landscape_variables.VARIABLES}
     by_task = {(f"{task} {steps_of}", algorithm): data for (steps_of, (task, algorithm)), data in datasets.items()}

@@ -4,9 +4,8 @@ With `--from DIR` the datasets in DIR (one folder for each column, as `closerloo
 into docs/data first.
 """
 
-import argparse
 import sys
-from pathlib import Path
+from functools import partial
 
 import xarray as xr
 from limits import trust_table
@@ -24,6 +23,7 @@ from measured import (
     replaced,
     table,
     take_in,
+    take_in_given,
 )
 
 from closerlook.figures import plot_trust_region, save_figure
@@ -85,11 +85,7 @@ def lengths(datasets: dict[Column, xr.Dataset]) -> str:
 
 def main() -> int:
     """Write tables and figures."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--from", dest="source", type=Path)
-    chosen = parser.parse_args()
-    if chosen.source is not None:
-        take_in(chosen.source, "trust-region")
+    take_in_given(__doc__, partial(take_in, kind="trust-region"))
     datasets = found("trust-region")
     names = {variable.name for variable in trust_variables.VARIABLES}
     judged = [(claim, judge(claim, datasets)) for claim in claims_on(names)]

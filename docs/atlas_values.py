@@ -4,9 +4,8 @@ With `--from DIR` the datasets in DIR (one folder for each column, as `closerloo
 docs/data first.
 """
 
-import argparse
 import sys
-from pathlib import Path
+from functools import partial
 
 import xarray as xr
 from measured import (
@@ -23,6 +22,7 @@ from measured import (
     replaced,
     table,
     take_in,
+    take_in_given,
     with_interval,
 )
 
@@ -209,11 +209,7 @@ def more_datasets() -> dict[Column, xr.Dataset]:
 
 def main() -> int:
     """Write tables and figures."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--from", dest="source", type=Path)
-    chosen = parser.parse_args()
-    if chosen.source is not None:
-        take_in(chosen.source, "values")
+    take_in_given(__doc__, partial(take_in, kind="values"))
     datasets = found("values")
     names = {variable.name for variable in value_variables.VARIABLES}
     more = more_datasets()

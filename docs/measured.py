@@ -1,6 +1,7 @@
 """What the pages of the measured atlas share: their columns, how numbers are written, claims with their marks."""
 
-from collections.abc import Iterable, Mapping
+import argparse
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,15 @@ DOCS = Path(__file__).parent
 DATA, IMAGES = DOCS / "data", DOCS / "images"
 TASKS = {"hopper": "Hopper-v5", "walker2d": "Walker2d-v5", "humanoid": "Humanoid-v5"}
 COLUMNS = [(task, algorithm) for task in TASKS for algorithm in ("ppo", "trpo")]
+
+
+def take_in_given(doc: str | None, take: Callable[[Path], None]) -> None:
+    """Read the command line of a page's script: with ``--from DIR`` its datasets are taken in."""
+    parser = argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--from", dest="source", type=Path)
+    chosen = parser.parse_args()
+    if chosen.source is not None:
+        take(chosen.source)
 
 
 def take_in(folder: Path, kind: str) -> None:

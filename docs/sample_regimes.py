@@ -4,13 +4,12 @@ With `--from DIR` the datasets in DIR (one folder for each task, as `closerlook 
 taken into docs/data first.
 """
 
-import argparse
 import math
 import sys
-from pathlib import Path
+from functools import partial
 
 import xarray as xr
-from measured import DATA, DOCS, IMAGES, TASKS, claims_on, claims_text, replaced, table
+from measured import DATA, DOCS, IMAGES, TASKS, claims_on, claims_text, replaced, table, take_in, take_in_given
 
 from closerlook.figures import save_figure
 from closerlook.figures.sample_regime import plot_sample_regime
@@ -19,14 +18,6 @@ from closerlook.studies.claims import judge
 
 PAGE = DOCS / "sample_regimes.md"
 HEAD = ["pairs of an iteration", "learning rate", "final reward", "peak", "decline", "cosine"]
-
-
-def take_in(folder: Path) -> None:
-    """Copy datasets into docs/data."""
-    for source in sorted(folder.glob("*/sample-regime.nc")):
-        xr.load_dataset(source, engine="h5netcdf").to_netcdf(
-            DATA / f"sample-regime-{source.parent.name}.nc", engine="h5netcdf"
-        )
 
 
 def with_interval(here: xr.Dataset, name: str, digits: int) -> str:
@@ -55,11 +46,7 @@ def title(dataset: xr.Dataset) -> str:
 
 def main() -> int:
     """Write tables and figures."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--from", dest="source", type=Path)
-    chosen = parser.parse_args()
-    if chosen.source is not None:
-        take_in(chosen.source)
+    take_in_given(__doc__, partial(take_in, kind="sample-regime"))
     paths = {task: DATA / f"sample-regime-{task}.nc" for task in TASKS}
     datasets = {task: xr.load_dataset(path, engine="h5netcdf") for task, path in paths.items() if path.exists()}
     claims = claims_on(variable.name for variable in regime_variables.VARIABLES)
