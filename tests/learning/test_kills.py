@@ -1,15 +1,14 @@
 """Training that is killed at random moments ends as if it had not been."""
 
-import os
 import random
-import signal
 import subprocess
-import sys
 import time
 from pathlib import Path
 
 import pandas as pd
 import pytest
+
+from killing import done_within, start
 
 TESTS = Path(__file__).parents[1]
 KILLS = 20
@@ -18,16 +17,9 @@ OPTIONS += ["--hidden", "8", "8", "--checkpoints", "0", "7", "33"]
 OPTIONS += ["--ppo.policy-epochs", "2", "--ppo.value-epochs", "2", "--ppo.minibatches", "4"]
 
 
-def start(folder: Path, workers: int) -> subprocess.Popen:
-    """Give the command in a session of its own, so that its workers are killed with it."""
-    paths = os.pathsep.join([str(TESTS), os.environ.get("PYTHONPATH", "")])
-    return subprocess.Popen(
-        [sys.executable, "-m", "closerlook", "train", *OPTIONS, "--out", str(folder), "--workers", str(workers)],
-        env=os.environ | {"PYTHONPATH": paths, "OMP_NUM_THREADS": "1"},
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        start_new_session=True,
-    )
+def train(folder: Path, workers: int) -> subprocess.Popen:
+    """Give the command; its environment is one of the tests' own."""
+    return start(["train", *OPTIONS, "--out", str(folder), "--workers", str(workers)], paths=str(TESTS))
 
 
 def contents(folder: Path) -> dict[str, bytes]:
@@ -40,24 +32,17 @@ def contents(folder: Path) -> dict[str, bytes]:
 def kill_once(folder: Path, workers: int, draw: random.Random) -> bool:
     """Start the command and kill it a while after it took up its folder; say whether it was done before that."""
     begun = time.time()
-    process = start(folder, workers)
+    process = train(folder, workers)
     record = folder / "run.json"
     while process.poll() is None and not (record.exists() and record.stat().st_mtime >= begun):
         time.sleep(0.01)
-    try:
-        process.wait(draw.uniform(0.0, 3.0 if workers == 1 else 9.0))
-    except subprocess.TimeoutExpired:
-        os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
-        return False
-    assert process.returncode == 0
-    return True
+    return done_within(process, draw.uniform(0.0, 3.0 if workers == 1 else 9.0))
 
 
 @pytest.mark.slow
 def test_twenty_kills_change_nothing(tmp_path: Path) -> None:
     draw = random.Random(2)
-    assert start(tmp_path / "whole", 2).wait() == 0
+    assert train(tmp_path / "whole", 2).wait() == 0
     expected = contents(tmp_path / "whole")
     kills, runs, done = 0, 0, True
     while kills < KILLS or not done:
