@@ -49,6 +49,11 @@ class Stages:
         return self._run(jobs, Within(self._progress, counted=self._counted.pop(0)))
 
     def _run(self, jobs: Jobs, progress: Progress) -> StageAnswers:
-        flat = [job for own in jobs for job in own]
-        answers = iter(run_jobs(flat, workers=self._workers, cache=self._cache, progress=progress))
-        return [list(islice(answers, len(own))) for own in jobs]
+        return answer_each(jobs, self._cache, self._workers, progress)
+
+
+def answer_each(jobs: Jobs, cache: JobCache, workers: int, progress: Progress) -> StageAnswers:
+    """Run the jobs of all agents together, and return the answers of each."""
+    flat = [job for own in jobs for job in own]
+    answers = iter(run_jobs(flat, workers=workers, cache=cache, progress=progress))
+    return [list(islice(answers, len(own))) for own in jobs]

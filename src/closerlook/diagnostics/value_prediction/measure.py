@@ -23,6 +23,7 @@ from closerlook.algorithms.stream_sums import Question, StreamRange
 from closerlook.algorithms.value_shards import spill
 from closerlook.algorithms.value_sums import ValueQuestion, sample_value_sums
 from closerlook.diagnostics.common.layout import Found
+from closerlook.diagnostics.common.stages import Jobs, StageAnswers, answer_each
 from closerlook.diagnostics.value_prediction.audit import (
     TARGET_ARRAYS,
     TARGETS,
@@ -173,13 +174,11 @@ class _Stages:
     def __init__(self, cache: JobCache, workers: int, progress: Progress) -> None:
         self._cache, self._workers, self._progress = cache, workers, progress
 
-    def run(self, jobs: Sequence[Sequence[Job]]) -> list[list[dict[str, np.ndarray]]]:
+    def run(self, jobs: Jobs) -> StageAnswers:
         """Answer the jobs of each subject."""
-        flat = [job for own in jobs for job in own]
-        answers = iter(run_jobs(flat, workers=self._workers, cache=self._cache, progress=self._progress))
-        return [[next(answers) for _ in own] for own in jobs]
+        return answer_each(jobs, self._cache, self._workers, self._progress)
 
-    def fit(self, group: "Sequence[_Subject]") -> list[list[dict[str, np.ndarray]]]:
+    def fit(self, group: "Sequence[_Subject]") -> StageAnswers:
         """Sample what is to be fitted to and not yet on disk, then fit; what was fitted before needs neither."""
         missing = [subject for subject in group if not subject.is_fitted(self._cache)]
         spills = [job for subject in missing for job in subject.spill_jobs()]
