@@ -7,7 +7,7 @@ import pytest
 from closerlook.agents.environment import EnvironmentSpec
 from closerlook.errors import InputError
 from closerlook.simulation import engine as engines
-from closerlook.simulation.engine import describe_environment, lend_engine, make_engine
+from closerlook.simulation.engine import LANES, describe_environment, lanes_at_once, lend_engine, make_engine
 from closerlook.simulation.gymnasium_engine import GymnasiumEngine
 from closerlook.simulation.mujoco_engine import MujocoEngine
 
@@ -95,3 +95,11 @@ def test_registered_arguments_are_part_of_the_description():
         sources.add(describe_environment(EnvironmentSpec("Registered-v0"))["source"])
         del gymnasium.registry["Registered-v0"]
     assert len(sources) == 2
+
+
+def test_environments_with_simulators_of_their_own_step_fewer_together():
+    hopper = EnvironmentSpec("Hopper-v5")
+    assert lanes_at_once(hopper) == lanes_at_once(EnvironmentSpec("CartPole-v1")) == LANES
+    assert lanes_at_once(hopper, "gymnasium") < LANES
+    assert lanes_at_once(EnvironmentSpec("Pusher-v5")) < LANES
+    assert lanes_at_once(EnvironmentSpec("environments:make_bandit", trusted=True)) == LANES

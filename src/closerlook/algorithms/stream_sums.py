@@ -31,6 +31,7 @@ from closerlook.algorithms.truths import Truth, continuation_steps, covariates, 
 from closerlook.algorithms.weightings import OWN, Weighting, Weights, weigh
 from closerlook.errors import InputError, NonFiniteError
 from closerlook.estimation.blocks import MOST_BLOCKS, BlockKeeper, Sums
+from closerlook.simulation.engine import LANES
 from closerlook.simulation.records import Rollout, Sampling
 from closerlook.simulation.rollout import rollout
 
@@ -92,7 +93,7 @@ def sample_sums(
     sampling: Sampling,
     streams: StreamRange,
     question: Question = Question(),
-    lanes: int = 64,
+    lanes: int | None = None,
 ) -> dict[str, np.ndarray]:
     """Simulate streams of one agent and add up their weighted scores.
 
@@ -108,8 +109,8 @@ def sample_sums(
         Which ones.
     question : Question
         What is asked of each.
-    lanes : int
-        Streams that step together; no number depends on it.
+    lanes : int or None
+        Streams that step together; no number depends on it. None: as many as is fastest.
 
     Returns
     -------
@@ -128,7 +129,7 @@ def sample_sums(
         Where rewards, observations or advantages are not finite.
     """
     tally = _Tally(question)
-    for group in stream_groups(streams, max(lanes, PAIRS_IN_MEMORY // sampling.n_steps)):
+    for group in stream_groups(streams, max(LANES, PAIRS_IN_MEMORY // sampling.n_steps)):
         agents = Agent.stack([agent])
         asked = _with_the_rest(sampling, agent, question, group)
         sampled = rollout(

@@ -15,7 +15,13 @@ from gymnasium.envs.registration import EnvSpec
 from gymnasium.spaces import Box
 
 from closerlook.agents.environment import EnvironmentSpec
-from closerlook.simulation.gymnasium_engine import AnyEnv, GymnasiumEngine, build_environment, find_source
+from closerlook.simulation.gymnasium_engine import (
+    AnyEnv,
+    GymnasiumEngine,
+    build_environment,
+    find_source,
+    is_mujoco,
+)
 from closerlook.simulation.lanes import BoolArray, Engine, FloatArray, IntArray, StepResult
 from closerlook.simulation.mujoco_engine import MujocoEngine, supports
 
@@ -27,6 +33,7 @@ __all__ = [
     "IntArray",
     "StepResult",
     "describe_environment",
+    "lanes_at_once",
     "lend_engine",
     "make_engine",
 ]
@@ -34,6 +41,10 @@ __all__ = [
 EngineChoice = Literal["fastest", "gymnasium"]
 """The MuJoCo engine where it is supported, or the Gymnasium engine in any case; the numbers are the same."""
 
+LANES = 64
+"""Streams of a policy that step together where nothing speaks for fewer: steps of numpy are shared by so many."""
+_LANES_OF_SIMULATORS = 16
+"""Where each lane is a MuJoCo environment with data of its own: those of 64 do not fit a processor's cache."""
 _MOST_KEPT = 2
 _kept: dict[str, Engine] = {}
 
@@ -57,6 +68,12 @@ def make_engine(spec: EnvironmentSpec, lanes: int, choice: EngineChoice = "faste
     """
     fast = choice == "fastest" and supports(spec)
     return MujocoEngine(spec, lanes) if fast else GymnasiumEngine(spec, lanes)
+
+
+def lanes_at_once(spec: EnvironmentSpec, choice: EngineChoice = "fastest") -> int:
+    """Return how many streams of a policy are fastest stepped together; parameters and errors as for `make_engine`."""
+    own = choice == "fastest" and supports(spec)
+    return _LANES_OF_SIMULATORS if not own and is_mujoco(spec) else LANES
 
 
 @contextmanager

@@ -2,12 +2,13 @@
 
 import copy
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from typing import Any, cast
 
 import gymnasium
 import numpy as np
 from gymnasium.envs.mujoco import MujocoEnv
-from gymnasium.envs.registration import EnvSpec
+from gymnasium.envs.registration import EnvSpec, load_env_creator
 from gymnasium.spaces import Box, Discrete
 from gymnasium.utils import EzPickle
 from gymnasium.utils.seeding import np_random
@@ -50,6 +51,15 @@ def find_source(spec: EnvironmentSpec) -> EnvSpec | Callable[..., AnyEnv]:
     except Exception as error:  # a module is anybody's code
         reason = in_one_line(error)
         raise InputError(f"the module of environment {spec.id!r} cannot be imported ({reason})", _MODULES) from error
+
+
+def is_mujoco(spec: EnvironmentSpec) -> bool:
+    """Whether a registered environment is one of Gymnasium's MuJoCo ones; what a function would build is not known."""
+    source = find_source(spec)
+    made: Any = source.entry_point if isinstance(source, EnvSpec) else source
+    with suppress(Exception):  # a module is anybody's code; building the environment tells what is wrong with it
+        made = load_env_creator(made) if isinstance(made, str) else made
+    return isinstance(made, type) and issubclass(made, MujocoEnv)
 
 
 def build_environment(spec: EnvironmentSpec) -> tuple[AnyEnv, int | None]:

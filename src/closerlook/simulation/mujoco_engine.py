@@ -80,7 +80,7 @@ class MujocoEngine:
         self._seconds = template.seconds
         self.time_limit, self.action_space = template.time_limit, template.action_space
         self._data = mujoco.MjData(self._model)
-        self._initial = self._data.qpos.copy(), self._data.qvel.copy()
+        self._initial = np.concatenate((self._data.qpos, self._data.qvel))
         self._states = LaneStates(self._model, self._data, lanes)
         self._fields = _Fields(self._states, self._data, self._task.fields)
         self._positions = np.zeros(lanes)
@@ -88,9 +88,10 @@ class MujocoEngine:
 
     def reset(self, lanes: IntArray, seeds: Sequence[int]) -> FloatArray:
         """Begin episodes; see `closerlook.simulation.lanes.Engine`."""
-        chosen = lanes.tolist()
-        for lane, seed in zip(chosen, seeds, strict=True):
-            self._reset_one(lane, seed)
+        noise = np.array([self._draw_noise(np_random(seed)[0]) for seed in seeds])
+        self._states.begin(lanes, self._initial + noise)
+        for lane in lanes.tolist():
+            self._derive(lane)
         fields = self._fields.of(lanes)
         self._positions[lanes] = self._task.positions(fields)
         return self._task.observe(fields)
@@ -143,17 +144,18 @@ class MujocoEngine:
             if keep is not None:
                 keep(lane)
 
-    def _reset_one(self, lane: int, seed: int) -> None:
-        """Draw an initial state from the generator of a seed, positions first."""
-        generator, _ = np_random(seed)
-        scale, (positions, velocities), data = self._task.reset_noise_scale, self._initial, self._data
-        mujoco.mj_resetData(self._model, data)
-        data.qpos[:] = positions + generator.uniform(-scale, scale, positions.size)
-        if self._task.normal_velocity_noise:
-            data.qvel[:] = velocities + scale * generator.standard_normal(velocities.size)
-        else:
-            data.qvel[:] = velocities + generator.uniform(-scale, scale, velocities.size)
-        mujoco.mj_forward(self._model, data)
+    def _draw_noise(self, source: np.random.Generator) -> FloatArray:
+        """Draw what a reset adds to the initial positions, then to the velocities, (nq + nv,)."""
+        scale, nq, nv = self._task.reset_noise_scale, int(self._model.nq), int(self._model.nv)
+        if not self._task.normal_velocity_noise:
+            return source.uniform(-scale, scale, nq + nv)
+        return np.concatenate((source.uniform(-scale, scale, nq), scale * source.standard_normal(nv)))
+
+    def _derive(self, lane: int) -> None:
+        """Find what follows from the positions and velocities that a lane begins with; no force has been felt yet."""
+        self._states.bring(lane)
+        mujoco.mj_forward(self._model, self._data)
+        self._data.cfrc_ext[:] = 0.0
         self._states.take(lane)
         self._fields.keep(lane)
 

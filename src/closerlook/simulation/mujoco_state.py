@@ -30,7 +30,18 @@ class LaneStates:
         self.rows = list(self._array)
         for lane in range(lanes):
             self.take(lane)
+        self._first = self._array[0].copy()
         self.columns = {name: self._part(part) for name, part in _COLUMNS.items()}
+
+    def begin(self, lanes: NDArray[np.int64], coordinates: NDArray[np.float64]) -> None:
+        """Make lanes as all were at first, at other positions and velocities (L, nq + nv)."""
+        self._array[lanes] = self._first
+        for name, part in (("qpos", slice(self._model.nq)), ("qvel", slice(self._model.nq, None))):
+            self.columns[name][lanes] = coordinates[:, part]
+
+    def bring(self, lane: int) -> None:
+        """Bring ``mjData`` into a lane's state."""
+        mujoco.mj_setState(self._model, self._data, self.rows[lane], self.kind)
 
     def take(self, lane: int) -> None:
         """Make the state that ``mjData`` is in a lane's."""

@@ -15,7 +15,7 @@ from closerlook.agents.agent import Agent
 from closerlook.agents.environment import EnvironmentSpec
 from closerlook.errors import InputError
 from closerlook.simulation.acting import check_spaces
-from closerlook.simulation.engine import EngineChoice, lend_engine
+from closerlook.simulation.engine import EngineChoice, lanes_at_once, lend_engine
 from closerlook.simulation.lockstep import Lockstep, Plan
 from closerlook.simulation.records import Boundaries, Episodes, Rollout, Sampling
 
@@ -30,7 +30,7 @@ def rollout(  # noqa: PLR0913 - what is sampled, under which names, and matters 
     seeds: Sequence[int],
     purpose: str,
     streams: Sequence[int],
-    lanes: int = 64,
+    lanes: int | None = None,
     update_observations: bool = False,
     engine: EngineChoice = "fastest",
 ) -> Rollout:
@@ -54,8 +54,8 @@ def rollout(  # noqa: PLR0913 - what is sampled, under which names, and matters 
         What the draws are for.
     streams : sequence of int
         Keys of the streams that every policy runs, S.
-    lanes : int
-        How many streams of each policy step together: a matter of speed alone.
+    lanes : int or None
+        How many streams of each policy step together: a matter of speed alone. None: as many as is fastest.
     update_observations : bool
         Whether the moments that standardise observations take in every observation before the policy sees it (in
         training: resets, steps, and the last observation of an episode, in the order they come), else they stay as
@@ -76,6 +76,7 @@ def rollout(  # noqa: PLR0913 - what is sampled, under which names, and matters 
         At the first NaN or infinity in an action, an observation or a reward.
     """
     agents = agents if agents.population is not None else Agent.stack([agents])
+    lanes = lanes_at_once(environment, engine) if lanes is None else lanes
     _check_request(agents, sampling, seeds, streams, lanes)
     if update_observations:
         _check_updates(sampling, streams, lanes)
@@ -94,13 +95,14 @@ def rollout_episodes(
     seeds: Sequence[int],
     purpose: str,
     streams: Sequence[int],
-    lanes: int = 64,
+    lanes: int | None = None,
 ) -> Episodes:
     """Run a population on its streams and keep the episodes alone: the same ones, in a fraction of the memory.
 
     Parameters and errors as for `rollout`.
     """
     agents = agents if agents.population is not None else Agent.stack([agents])
+    lanes = lanes_at_once(environment) if lanes is None else lanes
     _check_request(agents, sampling, seeds, streams, lanes)
     lanes = min(lanes, len(streams))
     with lend_engine(environment, lanes * len(seeds)) as lent:
