@@ -34,7 +34,7 @@ def single_thread_environment() -> Iterator[None]:
 
 @contextmanager
 def single_thread() -> Iterator[None]:
-    """Hold this process to one thread: what a matrix product sums in which order depends on their number."""
+    """Hold this process to one thread, or a function it decorates: the order in which products sum depends on it."""
     with single_thread_environment(), threadpool_limits(1), _single_torch_thread():
         yield
 

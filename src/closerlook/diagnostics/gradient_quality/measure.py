@@ -24,6 +24,7 @@ from closerlook.diagnostics.gradient_quality.request import Advantages, Request,
 from closerlook.diagnostics.gradient_quality.steps import find_steps, step_jobs
 from closerlook.estimation.score_squares import layer_slices
 from closerlook.execution import Job, JobCache, Progress, Within, content_key, run_jobs
+from closerlook.execution.threads import single_thread
 from closerlook.results.store import RunFolder, versions
 
 MEASUREMENT_VERSION = 4
@@ -36,6 +37,7 @@ ANSWERS_IN_MEMORY = 2**29
 """Bytes of answers to be held at once; agents are measured in groups of so many."""
 
 
+@single_thread()
 def gradient_quality(  # noqa: PLR0913 - what a user may choose, each by name
     agent: Agent | Sequence[Agent],
     environment: str | EnvironmentSpec | None = None,

@@ -35,6 +35,7 @@ from closerlook.diagnostics.landscape.request import SURROGATE_COST, Request, Wi
 from closerlook.errors import InputError, NonFiniteError
 from closerlook.estimation.pool import Pool, plan_pool
 from closerlook.execution import Job, Progress, Silence, content_key, default_workers
+from closerlook.execution.threads import single_thread
 from closerlook.randomness import derive_seed
 from closerlook.results.store import RunFolder, versions
 from closerlook.simulation.records import Sampling
@@ -50,6 +51,7 @@ DEFAULT_CLIP = 0.2
 """Epsilon of the clipped surrogate for algorithms that have none."""
 
 
+@single_thread()
 def landscape(  # noqa: PLR0913 - what a user may choose, each by name
     agent: Agent | Sequence[Agent],
     environment: str | EnvironmentSpec | None = None,

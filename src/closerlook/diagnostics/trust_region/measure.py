@@ -26,6 +26,7 @@ from closerlook.diagnostics.trust_region.dataset import build_dataset, summary
 from closerlook.diagnostics.trust_region.findings import find
 from closerlook.diagnostics.trust_region.request import Request, Wishes, prepare
 from closerlook.execution import Job, Progress, Silence, content_key, default_workers
+from closerlook.execution.threads import single_thread
 from closerlook.randomness import derive_seed
 from closerlook.results.store import RunFolder, versions
 
@@ -40,6 +41,7 @@ DEFAULT_CLIP = 0.2
 MULTIPLES = (0.25, 0.5, 1.0, 2.0, 4.0)
 
 
+@single_thread()
 def trust_region(  # noqa: PLR0913 - what a user may choose, each by name
     agent: Agent | Sequence[Agent],
     environment: str | EnvironmentSpec | None = None,

@@ -37,6 +37,7 @@ from closerlook.diagnostics.value_prediction.dataset import build_dataset, summa
 from closerlook.diagnostics.value_prediction.request import Request, Wishes, prepare
 from closerlook.estimation.value_errors import near_zero
 from closerlook.execution import Job, JobCache, Progress, Silence, Within, content_key, default_workers, run_jobs
+from closerlook.execution.threads import single_thread
 from closerlook.results.store import RunFolder, versions
 
 MEASUREMENT_VERSION = 2
@@ -49,6 +50,7 @@ RESTART_PURPOSE = "values to go back to"
 RESTARTS_OF_A_JOB = 8
 
 
+@single_thread()
 def value_prediction(  # noqa: PLR0913 - what a user may choose, each by name
     agent: Agent | Sequence[Agent],
     environment: str | EnvironmentSpec | None = None,
