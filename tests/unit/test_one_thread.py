@@ -6,13 +6,7 @@ from threadpoolctl import threadpool_info, threadpool_limits
 import closerlook as cl
 from closerlook.execution.jobs import Silence
 from environments import linear_quadratic_agent
-
-ASKED = {
-    "gradient_quality": {"pairs": 1024, "sizes": [32], "estimates": 4},
-    "value_prediction": {"pairs": 1024, "fit_pairs": 1024, "sizes": [32], "restarts": 0},
-    "landscape": {"algorithm": "ppo", "pairs": 64, "line_pairs": 64, "heldout_pairs": 256, "grid": 3},
-    "trust_region": {"algorithm": "ppo", "repeats": 3, "pairs": 128, "return_pairs": 128},
-}
+from small_measurements import ASKED
 
 
 class Watch(Silence):

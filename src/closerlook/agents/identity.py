@@ -8,7 +8,7 @@ import torch
 
 from closerlook.agents.agent import Agent
 from closerlook.agents.policies import CategoricalMLP, GaussianMLP, Policy
-from closerlook.randomness import generator
+from closerlook.randomness import derive_seed, generator
 
 PROBES = 8
 """Fixed observations that networks are asked about, so that a change of their code is seen."""
@@ -20,6 +20,22 @@ def sampling_part(agent: Agent) -> Agent:
     """Return what acting, values and advantages need of an agent: without the optimiser's state."""
     state = {name: tensor for name, tensor in agent.state.items() if name.startswith(_DECIDES)}
     return replace(agent, state=state)
+
+
+def own_seed(seed: int, agent: Agent) -> int:
+    """Return the root seed of what is drawn to measure an agent.
+
+    Agents trained from different seeds are measured with independent draws, as intervals over seeds take for granted;
+    with common ones, agents that hardly differ yet would not differ in their noise either.
+
+    Parameters
+    ----------
+    seed : int
+        Of the measurement. Agents of seed 0, or of none that is known, draw from it itself.
+    agent : Agent
+        A single one.
+    """
+    return derive_seed(seed, "agent", stream=agent.agent_seed) if agent.agent_seed else seed
 
 
 def probe(agent: Agent) -> dict[str, Any]:

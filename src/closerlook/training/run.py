@@ -27,6 +27,7 @@ from closerlook.agents.files import save_agent
 from closerlook.agents.loading import checkpoint_folder
 from closerlook.errors import NonFiniteError
 from closerlook.execution import Progress, Silence, default_workers
+from closerlook.execution.threads import single_thread
 from closerlook.results.store import RunFolder
 from closerlook.simulation.engine import describe_environment
 from closerlook.training.events import EventFiles, NoEvents
@@ -62,6 +63,7 @@ class TrainingRun:
     log: dict[str, np.ndarray]
 
 
+@single_thread()
 def train(
     settings: TrainSettings,
     *,

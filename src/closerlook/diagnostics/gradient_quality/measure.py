@@ -10,7 +10,7 @@ import xarray as xr
 
 from closerlook.agents.agent import Agent
 from closerlook.agents.environment import EnvironmentSpec
-from closerlook.agents.identity import probe, sampling_part
+from closerlook.agents.identity import own_seed, probe, sampling_part
 from closerlook.algorithms.pooled import Answers, Pooled
 from closerlook.algorithms.rules import rule_of
 from closerlook.algorithms.stream_sums import StreamRange, sample_sums
@@ -247,7 +247,7 @@ def _step_jobs(number: int, agent: Agent, request: Request) -> list[Job]:
     if request.steps is None:
         return []
     where = request.environment, request.description
-    return step_jobs(number, agent, where, request.sampling, request.seed, request.steps)
+    return step_jobs(number, agent, where, request.sampling, own_seed(request.seed, agent), request.steps)
 
 
 def _in_groups(agents: Sequence[Agent], request: Request) -> Iterator[list[tuple[int, Agent]]]:
@@ -266,10 +266,10 @@ def _in_groups(agents: Sequence[Agent], request: Request) -> Iterator[list[tuple
 def _jobs(number: int, agent: Agent, request: Request) -> list[Job]:
     """List one agent's jobs: the same ones in every run that asks for the same."""
     pool, sampling = request.pool, request.sampling
-    bare, identity = sampling_part(agent), probe(agent)
+    bare, identity, seed = sampling_part(agent), probe(agent), own_seed(request.seed, agent)
     jobs = []
     for streams in pool.job_ranges:
-        part = StreamRange(request.seed, PURPOSE, streams.start, streams.stop)
+        part = StreamRange(seed, PURPOSE, streams.start, streams.stop)
         asked = (request.description, sampling, part, request.question)
         jobs.append(
             Job(

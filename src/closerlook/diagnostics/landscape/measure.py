@@ -11,7 +11,7 @@ import xarray as xr
 
 from closerlook.agents.agent import Agent, Regime
 from closerlook.agents.environment import EnvironmentSpec
-from closerlook.agents.identity import probe, sampling_part
+from closerlook.agents.identity import own_seed, probe, sampling_part
 from closerlook.algorithms.computed_steps import sample_attempt
 from closerlook.algorithms.pooled import Answers, Pooled
 from closerlook.algorithms.ppo import PPOSettings
@@ -185,6 +185,7 @@ class _Subject:
 
     def __init__(self, number: int, agent: Agent, request: Request) -> None:
         self.number, self.agent, self.request = number, agent, request
+        self.seed = own_seed(request.seed, agent)
         self.rule = rule_of(agent, request.wishes.algorithm)
         self.key = [MEASUREMENT_VERSION, versions(), probe(agent), request.description, agent.normalize_advantages]
 
@@ -193,8 +194,8 @@ class _Subject:
         return [self._step_job(), *self._gradient_jobs()]
 
     def _step_job(self) -> Job:
-        request, regime = self.request, self.request.step
-        part, sampling = StreamRange(request.seed, STEP_PURPOSE, 0, regime.n_envs), self.sampling(regime)
+        regime = self.request.step
+        part, sampling = StreamRange(self.seed, STEP_PURPOSE, 0, regime.n_envs), self.sampling(regime)
         key = content_key("landscape step", *self.key, sampling, part, self.rule, self.agent.part("optimizer.policy"))
         arguments = self.arguments(sampling, part) | {"agent": self.agent, "rule": self.rule}
         return Job(f"step of agent {self.number}", key, sample_attempt, arguments, regime.batch_pairs)
@@ -205,7 +206,7 @@ class _Subject:
             return []
         n_steps = request.sampling.n_steps
         for streams in self._gradient_pool.job_ranges:
-            part = StreamRange(request.seed, GRADIENT_PURPOSE, streams.start, streams.stop)
+            part = StreamRange(self.seed, GRADIENT_PURPOSE, streams.start, streams.stop)
             key = content_key("landscape gradient", *self.key, request.sampling, part)
             arguments = self.arguments(request.sampling, part)
             jobs.append(Job(f"gradient of agent {self.number}", key, sample_sums, arguments, len(streams) * n_steps))
@@ -245,7 +246,7 @@ class _Subject:
         if axis == "difference":
             towards = request.towards[self.number if len(request.towards) > 1 else 0]
             return np.asarray(flat_parameters(towards) - flat_parameters(self.agent))
-        drawn = random_direction(self.agent, request.seed, at)
+        drawn = random_direction(self.agent, self.seed, at)
         return drawn if axis == "random" else filter_normalized(self.agent, drawn)
 
     def _gradient(self, answers: Answers) -> np.ndarray:
@@ -303,7 +304,7 @@ class _Plan:
         clip = settings.clip if isinstance(settings, PPOSettings) else DEFAULT_CLIP
         jobs = []
         for purpose, regime in ((STEP_PURPOSE, request.step), (HELDOUT_PURPOSE, heldout)):
-            part, sampling = StreamRange(request.seed, purpose, 0, regime.n_envs), own.sampling(regime)
+            part, sampling = StreamRange(own.seed, purpose, 0, regime.n_envs), own.sampling(regime)
             for these in request.surrogate_parts(regime.batch_pairs):
                 points = Points(self.directions, multiples[these.start : these.stop])
                 key = content_key("landscape surrogates", *own.key, sampling, part, points, clip)
@@ -327,7 +328,7 @@ class _Plan:
         request, own, jobs = self.subject.request, self.subject, []
         for points, part in parts_of(len(multiples), streams):
             chosen = Points(self.directions, multiples[points.start : points.stop])
-            these = StreamRange(request.seed, RETURNS_PURPOSE, part.start, part.stop)
+            these = StreamRange(own.seed, RETURNS_PURPOSE, part.start, part.stop)
             seeds = [self._seed(point, what) for point in points]
             key = content_key("landscape returns", *own.key, request.sampling, these, chosen, seeds, what)
             arguments = own.arguments(request.sampling, these) | {"points": chosen, "seeds": seeds}
@@ -338,10 +339,8 @@ class _Plan:
         return jobs
 
     def _seed(self, point: int, what: str) -> int:
-        request = self.subject.request
-        if request.paired:
-            return request.seed
-        return derive_seed(request.seed, f"landscape {what}", stream=point)
+        seed = self.subject.seed
+        return seed if self.subject.request.paired else derive_seed(seed, f"landscape {what}", stream=point)
 
     def found(self, answers: Answers) -> Found:
         """Work out every number of the dataset."""

@@ -12,7 +12,7 @@ import xarray as xr
 
 from closerlook.agents.agent import Agent
 from closerlook.agents.environment import EnvironmentSpec
-from closerlook.agents.identity import probe, sampling_part
+from closerlook.agents.identity import own_seed, probe, sampling_part
 from closerlook.algorithms.pooled import Answers
 from closerlook.algorithms.ppo import PPOSettings
 from closerlook.algorithms.rules import rule_of
@@ -146,6 +146,7 @@ class _Subject:
 
     def __init__(self, number: int, agent: Agent, request: Request) -> None:
         self.number, self.agent, self.request = number, agent, request
+        self.seed = own_seed(request.seed, agent)
         self.rule = rule_of(agent, request.wishes.algorithm)
         self.key = [MEASUREMENT_VERSION, versions(), probe(agent), request.description, agent.normalize_advantages]
 
@@ -158,8 +159,8 @@ class _Subject:
         n_envs, held = request.step.n_envs, request.heldout_streams
         sampling = (replace(request.sampling, n_steps=request.step.n_steps), request.sampling)
         streams = (
-            StreamRange(request.seed, BATCH_PURPOSE, repeat * n_envs, (repeat + 1) * n_envs),
-            StreamRange(request.seed, HELDOUT_PURPOSE, repeat * held, (repeat + 1) * held),
+            StreamRange(self.seed, BATCH_PURPOSE, repeat * n_envs, (repeat + 1) * n_envs),
+            StreamRange(self.seed, HELDOUT_PURPOSE, repeat * held, (repeat + 1) * held),
         )
         arguments: dict[str, Any] = {
             "agent": self.agent,
@@ -183,11 +184,11 @@ class _Subject:
         request, jobs = self.request, []
         if not self._measurable(audit):
             return []
-        seed = derive_seed(request.seed, RETURNS_PURPOSE, stream=repeat)
+        seed = derive_seed(self.seed, RETURNS_PURPOSE, stream=repeat)
         for points, part in parts_of(1 + len(request.multiples), request.return_streams):
             multiples = np.concatenate([[0.0], request.multiples])[points.start : points.stop, None]
             chosen = Points(audit["displacement"][None], multiples)
-            streams = StreamRange(request.seed, RETURNS_PURPOSE, part.start, part.stop)
+            streams = StreamRange(self.seed, RETURNS_PURPOSE, part.start, part.stop)
             key = content_key("trust region returns", *self.key, request.sampling, streams, chosen, seed)
             arguments: dict[str, Any] = {
                 "agent": sampling_part(self.agent),

@@ -13,7 +13,7 @@ import xarray as xr
 
 from closerlook.agents.agent import Agent, moments
 from closerlook.agents.environment import EnvironmentSpec
-from closerlook.agents.identity import probe, sampling_part
+from closerlook.agents.identity import own_seed, probe, sampling_part
 from closerlook.algorithms.critic_updates import sample_critic_update, updated_critic
 from closerlook.algorithms.fitted_values import Critic, fit_values, fitted_critics
 from closerlook.algorithms.pooled import Answers, Pooled
@@ -195,6 +195,7 @@ class _Subject:
 
     def __init__(self, number: int, agent: Agent, request: Request, folder: RunFolder) -> None:
         self.number, self.agent, self.request = number, agent, request
+        self.seed = own_seed(request.seed, agent)
         self._shards = folder.path.resolve() / "shards"
         self.key = [MEASUREMENT_VERSION, versions(), probe(agent), request.description, request.sampling]
 
@@ -215,7 +216,7 @@ class _Subject:
     def _ranges(self) -> list[StreamRange]:
         pool = self.request.fit_pool
         ranges = [] if pool is None else pool.job_ranges
-        return [StreamRange(self.request.seed, FIT_PURPOSE, one.start, one.stop) for one in ranges]
+        return [StreamRange(self.seed, FIT_PURPOSE, one.start, one.stop) for one in ranges]
 
     def _shard_keys(self) -> list[str]:
         return [content_key("shard", *self.key, part) for part in self._ranges()]
@@ -243,9 +244,9 @@ class _Subject:
             "keys": keys,
             "streams": request.fit_pool.streams,
             "settings": request.fit,
-            "seed": request.seed,
+            "seed": self.seed,
         }
-        key = content_key("fitted values", keys, request.fit_pool.streams, request.fit, request.seed)
+        key = content_key("fitted values", keys, request.fit_pool.streams, request.fit, self.seed)
         return [Job(f"fit of agent {self.number}", key, fit_values, arguments)]
 
     def update_jobs(self) -> list[Job]:
@@ -256,7 +257,7 @@ class _Subject:
             return []
         rule = rule_of(agent)
         envs = agent.regime.n_envs
-        parts = [StreamRange(request.seed, UPDATE_PURPOSE, at * envs, (at + 1) * envs) for at in range(updates)]
+        parts = [StreamRange(self.seed, UPDATE_PURPOSE, at * envs, (at + 1) * envs) for at in range(updates)]
         state = {name: tensor for name, tensor in agent.state.items() if name.startswith("optimizer.")}
         return [
             Job(
@@ -301,7 +302,7 @@ class _Plan:
         asked = {"question": self.question, "critics": dict(self.critics), "updated": updated}
         jobs = []
         for streams in request.pool.job_ranges:
-            part = StreamRange(request.seed, PURPOSE, streams.start, streams.stop)
+            part = StreamRange(subject.seed, PURPOSE, streams.start, streams.stop)
             parameters = [critic.parameters for critic in (*self.critics.values(), *updated)]
             key = content_key("values", *subject.key, part, self.question, list(self.critics), parameters)
             arguments = {**subject.where(part), **asked}
@@ -316,7 +317,7 @@ class _Plan:
         fitted = {name: critic for name, critic in self.critics.items() if name == "fitted"}
         for first in range(0, request.wishes.restarts, RESTARTS_OF_A_JOB):
             stop = min(first + RESTARTS_OF_A_JOB, request.wishes.restarts)
-            part = StreamRange(request.seed, RESTART_PURPOSE, first, stop)
+            part = StreamRange(subject.seed, RESTART_PURPOSE, first, stop)
             parameters = [[critic.parameters for critic in critics] for critics in (fitted.values(), updated)]
             key = content_key("restarts", *subject.key, part, copies, parameters)
             arguments = {**subject.where(part), "critics": fitted, "copies": copies, "updated": updated}
