@@ -43,7 +43,7 @@ EngineChoice = Literal["fastest", "gymnasium"]
 
 LANES = 64
 """Streams of a policy that step together where nothing speaks for fewer: steps of numpy are shared by so many."""
-_LANES_OF_SIMULATORS = 16
+_LANES_OF_SIMULATORS = 32
 """Where each lane is a MuJoCo environment with data of its own: those of 64 do not fit a processor's cache."""
 _MOST_KEPT = 2
 _kept: dict[str, Engine] = {}
