@@ -38,16 +38,29 @@ def test_curves_are_cut_into_windows_weighted_by_episodes():
 
 
 def test_a_peak_is_where_the_others_are_highest():
-    curves = np.zeros((3, WINDOWS))
-    curves[:, 10:12] = 5.0
-    curves[0, 3:5] = 100.0
-    np.testing.assert_array_equal(peaks(curves), [5.0, 0.0, 0.0])
-    assert np.isnan(peaks(curves[:1])).all()
+    tenths = np.zeros((3, WINDOWS - 1))
+    tenths[:, 10] = 5.0
+    tenths[0, 3] = 100.0
+    np.testing.assert_array_equal(peaks(tenths), [5.0, 0.0, 0.0])
+    assert np.isnan(peaks(tenths[:1])).all()
+
+
+def test_a_peak_pools_the_episodes_of_its_windows_as_the_final_reward_does():
+    regimes = Regimes("hopper", (20,), (1e-3,), seeds=2, steps=400)
+    curves = np.full((2, WINDOWS), -9.0)
+    curves[:, 10:12] = [1.0, 5.0]
+    log = log_of(curves, 400)
+    log["episodes"] = np.where(log["mean_reward"] == 1.0, 3.0, 1.0)
+    np.testing.assert_array_equal(rewards_of(log, regimes)["regime_peak"], [2.0, 2.0])
 
 
 def test_noise_alone_makes_no_decline():
-    draws = np.random.default_rng(0).standard_normal((2000, 4, WINDOWS))
-    declines = [(peaks(curves) - curves[:, -2:].mean(1)).mean() for curves in draws]
+    rng, regimes, declines = np.random.default_rng(0), Regimes("hopper", (50,), (1e-3,), steps=1000), []
+    for _ in range(2000):
+        curves = 300 * np.exp(0.5 * rng.standard_normal((4, WINDOWS)))
+        log = log_of(curves, 1000)
+        log["episodes"] = np.maximum(np.round(50_000 / log["mean_reward"]), 1)  # a reward a step: longer ones are fewer
+        declines.append(rewards_of(log, regimes)["regime_decline"].mean())
     assert abs(np.mean(declines)) < 3 * np.std(declines) / np.sqrt(len(declines))
 
 

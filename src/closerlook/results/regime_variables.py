@@ -16,8 +16,8 @@ VARIABLES: list[Variable] = [
         "regime_peak",
         _EACH,
         "reward",
-        "Mean of the two neighbouring windows that are best for the other seeds together: no seed chooses its own, so "
-        "that noise alone makes no peak. NaN for a single seed.",
+        f"In the two neighbouring windows that are best for the other seeds together: {_EPISODES}. No seed chooses its "
+        "own, and the episodes are pooled as in regime_final, so that noise alone makes no peak. NaN for a single seed.",
         _FIGURE,
     ),
     *interval("regime_peak_mean", _MEAN, ("Mean over seeds of regime_peak.", _T), unit="reward", source=_FIGURE),

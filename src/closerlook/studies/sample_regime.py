@@ -34,8 +34,9 @@ from closerlook.training import TrainSettings, train
 
 WINDOWS = 20
 """Windows of a learning curve."""
-LAST, PEAK = 2, 2
-"""Windows at the end whose mean is the final reward, and of a peak."""
+TENTH = 2
+"""Neighbouring windows whose episodes make the final reward, at the end, and a peak: with any other mean of the same
+episodes than the final reward's a peak would be higher by that alone."""
 MEANS = ("regime_final", "regime_peak", "regime_decline", "regime_cosine")
 """Variables whose mean over seeds has an interval."""
 
@@ -244,20 +245,33 @@ def rewards_of(log: Mapping[str, np.ndarray], regimes: Regimes) -> dict[str, np.
     known = np.isfinite(reward)
     np.add.at(totals, (seed[known].astype(int), window[known]), (reward * episodes)[known])
     np.add.at(counts, (seed[known].astype(int), window[known]), episodes[known])
-    mean = totals / np.where(counts > 0, counts, np.nan)
-    last = totals[:, -LAST:].sum(1) / np.where(counts[:, -LAST:].sum(1) > 0, counts[:, -LAST:].sum(1), np.nan)
-    peak = peaks(mean)
-    return {"regime_reward": mean, "regime_final": last, "regime_peak": peak, "regime_decline": peak - last}
+    tenths = ratio(beside(totals, TENTH), beside(counts, TENTH))
+    last, peak = tenths[:, -1], peaks(tenths)
+    return {
+        "regime_reward": ratio(totals, counts),
+        "regime_final": last,
+        "regime_peak": peak,
+        "regime_decline": peak - last,
+    }
 
 
-def peaks(curves: np.ndarray) -> np.ndarray:
-    """Return each curve's mean over the neighbouring windows that are best for the other curves together: (S,)."""
-    smooth = np.stack([np.convolve(curve, np.ones(PEAK) / PEAK, "valid") for curve in curves])
-    found = np.full(len(curves), np.nan)
-    for own in range(len(curves)):
-        others = np.delete(smooth, own, axis=0)
+def ratio(totals: np.ndarray, counts: np.ndarray) -> np.ndarray:
+    """Return means, NaN where nothing was counted."""
+    return np.asarray(totals / np.where(counts > 0, counts, np.nan))
+
+
+def beside(values: np.ndarray, windows: int) -> np.ndarray:
+    """Return the sums of so many neighbouring windows, wherever they fit: (S, W - windows + 1)."""
+    return np.lib.stride_tricks.sliding_window_view(values, windows, axis=1).sum(axis=-1)
+
+
+def peaks(tenths: np.ndarray) -> np.ndarray:
+    """Return each seed's mean where those of the other seeds together are best: (S,)."""
+    found = np.full(len(tenths), np.nan)
+    for own in range(len(tenths)):
+        others = np.delete(tenths, own, axis=0)
         if len(others) and np.isfinite(others).all(axis=0).any():
-            found[own] = smooth[own, np.nanargmax(others.mean(axis=0))]
+            found[own] = tenths[own, np.nanargmax(others.mean(axis=0))]
     return found
 
 
