@@ -64,6 +64,18 @@ def test_noise_alone_makes_no_decline():
     assert abs(np.mean(declines)) < 3 * np.std(declines) / np.sqrt(len(declines))
 
 
+@pytest.mark.parametrize(("largest", "windows"), [(400, 1), (100, 4), (70, 5), (20, 20), (4, 20)])
+def test_short_studies_have_no_window_without_an_iteration(largest, windows):
+    regimes = Regimes("hopper", (2, largest), (1e-3,), seeds=2, steps=400)
+    for batch in {2, largest}:
+        iterations = 400 // batch
+        curves = np.arange(2.0 * iterations).reshape(2, iterations)
+        found = rewards_of(log_of(curves, iterations * batch), regimes)
+        assert found["regime_reward"].shape == (2, windows)
+        assert np.isfinite(found["regime_reward"]).all()
+        np.testing.assert_array_equal(found["regime_decline"], [0.0, 0.0] if windows > 1 else [np.nan, np.nan])
+
+
 def test_batches_are_whole_streams_or_one_shorter_one():
     regimes = Regimes("hopper", (512, 4096), (1e-4, 2e-4), seeds=3, steps=8192)
     assert [(s.n_envs, s.n_steps) for s in (regimes.settings(*one) for one in regimes.each())][1:3] == [
@@ -111,6 +123,7 @@ def test_the_command_leaves_a_folder_for_each_task_and_goes_on(tmp_path, capsys)
     assert main(command) == 0
     found = json.loads(capsys.readouterr().out)
     assert np.array(found["final_mean"]).shape == (2, 2)
+    assert np.isfinite(np.array(found["decline_mean"], float)).all()
     folder = tmp_path / "hopper"
     dataset = xr.load_dataset(folder / "sample-regime.nc", engine="h5netcdf")
     assert dataset["regime_reward"].dims == ("batch_pairs", "learning_rate", "regime_seed", "window")

@@ -33,10 +33,7 @@ from closerlook.simulation.engine import describe_environment
 from closerlook.training import TrainSettings, train
 
 WINDOWS = 20
-"""Windows of a learning curve."""
-TENTH = 2
-"""Neighbouring windows whose episodes make the final reward, at the end, and a peak: with any other mean of the same
-episodes than the final reward's a peak would be higher by that alone."""
+"""Windows of a learning curve, at most."""
 MEANS = ("regime_final", "regime_peak", "regime_decline", "regime_cosine")
 """Variables whose mean over seeds has an interval."""
 
@@ -115,6 +112,11 @@ class Regimes:
         for setting in self.each():
             settings = self.settings(*setting).resolved()
         describe_environment(settings.environment)
+
+    @property
+    def windows(self) -> int:
+        """Windows of a learning curve: no more than iterations of the largest batch, so that none is empty of them."""
+        return min(WINDOWS, self.steps // max(self.batches))
 
     @property
     def pairs(self) -> int:
@@ -205,7 +207,7 @@ def _nothing(regimes: Regimes) -> dict[str, np.ndarray]:
     """Return a regime of which nothing is known."""
     names = ("regime_final", "regime_peak", "regime_decline", "regime_cosine")
     each = {name: np.full(regimes.seeds, np.nan) for name in names}
-    return {"regime_reward": np.full((regimes.seeds, WINDOWS), np.nan), **each, "regime_failed": np.array(0)}
+    return {"regime_reward": np.full((regimes.seeds, regimes.windows), np.nan), **each, "regime_failed": np.array(0)}
 
 
 def _cosines(
@@ -240,12 +242,14 @@ def rewards_of(log: Mapping[str, np.ndarray], regimes: Regimes) -> dict[str, np.
     """
     columns = ("environment_steps", "agent_seed", "episodes", "mean_reward")
     steps, seed, episodes, reward = (np.asarray(log[name], np.float64) for name in columns)
-    window = np.minimum((WINDOWS * (steps - 1) // regimes.steps).astype(int), WINDOWS - 1)
-    totals, counts = np.zeros((2, regimes.seeds, WINDOWS))
+    windows = regimes.windows
+    window = np.minimum((windows * (steps - 1) // regimes.steps).astype(int), windows - 1)
+    totals, counts = np.zeros((2, regimes.seeds, windows))
     known = np.isfinite(reward)
     np.add.at(totals, (seed[known].astype(int), window[known]), (reward * episodes)[known])
     np.add.at(counts, (seed[known].astype(int), window[known]), episodes[known])
-    tenths = ratio(beside(totals, TENTH), beside(counts, TENTH))
+    tenth = max(windows // 10, 1)
+    tenths = ratio(beside(totals, tenth), beside(counts, tenth))  # one mean for both: with another a peak is higher
     last, peak = tenths[:, -1], peaks(tenths)
     return {
         "regime_reward": ratio(totals, counts),
@@ -266,11 +270,11 @@ def beside(values: np.ndarray, windows: int) -> np.ndarray:
 
 
 def peaks(tenths: np.ndarray) -> np.ndarray:
-    """Return each seed's mean where those of the other seeds together are best: (S,)."""
+    """Return each seed's mean where those of the other seeds together are best, if there is a choice: (S,)."""
     found = np.full(len(tenths), np.nan)
     for own in range(len(tenths)):
         others = np.delete(tenths, own, axis=0)
-        if len(others) and np.isfinite(others).all(axis=0).any():
+        if len(others) and tenths.shape[1] > 1 and np.isfinite(others).all(axis=0).any():
             found[own] = tenths[own, np.nanargmax(others.mean(axis=0))]
     return found
 
@@ -297,7 +301,7 @@ def build_dataset(regimes: Regimes, found: list[dict[str, np.ndarray]]) -> xr.Da
         "batch_pairs": list(regimes.batches),
         "learning_rate": rates,
         "regime_seed": np.arange(regimes.seeds),
-        "window": (np.arange(WINDOWS) + 1) * regimes.steps / WINDOWS,
+        "window": (np.arange(regimes.windows) + 1) * regimes.steps / regimes.windows,
     }
     attributes = {
         "study": "sample-regime",
