@@ -157,6 +157,17 @@ def test_nothing_is_trained_before_everything_is_checked(given, said, tmp_path, 
     assert not list(tmp_path.rglob("jobs"))
 
 
+def test_without_resuming_everything_is_computed_again_with_other_settings_too(tmp_path, capsys):
+    command = ["study", "sample-regime", "--tasks", "CartPole-v1", *SMALL, "--out", str(tmp_path), "--no-resume"]
+    assert main(command) == 0
+    jobs = [path for path in tmp_path.rglob("*.npz") if path.parent.name == "jobs"]
+    assert {path.relative_to(tmp_path).parts[1] for path in jobs} >= {"gradients"}
+    stamps = {path: path.stat().st_mtime_ns for path in jobs}
+    assert main(command) == 0
+    assert all(path.stat().st_mtime_ns > stamp for path, stamp in stamps.items())
+    assert main([*command, "--seeds", "3"]) == 0, capsys.readouterr().err
+
+
 def test_several_tasks_are_one_object_and_a_users_environment_is_measured_too(tmp_path, capsys):
     tasks = ["CartPole-v1", "environments:Bandit-v0"]
     assert main(["study", "sample-regime", "--tasks", *tasks, *SMALL, "--out", str(tmp_path), "--json"]) == 0

@@ -180,6 +180,12 @@ def sample_regime(
     return dataset
 
 
+def forget(out: str | Path) -> None:
+    """Forget a study with the runs and the measurements in its folder, so that everything is computed again."""
+    for folder in (Path(out), *Path(out).glob("runs/*"), *Path(out).glob("gradients/*")):
+        RunFolder(folder).forget()
+
+
 def _one_regime(
     settings: TrainSettings,
     regimes: Regimes,
