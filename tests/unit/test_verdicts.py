@@ -132,6 +132,7 @@ def test_the_length_of_a_step_is_judged_by_where_the_reward_may_peak(plane, inte
     [
         ((0.9, 0.8, 1.0), (0.9, 0.8, 1.0), 1.0, "ok", "point the same way"),
         ((0.5, 0.2, 0.8), (0.9, 0.8, 1.0), 1.0, "ok", "0.50 (0.20 to 0.80)"),
+        ((0.4, -0.1, 0.9), (0.9, 0.8, 1.0), 1.0, "not_enough_data", "the pairs do not tell"),
         ((-0.5, -0.8, -0.2), (0.9, 0.8, 1.0), 1.0, "ok", "away from the agent"),
         ((-0.5, -0.8, -0.2), (-0.9, -1.0, -0.8), 1.0, "ok", "Trained agents show that too"),
         ((-0.8, -0.9, -0.7), (0.9, 0.8, 1.0), 1.0, "watch", "Lower than"),

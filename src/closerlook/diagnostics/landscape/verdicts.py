@@ -183,6 +183,9 @@ def _plane(name: str, agent: xr.Dataset) -> Verdict | None:
         return make_verdict("agreement", "ok", (name, f"{text}: they point the same way."), evidence, "")
     if high <= 0:
         return _opposed(name, agent, text, evidence)
+    if low <= 0:
+        words = f"{text}: whether they agree, the pairs do not tell."
+        return make_verdict("agreement", "not_enough_data", (name, words), evidence, "Give more --pairs.")
     words = f"{text}: they agree in part, as is usual for trained agents."
     return make_verdict("agreement", "ok", (name, words), evidence, "Steps from more pairs may agree better.")
 
