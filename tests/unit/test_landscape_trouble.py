@@ -189,7 +189,10 @@ def listed(rng: np.random.Generator, streams: int) -> dict[str, np.ndarray]:
             rows += [(level + 3 * policy + rng.standard_normal(), policy, stream) for _ in range(rng.integers(3, 10))]
     order = rng.permutation(len(rows))
     columns = np.array(rows)[order].T
-    return dict(zip(("episode_return", "episode_policy", "episode_stream"), columns, strict=True))
+    returns = np.zeros((2, streams))
+    np.add.at(returns, tuple(columns[1:].astype(int)), columns[0])
+    names = ("episode_return", "episode_policy", "episode_stream", "returns")
+    return dict(zip(names, (*columns, returns), strict=True))
 
 
 @pytest.mark.parametrize("streams", [5, 100])
@@ -197,7 +200,7 @@ def test_tails_and_their_gains_are_those_of_a_loop(streams):
     sums = listed(np.random.default_rng(streams), streams)
     groups = [range(streams * g // 64 + (streams * g % 64 > 0), -(-streams * (g + 1) // 64)) for g in range(64)]
     groups = [range(g, g + 1) for g in range(streams)] if streams < 64 else groups
-    episodes = list(zip(*sums.values(), strict=True))
+    episodes = list(zip(*list(sums.values())[:3], strict=True))
 
     def tail(policy: int, without: range) -> float:
         own = sorted(value for value, whose, stream in episodes if whose == policy and int(stream) not in without)
@@ -236,8 +239,20 @@ def test_the_gain_of_a_tail_covers_and_shared_streams_narrow_it():
 def test_an_unknown_episode_makes_a_tail_unknown():
     sums = listed(np.random.default_rng(0), 5)
     sums["episode_return"][sums["episode_policy"] == 1] = np.nan
+    sums["returns"][1] = np.nan
     assert np.isnan(_tail_parts(sums, 1, 5)[0])
     assert np.isnan(_tail_gain(_tail_parts(sums, 1, 5), _tail_parts(sums, 0, 5)).value)
+
+
+def test_a_point_that_explodes_on_some_streams_has_no_tail_of_the_others():
+    sums = listed(np.random.default_rng(0), 5)
+    gone = (sums["episode_policy"] == 1) & (sums["episode_stream"] == 3)
+    listing = {name: column[~gone] for name, column in list(sums.items())[:3]}
+    returns = sums["returns"].copy()
+    returns[1, 3] = np.nan
+    value, without = _tail_parts(listing | {"returns": returns}, 1, 5)
+    assert np.isnan([value, *without]).all()
+    assert np.isfinite(_tail_parts(listing | {"returns": returns}, 0, 5)[0])
 
 
 @pytest.mark.parametrize("streams", [2, 3, 12])

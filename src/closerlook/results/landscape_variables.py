@@ -58,7 +58,7 @@ VARIABLES: list[Variable] = [
     *interval(
         "line_lower_tail",
         _LINE,
-        ("Mean of the lowest 5% of episode returns along the first axis.", _JACKKNIFE),
+        ("Mean of the lowest 5% of episode returns along the first axis; NaN where line_reward is.", _JACKKNIFE),
         unit="reward",
         source="Acerbi and Tasche (2002)",
     ),

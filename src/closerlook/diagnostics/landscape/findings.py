@@ -172,11 +172,11 @@ Tail = tuple[float, np.ndarray]
 
 
 def _tail_parts(sums: Mapping[str, np.ndarray], point: int, streams: int) -> Tail:
-    """Return the mean of the lowest returns at a point; NaN where one of its episodes is not known."""
+    """Return the mean of the lowest returns at a point; NaN where an episode, or a stream, of it is not known."""
     mine = sums["episode_policy"] == point
     values, stream = sums["episode_return"][mine], sums["episode_stream"][mine]
     groups = min(streams, MOST_GROUPS)
-    if not np.isfinite(values).all():
+    if not np.isfinite(sums["returns"][point]).all():  # those that exploded on some streams list none there
         return np.nan, np.full(groups, np.nan)
     group = stream.astype(np.int64) * groups // streams
     return lower_tail(values, TAIL), np.array([lower_tail(values[group != one], TAIL) for one in range(groups)])
