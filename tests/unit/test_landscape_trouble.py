@@ -81,6 +81,8 @@ def test_an_agent_whose_update_is_not_finite_does_not_end_the_call():
         landscape(wild, **SMALL)
     apart = landscape(wild, axes=("random",), **SMALL)
     assert np.isfinite(apart["line_reward"]).all()
+    for name in ("predicted_gain", "realised_gain", "realised_gain_low", "chance_of_loss"):
+        assert np.isnan(apart[name]).all(), name
 
 
 def test_a_collapsed_deviation_is_named():
@@ -173,10 +175,14 @@ def test_the_predicted_gain_of_a_bandit_is_that_of_importance_weights_and_that_k
 
 
 def test_promises_do_not_depend_on_the_scale_of_rewards():
+    asked = {"axes": ["step"], "algorithm": "natural", **SMALL}
+    plain = landscape(linear_quadratic_agent(), **asked)
+    scaled = landscape(with_scaled_rewards(linear_quadratic_agent(), 5.0), **asked)
+    assert np.isfinite(plain["predicted_gain"]).all()
+    np.testing.assert_allclose(scaled["predicted_gain"], plain["predicted_gain"], rtol=5e-3)
     asked = {"axes": ["random"], **SMALL}
     plain = landscape(linear_quadratic_agent(), **asked)
     scaled = landscape(with_scaled_rewards(linear_quadratic_agent(), 5.0), **asked)
-    np.testing.assert_allclose(scaled["predicted_gain"], plain["predicted_gain"], rtol=1e-4)
     np.testing.assert_allclose(5 * scaled["line_surrogates"][:, 0], plain["line_surrogates"][:, 0], rtol=1e-4)
 
 

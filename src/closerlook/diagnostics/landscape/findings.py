@@ -243,7 +243,7 @@ def _relief(sums: Mapping[str, np.ndarray]) -> Found:
 
 
 def _step(agent: Agent, request: Request, surfaces: Surfaces, surrogates: np.ndarray, gains: Means) -> Found:
-    """Return what the first axis promises and what it keeps: at one multiple, and where each peaks."""
+    """Return where surrogate and reward peak along the first axis; and what a step promises there, and keeps."""
     sums, line = surfaces.line, request.line
     usable = np.flatnonzero(np.isfinite(sums["returns"]).all(axis=1))
     found = {"best_step": np.nan, "best_step_low": np.nan, "best_step_high": np.nan}
@@ -254,7 +254,7 @@ def _step(agent: Agent, request: Request, surfaces: Surfaces, surrogates: np.nda
         found = {"best_step": line[usable][best], "best_step_low": maybe.min(), "best_step_high": maybe.max()}
     own = _own_surrogate(agent, request)
     peaks = [_peak(line, rise) for rise in surrogates[:, own]]
-    at, origin = np.flatnonzero(line == 1.0), _origin(request.line_points)
+    at, origin = np.flatnonzero((line == 1.0) & (request.wishes.axes[0] == "step")), _origin(request.line_points)
     numbers = {name: np.array(value, np.float64) for name, value in found.items()}
     numbers["surrogate_best_step"] = np.array(peaks)
     return numbers | _promise(agent, surfaces, surrogates, gains, (int(at[0]) if at.size else None, origin))
