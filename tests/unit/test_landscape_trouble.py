@@ -19,7 +19,7 @@ from closerlook.commands.landscape_tables import tables_of
 from closerlook.diagnostics.landscape import landscape, summary, verdicts
 from closerlook.diagnostics.landscape.findings import _chance_below_zero, _tail_gain, _tail_parts
 from closerlook.errors import InputError, NonFiniteError
-from closerlook.estimation.mean_returns import lower_tail
+from closerlook.estimation.mean_returns import gain_freedom, lower_tail, paired_gains
 from closerlook.estimation.statistics import Interval, plain_jackknife
 from closerlook.simulation.records import Sampling
 from environments import (
@@ -267,7 +267,26 @@ def test_the_chance_of_a_loss_is_uniform_where_there_is_no_gain(streams):
     for _ in range(3000):
         row = rng.standard_normal(streams)
         reach = stats.t.ppf(0.975, streams - 1) * row.std(ddof=1) / np.sqrt(streams)
-        chances.append(_chance_below_zero(Interval(row.mean(), row.mean() - reach, row.mean() + reach), streams))
+        chances.append(_chance_below_zero(Interval(row.mean(), row.mean() - reach, row.mean() + reach), streams - 1))
     assert stats.kstest(chances, "uniform").pvalue > 0.001
-    assert np.isnan(_chance_below_zero(Interval(1.0, np.nan, np.nan), 1))
-    assert _chance_below_zero(Interval(9.0, 8.0, 10.0), 12) < 1e-6
+    assert np.isnan(_chance_below_zero(Interval(1.0, np.nan, np.nan), 0))
+    assert _chance_below_zero(Interval(9.0, 8.0, 10.0), 11) < 1e-6
+
+
+def test_a_gain_of_no_width_is_a_loss_or_none():
+    assert [_chance_below_zero(Interval(gain, gain, gain), 4) for gain in (-2.0, 2.0)] == [1.0, 0.0]
+    assert np.isnan(_chance_below_zero(Interval(0.0, 0.0, 0.0), 4))
+
+
+def test_the_chance_of_a_loss_of_independent_draws_is_welchs():
+    found = landscape(agent(), algorithm="ppo", axes=("step",), draws="independent", **SMALL | {"line_pairs": 64 * 3})
+    gain, low = float(found["realised_gain"]), float(found["realised_gain_low"])
+    freedoms = np.linspace(2, 4, 2001)  # of three streams: from both policies' being alike to one's being known
+    chances = stats.t.cdf(-gain / ((gain - low) / stats.t.ppf(0.975, freedoms)), freedoms)
+    assert min(chances) <= float(found["chance_of_loss"]) <= max(chances)
+    returns = np.random.default_rng(0).standard_normal((2, 5)) * [[1.0], [3.0]]
+    expected = stats.ttest_ind(returns[1], returns[0], equal_var=False)
+    assert gain_freedom(returns, np.ones((2, 5)), 0, paired=False)[1] == pytest.approx(expected.df)
+    gains = paired_gains(returns, np.ones((2, 5)), 0, paired=False).at(1)
+    chance = _chance_below_zero(Interval(float(gains.value), float(gains.low), float(gains.high)), expected.df)
+    assert chance == pytest.approx(stats.ttest_ind(returns[1], returns[0], equal_var=False, alternative="less").pvalue)

@@ -24,7 +24,7 @@ from closerlook.algorithms.ppo import PPOSettings
 from closerlook.algorithms.rules import rule_of
 from closerlook.diagnostics.common.layout import Found, interval, intervals
 from closerlook.diagnostics.landscape.request import Request
-from closerlook.estimation.mean_returns import Means, lower_tail, mean_returns, paired_gains, pairing_gain
+from closerlook.estimation.mean_returns import Means, gain_freedom, lower_tail, mean_returns, paired_gains, pairing_gain
 from closerlook.estimation.statistics import FEWEST, NOTHING, Interval, plain_jackknife
 from closerlook.estimation.surfaces import (
     MOST_GROUPS,
@@ -257,7 +257,9 @@ def _step(agent: Agent, request: Request, surfaces: Surfaces, surrogates: np.nda
     at, origin = np.flatnonzero((line == 1.0) & (request.wishes.axes[0] == "step")), _origin(request.line_points)
     numbers = {name: np.array(value, np.float64) for name, value in found.items()}
     numbers["surrogate_best_step"] = np.array(peaks)
-    return numbers | _promise(agent, surfaces, surrogates, gains, (int(at[0]) if at.size else None, origin))
+    where = (int(at[0]) if at.size else None, origin)
+    freedom = gain_freedom(sums["returns"], sums["episodes"], origin, paired=request.paired)
+    return numbers | _promise(agent, surfaces, surrogates, (gains, freedom), where)
 
 
 def _peak(line: np.ndarray, rise: np.ndarray) -> float:
@@ -266,10 +268,14 @@ def _peak(line: np.ndarray, rise: np.ndarray) -> float:
 
 
 def _promise(
-    agent: Agent, surfaces: Surfaces, surrogates: np.ndarray, gains: Means, where: tuple[int | None, int]
+    agent: Agent,
+    surfaces: Surfaces,
+    surrogates: np.ndarray,
+    line: tuple[Means, np.ndarray],
+    where: tuple[int | None, int],
 ) -> Found:
     """Compare the gain that the plain surrogate promises, in units of episode return, with the one that came."""
-    at, origin = where
+    (gains, freedom), (at, origin) = line, where
     if at is None:
         return {
             "predicted_gain": np.full(len(PAIRS_OF), np.nan),
@@ -283,17 +289,19 @@ def _promise(
     return {
         "predicted_gain": predicted,
         **interval("realised_gain", gain),
-        "chance_of_loss": np.array(_chance_below_zero(gain, surfaces.line["returns"].shape[1])),
+        "chance_of_loss": np.array(_chance_below_zero(gain, float(freedom[at]))),
     }
 
 
-def _chance_below_zero(gain: Interval, streams: int) -> float:
+def _chance_below_zero(gain: Interval, freedom: float) -> float:
     """Return the chance of a loss, given the mean and interval of a gain: Student's t, no gain preferred before."""
     reach = gain.value - gain.low
+    if reach == 0 and gain.value != 0:
+        return float(gain.value < 0)
     if not reach > 0:
         return np.nan
-    error = reach / stats.t.ppf(0.975, streams - 1)
-    return float(stats.t.cdf(-gain.value / error, streams - 1))
+    error = reach / stats.t.ppf(0.975, freedom)
+    return float(stats.t.cdf(-gain.value / error, freedom))
 
 
 def _blank(request: Request) -> Surfaces:
