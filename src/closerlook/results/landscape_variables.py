@@ -157,7 +157,7 @@ VARIABLES: list[Variable] = [
         "zero_step",
         ("agent",),
         "1",
-        "Whether the first axis leads nowhere, as when the update did not move the policy: all else is NaN then.",
+        "Whether an axis leads nowhere, as when the update did not move the policy: all else is NaN then.",
     ),
     Variable(
         "failed_step",

@@ -9,6 +9,7 @@ import xarray as xr
 
 from closerlook.diagnostics.common.labels import each_agent
 from closerlook.diagnostics.common.verdict import UNMOVED, Level, Verdict, collapsed, is_collapsed, make_verdict, span
+from closerlook.diagnostics.landscape.request import NOWHERE
 
 GONE = {
     "exploded_points": "of the plane exploded",
@@ -34,8 +35,8 @@ TOO_LONG = 0.5
 
 def verdicts(dataset: xr.Dataset) -> list[Verdict]:
     """Judge each agent of a dataset of landscapes; of steps nothing is said where the first axis is another."""
-    of_steps = (_step, _points, _overfit, _length, _plane)
-    judges = of_steps if dataset.attrs.get("axes", "step").startswith("step") else (_points, _plane)
+    of_steps = (_nowhere, _step, _points, _overfit, _length, _plane)
+    judges = of_steps if dataset.attrs.get("axes", "step").startswith("step") else (_nowhere, _points, _plane)
     return [
         verdict
         for name, agent in each_agent(dataset)
@@ -49,10 +50,22 @@ def _numbers(agent: xr.Dataset, name: str) -> tuple[float, float, float]:
     return value, low, high
 
 
+def _nowhere(name: str, agent: xr.Dataset) -> Verdict | None:
+    """Say why nothing was looked at."""
+    directions = agent["directions"].values
+    if not np.isfinite(directions).all():
+        return _no_step(name, agent)
+    axes = agent.attrs.get("axes", "step").split(", ")
+    lost = next((axis for axis, way in zip(axes, directions, strict=False) if not way.any()), None)
+    if lost is None or lost == "step":
+        return None if lost is None else _no_step(name, agent)
+    what, mend = NOWHERE[lost]
+    words = f"{what[0].upper()}{what[1:]}: there is nothing to look along."
+    return make_verdict("axes", "problem", (name, words), {"step_norm": float(agent["full_step_norm"])}, f"G{mend[1:]}.")
+
+
 def _step(name: str, agent: xr.Dataset) -> Verdict | None:
     """Judge whether the whole step raises the true reward."""
-    if bool(agent.get("failed_step", False)) or bool(agent["zero_step"]):
-        return _no_step(name, agent)
     gain, low, high = _numbers(agent, "realised_gain")
     if not np.isfinite(gain):
         return None
