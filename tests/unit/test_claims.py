@@ -179,6 +179,7 @@ def test_a_single_agent_is_judged_by_the_interval_of_its_own():
 def test_a_study_is_judged_over_its_seeds():
     rates = np.array([[[1e-4, 1e-4, 2e-4]], [[1e-4, 5e-5, 5e-5]]])[:, 0]
     final = np.arange(12.0).reshape(2, 2, 3)
+    final[0] += [-0.5, 0.0, 0.5]
     study = xr.Dataset(
         {
             "regime_best_rate": (("batch_pairs", "regime_seed"), rates),

@@ -96,8 +96,8 @@ def test_an_axis_that_leads_nowhere_is_named_whichever_it_is(axes):
     first = verdicts(found)[0]
     assert (first["area"], first["level"]) == ("axes", "problem")
     assert "has the same policy" in first["statement"]
+    still = {name: torch.zeros_like(tensor) for name, tensor in agent().policy_parameters.items()}
     with pytest.raises(InputError, match="all filters of the agent are zero"):
-        still = {name: torch.zeros_like(tensor) for name, tensor in agent().policy_parameters.items()}
         landscape(agent().with_state({"policy": still}), axes=("filter",), algorithm="ppo", **SMALL)
 
 

@@ -136,12 +136,17 @@ VARIABLES: list[Variable] = [
         "predicted_gain",
         ("agent", "pairs_of"),
         "reward",
-        "What the whole step promises, NaN where it is not the first axis: the plain surrogate's rise, whichever is climbed, in true reward (times the "
-        "divisor of the agent's "
-        "rewards), times the mean length of an episode. To first order, and by discounted advantages.",
+        "What the whole step promises, NaN where it is not the first axis: the plain surrogate's rise, whichever is "
+        "climbed, in true reward (times the divisor of the agent's rewards), times the mean length of an "
+        "episode. To first order, and by discounted advantages.",
         "Kakade and Langford (2002)",
     ),
-    *interval("realised_gain", ("agent",), ("line_gain at the whole step; NaN where that is not the first axis.", _DIFFERENCE), unit="reward"),
+    *interval(
+        "realised_gain",
+        ("agent",),
+        ("line_gain at the whole step; NaN where that is not the first axis.", _DIFFERENCE),
+        unit="reward",
+    ),
     Variable(
         "chance_of_loss",
         ("agent",),

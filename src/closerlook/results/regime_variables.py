@@ -13,7 +13,7 @@ VARIABLES: list[Variable] = [
         "regime_reward",
         (*_EACH, "window"),
         "reward",
-        f"In windows of a twentieth of the steps, or of an iteration of the largest batch if that is longer: {_EPISODES}.",
+        f"In windows of a twentieth of the steps, or of an iteration of the largest batch if longer: {_EPISODES}.",
     ),
     Variable(
         "regime_final",
@@ -27,9 +27,9 @@ VARIABLES: list[Variable] = [
         "regime_peak",
         _EACH,
         "reward",
-        f"In as many neighbouring windows, where they are best for the other seeds together: {_EPISODES}. No seed chooses its "
-        "own, and the episodes are pooled as in regime_final, so that noise alone makes no peak. NaN for a single seed, "
-        "or a single window.",
+        f"In as many neighbouring windows, where they are best for the other seeds together: {_EPISODES}. No seed "
+        "chooses its own, and episodes are pooled as in regime_final, so that noise alone makes no peak. NaN for a "
+        "single seed, or a single window.",
         _FIGURE,
     ),
     *interval("regime_peak_mean", _MEAN, ("Mean over seeds of regime_peak.", _T), unit="reward", source=_FIGURE),

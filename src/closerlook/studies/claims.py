@@ -180,7 +180,7 @@ def _meant(claim: Claim, datasets: Datasets) -> Datasets:
 
 
 def _study(claim: Claim, place: tuple[str, str], dataset: xr.Dataset) -> list[Judgement]:
-    """Judge a study's variable by its mean over seeds; along what the claim does not name it is averaged, or unknown."""
+    """Judge a study's variable by its mean over seeds, and over all along that the claim does not name."""
     if claim.variable not in dataset:
         return []
     rows: list[np.ndarray] = []

@@ -276,8 +276,8 @@ class _Plan:
     @property
     def lost_axis(self) -> str | None:
         """The first axis along which there is nowhere to go, None where there is none."""
-        lost = (axis for axis, way in zip(self.subject.request.wishes.axes, self.directions, strict=False) if not way.any())
-        return next(lost, None)
+        axes = self.subject.request.wishes.axes
+        return next((axis for axis, way in zip(axes, self.directions, strict=False) if not way.any()), None)
 
     @property
     def zero_step(self) -> bool:

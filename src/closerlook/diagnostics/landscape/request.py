@@ -249,7 +249,9 @@ def _require_axes(axes: Sequence[str]) -> None:
 def _require_towards(agents: Sequence[Agent], towards: Sequence[Agent], *, needed: bool) -> None:
     if not needed:
         if towards:
-            raise InputError("--towards was given, and no axis is difference", "give --axes step difference, or neither")
+            raise InputError(
+                "--towards was given, and no axis is difference", "give --axes step difference, or neither"
+            )
         return
     if not towards:
         raise InputError("the axis difference leads nowhere", "say to which checkpoint (--towards ITERATION)")

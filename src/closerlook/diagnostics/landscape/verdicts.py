@@ -52,16 +52,19 @@ def _numbers(agent: xr.Dataset, name: str) -> tuple[float, float, float]:
 
 def _nowhere(name: str, agent: xr.Dataset) -> Verdict | None:
     """Say why nothing was looked at."""
-    directions = agent["directions"].values
-    if not np.isfinite(directions).all():
-        return _no_step(name, agent)
-    axes = agent.attrs.get("axes", "step").split(", ")
+    if not (bool(agent.get("failed_step", False)) or bool(agent["zero_step"])):
+        return None
+    directions, axes = np.atleast_2d(agent.get("directions", 0.0)), agent.attrs.get("axes", "step").split(", ")
     lost = next((axis for axis, way in zip(axes, directions, strict=False) if not way.any()), None)
-    if lost is None or lost == "step":
-        return None if lost is None else _no_step(name, agent)
+    if lost == "step" or not np.isfinite(directions).all():
+        return _no_step(name, agent)
+    if lost is None:
+        return None
     what, mend = NOWHERE[lost]
     words = f"{what[0].upper()}{what[1:]}: there is nothing to look along."
-    return make_verdict("axes", "problem", (name, words), {"step_norm": float(agent["full_step_norm"])}, f"G{mend[1:]}.")
+    return make_verdict(
+        "axes", "problem", (name, words), {"step_norm": float(agent["full_step_norm"])}, f"G{mend[1:]}."
+    )
 
 
 def _step(name: str, agent: xr.Dataset) -> Verdict | None:
