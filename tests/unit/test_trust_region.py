@@ -3,6 +3,7 @@
 import json
 import math
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -23,8 +24,9 @@ from closerlook.algorithms.rules import rule_of
 from closerlook.algorithms.step_audits import audit_step, stages_of
 from closerlook.algorithms.stream_sums import StreamRange
 from closerlook.algorithms.surfaces import flat_parameters
+from closerlook.commands.trust_tables import tables_of
 from closerlook.diagnostics.trust_region import summary, trust_region, verdicts
-from closerlook.diagnostics.trust_region.findings import crossing
+from closerlook.diagnostics.trust_region.findings import _along, _rewards, crossing
 from closerlook.errors import InputError
 from closerlook.estimation.statistics import mean_interval
 from closerlook.figures import plot_trust_region, save_figure
@@ -278,6 +280,24 @@ def test_the_best_multiple_counts_the_agent_itself():
     assert float(found["best_multiple"]) == 0.0
 
 
+def test_no_mean_is_of_those_updates_alone_that_do_not_explode():
+    request = SimpleNamespace(whole=1, multiples=np.array([0.5, 1.0, 2.0]))
+    rule = SimpleNamespace(settings=None)
+    gains = np.array([[1.0, 2.0, 9.0], [2.0, 3.0, np.nan], [3.0, 4.0, 9.0], [np.nan] * 3])
+    asked = np.array([True, True, True, False])
+    found = _rewards([(row, row - 1, row + 1) for row in gains], asked, request)
+    assert found["unknown_gains"].tolist() == [0, 0, 1]
+    np.testing.assert_array_equal(found["mean_multiple_gain"], [2.0, 3.0, np.nan])
+    found["update_norm"] = np.where(asked, 1.0, np.nan)
+    found["multiple_change"] = found["multiple_surrogate_rise"] = np.repeat(gains[:, None], 2, axis=1)
+    found["multiple_change"] = found["multiple_change"][:, :, None]
+    best = _along(found, asked, rule, request)
+    assert (best["best_multiple"], best["best_multiple_high"]) == (1.0, 1.0)
+    np.testing.assert_array_equal(best["surrogate_best_multiple"], [1.0, 1.0])
+    none = _rewards([(row, row, row) for row in np.full((2, 3), np.nan)], np.zeros(2, bool), request)
+    assert none["unknown_gains"].tolist() == [0, 0, 0]
+
+
 def test_numbers_do_not_depend_on_workers(found):
     again = trust_region(agent(), **SMALL | {"workers": 2})
     xr.testing.assert_identical(found.drop_attrs(), again.drop_attrs())
@@ -358,6 +378,11 @@ def test_updates_that_the_users_policy_refuses_are_counted(kind):
     far = trust_region(own, **SMALL | {"multiples": (4.0, 1e3)})
     assert np.isnan(far["multiple_gain"].sel(multiple=1e3)).all()
     assert np.isnan(far["multiple_change"].sel(multiple=1e3)).all()
+    assert far["unknown_gains"].values.tolist() == [0, 0, SMALL["repeats"]]
+    assert np.isfinite(far["best_multiple"])
+    assert f"{SMALL['repeats']} at 1000" in tables_of(far)[1].caption
+    said = [one for one in verdicts(far) if one["area"] == "true reward"]
+    assert [(one["level"], "At 1000 times the step" in one["statement"]) for one in said] == [("watch", True)]
     json.dumps(summary(far), allow_nan=False)
 
 

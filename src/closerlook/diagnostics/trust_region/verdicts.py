@@ -87,11 +87,22 @@ def _rewards(name: str, agent: xr.Dataset) -> Verdict | None:
     moved = agent["update_norm"].values > 0
     unknown = int((moved & np.isnan(agent["true_improvement"].values)).sum())
     if not unknown:
-        return None
+        return _longer(name, agent)
     words = f"The true reward of {unknown} of {agent.sizes['repeat']} updates is not known: an episode was given up, "
     words += "or came to numbers that are not finite, before or after the update."
     advice = "Give the environment a time limit if episodes may never end; else look at its rewards."
     return make_verdict("true reward", "problem", (name, words), {"unknown": float(unknown)}, advice)
+
+
+def _longer(name: str, agent: xr.Dataset) -> Verdict | None:
+    """Name multiples of the step at which the reward of some updates is not known."""
+    counts = {f"{float(one['multiple']):g}": float(one) for one in agent.get("unknown_gains", ()) if one}
+    if not counts:
+        return None
+    words = f"At {', '.join(counts)} times the step the true reward of up to {max(counts.values()):.0f} of "
+    words += f"{agent.sizes['repeat']} updates is not known: of such steps no mean is given, and none is called best."
+    evidence = {f"unknown_at_{multiple}": count for multiple, count in counts.items()}
+    return make_verdict("true reward", "watch", (name, words), evidence, "Look at shorter --multiples.")
 
 
 def _bound(name: str, agent: xr.Dataset) -> Verdict | None:
@@ -227,8 +238,8 @@ def _overfit(name: str, agent: xr.Dataset) -> Verdict | None:
 def _length(name: str, agent: xr.Dataset) -> Verdict | None:
     """Judge the length of the step, and name the setting that would give the best one."""
     best, low, high = (float(agent[f"best_multiple{end}"]) for end in ("", "_low", "_high"))
-    furthest = float(agent["multiple"].max())
-    if not np.isfinite(best) or furthest <= 1:
+    furthest = float(agent["multiple"].where(np.isfinite(agent["mean_multiple_gain"])).max())
+    if not np.isfinite(best) or not furthest > 1:
         return None
     evidence = {"best_multiple": best, "low": low, "high": high}
     evidence |= {"surrogate_best_multiple_heldout": float(agent["surrogate_best_multiple"].sel(pairs_of="heldout"))}
