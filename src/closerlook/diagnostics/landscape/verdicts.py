@@ -8,7 +8,16 @@ import numpy as np
 import xarray as xr
 
 from closerlook.diagnostics.common.labels import each_agent
-from closerlook.diagnostics.common.verdict import UNMOVED, Level, Verdict, collapsed, is_collapsed, make_verdict, span
+from closerlook.diagnostics.common.verdict import (
+    UNMOVED,
+    Level,
+    Verdict,
+    collapsed,
+    is_collapsed,
+    make_verdict,
+    span,
+    told,
+)
 from closerlook.diagnostics.landscape.request import NOWHERE
 
 GONE = {
@@ -83,7 +92,7 @@ def _step(name: str, agent: xr.Dataset) -> Verdict | None:
     if low > 0:
         return make_verdict("step", "ok", (name, f"Of this batch, {change}."), evidence, "")
     if high < 0:
-        words = f"Of this batch, {change}, while the surrogate promises {evidence['predicted_gain']:+.3g}."
+        words = f"Of this batch, {change}, while the surrogate promises {told(evidence['predicted_gain'], '+.3g')}."
         advice = "Compute steps from more pairs (--step-pairs), or make them shorter: see where the reward peaks."
         rises = _rises(agent)
         if rises is not None and rises[1] >= FOUND_AGAIN * rises[0] > 0:

@@ -8,7 +8,7 @@ import numpy as np
 import xarray as xr
 
 from closerlook.diagnostics.common.labels import each_agent
-from closerlook.diagnostics.common.verdict import UNMOVED, Level, Verdict, is_collapsed, make_verdict, span
+from closerlook.diagnostics.common.verdict import UNMOVED, Level, Verdict, is_collapsed, make_verdict, span, told
 
 BEYOND_BOUND = 1.25
 """Mean KL on other states, as a multiple of the bound, from which the bound does not hold there; atlas: up to 0.96."""
@@ -40,6 +40,11 @@ def _average(agent: xr.Dataset, name: str) -> tuple[float, float, float]:
     here = agent.sel(quantity=name)
     value, low, high = (float(here[f"average{end}"]) for end in ("", "_low", "_high"))
     return value, low, high
+
+
+def _told(agent: xr.Dataset, name: str, form: str) -> str:
+    """Write the mean over updates of a variable, in words where one of them is not finite."""
+    return told(_average(agent, name)[0], form, overflown=bool(np.isinf(agent[name].values).any()))
 
 
 def _failures(name: str, agent: xr.Dataset) -> Verdict | None:
@@ -115,8 +120,9 @@ def _bound(name: str, agent: xr.Dataset) -> Verdict | None:
     own = _average(agent, "mean_kl_batch")[0]
     evidence = {"kl_bound": bound, "mean_kl_batch": own, "mean_kl_heldout": value, "low": low, "high": high}
     evidence |= {"max_kl_heldout": worst}
-    words = f"The mean KL is {own:.3g} on the batch and {value:.3g} ({span(low, high, '.3g')}) on other states, bound "
-    words += f"{bound:g}; at the worst state, which theory bounds, it is {worst:.3g}, {worst / bound:.0f} times that."
+    words = f"The mean KL is {_told(agent, 'mean_kl_batch', '.3g')} on the batch and {value:.3g} "
+    words += f"({span(low, high, '.3g')}) on other states, bound {bound:g}; at the worst state, which theory bounds, it is "
+    words += f"{_told(agent, 'max_kl_heldout', '.3g')}" + (f", {worst / bound:.0f} times that." if worst < np.inf else ".")
     level: Level = "ok" if not low > BEYOND_BOUND * bound else "watch"
     advice = "" if level == "ok" else "Larger batches, or a smaller bound (max_kl), hold on other states too."
     return make_verdict("trust region", level, (name, words), evidence, advice)
@@ -133,8 +139,8 @@ def _clipping(name: str, agent: xr.Dataset) -> Verdict | None:
     evidence = {"clip_fraction": value, "low": low, "high": high, "max_ratio": ratio, "mean_kl_batch": kl}
     evidence |= {"max_kl_batch": worst, "clip_epsilon": epsilon}
     words = f"{100 * value:.0f}% ({span(low, high, '.0f', 100)}) of ratios end outside 1 +- {epsilon:g}, the "
-    words += f"largest at {ratio:.3g}: clipping bounds the objective, not the policy. Mean KL {kl:.2g}, worst "
-    words += f"{worst:.2g}."
+    words += f"largest at {_told(agent, 'max_ratio', '.3g')}: clipping bounds the objective, not the policy. Mean KL "
+    words += f"{_told(agent, 'mean_kl_batch', '.2g')}, worst {_told(agent, 'max_kl_batch', '.2g')}."
     level: Level = "watch" if low > MANY_OUTSIDE else "ok"
     words += " More than trained agents usually show." if level == "watch" else ""
     advice = "" if level == "ok" else "Fewer epochs or a smaller learning rate would keep the policy nearer."
@@ -182,9 +188,9 @@ def _natural(name: str, agent: xr.Dataset) -> Verdict | None:
     evidence |= {"natural_residual": whole}
     words = f"The step has {100 * value:.0f}% ({span(low, high, '.0f', 100)}) of the predicted gain of the natural "
     words += (
-        f"gradient solved to the end on the whole batch; of the gradient {residual:.2f} is left unsolved on its own "
+        f"gradient solved to the end on the whole batch; of the gradient {told(residual, '.2f')} is left unsolved on its "
+        f"own states, {told(whole, '.2f')} on all."
     )
-    words += f"states, {whole:.2f} on all."
     level: Level = "watch" if high < EFFICIENT else "ok"
     advice = "" if level == "ok" else "More steps of conjugate gradient (cg_steps), or a larger fisher_fraction."
     return make_verdict("natural gradient", level, (name, words), evidence, advice)
@@ -203,7 +209,9 @@ def _improvement(name: str, agent: xr.Dataset) -> Verdict | None:
     evidence = {"true_improvement": gain, "low": low, "high": high, "surrogate_improvement": promised}
     evidence |= {"predicted_improvement": slope, "surrogate_improvement_heldout": other, "reward": before}
     words = f"An update changes the mean return by {gain:+.3g} ({span(low, high)}) from {before:.4g}; the "
-    words += f"surrogate promises {promised:+.3g} on its batch, {other:+.3g} on other pairs, the gradient {slope:+.3g}."
+    names = ("surrogate_improvement", "surrogate_improvement_heldout", "predicted_improvement")
+    first, second, third = (_told(agent, key, "+.3g") for key in names)
+    words += f"surrogate promises {first} on its batch, {second} on other pairs, the gradient {third}."
     if low == high == 0:
         words = f"No update changes any return, which is {before:.4g} on average."
         return make_verdict("improvement", "problem", (name, words), evidence, UNMOVED)
