@@ -26,7 +26,7 @@ from closerlook.algorithms.stream_sums import StreamRange
 from closerlook.algorithms.surfaces import flat_parameters
 from closerlook.commands.trust_tables import tables_of
 from closerlook.diagnostics.trust_region import summary, trust_region, verdicts
-from closerlook.diagnostics.trust_region.findings import _along, _rewards, crossing
+from closerlook.diagnostics.trust_region.findings import _algorithm, _along, _rewards, crossing
 from closerlook.errors import InputError
 from closerlook.estimation.statistics import mean_interval
 from closerlook.figures import plot_trust_region, save_figure
@@ -348,6 +348,20 @@ def test_constant_advantages_are_named():
     found = trust_region(bandit_agent(normalize_advantages=True), "environments:make_indifferent", **SMALL)
     assert int(found["constant_advantages"]) == SMALL["repeats"]
     assert any("all advantages are equal" in one["statement"] for one in verdicts(found))
+
+
+def test_advantages_that_overflow_are_not_constant_ones():
+    own = agent()
+    audits = [audited(own, seed=seed) for seed in range(3)]
+    stacked = {name: np.stack([audit[name] for audit in audits]) for name in audits[0]}
+    stacked["advantage_deviation"] = np.array([np.nan, 1e39, 0.0])
+    stacked["update_constant_minibatches"] = np.array([1e9, 0, 0])
+    found = _algorithm(stacked, rule_of(own))
+    assert (int(found["constant_advantages"]), int(found["overflown_advantages"])) == (1, 2)
+    named = trust_region(own, **SMALL | {"repeats": 1})
+    assert int(named["overflown_advantages"]) == 0
+    named["overflown_advantages"] += 1
+    assert "too large for a number" in verdicts(named)[0]["statement"]
 
 
 def test_an_update_that_explodes_is_counted_and_the_others_go_on():

@@ -137,6 +137,9 @@ VARIABLES: list[Variable] = [
     Variable("failed_updates", ("agent",), "updates", "Updates that ended with parameters that are not finite."),
     Variable("constant_advantages", ("agent",), "updates", "Updates whose advantages were all equal."),
     Variable(
+        "overflown_advantages", ("agent",), "updates", "Updates whose advantages were too large for single precision."
+    ),
+    Variable(
         "action_std",
         ("agent",),
         "1",

@@ -52,6 +52,7 @@ LISTED = (
 )
 """Numbers of each update in the summary."""
 LATER = (
+    "overflown_advantages",
     *(f"suggested_{name}{end}" for name in ("learning_rate", "clip_epsilon", "max_kl") for end in ENDS),
     "model_multiple",
     *(f"loss_share{end}" for end in ENDS),

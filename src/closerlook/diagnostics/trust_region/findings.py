@@ -136,6 +136,8 @@ def _algorithm(stacked: Mapping[str, np.ndarray], rule: Rule) -> Found:
         rate = settings.rate(settings.policy_learning_rate, rule.iteration)
         clip, minibatches = settings.clip, settings.minibatches * settings.policy_epochs
     constant = stacked["update_constant_minibatches"] >= max(minibatches, 1)
+    overflown = ~(stacked["advantage_deviation"] <= np.finfo(np.float32).max)  # and so equal, or all zero, to an update
+    constant = (constant | (stacked["advantage_deviation"] == 0)) & ~overflown
     norm = np.sqrt(np.square(stacked["displacement"]).sum(axis=1))
     return {
         "kl_bound": np.array(settings.max_kl if isinstance(settings, NaturalSettings) else np.nan),
@@ -144,7 +146,8 @@ def _algorithm(stacked: Mapping[str, np.ndarray], rule: Rule) -> Found:
         "update_norm": norm,
         "zero_updates": np.array((norm == 0).sum()),
         "failed_updates": np.array(np.isnan(norm).sum()),
-        "constant_advantages": np.array((constant | (stacked["advantage_deviation"] == 0)).sum()),
+        "constant_advantages": np.array(constant.sum()),
+        "overflown_advantages": np.array(overflown.sum()),
         "action_std": np.array(stacked["action_std"].min()),
         "natural_residual": stacked["natural_residual"],
         "natural_efficiency": stacked["natural_efficiency"],

@@ -52,6 +52,11 @@ def _failures(name: str, agent: xr.Dataset) -> Verdict | None:
     count = agent.sizes["repeat"]
     numbers = {key: int(agent[key]) for key in ("failed_updates", "constant_advantages", "zero_updates")}
     evidence = {key: float(value) for key, value in numbers.items()} | {"updates": float(count)}
+    overflown = int(agent.get("overflown_advantages", 0))
+    if overflown:
+        words = f"In {overflown} of {count} batches advantages are too large for a number."
+        advice = "Look at the rewards of a batch, and scale them: one is huge."
+        return make_verdict("update", "problem", (name, words), evidence | {"overflown": float(overflown)}, advice)
     if numbers["failed_updates"]:
         words = f"{numbers['failed_updates']} of {count} updates ended with parameters that are not finite."
         advice = "Lower the learning rate, or look at the rewards of a batch: one may be huge."
