@@ -162,8 +162,8 @@ VARIABLES: list[Variable] = [
         "mean_multiple_gain",
         ("agent", "multiple"),
         (
-            "Mean over updates of multiple_gain: what a step of that length is worth, whatever its batch. NaN where one is "
-            "not known: see unknown_gains.",
+            "Mean over updates of multiple_gain: what a step of that length is worth, whatever its batch. NaN where one "
+            "is not known: see unknown_gains.",
             _T,
         ),
         unit="reward",
@@ -172,8 +172,8 @@ VARIABLES: list[Variable] = [
         "unknown_gains",
         ("agent", "multiple"),
         "updates",
-        "Updates that ended finite, and whose reward at that multiple is not known: the policy, or the simulation, was not "
-        "finite there, or an episode was given up before its end.",
+        "Updates that ended finite, and whose reward at that multiple is not known: the policy, or the simulation, was "
+        "not finite there, or an episode was given up before its end.",
     ),
     *interval(
         "best_multiple",

@@ -172,9 +172,7 @@ def _gains(sums: Sums | None, request: Request) -> tuple[np.ndarray, np.ndarray,
     return means.value, means.low, means.high
 
 
-def _rewards(
-    gains: Sequence[tuple[np.ndarray, np.ndarray, np.ndarray]], asked: np.ndarray, request: Request
-) -> Found:
+def _rewards(gains: Sequence[tuple[np.ndarray, np.ndarray, np.ndarray]], asked: np.ndarray, request: Request) -> Found:
     """Return the gains of all updates (R, M), and their means; `asked` are those whose rewards were sampled, (R,)."""
     ends = {end: np.stack([gain[at] for gain in gains]) for at, end in enumerate(("", "_low", "_high"))}
     whole = {f"true_improvement{end}": values[:, request.whole] for end, values in ends.items()}

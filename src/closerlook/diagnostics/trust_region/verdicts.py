@@ -126,8 +126,12 @@ def _bound(name: str, agent: xr.Dataset) -> Verdict | None:
     evidence = {"kl_bound": bound, "mean_kl_batch": own, "mean_kl_heldout": value, "low": low, "high": high}
     evidence |= {"max_kl_heldout": worst}
     words = f"The mean KL is {_told(agent, 'mean_kl_batch', '.3g')} on the batch and {value:.3g} "
-    words += f"({span(low, high, '.3g')}) on other states, bound {bound:g}; at the worst state, which theory bounds, it is "
-    words += f"{_told(agent, 'max_kl_heldout', '.3g')}" + (f", {worst / bound:.0f} times that." if worst < np.inf else ".")
+    words += (
+        f"({span(low, high, '.3g')}) on other states, bound {bound:g}; at the worst state, which theory bounds, it is "
+    )
+    words += f"{_told(agent, 'max_kl_heldout', '.3g')}" + (
+        f", {worst / bound:.0f} times that." if worst < np.inf else "."
+    )
     level: Level = "ok" if not low > BEYOND_BOUND * bound else "watch"
     advice = "" if level == "ok" else "Larger batches, or a smaller bound (max_kl), hold on other states too."
     return make_verdict("trust region", level, (name, words), evidence, advice)
@@ -193,8 +197,8 @@ def _natural(name: str, agent: xr.Dataset) -> Verdict | None:
     evidence |= {"natural_residual": whole}
     words = f"The step has {100 * value:.0f}% ({span(low, high, '.0f', 100)}) of the predicted gain of the natural "
     words += (
-        f"gradient solved to the end on the whole batch; of the gradient {told(residual, '.2f')} is left unsolved on its "
-        f"own states, {told(whole, '.2f')} on all."
+        f"gradient solved to the end on the whole batch; of the gradient {told(residual, '.2f')} is left unsolved on "
+        f"its own states, {told(whole, '.2f')} on all."
     )
     level: Level = "watch" if high < EFFICIENT else "ok"
     advice = "" if level == "ok" else "More steps of conjugate gradient (cg_steps), or a larger fisher_fraction."
