@@ -83,6 +83,7 @@ def test_batches_are_whole_streams_or_one_shorter_one():
         (2, 2048),
     ]
     assert regimes.settings(4096, 2e-4).ppo.policy_learning_rate == 2e-4
+    assert regimes.short == (512,)
     assert regimes.settings(4096, 2e-4).ppo.value_learning_rate == preset_of("hopper").ppo.value_learning_rate
     with pytest.raises(InputError, match="whole streams"):
         Regimes("hopper", (3000,), (1e-4,)).settings(3000, 1e-4)
@@ -121,7 +122,9 @@ def test_the_command_leaves_a_folder_for_each_task_and_goes_on(tmp_path, capsys)
     ]
     command += ["--seeds", "2", "--steps", "512", "--out", str(tmp_path), "--workers", "1", "--json"]
     assert main(command) == 0
-    found = json.loads(capsys.readouterr().out)
+    printed = capsys.readouterr()
+    found = json.loads(printed.out)
+    assert "a batch of 128, 256 pairs is one stream" in " ".join(printed.err.split())
     assert np.array(found["final_mean"]).shape == (2, 2)
     assert np.isfinite(np.array(found["decline_mean"], float)).all()
     folder = tmp_path / "hopper"

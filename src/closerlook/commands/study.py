@@ -127,6 +127,12 @@ class Study(Output):
             f"sample regimes: {runs} runs, {regimes.pairs:,} pairs, about {duration(regimes.pairs / pace)} in all"
         )
 
+        if regimes.short:
+            shown.note(
+                f"a batch of {', '.join(f'{batch:,}' for batch in regimes.short)} pairs is one stream, begun anew each "
+                "iteration: longer episodes never count, so that its rewards do not compare with those of larger batches"
+            )
+
     def _bar(self, shown: Shown, name: str, label: str, streams: int) -> Progress:
         shown.note(label)
         return PopulationBar(shown, name, self.crew, trained=streams) if streams else Bar(shown, name, self.crew)

@@ -114,6 +114,12 @@ class Regimes:
         describe_environment(settings.environment)
 
     @property
+    def short(self) -> tuple[int, ...]:
+        """Batches that are one stream shorter than the preset's: begun anew each iteration, it ends no longer episode."""
+        length = preset_of(self.env).n_steps
+        return tuple(batch for batch in self.batches if batch < length)
+
+    @property
     def windows(self) -> int:
         """Windows of a learning curve: no more than iterations of the largest batch, so that none is empty of them."""
         return min(WINDOWS, self.steps // max(self.batches))
