@@ -130,7 +130,7 @@ class Study(Output):
         if regimes.short:
             shown.note(
                 f"a batch of {', '.join(f'{batch:,}' for batch in regimes.short)} pairs is one stream, begun anew each "
-                "iteration: longer episodes never count, so that its rewards do not compare with those of larger batches"
+                "iteration: longer episodes never count, so that its rewards do not compare with those of others"
             )
 
     def _bar(self, shown: Shown, name: str, label: str, streams: int) -> Progress:

@@ -162,8 +162,8 @@ VARIABLES: list[Variable] = [
         "mean_multiple_gain",
         ("agent", "multiple"),
         (
-            "Mean over updates of multiple_gain: what a step of that length is worth, whatever its batch. NaN where one "
-            "is not known: see unknown_gains.",
+            "Mean over updates of multiple_gain: what a step of that length is worth, whatever its batch. NaN where "
+            "one is not known: see unknown_gains.",
             _T,
         ),
         unit="reward",

@@ -115,7 +115,7 @@ class Regimes:
 
     @property
     def short(self) -> tuple[int, ...]:
-        """Batches that are one stream shorter than the preset's: begun anew each iteration, it ends no longer episode."""
+        """Batches that are one stream shorter than the preset's, begun anew each iteration: no longer episode ends."""
         length = preset_of(self.env).n_steps
         return tuple(batch for batch in self.batches if batch < length)
 
