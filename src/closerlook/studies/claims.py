@@ -191,11 +191,11 @@ def _study(claim: Claim, place: tuple[str, str], dataset: xr.Dataset) -> list[Ju
         flat = data.reshape(len(data), -1)
         rows.append((np.log(flat) if claim.log else flat).mean(axis=1))
     values = rows[0] - (np.mean(rows[1:], axis=0) if len(rows) > 1 else 0.0)
-    known, where = values[np.isfinite(values)], f"{place[0]}, {place[1]}"
+    known, named = values[np.isfinite(values)], f"{place[0]}, {place[1]}"
     if not len(known):
-        return [_mark(claim, f"{where}, not known everywhere", np.nan, np.nan, np.nan, 0)]
+        return [_mark(claim, f"{named}, not known everywhere", np.nan, np.nan, np.nan, 0)]
     fewest = FEWEST_EQUAL if np.allclose(known, known[0], rtol=1e-9, atol=0) else FEWEST_SEEDS
-    return [_mark(claim, where, *_mean(known.tolist()), fewest=fewest)]
+    return [_mark(claim, named, *_mean(known.tolist()), fewest=fewest)]
 
 
 def _relations(claim: Claim, datasets: Datasets, others: Datasets) -> list[Judgement]:

@@ -278,7 +278,7 @@ def ratio(totals: np.ndarray, counts: np.ndarray) -> np.ndarray:
 
 def beside(values: np.ndarray, windows: int) -> np.ndarray:
     """Return the sums of so many neighbouring windows, wherever they fit: (S, W - windows + 1)."""
-    return np.lib.stride_tricks.sliding_window_view(values, windows, axis=1).sum(axis=-1)
+    return np.asarray(np.lib.stride_tricks.sliding_window_view(values, windows, axis=1).sum(axis=-1))
 
 
 def peaks(tenths: np.ndarray) -> np.ndarray:
