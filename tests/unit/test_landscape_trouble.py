@@ -96,6 +96,9 @@ def test_an_axis_that_leads_nowhere_is_named_whichever_it_is(axes):
     first = verdicts(found)[0]
     assert (first["area"], first["level"]) == ("axes", "problem")
     assert "has the same policy" in first["statement"]
+    wild = agent(algorithm="ppo", algorithm_settings={"policy_learning_rate": 1e39})
+    with pytest.raises(InputError, match="has the same policy"):
+        landscape(wild, axes=("difference",), towards=agent(), **SMALL)
     still = {name: torch.zeros_like(tensor) for name, tensor in agent().policy_parameters.items()}
     with pytest.raises(InputError, match="all filters of the agent are zero"):
         landscape(agent().with_state({"policy": still}), axes=("filter",), algorithm="ppo", **SMALL)

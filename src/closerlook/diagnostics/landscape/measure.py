@@ -179,7 +179,7 @@ def _require_a_way(planned: "Sequence[_Plan]") -> None:
     if not all(plan.nowhere for plan in planned):
         return
     first, one = planned[0], len(planned) == 1
-    if first.failed_step:
+    if first.failed_step and first.lost_axis is None:
         what = "the update of the agent ends" if one else "the updates of all agents end"
         raise NonFiniteError(f"{what} with parameters that are not finite{first.collapse}", ANOTHER_BATCH)
     what, mend = NOWHERE[first.lost_axis or "step"]
