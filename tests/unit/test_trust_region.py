@@ -380,6 +380,16 @@ def test_an_update_that_explodes_is_counted_and_the_others_go_on():
         assert not any("ratios end outside" in one["statement"] for one in verdicts(found))
 
 
+def test_multiples_that_explode_are_counted_and_named():
+    far = trust_region(agent(), **SMALL | {"multiples": (2.0, 1e39)})
+    assert far["unknown_gains"].values.tolist() == [0, 0, SMALL["repeats"]]
+    assert np.isfinite(far["best_multiple"])
+    assert "4 at 1e+39" in tables_of(far)[1].caption
+    said = [one for one in verdicts(far) if one["area"] == "true reward"]
+    assert [(one["level"], "At 1e+39 times the step" in one["statement"]) for one in said] == [("watch", True)]
+    json.dumps(summary(far), allow_nan=False)
+
+
 @pytest.mark.parametrize("kind", ["Normal", "Laplace"])
 def test_updates_that_the_users_policy_refuses_are_counted(kind):
     own = torch_agent(kind, regime=agent().regime, environment=agent().environment, gamma=1.0)
@@ -392,11 +402,6 @@ def test_updates_that_the_users_policy_refuses_are_counted(kind):
     far = trust_region(own, **SMALL | {"multiples": (4.0, 1e3)})
     assert np.isnan(far["multiple_gain"].sel(multiple=1e3)).all()
     assert np.isnan(far["multiple_change"].sel(multiple=1e3)).all()
-    assert far["unknown_gains"].values.tolist() == [0, 0, SMALL["repeats"]]
-    assert np.isfinite(far["best_multiple"])
-    assert f"{SMALL['repeats']} at 1000" in tables_of(far)[1].caption
-    said = [one for one in verdicts(far) if one["area"] == "true reward"]
-    assert [(one["level"], "At 1000 times the step" in one["statement"]) for one in said] == [("watch", True)]
     json.dumps(summary(far), allow_nan=False)
 
 
