@@ -94,13 +94,14 @@ def claims_on(names: Iterable[str]) -> list[Claim]:
 
 def claims_table(judgements: list[Judgement]) -> str:
     """Lay out one claim's judgements."""
-    rows = [[one.where, f"{one.value:.3f}" + interval(one), str(one.seeds), f"**{one.mark}**"] for one in judgements]
+    rows = [[one.where, statistic(one), str(one.seeds), f"**{one.mark}**"] for one in judgements]
     return table(["where", "statistic, 95% interval", "seeds", "mark"], rows)
 
 
-def interval(one: Judgement) -> str:
-    """Write a judgement's interval, where it has one."""
-    return "" if np.isnan(one.low) else f" ({one.low:.3f} to {one.high:.3f})"
+def statistic(one: Judgement) -> str:
+    """Write a judgement's number and its interval, where it has them."""
+    interval = "" if np.isnan(one.low) else f" ({one.low:.3f} to {one.high:.3f})"
+    return "-" if np.isnan(one.value) else f"{one.value:.3f}{interval}"
 
 
 def claims_text(judged: Iterable[tuple[Claim, list[Judgement]]], withheld: Mapping[str, str] | None = None) -> str:

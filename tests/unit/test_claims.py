@@ -179,6 +179,7 @@ def test_a_single_agent_is_judged_by_the_interval_of_its_own():
 def test_a_study_is_judged_over_its_seeds():
     rates = np.array([[[1e-4, 1e-4, 2e-4]], [[1e-4, 5e-5, 5e-5]]])[:, 0]
     final = np.arange(12.0).reshape(2, 2, 3)
+    final[0] += [-0.5, 0.0, 0.5]
     study = xr.Dataset(
         {
             "regime_best_rate": (("batch_pairs", "regime_seed"), rates),
@@ -196,6 +197,32 @@ def test_a_study_is_judged_over_its_seeds():
     assert (judged.value, judged.mark) == (-6.0, "does not hold")
     assert not judge(replace(claim, where={"batch_pairs": 4}), {("hopper", "ppo"): study})
     assert not judge(replace(claim, variable="none"), {("hopper", "ppo"): study})
+
+
+def test_a_study_in_which_a_rate_failed_is_not_judged_and_says_so():
+    final = np.arange(12.0).reshape(2, 2, 3)
+    final[1, 1] = np.nan
+    study = xr.Dataset(
+        {"regime_final": (("batch_pairs", "learning_rate", "regime_seed"), final)},
+        coords={"batch_pairs": [2048, 16384], "learning_rate": [1e-4, 2e-4]},
+    )
+    where = {"where": {"batch_pairs": 2048}, "against": ({"batch_pairs": 16384},)}
+    claim = Claim("c", "Higher.", "ours", "regime_final", "study", (), "above", 0.0, **where)
+    (judged,) = judge(claim, {("hopper", "ppo"): study})
+    assert (judged.mark, judged.seeds, np.isnan(judged.value)) == ("not enough data", 0, True)
+    assert judged.where == "hopper, ppo, not known everywhere"
+    (judged,) = judge(replace(claim, against=()), {("hopper", "ppo"): study})
+    assert judged.mark == "holds"
+
+
+@pytest.mark.parametrize(("seeds", "mark"), [(4, "not enough data"), (5, "not enough data"), (6, "holds")])
+def test_seeds_that_jump_by_the_same_step_of_a_grid_decide_by_their_signs(seeds, mark):
+    rates = np.array([1e-4, 2e-4])[:, None] * np.resize([1.0, 2.0], seeds)
+    study = xr.Dataset({"regime_best_rate": (("batch_pairs", "regime_seed"), rates)}, {"batch_pairs": [16384, 2048]})
+    where = {"where": {"batch_pairs": 2048}, "against": ({"batch_pairs": 16384},)}
+    claim = Claim("c", "Higher.", "ours", "regime_best_rate", "study", (), "above", 0.0, log=True, **where)
+    (judged,) = judge(claim, {("hopper", "ppo"): study})
+    assert (judged.value, judged.mark) == (pytest.approx(np.log(2)), mark)
 
 
 RELATION = replace(CLAIM, statistic="relation", iterations=(0, 150), rule="above", beside={"variable": "trajectories"})

@@ -64,6 +64,7 @@ def test_one_agent_prints_json_alone_and_goes_towards_a_checkpoint(trained, tmp_
         (["--pairs", "1e12"], "days"),
         (["--range", "1", "3"], "does not hold the agent itself"),
         (["--axes", "difference"], "leads nowhere"),
+        (["--towards", "0"], "no axis is difference"),
         (["--grid", "1"], "grid of 1 points"),
     ],
 )

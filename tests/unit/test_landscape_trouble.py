@@ -19,7 +19,7 @@ from closerlook.commands.landscape_tables import tables_of
 from closerlook.diagnostics.landscape import landscape, summary, verdicts
 from closerlook.diagnostics.landscape.findings import _chance_below_zero, _tail_gain, _tail_parts
 from closerlook.errors import InputError, NonFiniteError
-from closerlook.estimation.mean_returns import lower_tail
+from closerlook.estimation.mean_returns import gain_freedom, lower_tail, paired_gains
 from closerlook.estimation.statistics import Interval, plain_jackknife
 from closerlook.simulation.records import Sampling
 from environments import (
@@ -81,6 +81,27 @@ def test_an_agent_whose_update_is_not_finite_does_not_end_the_call():
         landscape(wild, **SMALL)
     apart = landscape(wild, axes=("random",), **SMALL)
     assert np.isfinite(apart["line_reward"]).all()
+    for name in ("predicted_gain", "realised_gain", "realised_gain_low", "chance_of_loss"):
+        assert np.isnan(apart[name]).all(), name
+
+
+@pytest.mark.parametrize("axes", [("difference", "random"), ("random", "difference")])
+def test_an_axis_that_leads_nowhere_is_named_whichever_it_is(axes):
+    with pytest.raises(InputError, match="axis difference leads to has the same policy"):
+        landscape(agent(), axes=axes, towards=agent(), algorithm="ppo", **SMALL)
+    found = landscape([agent(), agent(1)], axes=axes, towards=agent(), algorithm="ppo", **SMALL)
+    assert found["zero_step"].values.tolist() == [True, False]
+    assert np.isnan(found["true_reward"][0]).all()
+    assert np.isfinite(found["true_reward"][1]).all()
+    first = verdicts(found)[0]
+    assert (first["area"], first["level"]) == ("axes", "problem")
+    assert "has the same policy" in first["statement"]
+    wild = agent(algorithm="ppo", algorithm_settings={"policy_learning_rate": 1e39})
+    with pytest.raises(InputError, match="has the same policy"):
+        landscape(wild, axes=("difference",), towards=agent(), **SMALL)
+    still = {name: torch.zeros_like(tensor) for name, tensor in agent().policy_parameters.items()}
+    with pytest.raises(InputError, match="all filters of the agent are zero"):
+        landscape(agent().with_state({"policy": still}), axes=("filter",), algorithm="ppo", **SMALL)
 
 
 def test_a_collapsed_deviation_is_named():
@@ -173,10 +194,14 @@ def test_the_predicted_gain_of_a_bandit_is_that_of_importance_weights_and_that_k
 
 
 def test_promises_do_not_depend_on_the_scale_of_rewards():
+    asked = {"axes": ["step"], "algorithm": "natural", **SMALL}
+    plain = landscape(linear_quadratic_agent(), **asked)
+    scaled = landscape(with_scaled_rewards(linear_quadratic_agent(), 5.0), **asked)
+    assert np.isfinite(plain["predicted_gain"]).all()
+    np.testing.assert_allclose(scaled["predicted_gain"], plain["predicted_gain"], rtol=5e-3)
     asked = {"axes": ["random"], **SMALL}
     plain = landscape(linear_quadratic_agent(), **asked)
     scaled = landscape(with_scaled_rewards(linear_quadratic_agent(), 5.0), **asked)
-    np.testing.assert_allclose(scaled["predicted_gain"], plain["predicted_gain"], rtol=1e-4)
     np.testing.assert_allclose(5 * scaled["line_surrogates"][:, 0], plain["line_surrogates"][:, 0], rtol=1e-4)
 
 
@@ -189,7 +214,10 @@ def listed(rng: np.random.Generator, streams: int) -> dict[str, np.ndarray]:
             rows += [(level + 3 * policy + rng.standard_normal(), policy, stream) for _ in range(rng.integers(3, 10))]
     order = rng.permutation(len(rows))
     columns = np.array(rows)[order].T
-    return dict(zip(("episode_return", "episode_policy", "episode_stream"), columns, strict=True))
+    returns = np.zeros((2, streams))
+    np.add.at(returns, tuple(columns[1:].astype(int)), columns[0])
+    names = ("episode_return", "episode_policy", "episode_stream", "returns")
+    return dict(zip(names, (*columns, returns), strict=True))
 
 
 @pytest.mark.parametrize("streams", [5, 100])
@@ -197,7 +225,7 @@ def test_tails_and_their_gains_are_those_of_a_loop(streams):
     sums = listed(np.random.default_rng(streams), streams)
     groups = [range(streams * g // 64 + (streams * g % 64 > 0), -(-streams * (g + 1) // 64)) for g in range(64)]
     groups = [range(g, g + 1) for g in range(streams)] if streams < 64 else groups
-    episodes = list(zip(*sums.values(), strict=True))
+    episodes = list(zip(*list(sums.values())[:3], strict=True))
 
     def tail(policy: int, without: range) -> float:
         own = sorted(value for value, whose, stream in episodes if whose == policy and int(stream) not in without)
@@ -236,8 +264,20 @@ def test_the_gain_of_a_tail_covers_and_shared_streams_narrow_it():
 def test_an_unknown_episode_makes_a_tail_unknown():
     sums = listed(np.random.default_rng(0), 5)
     sums["episode_return"][sums["episode_policy"] == 1] = np.nan
+    sums["returns"][1] = np.nan
     assert np.isnan(_tail_parts(sums, 1, 5)[0])
     assert np.isnan(_tail_gain(_tail_parts(sums, 1, 5), _tail_parts(sums, 0, 5)).value)
+
+
+def test_a_point_that_explodes_on_some_streams_has_no_tail_of_the_others():
+    sums = listed(np.random.default_rng(0), 5)
+    gone = (sums["episode_policy"] == 1) & (sums["episode_stream"] == 3)
+    listing = {name: column[~gone] for name, column in list(sums.items())[:3]}
+    returns = sums["returns"].copy()
+    returns[1, 3] = np.nan
+    value, without = _tail_parts(listing | {"returns": returns}, 1, 5)
+    assert np.isnan([value, *without]).all()
+    assert np.isfinite(_tail_parts(listing | {"returns": returns}, 0, 5)[0])
 
 
 @pytest.mark.parametrize("streams", [2, 3, 12])
@@ -246,7 +286,21 @@ def test_the_chance_of_a_loss_is_uniform_where_there_is_no_gain(streams):
     for _ in range(3000):
         row = rng.standard_normal(streams)
         reach = stats.t.ppf(0.975, streams - 1) * row.std(ddof=1) / np.sqrt(streams)
-        chances.append(_chance_below_zero(Interval(row.mean(), row.mean() - reach, row.mean() + reach), streams))
+        chances.append(_chance_below_zero(Interval(row.mean(), row.mean() - reach, row.mean() + reach), streams - 1))
     assert stats.kstest(chances, "uniform").pvalue > 0.001
-    assert np.isnan(_chance_below_zero(Interval(1.0, np.nan, np.nan), 1))
-    assert _chance_below_zero(Interval(9.0, 8.0, 10.0), 12) < 1e-6
+    assert np.isnan(_chance_below_zero(Interval(1.0, np.nan, np.nan), 0))
+    assert _chance_below_zero(Interval(9.0, 8.0, 10.0), 11) < 1e-6
+
+
+def test_a_gain_of_no_width_is_a_loss_or_none():
+    assert [_chance_below_zero(Interval(gain, gain, gain), 4) for gain in (-2.0, 2.0)] == [1.0, 0.0]
+    assert np.isnan(_chance_below_zero(Interval(0.0, 0.0, 0.0), 4))
+
+
+def test_the_chance_of_a_loss_of_independent_draws_is_welchs():
+    returns = np.random.default_rng(0).standard_normal((2, 5)) * [[1.0], [3.0]]
+    expected = stats.ttest_ind(returns[1], returns[0], equal_var=False, alternative="greater")
+    assert gain_freedom(returns, np.ones((2, 5)), 0, paired=False)[1] == pytest.approx(expected.df)
+    gains = paired_gains(returns, np.ones((2, 5)), 0, paired=False).at(1)
+    chance = _chance_below_zero(Interval(float(gains.value), float(gains.low), float(gains.high)), expected.df)
+    assert chance == pytest.approx(expected.pvalue)

@@ -73,6 +73,9 @@ def test_two_datasets_are_four_columns_in_the_papers_order(few):
     ]
     with pytest.raises(InputError, match="two planes"):
         plot_landscape([few])
+    for others in (many.isel(agent=[1, 0]), many.isel(agent=0), loaded("landscape-many-hopper-trpo", 0, 1)):
+        with pytest.raises(InputError, match="different agents"):
+            plot_landscape([few, others])
 
 
 def test_budgets_are_columns_with_one_scale(few):

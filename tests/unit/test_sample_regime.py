@@ -38,17 +38,42 @@ def test_curves_are_cut_into_windows_weighted_by_episodes():
 
 
 def test_a_peak_is_where_the_others_are_highest():
-    curves = np.zeros((3, WINDOWS))
-    curves[:, 10:12] = 5.0
-    curves[0, 3:5] = 100.0
-    np.testing.assert_array_equal(peaks(curves), [5.0, 0.0, 0.0])
-    assert np.isnan(peaks(curves[:1])).all()
+    tenths = np.zeros((3, WINDOWS - 1))
+    tenths[:, 10] = 5.0
+    tenths[0, 3] = 100.0
+    np.testing.assert_array_equal(peaks(tenths), [5.0, 0.0, 0.0])
+    assert np.isnan(peaks(tenths[:1])).all()
+
+
+def test_a_peak_pools_the_episodes_of_its_windows_as_the_final_reward_does():
+    regimes = Regimes("hopper", (20,), (1e-3,), seeds=2, steps=400)
+    curves = np.full((2, WINDOWS), -9.0)
+    curves[:, 10:12] = [1.0, 5.0]
+    log = log_of(curves, 400)
+    log["episodes"] = np.where(log["mean_reward"] == 1.0, 3.0, 1.0)
+    np.testing.assert_array_equal(rewards_of(log, regimes)["regime_peak"], [2.0, 2.0])
 
 
 def test_noise_alone_makes_no_decline():
-    draws = np.random.default_rng(0).standard_normal((2000, 4, WINDOWS))
-    declines = [(peaks(curves) - curves[:, -2:].mean(1)).mean() for curves in draws]
+    rng, regimes, declines = np.random.default_rng(0), Regimes("hopper", (50,), (1e-3,), steps=1000), []
+    for _ in range(2000):
+        curves = 300 * np.exp(0.5 * rng.standard_normal((4, WINDOWS)))
+        log = log_of(curves, 1000)
+        log["episodes"] = np.maximum(np.round(50_000 / log["mean_reward"]), 1)  # a reward a step: longer ones are fewer
+        declines.append(rewards_of(log, regimes)["regime_decline"].mean())
     assert abs(np.mean(declines)) < 3 * np.std(declines) / np.sqrt(len(declines))
+
+
+@pytest.mark.parametrize(("largest", "windows"), [(400, 1), (100, 4), (70, 5), (20, 20), (4, 20)])
+def test_short_studies_have_no_window_without_an_iteration(largest, windows):
+    regimes = Regimes("hopper", (2, largest), (1e-3,), seeds=2, steps=400)
+    for batch in {2, largest}:
+        iterations = 400 // batch
+        curves = np.arange(2.0 * iterations).reshape(2, iterations)
+        found = rewards_of(log_of(curves, iterations * batch), regimes)
+        assert found["regime_reward"].shape == (2, windows)
+        assert np.isfinite(found["regime_reward"]).all()
+        np.testing.assert_array_equal(found["regime_decline"], [0.0, 0.0] if windows > 1 else [np.nan, np.nan])
 
 
 def test_batches_are_whole_streams_or_one_shorter_one():
@@ -58,6 +83,7 @@ def test_batches_are_whole_streams_or_one_shorter_one():
         (2, 2048),
     ]
     assert regimes.settings(4096, 2e-4).ppo.policy_learning_rate == 2e-4
+    assert regimes.short == (512,)
     assert regimes.settings(4096, 2e-4).ppo.value_learning_rate == preset_of("hopper").ppo.value_learning_rate
     with pytest.raises(InputError, match="whole streams"):
         Regimes("hopper", (3000,), (1e-4,)).settings(3000, 1e-4)
@@ -96,8 +122,11 @@ def test_the_command_leaves_a_folder_for_each_task_and_goes_on(tmp_path, capsys)
     ]
     command += ["--seeds", "2", "--steps", "512", "--out", str(tmp_path), "--workers", "1", "--json"]
     assert main(command) == 0
-    found = json.loads(capsys.readouterr().out)
+    printed = capsys.readouterr()
+    found = json.loads(printed.out)
+    assert "a batch of 128, 256 pairs is one stream" in " ".join(printed.err.split())
     assert np.array(found["final_mean"]).shape == (2, 2)
+    assert np.isfinite(np.array(found["decline_mean"], float)).all()
     folder = tmp_path / "hopper"
     dataset = xr.load_dataset(folder / "sample-regime.nc", engine="h5netcdf")
     assert dataset["regime_reward"].dims == ("batch_pairs", "learning_rate", "regime_seed", "window")
@@ -129,6 +158,17 @@ def test_nothing_is_trained_before_everything_is_checked(given, said, tmp_path, 
     assert main(["study", *given, "--out", str(tmp_path)]) == 2
     assert said in capsys.readouterr().err
     assert not list(tmp_path.rglob("jobs"))
+
+
+def test_without_resuming_everything_is_computed_again_with_other_settings_too(tmp_path, capsys):
+    command = ["study", "sample-regime", "--tasks", "CartPole-v1", *SMALL, "--out", str(tmp_path), "--no-resume"]
+    assert main(command) == 0
+    jobs = [path for path in tmp_path.rglob("*.npz") if path.parent.name == "jobs"]
+    assert {path.relative_to(tmp_path).parts[1] for path in jobs} >= {"gradients"}
+    stamps = {path: path.stat().st_mtime_ns for path in jobs}
+    assert main(command) == 0
+    assert all(path.stat().st_mtime_ns > stamp for path, stamp in stamps.items())
+    assert main([*command, "--seeds", "3"]) == 0, capsys.readouterr().err
 
 
 def test_several_tasks_are_one_object_and_a_users_environment_is_measured_too(tmp_path, capsys):

@@ -3,6 +3,7 @@
 import json
 import math
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -23,8 +24,9 @@ from closerlook.algorithms.rules import rule_of
 from closerlook.algorithms.step_audits import audit_step, stages_of
 from closerlook.algorithms.stream_sums import StreamRange
 from closerlook.algorithms.surfaces import flat_parameters
+from closerlook.commands.trust_tables import tables_of
 from closerlook.diagnostics.trust_region import summary, trust_region, verdicts
-from closerlook.diagnostics.trust_region.findings import crossing
+from closerlook.diagnostics.trust_region.findings import _algorithm, _along, _rewards, crossing
 from closerlook.errors import InputError
 from closerlook.estimation.statistics import mean_interval
 from closerlook.figures import plot_trust_region, save_figure
@@ -278,6 +280,24 @@ def test_the_best_multiple_counts_the_agent_itself():
     assert float(found["best_multiple"]) == 0.0
 
 
+def test_no_mean_is_of_those_updates_alone_that_do_not_explode():
+    request = SimpleNamespace(whole=1, multiples=np.array([0.5, 1.0, 2.0]))
+    rule = SimpleNamespace(settings=None)
+    gains = np.array([[1.0, 2.0, 9.0], [2.0, 3.0, np.nan], [3.0, 4.0, 9.0], [np.nan] * 3])
+    asked = np.array([True, True, True, False])
+    found = _rewards([(row, row - 1, row + 1) for row in gains], asked, request)
+    assert found["unknown_gains"].tolist() == [0, 0, 1]
+    np.testing.assert_array_equal(found["mean_multiple_gain"], [2.0, 3.0, np.nan])
+    found["update_norm"] = np.where(asked, 1.0, np.nan)
+    found["multiple_change"] = found["multiple_surrogate_rise"] = np.repeat(gains[:, None], 2, axis=1)
+    found["multiple_change"] = found["multiple_change"][:, :, None]
+    best = _along(found, asked, rule, request)
+    assert (best["best_multiple"], best["best_multiple_high"]) == (1.0, 1.0)
+    np.testing.assert_array_equal(best["surrogate_best_multiple"], [1.0, 1.0])
+    none = _rewards([(row, row, row) for row in np.full((2, 3), np.nan)], np.zeros(2, bool), request)
+    assert none["unknown_gains"].tolist() == [0, 0, 0]
+
+
 def test_numbers_do_not_depend_on_workers(found):
     again = trust_region(agent(), **SMALL | {"workers": 2})
     xr.testing.assert_identical(found.drop_attrs(), again.drop_attrs())
@@ -330,6 +350,20 @@ def test_constant_advantages_are_named():
     assert any("all advantages are equal" in one["statement"] for one in verdicts(found))
 
 
+def test_advantages_that_overflow_are_not_constant_ones():
+    own = agent()
+    audits = [audited(own, seed=seed) for seed in range(3)]
+    stacked = {name: np.stack([audit[name] for audit in audits]) for name in audits[0]}
+    stacked["advantage_deviation"] = np.array([np.nan, 1e39, 0.0])
+    stacked["update_constant_minibatches"] = np.array([1e9, 0, 0])
+    found = _algorithm(stacked, rule_of(own))
+    assert (int(found["constant_advantages"]), int(found["overflown_advantages"])) == (1, 2)
+    named = trust_region(own, **SMALL | {"repeats": 1})
+    assert int(named["overflown_advantages"]) == 0
+    named["overflown_advantages"] += 1
+    assert "too large for a number" in verdicts(named)[0]["statement"]
+
+
 def test_an_update_that_explodes_is_counted_and_the_others_go_on():
     found = trust_region(agent(policy_learning_rate=1e39), **SMALL)
     assert int(found["failed_updates"]) > 0
@@ -344,6 +378,16 @@ def test_an_update_that_explodes_is_counted_and_the_others_go_on():
     if failed.all():
         assert np.isnan(found["average"]).all()
         assert not any("ratios end outside" in one["statement"] for one in verdicts(found))
+
+
+def test_multiples_that_explode_are_counted_and_named():
+    far = trust_region(agent(), **SMALL | {"multiples": (2.0, 1e39)})
+    assert far["unknown_gains"].values.tolist() == [0, 0, SMALL["repeats"]]
+    assert np.isfinite(far["best_multiple"])
+    assert "4 at 1e+39" in tables_of(far)[1].caption
+    said = [one for one in verdicts(far) if one["area"] == "true reward"]
+    assert [(one["level"], "At 1e+39 times the step" in one["statement"]) for one in said] == [("watch", True)]
+    json.dumps(summary(far), allow_nan=False)
 
 
 @pytest.mark.parametrize("kind", ["Normal", "Laplace"])

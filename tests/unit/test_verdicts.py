@@ -75,6 +75,23 @@ def test_a_step_that_changes_no_return_is_a_problem_that_more_pairs_do_not_mend(
     assert (still["level"], "pairs" in still["advice"]) == ("problem", False)
 
 
+def test_numbers_that_are_not_finite_are_said_in_words(plane, updates):
+    lost = with_interval(plane, "realised_gain", -5.0, -9.0, -1.0)
+    lost["predicted_gain"][:] = np.inf
+    statements = [of(landscape_verdicts(lost), "step")["statement"]]
+    assert "promises too large for a number" in statements[0]
+    changed = updates.copy(deep=True)
+    for name in ("max_ratio", "max_kl_batch", "max_kl_heldout", "surrogate_improvement"):
+        changed[name][1] = np.inf
+        changed = averaged(changed, name, np.nan, np.nan, np.nan)
+    changed = averaged(changed, "surrogate_improvement_heldout", np.nan, np.nan, np.nan)
+    said = {one["area"]: one["statement"] for one in trust_verdicts(changed)}
+    assert "promises too large for a number on its batch, not known on other pairs" in said["improvement"]
+    bounded = said.get("trust region", said.get("clipping"))
+    assert "too large for a number" in bounded
+    assert not [words for words in (*statements, *said.values()) if "nan" in words.split() or "inf" in words]
+
+
 def test_only_of_steps_is_said_what_is_of_steps(plane):
     areas = {verdict["area"] for verdict in landscape_verdicts(plane.assign_attrs(axes="random, step"))}
     assert areas == {"agreement"} < {verdict["area"] for verdict in landscape_verdicts(plane)}
@@ -132,6 +149,7 @@ def test_the_length_of_a_step_is_judged_by_where_the_reward_may_peak(plane, inte
     [
         ((0.9, 0.8, 1.0), (0.9, 0.8, 1.0), 1.0, "ok", "point the same way"),
         ((0.5, 0.2, 0.8), (0.9, 0.8, 1.0), 1.0, "ok", "0.50 (0.20 to 0.80)"),
+        ((0.4, -0.1, 0.9), (0.9, 0.8, 1.0), 1.0, "not_enough_data", "the pairs do not tell"),
         ((-0.5, -0.8, -0.2), (0.9, 0.8, 1.0), 1.0, "ok", "away from the agent"),
         ((-0.5, -0.8, -0.2), (-0.9, -1.0, -0.8), 1.0, "ok", "Trained agents show that too"),
         ((-0.8, -0.9, -0.7), (0.9, 0.8, 1.0), 1.0, "watch", "Lower than"),

@@ -15,8 +15,7 @@ from closerlook.errors import InputError
 from closerlook.execution import Progress
 from closerlook.figures import save_figure
 from closerlook.figures.sample_regime import plot_sample_regime
-from closerlook.results.store import RunFolder
-from closerlook.studies.sample_regime import Regimes, preset_of, sample_regime, summary
+from closerlook.studies.sample_regime import Regimes, forget, preset_of, sample_regime, summary
 
 StudyName = Literal["sample-regime"]
 Scale = Literal["smoke", "laptop", "paper"]
@@ -100,7 +99,7 @@ class Study(Output):
     def _study(self, task: str, regimes: Regimes, shown: Shown) -> Any:
         name, folder = environment_id(task), self.folder / task.replace(":", "-")
         if not self.resume:
-            RunFolder(folder).forget()
+            forget(folder)
         dataset = sample_regime(regimes, out=folder, workers=self.crew, told=lambda *run: self._bar(shown, name, *run))
         save_figure(plot_sample_regime(dataset), folder / "sample-regime")
         shown.files(Path(folder / f"sample-regime.{suffix}") for suffix in ("nc", "json", "svg", "png"))
@@ -127,6 +126,12 @@ class Study(Output):
         shown.note(
             f"sample regimes: {runs} runs, {regimes.pairs:,} pairs, about {duration(regimes.pairs / pace)} in all"
         )
+
+        if regimes.short:
+            shown.note(
+                f"a batch of {', '.join(f'{batch:,}' for batch in regimes.short)} pairs is one stream, begun anew each "
+                "iteration: longer episodes never count, so that its rewards do not compare with those of others"
+            )
 
     def _bar(self, shown: Shown, name: str, label: str, streams: int) -> Progress:
         shown.note(label)

@@ -66,4 +66,15 @@ def multiples_table(dataset: xr.Dataset) -> Table:
         rises = [here["multiple_surrogate_rise"].sel(pairs_of=pairs).mean("repeat") for pairs in ("batch", "heldout")]
         cells = [number(one, _PLAIN) for one in (divergence, *rises)]
         rows.append([f"{value:g}", *cells, *with_interval(here, "mean_multiple_gain", _PLAIN)])
-    return make_table(title, columns, rows)
+    table = make_table(title, columns, rows)
+    table.caption, table.caption_justify = _unknown(dataset), "left"
+    return table
+
+
+def _unknown(dataset: xr.Dataset) -> str | None:
+    """Say how many updates, of all agents, have no reward at which multiples; None where all have."""
+    if "unknown_gains" not in dataset:
+        return None
+    counts = dataset["unknown_gains"].sum([dim for dim in ("agent",) if dim in dataset.dims])
+    parts = [f"{int(count)} at {float(count['multiple']):g}" for count in counts if count]
+    return f"Updates whose reward is not known, by multiple: {', '.join(parts)}." if parts else None

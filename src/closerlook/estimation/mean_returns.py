@@ -101,13 +101,25 @@ def paired_gains(
     if paired:
         return _interval(gain, (influence - influence[base]).std(axis=1, ddof=1), streams, confidence)
     own = influence.var(axis=1, ddof=1)
-    both = own + own[base]
-    with np.errstate(invalid="ignore", divide="ignore"):
-        freedom = np.where(both > 0, (streams - 1) * both**2 / (own**2 + own[base] ** 2), streams - 1)
-    found = _interval(gain, np.sqrt(both), streams, confidence, freedom)
+    found = _interval(gain, np.sqrt(own + own[base]), streams, confidence, _welch(own, base, streams))
     low, high = found.low.copy(), found.high.copy()
     low[base] = high[base] = 0.0
     return Means(gain, low, high)
+
+
+def gain_freedom(returns: np.ndarray, episodes: np.ndarray, base: int, *, paired: bool = True) -> np.ndarray:
+    """Return the degrees of freedom of the intervals of `paired_gains`, which see: (P,)."""
+    streams = returns.shape[1]
+    if paired or streams < 2:
+        return np.full(len(returns), streams - 1.0)
+    return _welch(influences(returns, episodes).var(axis=1, ddof=1), base, streams)
+
+
+def _welch(variances: np.ndarray, base: int, streams: int) -> np.ndarray:
+    """Return Welch's degrees of freedom of each policy's difference to the base: (P,)."""
+    both = variances + variances[base]
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return np.where(both > 0, (streams - 1) * both**2 / (variances**2 + variances[base] ** 2), streams - 1.0)
 
 
 def pairing_gain(returns: np.ndarray, episodes: np.ndarray, base: int, *, confidence: float = 0.95) -> Means:

@@ -47,7 +47,7 @@ def plot_landscape(dataset: xr.Dataset | Sequence[xr.Dataset]) -> Axes:
     Raises
     ------
     InputError
-        Where several datasets are not two, of planes.
+        Where several datasets are not two, of planes and of the same agents.
     """
     if not isinstance(dataset, xr.Dataset):
         return _plot_pair(list(dataset))
@@ -162,11 +162,19 @@ def _align_zero(*axes: Axes) -> None:
         axis.set_ylim(-share * size, (1 - share) * size)
 
 
+def _who(dataset: xr.Dataset) -> tuple[Any, ...]:
+    """Return what tells the agents of a dataset from others."""
+    labels = [np.atleast_1d(dataset[name].values).tolist() for name in ("iteration", "agent_seed")]
+    return dataset.attrs["environment"], dataset.attrs["algorithm"], *labels
+
+
 def _plot_pair(datasets: list[xr.Dataset]) -> Axes:
     """Draw planes of steps from few and from many pairs side by side, a row an agent."""
     if len(datasets) != 2 or any(one.sizes["random"] < 2 for one in datasets):
         raise InputError("figures in the paper's form take two planes", "give [few, many], both with two axes")
-    rows = list(zip(*(each_agent(one) for one in datasets), strict=False))
+    if _who(datasets[0]) != _who(datasets[1]):
+        raise InputError("the two planes are of different agents", "give [few, many] of the same agents, in one order")
+    rows = list(zip(*(each_agent(one) for one in datasets), strict=True))
     height = 0.9 + 3.3 * len(rows)
     with plt.rc_context(STYLE):
         figure = plt.figure(figsize=(15, height))

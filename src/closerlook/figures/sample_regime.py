@@ -77,7 +77,12 @@ def _draw_curves(axis: Axes, dataset: xr.Dataset) -> None:
         best = int(np.nanargmax(final))
         curve = here["regime_reward"].isel(learning_rate=best).mean("regime_seed")
         label = f"{batch:,} at {here['learning_rate'].values[best]:.3g}"
-        axis.plot(dataset["window"], curve, color=COLOURS[number % len(COLOURS)], label=label)
+        style: Any = {
+            "color": COLOURS[number % len(COLOURS)],
+            "marker": MARKERS[number % len(MARKERS)],
+            "markersize": 3,
+        }
+        axis.plot(dataset["window"], curve, label=label, **style)
     axis.legend(frameon=False, fontsize=7.5)
     axis.set_xlabel("environment steps")
     axis.set_title("learning curves at the best rate")

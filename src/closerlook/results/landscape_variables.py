@@ -58,7 +58,7 @@ VARIABLES: list[Variable] = [
     *interval(
         "line_lower_tail",
         _LINE,
-        ("Mean of the lowest 5% of episode returns along the first axis.", _JACKKNIFE),
+        ("Mean of the lowest 5% of episode returns along the first axis; NaN where line_reward is.", _JACKKNIFE),
         unit="reward",
         source="Acerbi and Tasche (2002)",
     ),
@@ -136,12 +136,17 @@ VARIABLES: list[Variable] = [
         "predicted_gain",
         ("agent", "pairs_of"),
         "reward",
-        "What the whole step promises: the plain surrogate's rise, whichever is climbed, in true reward (times the "
-        "divisor of the agent's "
-        "rewards), times the mean length of an episode. To first order, and by discounted advantages.",
+        "What the whole step promises, NaN where it is not the first axis: the plain surrogate's rise, whichever is "
+        "climbed, in true reward (times the divisor of the agent's rewards), times the mean length of an "
+        "episode. To first order, and by discounted advantages.",
         "Kakade and Langford (2002)",
     ),
-    *interval("realised_gain", ("agent",), ("line_gain at the whole step.", _DIFFERENCE), unit="reward"),
+    *interval(
+        "realised_gain",
+        ("agent",),
+        ("line_gain at the whole step; NaN where that is not the first axis.", _DIFFERENCE),
+        unit="reward",
+    ),
     Variable(
         "chance_of_loss",
         ("agent",),
@@ -157,7 +162,7 @@ VARIABLES: list[Variable] = [
         "zero_step",
         ("agent",),
         "1",
-        "Whether the first axis leads nowhere, as when the update did not move the policy: all else is NaN then.",
+        "Whether an axis leads nowhere, as when the update did not move the policy: all else is NaN then.",
     ),
     Variable(
         "failed_step",

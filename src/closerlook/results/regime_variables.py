@@ -9,15 +9,27 @@ _T = "Student's t over seeds."
 _EPISODES = "mean undiscounted return of the episodes that finished in training"
 
 VARIABLES: list[Variable] = [
-    Variable("regime_reward", (*_EACH, "window"), "reward", f"In windows of a twentieth of the steps: {_EPISODES}."),
-    Variable("regime_final", _EACH, "reward", f"In the last tenth of the steps: {_EPISODES}.", _FIGURE),
+    Variable(
+        "regime_reward",
+        (*_EACH, "window"),
+        "reward",
+        f"In windows of a twentieth of the steps, or of an iteration of the largest batch if longer: {_EPISODES}.",
+    ),
+    Variable(
+        "regime_final",
+        _EACH,
+        "reward",
+        f"In the last tenth of the steps, two windows, or the last one if there are fewer than twenty: {_EPISODES}.",
+        _FIGURE,
+    ),
     *interval("regime_final_mean", _MEAN, ("Mean over seeds of regime_final.", _T), unit="reward", source=_FIGURE),
     Variable(
         "regime_peak",
         _EACH,
         "reward",
-        "Mean of the two neighbouring windows that are best for the other seeds together: no seed chooses its own, so "
-        "that noise alone makes no peak. NaN for a single seed.",
+        f"In as many neighbouring windows, where they are best for the other seeds together: {_EPISODES}. No seed "
+        "chooses its own, and episodes are pooled as in regime_final, so that noise alone makes no peak. NaN for a "
+        "single seed, or a single window.",
         _FIGURE,
     ),
     *interval("regime_peak_mean", _MEAN, ("Mean over seeds of regime_peak.", _T), unit="reward", source=_FIGURE),

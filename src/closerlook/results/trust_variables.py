@@ -137,6 +137,9 @@ VARIABLES: list[Variable] = [
     Variable("failed_updates", ("agent",), "updates", "Updates that ended with parameters that are not finite."),
     Variable("constant_advantages", ("agent",), "updates", "Updates whose advantages were all equal."),
     Variable(
+        "overflown_advantages", ("agent",), "updates", "Updates whose advantages were too large for single precision."
+    ),
+    Variable(
         "action_std",
         ("agent",),
         "1",
@@ -158,14 +161,25 @@ VARIABLES: list[Variable] = [
     *interval(
         "mean_multiple_gain",
         ("agent", "multiple"),
-        ("Mean over updates of multiple_gain: what a step of that length is worth, whatever its batch.", _T),
+        (
+            "Mean over updates of multiple_gain: what a step of that length is worth, whatever its batch. NaN where "
+            "one is not known: see unknown_gains.",
+            _T,
+        ),
         unit="reward",
+    ),
+    Variable(
+        "unknown_gains",
+        ("agent", "multiple"),
+        "updates",
+        "Updates that ended finite, and whose reward at that multiple is not known: the policy, or the simulation, was "
+        "not finite there, or an episode was given up before its end.",
     ),
     *interval(
         "best_multiple",
         ("agent",),
         (
-            "Multiple of the step, 0 among them, at which the mean gain over updates is highest.",
+            "Multiple of the step, 0 among them, at which the mean gain over updates is highest, of those known.",
             "multiples not significantly below any other (one-sided t over updates, Bonferroni): lowest and highest.",
         ),
         source="Hsu (1981)",

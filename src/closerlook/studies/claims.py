@@ -26,6 +26,9 @@ Datasets = Mapping[tuple[str, str], xr.Dataset]
 """Datasets of several agents, with the coordinates ``iteration`` and ``agent_seed``, by task and algorithm."""
 
 FEWEST_SEEDS = 3
+FEWEST_EQUAL = 6
+"""Seeds of a study that must be equal before they decide anything: their interval has no width, and fewer are on one
+side of the bound by chance in more than 5% of studies (sign test, 2 / 2^n)."""
 
 
 @dataclass(frozen=True)
@@ -177,7 +180,7 @@ def _meant(claim: Claim, datasets: Datasets) -> Datasets:
 
 
 def _study(claim: Claim, place: tuple[str, str], dataset: xr.Dataset) -> list[Judgement]:
-    """Judge a study's variable by its mean over seeds; along what the claim does not name it is averaged."""
+    """Judge a study's variable by its mean over seeds, and over all along that the claim does not name."""
     if claim.variable not in dataset:
         return []
     rows: list[np.ndarray] = []
@@ -188,8 +191,11 @@ def _study(claim: Claim, place: tuple[str, str], dataset: xr.Dataset) -> list[Ju
         flat = data.reshape(len(data), -1)
         rows.append((np.log(flat) if claim.log else flat).mean(axis=1))
     values = rows[0] - (np.mean(rows[1:], axis=0) if len(rows) > 1 else 0.0)
-    known = values[np.isfinite(values)]
-    return [_mark(claim, f"{place[0]}, {place[1]}", *_mean(known.tolist()))] if len(known) else []
+    known, named = values[np.isfinite(values)], f"{place[0]}, {place[1]}"
+    if not len(known):
+        return [_mark(claim, f"{named}, not known everywhere", np.nan, np.nan, np.nan, 0)]
+    fewest = FEWEST_EQUAL if np.allclose(known, known[0], rtol=1e-9, atol=0) else FEWEST_SEEDS
+    return [_mark(claim, named, *_mean(known.tolist()), fewest=fewest)]
 
 
 def _relations(claim: Claim, datasets: Datasets, others: Datasets) -> list[Judgement]:

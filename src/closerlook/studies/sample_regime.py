@@ -33,9 +33,7 @@ from closerlook.simulation.engine import describe_environment
 from closerlook.training import TrainSettings, train
 
 WINDOWS = 20
-"""Windows of a learning curve."""
-LAST, PEAK = 2, 2
-"""Windows at the end whose mean is the final reward, and of a peak."""
+"""Windows of a learning curve, at most."""
 MEANS = ("regime_final", "regime_peak", "regime_decline", "regime_cosine")
 """Variables whose mean over seeds has an interval."""
 
@@ -116,6 +114,17 @@ class Regimes:
         describe_environment(settings.environment)
 
     @property
+    def short(self) -> tuple[int, ...]:
+        """Batches that are one stream shorter than the preset's, begun anew each iteration: no longer episode ends."""
+        length = preset_of(self.env).n_steps
+        return tuple(batch for batch in self.batches if batch < length)
+
+    @property
+    def windows(self) -> int:
+        """Windows of a learning curve: no more than iterations of the largest batch, so that none is empty of them."""
+        return min(WINDOWS, self.steps // max(self.batches))
+
+    @property
     def pairs(self) -> int:
         """Pairs sampled in all."""
         trained = len(self.batches) * len(self.learning_rates) * self.seeds * self.steps
@@ -177,6 +186,12 @@ def sample_regime(
     return dataset
 
 
+def forget(out: str | Path) -> None:
+    """Forget a study with the runs and the measurements in its folder, so that everything is computed again."""
+    for folder in (Path(out), *Path(out).glob("runs/*"), *Path(out).glob("gradients/*")):
+        RunFolder(folder).forget()
+
+
 def _one_regime(
     settings: TrainSettings,
     regimes: Regimes,
@@ -204,7 +219,7 @@ def _nothing(regimes: Regimes) -> dict[str, np.ndarray]:
     """Return a regime of which nothing is known."""
     names = ("regime_final", "regime_peak", "regime_decline", "regime_cosine")
     each = {name: np.full(regimes.seeds, np.nan) for name in names}
-    return {"regime_reward": np.full((regimes.seeds, WINDOWS), np.nan), **each, "regime_failed": np.array(0)}
+    return {"regime_reward": np.full((regimes.seeds, regimes.windows), np.nan), **each, "regime_failed": np.array(0)}
 
 
 def _cosines(
@@ -239,25 +254,40 @@ def rewards_of(log: Mapping[str, np.ndarray], regimes: Regimes) -> dict[str, np.
     """
     columns = ("environment_steps", "agent_seed", "episodes", "mean_reward")
     steps, seed, episodes, reward = (np.asarray(log[name], np.float64) for name in columns)
-    window = np.minimum((WINDOWS * (steps - 1) // regimes.steps).astype(int), WINDOWS - 1)
-    totals, counts = np.zeros((2, regimes.seeds, WINDOWS))
+    windows = regimes.windows
+    window = np.minimum((windows * (steps - 1) // regimes.steps).astype(int), windows - 1)
+    totals, counts = np.zeros((2, regimes.seeds, windows))
     known = np.isfinite(reward)
     np.add.at(totals, (seed[known].astype(int), window[known]), (reward * episodes)[known])
     np.add.at(counts, (seed[known].astype(int), window[known]), episodes[known])
-    mean = totals / np.where(counts > 0, counts, np.nan)
-    last = totals[:, -LAST:].sum(1) / np.where(counts[:, -LAST:].sum(1) > 0, counts[:, -LAST:].sum(1), np.nan)
-    peak = peaks(mean)
-    return {"regime_reward": mean, "regime_final": last, "regime_peak": peak, "regime_decline": peak - last}
+    tenth = max(windows // 10, 1)
+    tenths = ratio(beside(totals, tenth), beside(counts, tenth))  # one mean for both: with another a peak is higher
+    last, peak = tenths[:, -1], peaks(tenths)
+    return {
+        "regime_reward": ratio(totals, counts),
+        "regime_final": last,
+        "regime_peak": peak,
+        "regime_decline": peak - last,
+    }
 
 
-def peaks(curves: np.ndarray) -> np.ndarray:
-    """Return each curve's mean over the neighbouring windows that are best for the other curves together: (S,)."""
-    smooth = np.stack([np.convolve(curve, np.ones(PEAK) / PEAK, "valid") for curve in curves])
-    found = np.full(len(curves), np.nan)
-    for own in range(len(curves)):
-        others = np.delete(smooth, own, axis=0)
-        if len(others) and np.isfinite(others).all(axis=0).any():
-            found[own] = smooth[own, np.nanargmax(others.mean(axis=0))]
+def ratio(totals: np.ndarray, counts: np.ndarray) -> np.ndarray:
+    """Return means, NaN where nothing was counted."""
+    return np.asarray(totals / np.where(counts > 0, counts, np.nan))
+
+
+def beside(values: np.ndarray, windows: int) -> np.ndarray:
+    """Return the sums of so many neighbouring windows, wherever they fit: (S, W - windows + 1)."""
+    return np.asarray(np.lib.stride_tricks.sliding_window_view(values, windows, axis=1).sum(axis=-1))
+
+
+def peaks(tenths: np.ndarray) -> np.ndarray:
+    """Return each seed's mean where those of the other seeds together are best, if there is a choice: (S,)."""
+    found = np.full(len(tenths), np.nan)
+    for own in range(len(tenths)):
+        others = np.delete(tenths, own, axis=0)
+        if len(others) and tenths.shape[1] > 1 and np.isfinite(others).all(axis=0).any():
+            found[own] = tenths[own, np.nanargmax(others.mean(axis=0))]
     return found
 
 
@@ -283,7 +313,7 @@ def build_dataset(regimes: Regimes, found: list[dict[str, np.ndarray]]) -> xr.Da
         "batch_pairs": list(regimes.batches),
         "learning_rate": rates,
         "regime_seed": np.arange(regimes.seeds),
-        "window": (np.arange(WINDOWS) + 1) * regimes.steps / WINDOWS,
+        "window": (np.arange(regimes.windows) + 1) * regimes.steps / regimes.windows,
     }
     attributes = {
         "study": "sample-regime",

@@ -26,10 +26,22 @@ def collapsed(action_std: float) -> str:
     return f"the smallest standard deviation of an action component is {action_std:.2g}: the policy is all but fixed"
 
 
+TOO_LARGE = "too large for a number"
+
+
+def told(value: float, form: str, *, overflown: bool = False) -> str:
+    """Write a number; where it is not finite, that it is too large for one, or not known."""
+    if np.isfinite(value):
+        return f"{value:{form}}"
+    return TOO_LARGE if overflown or np.isinf(value) else "not known"
+
+
 def span(low: float, high: float, form: str = "+.3g", factor: float = 1.0) -> str:
     """Write an interval as ``low to high``; where there is none, say so."""
     if np.isnan(low) or np.isnan(high):
         return "no interval from so few"
+    if np.isinf(low) or np.isinf(high):
+        return f"with an interval {TOO_LARGE}"
     return f"{factor * low:{form}} to {factor * high:{form}}"
 
 

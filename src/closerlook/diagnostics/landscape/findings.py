@@ -24,7 +24,7 @@ from closerlook.algorithms.ppo import PPOSettings
 from closerlook.algorithms.rules import rule_of
 from closerlook.diagnostics.common.layout import Found, interval, intervals
 from closerlook.diagnostics.landscape.request import Request
-from closerlook.estimation.mean_returns import Means, lower_tail, mean_returns, paired_gains, pairing_gain
+from closerlook.estimation.mean_returns import Means, gain_freedom, lower_tail, mean_returns, paired_gains, pairing_gain
 from closerlook.estimation.statistics import FEWEST, NOTHING, Interval, plain_jackknife
 from closerlook.estimation.surfaces import (
     MOST_GROUPS,
@@ -172,11 +172,11 @@ Tail = tuple[float, np.ndarray]
 
 
 def _tail_parts(sums: Mapping[str, np.ndarray], point: int, streams: int) -> Tail:
-    """Return the mean of the lowest returns at a point; NaN where one of its episodes is not known."""
+    """Return the mean of the lowest returns at a point; NaN where an episode, or a stream, of it is not known."""
     mine = sums["episode_policy"] == point
     values, stream = sums["episode_return"][mine], sums["episode_stream"][mine]
     groups = min(streams, MOST_GROUPS)
-    if not np.isfinite(values).all():
+    if not np.isfinite(sums["returns"][point]).all():  # those that exploded on some streams list none there
         return np.nan, np.full(groups, np.nan)
     group = stream.astype(np.int64) * groups // streams
     return lower_tail(values, TAIL), np.array([lower_tail(values[group != one], TAIL) for one in range(groups)])
@@ -243,7 +243,7 @@ def _relief(sums: Mapping[str, np.ndarray]) -> Found:
 
 
 def _step(agent: Agent, request: Request, surfaces: Surfaces, surrogates: np.ndarray, gains: Means) -> Found:
-    """Return what the first axis promises and what it keeps: at one multiple, and where each peaks."""
+    """Return where surrogate and reward peak along the first axis; and what a step promises there, and keeps."""
     sums, line = surfaces.line, request.line
     usable = np.flatnonzero(np.isfinite(sums["returns"]).all(axis=1))
     found = {"best_step": np.nan, "best_step_low": np.nan, "best_step_high": np.nan}
@@ -254,10 +254,12 @@ def _step(agent: Agent, request: Request, surfaces: Surfaces, surrogates: np.nda
         found = {"best_step": line[usable][best], "best_step_low": maybe.min(), "best_step_high": maybe.max()}
     own = _own_surrogate(agent, request)
     peaks = [_peak(line, rise) for rise in surrogates[:, own]]
-    at, origin = np.flatnonzero(line == 1.0), _origin(request.line_points)
+    at, origin = np.flatnonzero((line == 1.0) & (request.wishes.axes[0] == "step")), _origin(request.line_points)
     numbers = {name: np.array(value, np.float64) for name, value in found.items()}
     numbers["surrogate_best_step"] = np.array(peaks)
-    return numbers | _promise(agent, surfaces, surrogates, gains, (int(at[0]) if at.size else None, origin))
+    where = (int(at[0]) if at.size else None, origin)
+    freedom = gain_freedom(sums["returns"], sums["episodes"], origin, paired=request.paired)
+    return numbers | _promise(agent, surfaces, surrogates, (gains, freedom), where)
 
 
 def _peak(line: np.ndarray, rise: np.ndarray) -> float:
@@ -266,10 +268,14 @@ def _peak(line: np.ndarray, rise: np.ndarray) -> float:
 
 
 def _promise(
-    agent: Agent, surfaces: Surfaces, surrogates: np.ndarray, gains: Means, where: tuple[int | None, int]
+    agent: Agent,
+    surfaces: Surfaces,
+    surrogates: np.ndarray,
+    line: tuple[Means, np.ndarray],
+    where: tuple[int | None, int],
 ) -> Found:
     """Compare the gain that the plain surrogate promises, in units of episode return, with the one that came."""
-    at, origin = where
+    (gains, freedom), (at, origin) = line, where
     if at is None:
         return {
             "predicted_gain": np.full(len(PAIRS_OF), np.nan),
@@ -283,17 +289,19 @@ def _promise(
     return {
         "predicted_gain": predicted,
         **interval("realised_gain", gain),
-        "chance_of_loss": np.array(_chance_below_zero(gain, surfaces.line["returns"].shape[1])),
+        "chance_of_loss": np.array(_chance_below_zero(gain, float(freedom[at]))),
     }
 
 
-def _chance_below_zero(gain: Interval, streams: int) -> float:
+def _chance_below_zero(gain: Interval, freedom: float) -> float:
     """Return the chance of a loss, given the mean and interval of a gain: Student's t, no gain preferred before."""
     reach = gain.value - gain.low
+    if reach == 0 and gain.value != 0:
+        return float(gain.value < 0)
     if not reach > 0:
         return np.nan
-    error = reach / stats.t.ppf(0.975, streams - 1)
-    return float(stats.t.cdf(-gain.value / error, streams - 1))
+    error = reach / stats.t.ppf(0.975, freedom)
+    return float(stats.t.cdf(-gain.value / error, freedom))
 
 
 def _blank(request: Request) -> Surfaces:

@@ -31,7 +31,14 @@ from closerlook.diagnostics.common.stages import StageAnswers, Stages
 from closerlook.diagnostics.common.verdict import collapsed, is_collapsed
 from closerlook.diagnostics.landscape.dataset import build_dataset, summary
 from closerlook.diagnostics.landscape.findings import Surfaces, find
-from closerlook.diagnostics.landscape.request import SURROGATE_COST, Request, Wishes, prepare
+from closerlook.diagnostics.landscape.request import (
+    ANOTHER_BATCH,
+    NOWHERE,
+    SURROGATE_COST,
+    Request,
+    Wishes,
+    prepare,
+)
 from closerlook.errors import InputError, NonFiniteError
 from closerlook.estimation.pool import Pool, plan_pool
 from closerlook.execution import Job, Progress, Silence, content_key, default_workers
@@ -99,7 +106,7 @@ def landscape(  # noqa: PLR0913 - what a user may choose, each by name
     algorithm : str, optional
         Whose update the step is; default the agent's own.
     towards : Agent or sequence of Agent
-        Where the axis ``difference`` leads.
+        Whose policy parameters the axis ``difference`` leads to; all else stays the agent's own.
     draws : {"common", "independent"}
         Whether all points share their random numbers, or have their own.
     seed : int
@@ -119,8 +126,8 @@ def landscape(  # noqa: PLR0913 - what a user may choose, each by name
     Raises
     ------
     InputError
-        Where the agents differ in regime, a choice means nothing, no agent's update leads anywhere, or the folder holds
-        another run.
+        Where the agents differ in regime, a choice means nothing, an axis leads nowhere, of every agent, or the folder
+        holds another run.
     NonFiniteError
         Where the agent's own parameters, rewards or observations are not finite, or every agent's updated ones. Points
         that explode are NaN.
@@ -172,12 +179,11 @@ def _require_a_way(planned: "Sequence[_Plan]") -> None:
     if not all(plan.nowhere for plan in planned):
         return
     first, one = planned[0], len(planned) == 1
-    mend = "give another batch (--step-pairs, --seed) or algorithm (--algo)"
-    if first.failed_step:
+    if first.failed_step and first.lost_axis is None:
         what = "the update of the agent ends" if one else "the updates of all agents end"
-        raise NonFiniteError(f"{what} with parameters that are not finite{first.collapse}", mend)
-    what = "the update of the agent does not move its policy" if one else "no agent's update moves it"
-    raise InputError(f"{what}{first.collapse}", mend)
+        raise NonFiniteError(f"{what} with parameters that are not finite{first.collapse}", ANOTHER_BATCH)
+    what, mend = NOWHERE[first.lost_axis or "step"]
+    raise InputError(f"{what if one else f'no agent has a way to go: of the first, {what}'}{first.collapse}", mend)
 
 
 class _Subject:
@@ -269,9 +275,15 @@ class _Plan:
     action_std: float
 
     @property
+    def lost_axis(self) -> str | None:
+        """The first axis along which there is nowhere to go, None where there is none."""
+        axes = self.subject.request.wishes.axes
+        return next((axis for axis, way in zip(axes, self.directions, strict=False) if not way.any()), None)
+
+    @property
     def zero_step(self) -> bool:
-        """Whether there is no first axis to go along."""
-        return not self.directions[0].any()
+        """Whether an axis leads nowhere."""
+        return self.lost_axis is not None
 
     @property
     def failed_step(self) -> bool:
@@ -280,13 +292,14 @@ class _Plan:
 
     @property
     def nowhere(self) -> bool:
-        """Whether an axis leads nowhere, so that there is nothing to look at."""
+        """Whether an axis leads nowhere, or one knows not where, so that there is nothing to look at."""
         return self.zero_step or not np.isfinite(self.directions).all()
 
     @property
     def collapse(self) -> str:
-        """Name a policy that has all but stopped to explore, for messages."""
-        return f" ({collapsed(self.action_std)})" if is_collapsed(self.action_std) else ""
+        """Name a policy that has all but stopped to explore, for messages on its update."""
+        told = is_collapsed(self.action_std) and self.lost_axis not in {"difference", "filter"}
+        return f" ({collapsed(self.action_std)})" if told else ""
 
     def jobs(self) -> list[Job]:
         """List the jobs of both surrogates, then of the plane's rewards, then of the line's; none where all is lost."""

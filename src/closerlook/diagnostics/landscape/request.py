@@ -21,7 +21,17 @@ from closerlook.simulation.records import Sampling
 AxisName = Literal["step", "gradient", "random", "filter", "difference"]
 """``step``: the update the agent's algorithm makes of a batch; 1 is the whole of it. ``gradient``: of the surrogate,
 from a pool of its own, as long as the step. ``random``: Gaussian, of norm 2. ``filter``: the same with each filter as
-long as the agent's. ``difference``: to another agent, which is at 1."""
+long as the agent's. ``difference``: to the policy parameters of another agent, which are at 1; whatever else acts, like
+statistics of observations, stays the first agent's."""
+ANOTHER_BATCH = "give another batch (--step-pairs, --seed) or algorithm (--algo)"
+NOWHERE: Mapping[str, tuple[str, str]] = {
+    "step": ("the update of the agent does not move its policy", ANOTHER_BATCH),
+    "gradient": ("the gradient, or the step that it is made as long as, is zero", ANOTHER_BATCH),
+    "random": ("the random direction is zero", "give another --seed"),
+    "filter": ("all filters of the agent are zero", "give the axis random"),
+    "difference": ("the agent that the axis difference leads to has the same policy", "give another --towards"),
+}
+"""Why an axis leads nowhere, and what to do."""
 Draws = Literal["common", "independent"]
 
 ON_THE_LINE = (0.0, 0.1, 0.25, 0.5, 1.0)
@@ -238,6 +248,10 @@ def _require_axes(axes: Sequence[str]) -> None:
 
 def _require_towards(agents: Sequence[Agent], towards: Sequence[Agent], *, needed: bool) -> None:
     if not needed:
+        if towards:
+            raise InputError(
+                "--towards was given, and no axis is difference", "give --axes step difference, or neither"
+            )
         return
     if not towards:
         raise InputError("the axis difference leads nowhere", "say to which checkpoint (--towards ITERATION)")

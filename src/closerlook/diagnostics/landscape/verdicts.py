@@ -8,7 +8,17 @@ import numpy as np
 import xarray as xr
 
 from closerlook.diagnostics.common.labels import each_agent
-from closerlook.diagnostics.common.verdict import UNMOVED, Level, Verdict, collapsed, is_collapsed, make_verdict, span
+from closerlook.diagnostics.common.verdict import (
+    UNMOVED,
+    Level,
+    Verdict,
+    collapsed,
+    is_collapsed,
+    make_verdict,
+    span,
+    told,
+)
+from closerlook.diagnostics.landscape.request import NOWHERE
 
 GONE = {
     "exploded_points": "of the plane exploded",
@@ -34,8 +44,8 @@ TOO_LONG = 0.5
 
 def verdicts(dataset: xr.Dataset) -> list[Verdict]:
     """Judge each agent of a dataset of landscapes; of steps nothing is said where the first axis is another."""
-    of_steps = (_step, _points, _overfit, _length, _plane)
-    judges = of_steps if dataset.attrs.get("axes", "step").startswith("step") else (_points, _plane)
+    of_steps = (_nowhere, _step, _points, _overfit, _length, _plane)
+    judges = of_steps if dataset.attrs.get("axes", "step").startswith("step") else (_nowhere, _points, _plane)
     return [
         verdict
         for name, agent in each_agent(dataset)
@@ -49,10 +59,25 @@ def _numbers(agent: xr.Dataset, name: str) -> tuple[float, float, float]:
     return value, low, high
 
 
+def _nowhere(name: str, agent: xr.Dataset) -> Verdict | None:
+    """Say why nothing was looked at."""
+    if not (bool(agent.get("failed_step", False)) or bool(agent["zero_step"])):
+        return None
+    directions, axes = np.atleast_2d(agent.get("directions", 0.0)), agent.attrs.get("axes", "step").split(", ")
+    lost = next((axis for axis, way in zip(axes, directions, strict=False) if not way.any()), None)
+    if lost == "step" or not np.isfinite(directions).all():
+        return _no_step(name, agent)
+    if lost is None:
+        return None
+    what, mend = NOWHERE[lost]
+    words = f"{what[0].upper()}{what[1:]}: there is nothing to look along."
+    return make_verdict(
+        "axes", "problem", (name, words), {"step_norm": float(agent["full_step_norm"])}, f"G{mend[1:]}."
+    )
+
+
 def _step(name: str, agent: xr.Dataset) -> Verdict | None:
     """Judge whether the whole step raises the true reward."""
-    if bool(agent.get("failed_step", False)) or bool(agent["zero_step"]):
-        return _no_step(name, agent)
     gain, low, high = _numbers(agent, "realised_gain")
     if not np.isfinite(gain):
         return None
@@ -67,7 +92,7 @@ def _step(name: str, agent: xr.Dataset) -> Verdict | None:
     if low > 0:
         return make_verdict("step", "ok", (name, f"Of this batch, {change}."), evidence, "")
     if high < 0:
-        words = f"Of this batch, {change}, while the surrogate promises {evidence['predicted_gain']:+.3g}."
+        words = f"Of this batch, {change}, while the surrogate promises {told(evidence['predicted_gain'], '+.3g')}."
         advice = "Compute steps from more pairs (--step-pairs), or make them shorter: see where the reward peaks."
         rises = _rises(agent)
         if rises is not None and rises[1] >= FOUND_AGAIN * rises[0] > 0:
@@ -183,6 +208,9 @@ def _plane(name: str, agent: xr.Dataset) -> Verdict | None:
         return make_verdict("agreement", "ok", (name, f"{text}: they point the same way."), evidence, "")
     if high <= 0:
         return _opposed(name, agent, text, evidence)
+    if low <= 0:
+        words = f"{text}: whether they agree, the pairs do not tell."
+        return make_verdict("agreement", "not_enough_data", (name, words), evidence, "Give more --pairs.")
     words = f"{text}: they agree in part, as is usual for trained agents."
     return make_verdict("agreement", "ok", (name, words), evidence, "Steps from more pairs may agree better.")
 

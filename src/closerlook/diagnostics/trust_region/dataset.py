@@ -52,6 +52,7 @@ LISTED = (
 )
 """Numbers of each update in the summary."""
 LATER = (
+    "overflown_advantages",
     *(f"suggested_{name}{end}" for name in ("learning_rate", "clip_epsilon", "max_kl") for end in ENDS),
     "model_multiple",
     *(f"loss_share{end}" for end in ENDS),
@@ -134,6 +135,7 @@ def summary(dataset: xr.Dataset) -> dict[str, Any]:
         "multiples": {
             "multiple": as_json(dataset["multiple"].values),
             **{f"gain{end}": as_json(dataset[f"mean_multiple_gain{end}"].values) for end in ENDS},
+            **({"unknown_gains": as_json(dataset["unknown_gains"].values)} if "unknown_gains" in dataset else {}),
             "mean_kl_heldout": as_json(_mean(dataset["multiple_change"].sel(change="mean_kl", pairs_of="heldout"))),
             "surrogate_rise": as_json(_mean(dataset["multiple_surrogate_rise"].sel(pairs_of="batch"))),
             "surrogate_rise_heldout": as_json(_mean(dataset["multiple_surrogate_rise"].sel(pairs_of="heldout"))),

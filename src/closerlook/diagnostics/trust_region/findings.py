@@ -26,7 +26,7 @@ from closerlook.diagnostics.common.layout import Found, intervals
 from closerlook.diagnostics.trust_region.request import Request
 from closerlook.diagnostics.trust_region.step_settings import step_settings
 from closerlook.estimation.mean_returns import paired_gains
-from closerlook.estimation.statistics import FEWEST, mean_interval
+from closerlook.estimation.statistics import FEWEST, NOTHING, Interval, mean_interval
 from closerlook.estimation.surfaces import best_point
 
 Sums = Mapping[str, np.ndarray]
@@ -89,8 +89,9 @@ def find(agent: Agent, request: Request, audits: Sequence[Mapping[str, np.ndarra
     found = _policy(stacked, request) | _surrogates(stacked, own, request) | _algorithm(stacked, rule)
     found |= _stages(stacked, own, stages_of(rule, request.step.batch_pairs))
     gains = [_gains(sums, request) for sums in rewards]
-    found |= _rewards(gains, request) | _promises(agent, stacked, rewards, request)
-    found |= _along(found, gains, rule, request)
+    asked = np.array([sums is not None for sums in rewards])
+    found |= _rewards(gains, asked, request) | _promises(agent, stacked, rewards, request)
+    found |= _along(found, asked, rule, request)
     found |= step_settings(found, request.multiples)
     averages = [mean_interval(found[name]) for name in AVERAGED]
     return found | intervals("average", averages)
@@ -135,6 +136,8 @@ def _algorithm(stacked: Mapping[str, np.ndarray], rule: Rule) -> Found:
         rate = settings.rate(settings.policy_learning_rate, rule.iteration)
         clip, minibatches = settings.clip, settings.minibatches * settings.policy_epochs
     constant = stacked["update_constant_minibatches"] >= max(minibatches, 1)
+    overflown = ~(stacked["advantage_deviation"] <= np.finfo(np.float32).max)  # and so equal, or all zero, to an update
+    constant = (constant | (stacked["advantage_deviation"] == 0)) & ~overflown
     norm = np.sqrt(np.square(stacked["displacement"]).sum(axis=1))
     return {
         "kl_bound": np.array(settings.max_kl if isinstance(settings, NaturalSettings) else np.nan),
@@ -143,7 +146,8 @@ def _algorithm(stacked: Mapping[str, np.ndarray], rule: Rule) -> Found:
         "update_norm": norm,
         "zero_updates": np.array((norm == 0).sum()),
         "failed_updates": np.array(np.isnan(norm).sum()),
-        "constant_advantages": np.array((constant | (stacked["advantage_deviation"] == 0)).sum()),
+        "constant_advantages": np.array(constant.sum()),
+        "overflown_advantages": np.array(overflown.sum()),
         "action_std": np.array(stacked["action_std"].min()),
         "natural_residual": stacked["natural_residual"],
         "natural_efficiency": stacked["natural_efficiency"],
@@ -168,12 +172,19 @@ def _gains(sums: Sums | None, request: Request) -> tuple[np.ndarray, np.ndarray,
     return means.value, means.low, means.high
 
 
-def _rewards(gains: Sequence[tuple[np.ndarray, np.ndarray, np.ndarray]], request: Request) -> Found:
+def _rewards(gains: Sequence[tuple[np.ndarray, np.ndarray, np.ndarray]], asked: np.ndarray, request: Request) -> Found:
+    """Return the gains of all updates (R, M), and their means; `asked` are those whose rewards were sampled, (R,)."""
     ends = {end: np.stack([gain[at] for gain in gains]) for at, end in enumerate(("", "_low", "_high"))}
     whole = {f"true_improvement{end}": values[:, request.whole] for end, values in ends.items()}
-    over_updates = [mean_interval(column) for column in ends[""].T]
+    over_updates = [over_known(column, asked) for column in ends[""].T]
     all_of_them = {f"multiple_gain{end}": values for end, values in ends.items()}
-    return {**whole, **all_of_them, **intervals("mean_multiple_gain", over_updates)}
+    unknown = (~np.isfinite(ends[""]) & asked[:, None]).sum(axis=0)
+    return {**whole, **all_of_them, **intervals("mean_multiple_gain", over_updates), "unknown_gains": unknown}
+
+
+def over_known(values: np.ndarray, asked: np.ndarray) -> Interval:
+    """Return the mean over updates (R,), nothing where one that was asked has no number: the others are a selection."""
+    return NOTHING if np.isnan(values[asked]).any() else mean_interval(values)
 
 
 def _promises(
@@ -204,19 +215,19 @@ def _reward(sums: Sums | None) -> float:
     return np.nan if sums is None else float(sums["returns"][0].sum() / sums["episodes"][0].sum())
 
 
-def _along(found: Found, gains: Sequence[Any], rule: Rule, request: Request) -> Found:
+def _along(found: Found, asked: np.ndarray, rule: Rule, request: Request) -> Found:
     """Return at which multiple reward and surrogate are highest, and at which the divergence meets its bound."""
     best = {"best_multiple": np.nan, "best_multiple_low": np.nan, "best_multiple_high": np.nan}
-    rows = np.array([gain[0] for gain in gains])
-    usable = np.isfinite(rows).all(axis=1)
-    if usable.sum() >= FEWEST:
-        points = np.concatenate([[0.0], request.multiples])
-        at, maybe = best_point(np.pad(rows[usable], ((0, 0), (1, 0))))
+    known = found["unknown_gains"] == 0
+    if asked.sum() >= FEWEST and known.any():
+        points = np.concatenate([[0.0], request.multiples[known]])
+        at, maybe = best_point(np.pad(found["multiple_gain"][asked][:, known], ((0, 0), (1, 0))))
         best = {"best_multiple": points[at], "best_multiple_low": points[maybe].min()}
         best["best_multiple_high"] = points[maybe].max()
-    kl = np.array([mean_interval(column).value for column in found["multiple_change"][:, 1, 0].T])
+    moved = np.isfinite(found["update_norm"])
+    kl = np.array([over_known(column, moved).value for column in found["multiple_change"][:, 1, 0].T])
     along = np.moveaxis(found["multiple_surrogate_rise"], 0, -1)
-    rises = [[mean_interval(updates).value for updates in row] for row in along]
+    rises = [[over_known(updates, moved).value for updates in row] for row in along]
     bound = rule.settings.max_kl if isinstance(rule.settings, NaturalSettings) else np.nan
     return {
         **{name: np.array(value) for name, value in best.items()},

@@ -8,7 +8,7 @@ import numpy as np
 import xarray as xr
 
 from closerlook.diagnostics.common.labels import each_agent
-from closerlook.diagnostics.common.verdict import UNMOVED, Level, Verdict, is_collapsed, make_verdict, span
+from closerlook.diagnostics.common.verdict import UNMOVED, Level, Verdict, is_collapsed, make_verdict, span, told
 
 BEYOND_BOUND = 1.25
 """Mean KL on other states, as a multiple of the bound, from which the bound does not hold there; atlas: up to 0.96."""
@@ -42,11 +42,21 @@ def _average(agent: xr.Dataset, name: str) -> tuple[float, float, float]:
     return value, low, high
 
 
+def _told(agent: xr.Dataset, name: str, form: str) -> str:
+    """Write the mean over updates of a variable, in words where one of them is not finite."""
+    return told(_average(agent, name)[0], form, overflown=bool(np.isinf(agent[name].values).any()))
+
+
 def _failures(name: str, agent: xr.Dataset) -> Verdict | None:
     """Judge updates that came to nothing."""
     count = agent.sizes["repeat"]
     numbers = {key: int(agent[key]) for key in ("failed_updates", "constant_advantages", "zero_updates")}
     evidence = {key: float(value) for key, value in numbers.items()} | {"updates": float(count)}
+    overflown = int(agent.get("overflown_advantages", 0))
+    if overflown:
+        words = f"In {overflown} of {count} batches advantages are too large for a number."
+        advice = "Look at the rewards of a batch, and scale them: one is huge."
+        return make_verdict("update", "problem", (name, words), evidence | {"overflown": float(overflown)}, advice)
     if numbers["failed_updates"]:
         words = f"{numbers['failed_updates']} of {count} updates ended with parameters that are not finite."
         advice = "Lower the learning rate, or look at the rewards of a batch: one may be huge."
@@ -87,11 +97,22 @@ def _rewards(name: str, agent: xr.Dataset) -> Verdict | None:
     moved = agent["update_norm"].values > 0
     unknown = int((moved & np.isnan(agent["true_improvement"].values)).sum())
     if not unknown:
-        return None
+        return _longer(name, agent)
     words = f"The true reward of {unknown} of {agent.sizes['repeat']} updates is not known: an episode was given up, "
     words += "or came to numbers that are not finite, before or after the update."
     advice = "Give the environment a time limit if episodes may never end; else look at its rewards."
     return make_verdict("true reward", "problem", (name, words), {"unknown": float(unknown)}, advice)
+
+
+def _longer(name: str, agent: xr.Dataset) -> Verdict | None:
+    """Name multiples of the step at which the reward of some updates is not known."""
+    counts = {f"{float(one['multiple']):g}": float(one) for one in agent.get("unknown_gains", ()) if one}
+    if not counts:
+        return None
+    words = f"At {', '.join(counts)} times the step the true reward of up to {max(counts.values()):.0f} of "
+    words += f"{agent.sizes['repeat']} updates is not known: of such steps no mean is given, and none is called best."
+    evidence = {f"unknown_at_{multiple}": count for multiple, count in counts.items()}
+    return make_verdict("true reward", "watch", (name, words), evidence, "Look at shorter --multiples.")
 
 
 def _bound(name: str, agent: xr.Dataset) -> Verdict | None:
@@ -104,8 +125,13 @@ def _bound(name: str, agent: xr.Dataset) -> Verdict | None:
     own = _average(agent, "mean_kl_batch")[0]
     evidence = {"kl_bound": bound, "mean_kl_batch": own, "mean_kl_heldout": value, "low": low, "high": high}
     evidence |= {"max_kl_heldout": worst}
-    words = f"The mean KL is {own:.3g} on the batch and {value:.3g} ({span(low, high, '.3g')}) on other states, bound "
-    words += f"{bound:g}; at the worst state, which theory bounds, it is {worst:.3g}, {worst / bound:.0f} times that."
+    words = f"The mean KL is {_told(agent, 'mean_kl_batch', '.3g')} on the batch and {value:.3g} "
+    words += (
+        f"({span(low, high, '.3g')}) on other states, bound {bound:g}; at the worst state, which theory bounds, it is "
+    )
+    words += f"{_told(agent, 'max_kl_heldout', '.3g')}" + (
+        f", {worst / bound:.0f} times that." if worst < np.inf else "."
+    )
     level: Level = "ok" if not low > BEYOND_BOUND * bound else "watch"
     advice = "" if level == "ok" else "Larger batches, or a smaller bound (max_kl), hold on other states too."
     return make_verdict("trust region", level, (name, words), evidence, advice)
@@ -122,8 +148,8 @@ def _clipping(name: str, agent: xr.Dataset) -> Verdict | None:
     evidence = {"clip_fraction": value, "low": low, "high": high, "max_ratio": ratio, "mean_kl_batch": kl}
     evidence |= {"max_kl_batch": worst, "clip_epsilon": epsilon}
     words = f"{100 * value:.0f}% ({span(low, high, '.0f', 100)}) of ratios end outside 1 +- {epsilon:g}, the "
-    words += f"largest at {ratio:.3g}: clipping bounds the objective, not the policy. Mean KL {kl:.2g}, worst "
-    words += f"{worst:.2g}."
+    words += f"largest at {_told(agent, 'max_ratio', '.3g')}: clipping bounds the objective, not the policy. Mean KL "
+    words += f"{_told(agent, 'mean_kl_batch', '.2g')}, worst {_told(agent, 'max_kl_batch', '.2g')}."
     level: Level = "watch" if low > MANY_OUTSIDE else "ok"
     words += " More than trained agents usually show." if level == "watch" else ""
     advice = "" if level == "ok" else "Fewer epochs or a smaller learning rate would keep the policy nearer."
@@ -171,9 +197,9 @@ def _natural(name: str, agent: xr.Dataset) -> Verdict | None:
     evidence |= {"natural_residual": whole}
     words = f"The step has {100 * value:.0f}% ({span(low, high, '.0f', 100)}) of the predicted gain of the natural "
     words += (
-        f"gradient solved to the end on the whole batch; of the gradient {residual:.2f} is left unsolved on its own "
+        f"gradient solved to the end on the whole batch; of the gradient {told(residual, '.2f')} is left unsolved on "
+        f"its own states, {told(whole, '.2f')} on all."
     )
-    words += f"states, {whole:.2f} on all."
     level: Level = "watch" if high < EFFICIENT else "ok"
     advice = "" if level == "ok" else "More steps of conjugate gradient (cg_steps), or a larger fisher_fraction."
     return make_verdict("natural gradient", level, (name, words), evidence, advice)
@@ -192,7 +218,9 @@ def _improvement(name: str, agent: xr.Dataset) -> Verdict | None:
     evidence = {"true_improvement": gain, "low": low, "high": high, "surrogate_improvement": promised}
     evidence |= {"predicted_improvement": slope, "surrogate_improvement_heldout": other, "reward": before}
     words = f"An update changes the mean return by {gain:+.3g} ({span(low, high)}) from {before:.4g}; the "
-    words += f"surrogate promises {promised:+.3g} on its batch, {other:+.3g} on other pairs, the gradient {slope:+.3g}."
+    names = ("surrogate_improvement", "surrogate_improvement_heldout", "predicted_improvement")
+    first, second, third = (_told(agent, key, "+.3g") for key in names)
+    words += f"surrogate promises {first} on its batch, {second} on other pairs, the gradient {third}."
     if low == high == 0:
         words = f"No update changes any return, which is {before:.4g} on average."
         return make_verdict("improvement", "problem", (name, words), evidence, UNMOVED)
@@ -227,8 +255,8 @@ def _overfit(name: str, agent: xr.Dataset) -> Verdict | None:
 def _length(name: str, agent: xr.Dataset) -> Verdict | None:
     """Judge the length of the step, and name the setting that would give the best one."""
     best, low, high = (float(agent[f"best_multiple{end}"]) for end in ("", "_low", "_high"))
-    furthest = float(agent["multiple"].max())
-    if not np.isfinite(best) or furthest <= 1:
+    furthest = float(agent["multiple"].where(np.isfinite(agent["mean_multiple_gain"])).max())
+    if not np.isfinite(best) or not furthest > 1:
         return None
     evidence = {"best_multiple": best, "low": low, "high": high}
     evidence |= {"surrogate_best_multiple_heldout": float(agent["surrogate_best_multiple"].sel(pairs_of="heldout"))}
