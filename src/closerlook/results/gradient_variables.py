@@ -310,8 +310,8 @@ VARIABLES: list[Variable] = [
         "step_fresh_optimizer",
         ("agent",),
         "1",
-        "Whether the optimiser began without a memory, as the agent's was not kept: not quite the update its training "
-        "would have made.",
+        "Whether the optimiser began without a memory, as the agent's was not kept, or is of another algorithm than the "
+        "update: not quite the update its training would have made.",
     ),
     Variable(
         "gradient_norm",
