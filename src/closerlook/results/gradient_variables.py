@@ -161,16 +161,17 @@ VARIABLES: list[Variable] = [
         "squared_gradient_norm",
         ("agent",),
         "1",
-        "|G|^2: squared Euclidean norm of the exact gradient of the surrogate, whole streams, advantages centred "
-        "but not divided by their deviation. Unbiased, and negative where noise hides it.",
+        "|G|^2: squared Euclidean norm of the exact gradient of the surrogate, whole streams, advantages centred where "
+        "estimates standardise them, raw where not, and not divided by their deviation. Unbiased, and negative where "
+        "noise hides it.",
         _NOISE_SCALE,
     ),
     Variable(
         "gradient_variance",
         ("agent",),
         "1",
-        "Trace of the covariance of a gradient estimate from whole streams, times its pairs; in units of "
-        "squared_gradient_norm times pairs.",
+        "Trace of the covariance of a gradient estimate from whole streams, times its pairs, advantages as of "
+        "squared_gradient_norm; in its units times pairs.",
         _NOISE_SCALE,
     ),
     *interval(
