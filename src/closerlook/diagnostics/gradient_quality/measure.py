@@ -165,10 +165,11 @@ def _sample(
         dataset = request.dataset(agents, _measure(agents, request, *how))
         keep(dataset)
         return dataset
-    least = wishes.estimates * max(wishes.sizes or (1,))
+    n_steps = agents[0].regime.n_steps
+    least = wishes.estimates * max(n_steps, target.size, *(wishes.sizes or ()))
     plan = [
         prepare(agents, request.environment, replace(wishes, pairs=pairs))
-        for pairs in looks(target, agents[0].regime.n_steps, least, wishes.pairs)
+        for pairs in looks(target, n_steps, least, wishes.pairs)
     ]
     if progress is not None:
         progress.outlook(*(look.pairs * len(agents) for look in (plan[0], plan[-1])))
