@@ -317,7 +317,7 @@ def dataset(scale: float, low: float, high: float, at: int = 2048, **numbers: fl
         ((1e5, 5e4, 3e5), "ok", "noise outweighs signal 48.8 to 1. That is usual"),
         ((1e5, 5e4, np.inf), "not_enough_data", "No direction can be told from noise"),
         ((np.nan, 3e5, np.inf), "not_enough_data", "at least 300,000 pairs"),
-        ((np.nan, np.inf, np.inf), "watch", "Unusually little signal"),
+        ((np.nan, np.inf, np.inf), "not_enough_data", "the noise scale is more pairs than were sampled"),
         ((np.nan, 1.2e6, np.inf), "watch", "at least 586 training batches"),
         ((np.nan, np.nan, np.nan), "not_enough_data", "too few"),
     ],
@@ -334,9 +334,25 @@ def test_a_verdict_says_what_more_pairs_would_buy():
     (verdict,) = verdicts(dataset(1e5, 5e4, 2e5))
     assert "make it 0.20; a cosine of 0.5 takes about 33,333 pairs" in verdict["advice"]
     assert verdict["evidence"]["noise_scale_pairs"] == 1e5
-    (missing,) = verdicts(dataset(1e5, 5e4, 2e5, at=4096))
+    (missing,) = verdicts(dataset(1e5, 5e4, 2e5, at=4096, pairs=20_000))
     assert missing["level"] == "not_enough_data"
-    assert "20,480" in missing["advice"]
+    assert "Give more --pairs (10 estimates take 20,480; there were 20,000)" in missing["advice"]
+    (left_out,) = verdicts(dataset(1e5, 5e4, 2e5, at=4096))  # of a million pairs
+    assert left_out["advice"].startswith("Leave 2,048 among the --sizes")
+
+
+@pytest.mark.parametrize(("scale", "usual"), [(1.5 * 2048, False), (48 * 2048, True), (900 * 2048, False)])
+def test_only_what_is_usual_is_called_so(scale, usual):
+    (verdict,) = verdicts(dataset(scale, scale / 2, 2 * scale))
+    assert "noise outweighs signal" in verdict["statement"]
+    assert ("That is usual" in verdict["statement"]) == usual
+
+
+def test_no_interval_is_said_in_words():
+    own = dataset(1e5, 5e4, 2e5)
+    ends = {f"true_cosine_corrected_{end}": ("size", [np.nan, np.nan]) for end in ("low", "high")}
+    (verdict,) = verdicts(own.assign(ends))
+    assert "cosine of 0.14 (no interval from so few)" in verdict["statement"]
 
 
 def test_steps_that_do_not_move_are_a_problem():
