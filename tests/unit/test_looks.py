@@ -135,6 +135,18 @@ def test_the_size_in_question_is_added_to_the_default_sizes():
         assert found.attrs["half_width"] > 0
 
 
+def test_computed_steps_are_the_same_at_every_look():
+    asked = {"pairs": 3000, "algo": "vanilla", "workers": 1}
+    heard = Listener()
+    whole = gradient_quality(AGENT, **asked, precision=0.001, progress=heard)
+    assert heard.notes
+    assert whole["step_size"].values.tolist() == [40, 160]
+    assert heard.pairs == 3000 + 10 * 160  # every batch of the steps once
+    first = gradient_quality(AGENT, **asked, precision=0.9)
+    assert int(first["pairs"]) < 3000
+    assert first["step_pairwise_cosine"].identical(whole["step_pairwise_cosine"])
+
+
 def test_the_first_look_has_as_many_estimates_as_asked():
     found = gradient_quality(AGENT, pairs=8000, precision=0.5, estimates=40, workers=1)
     assert int(found["pairs"]) == 1920  # forty streams, rounded up to whole jobs

@@ -167,10 +167,11 @@ def _sample(
         return dataset
     n_steps = agents[0].regime.n_steps
     least = wishes.estimates * max(n_steps, target.size, *(wishes.sizes or ()))
-    plan = [
+    planned = (
         prepare(agents, request.environment, replace(wishes, pairs=pairs))
         for pairs in looks(target, n_steps, least, wishes.pairs)
-    ]
+    )
+    plan = [replace(look, steps=request.steps) for look in planned]  # default sizes of steps grow with the pairs
     if progress is not None:
         progress.outlook(*(look.pairs * len(agents) for look in (plan[0], plan[-1])))
     for look in plan:
