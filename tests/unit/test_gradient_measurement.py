@@ -231,6 +231,12 @@ def test_alternatives_that_mean_nothing_are_refused(changes, message):
         gradient_quality(agent(), **SMALL, **changes)
 
 
+def test_lambdas_are_refused_where_there_is_no_critic():
+    """Every lambda would give the agent's own estimates again."""
+    with pytest.raises(InputError, match="without a critic has no lambda: .*; leave out the lambdas"):
+        gradient_quality(replace(agent(), value=None), **SMALL, lambdas=[0.5])
+
+
 def test_bad_agents_get_a_clear_answer():
     with pytest.raises(InputError, match="no agent"):
         gradient_quality([], **SMALL)

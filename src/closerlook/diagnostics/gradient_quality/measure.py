@@ -86,7 +86,8 @@ def gradient_quality(  # noqa: PLR0913 - what a user may choose, each by name
         Standardised within each estimate's pairs, or not; default what the agent's algorithm does. Without a critic,
         discounted returns stand in for advantages.
     lambdas : sequence of float
-        Also compare estimates by these lambdas of generalised advantage estimation, of the same pairs.
+        Also compare estimates by these lambdas of generalised advantage estimation, of the same pairs; refused where
+        an agent has no critic.
     baselines : sequence of {"critic", "zero"}
         With ``"zero"``, also compare estimates with discounted returns in place of advantages.
     truths : sequence of {"discounted_return", "episode_return"}

@@ -135,6 +135,7 @@ def prepare(agents: Sequence[Agent], environment: str | EnvironmentSpec | None, 
     """
     require_alike(agents)
     _require_known(wishes.truths, agents)
+    _require_critics(wishes.lambdas, agents)
     spec = find_environment(agents, environment)
     advantages = _advantages(agents, wishes.advantages)
     others = alternatives(wishes.lambdas, wishes.baselines, normalize=advantages == "normalised")
@@ -192,6 +193,12 @@ def _advantages(agents: Sequence[Agent], asked: Advantages | None) -> Advantages
     if asked is None and len(normalise) > 1:
         raise InputError("some of the agents standardise advantages, some do not", "give advantages")
     return asked or ("normalised" if normalise == {True} else "raw")
+
+
+def _require_critics(lambdas: Sequence[float], agents: Sequence[Agent]) -> None:
+    if lambdas and any(agent.value is None for agent in agents):
+        what = "an agent without a critic has no lambda: it is measured with returns in place of advantages"
+        raise InputError(what, "leave out the lambdas")
 
 
 def _require_known(truths: Sequence[Truth], agents: Sequence[Agent]) -> None:
