@@ -312,7 +312,7 @@ def dataset(scale: float, low: float, high: float, at: int = 2048, **numbers: fl
         "noise_scale_pairs_high": high, "pairs_for_true_cosine_half": scale / 3,
     }  # fmt: skip
     data = {name: ("size", values) for name, values in rows.items()} | single | numbers
-    return xr.Dataset(data, attrs={"batch_pairs": 2048})
+    return xr.Dataset(data, {"size": size.astype(int)}, {"batch_pairs": 2048})
 
 
 @pytest.mark.parametrize(
@@ -345,6 +345,13 @@ def test_a_verdict_says_what_more_pairs_would_buy():
     assert "Give more --pairs (10 estimates take 20,480; there were 20,000)" in missing["advice"]
     (left_out,) = verdicts(dataset(1e5, 5e4, 2e5, at=4096))  # of a million pairs
     assert left_out["advice"].startswith("Leave 2,048 among the --sizes")
+
+
+def test_a_batch_that_is_no_whole_number_of_blocks_is_judged_as_nearly_as_it_was_measured():
+    own = dataset(1e5, 5e4, 2e5, at=2028).assign_coords(size=[2048, 65_536])  # as asked
+    (verdict,) = verdicts(own)
+    assert verdict["statement"].startswith("One training batch (as of 2,028 pairs) points along")
+    assert verdict["evidence"]["pairs_used"] == 2028
 
 
 @pytest.mark.parametrize(("scale", "usual"), [(1.5 * 2048, False), (48 * 2048, True), (900 * 2048, False)])

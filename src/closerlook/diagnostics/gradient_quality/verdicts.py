@@ -10,7 +10,7 @@ from collections.abc import Mapping
 import numpy as np
 import xarray as xr
 
-from closerlook.diagnostics.common.labels import each_agent
+from closerlook.diagnostics.common.labels import batch_place, each_agent
 from closerlook.diagnostics.common.verdict import Level, Verdict, make_verdict, span
 from closerlook.estimation.noise import true_cosine_at
 
@@ -43,12 +43,12 @@ def verdicts(dataset: xr.Dataset) -> list[Verdict]:
 
 def _judge(agent: xr.Dataset, name: str) -> Verdict:
     batch, pairs = int(agent.attrs["batch_pairs"]), int(agent["pairs"])
-    at = np.flatnonzero(agent["pairs_used"].values == batch)
-    if not len(at):
+    at = batch_place(agent)
+    if at is None:
         statement = f"Estimates of the training batch's {batch:,} pairs were not measured."
         advice = _how_to_measure(batch, pairs)
         return _verdict(name, "not_enough_data", statement, {"pairs": pairs, "batch_pairs": batch}, advice)
-    here = agent.isel(size=int(at[0]))
+    here = agent.isel(size=at)
     evidence = _evidence(here, batch)
     if here["zero_gradients"] > 0 and not np.isfinite(here["pairwise_cosine"]):
         statement = f"{int(here['zero_gradients'])} of {int(here['estimates'])} estimates are exactly zero."
@@ -71,6 +71,7 @@ def _evidence(here: xr.Dataset, batch: int) -> dict[str, float]:
     return {
         "pairs": int(here["pairs"]),
         "batch_pairs": batch,
+        "pairs_used": int(here["pairs_used"]),
         "estimates": int(here["estimates"]),
         "zero_gradients": int(here["zero_gradients"]),
         **numbers,
@@ -108,10 +109,12 @@ def _judge_signal(name: str, evidence: dict[str, float]) -> Verdict:
     cosine, low = evidence["true_cosine_corrected"], evidence["true_cosine_corrected_low"]
     shown = f"{cosine:.2f} ({span(low, evidence['true_cosine_corrected_high'], '.2f')})"
     half, twice = evidence["pairs_for_true_cosine_half"], evidence["true_cosine_of_twice_the_batch"]
+    used = int(evidence["pairs_used"])
+    whose = "One training batch" if used == batch else f"One training batch (as of {used:,} pairs)"
     if low >= CLEAR:
-        statement = f"One training batch points along the true gradient, cosine {shown}: signal outweighs noise."
+        statement = f"{whose} points along the true gradient, cosine {shown}: signal outweighs noise."
         return _verdict(name, "ok", statement, evidence, "A smaller batch may serve as well.")
-    times, points = scale / batch, f"One training batch points along the true gradient with a cosine of {shown}"
+    times, points = scale / batch, f"{whose} points along the true gradient with a cosine of {shown}"
     statement = f"{points}; signal and noise are about equal."
     if times > 1:
         usual = f" That is usual: trained agents learn with {USUAL[0]} to {USUAL[1]}."
