@@ -16,6 +16,7 @@ from measured import (
     at,
     claims_on,
     claims_text,
+    endless,
     found,
     heading,
     iterations,
@@ -53,8 +54,8 @@ def signal_table(datasets: dict[tuple[str, str], xr.Dataset]) -> str:
             str(iteration),
             median(at(dataset, iteration, "pairwise_cosine", size=BATCH), 3),
             median(at(dataset, iteration, "true_cosine_corrected", size=BATCH)),
-            median(at(dataset, iteration, "noise_scale_pairs"), 0),
-            median(at(dataset, iteration, "noise_scale_trajectories"), 0),
+            median(endless(at(dataset, iteration, "noise_scale_pairs")), 0),
+            median(endless(at(dataset, iteration, "noise_scale_trajectories")), 0),
             median(at(dataset, iteration, "trajectories"), 0),
             median(at(dataset, iteration, "effective_sample_fraction")),
         ]

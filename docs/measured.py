@@ -49,12 +49,19 @@ def at(dataset: xr.Dataset, iteration: int, name: str, **where: object) -> np.nd
 
 
 def median(values: np.ndarray, digits: int = 2) -> str:
-    """Write the median over seeds, those left out that have no number, and the range between the quartiles."""
-    known = values[~np.isnan(values)]
+    """Write the median over seeds and the range between the quartiles; how many have a number, where some have none."""
+    known = np.sort(values[~np.isnan(values)])
     if not len(known):
         return "-"
-    low, middle, high = np.quantile(known, [0.25, 0.5, 0.75])
-    return f"{number(middle, digits)} ({number(low, digits)} to {number(high, digits)})"
+    places = np.array([0.25, 0.5, 0.75]) * (len(known) - 1)
+    low, middle, high = np.interp(places, np.arange(len(known)), known)  # np.quantile knows no infinity
+    seeds = "" if len(known) == len(values) else f", {len(known)} of {len(values)}"
+    return f"{number(middle, digits)} ({number(low, digits)} to {number(high, digits)}){seeds}"
+
+
+def endless(scales: np.ndarray) -> np.ndarray:
+    """Return noise scales, those that are not known as infinite: noise hides all of their signal."""
+    return np.where(np.isnan(scales), np.inf, scales)
 
 
 def number(value: float, digits: int) -> str:

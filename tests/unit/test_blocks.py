@@ -109,6 +109,18 @@ def test_the_training_batch_is_among_the_default_sizes():
     assert all(size.used % 500 == 0 for size in pool.sizes if not size.is_beginning)
 
 
+@pytest.mark.parametrize("n_envs", [51, 101, 103, 205])
+@pytest.mark.parametrize("n_steps", [20, 2048])
+def test_a_batch_of_many_streams_keeps_its_name_among_the_default_sizes(n_envs, n_steps):
+    """Rounded down to whole blocks it has other pairs, which a power of two may be rounded to as well."""
+    batch = n_envs * n_steps
+    pool = plan_pool(40 * batch, 10, (n_steps, batch), None)
+    (own,) = (size for size in pool.sizes if size.asked == batch)
+    assert batch * (1 - 10 / 256) < own.used <= batch
+    assert own.count >= 10
+    assert len({size.used for size in pool.sizes}) == len(pool.sizes)
+
+
 def test_asked_sizes_are_rounded_down_to_streams():
     pool = plan_pool(1_000_000, 10, (2048, 2048), [100_000, 300])
     assert used(pool) == [(300, 300, 489, True), (100_000, 98_304, 10, False)]

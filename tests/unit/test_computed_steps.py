@@ -99,12 +99,28 @@ def test_after_the_last_update_the_last_one_is_meant():
 
 def test_whose_update_is_taken():
     agent = trained()
-    assert rule_of(agent, "trpo") == Rule("trpo", TRPOSettings(), 3, fresh_optimizer=False)
-    assert rule_of(replace(agent, algorithm=None)).settings == PPOSettings()
+    assert rule_of(agent, "trpo") == Rule("trpo", TRPOSettings(), 0, fresh_optimizer=False)
+    assert rule_of(replace(agent, algorithm=None)) == Rule("ppo", PPOSettings(), 0, fresh_optimizer=True)
     with pytest.raises(InputError, match="no algorithm 'dqn'"):
         rule_of(agent, "dqn")
     with pytest.raises(InputError, match="hold 'n_epochs'"):
         rule_of(replace(agent, algorithm_settings={"n_epochs": 3}))
+
+
+@pytest.mark.parametrize(("own", "asked"), [("ppo", "vanilla"), ("trpo", "ppo"), ("vanilla", "ppo")])
+def test_the_update_of_another_algorithm_is_its_first(own, asked):
+    """The memory and the place in the schedule are of the agent's own algorithm: another one has neither."""
+    agent = replace(trained("ppo"), algorithm=own)  # with the moments that PPO left
+    rule = rule_of(agent, asked)
+    assert (rule.iteration, rule.fresh_optimizer) == (0, True)
+    agents = Agent.stack([agent])
+    batch = sample_batch(agents, agent.environment, Sampling(16), StreamRange(5, "steps", 0, 2))
+    state = {name: tensor for name, tensor in agents.state.items() if not name.startswith("optimizer")}
+    blank = replace(agents, state=state, iteration=0)
+    expected = take_step(blank, batch, rule_of(replace(agent, state={}, iteration=0), asked), 0).displacement
+    assert take_step(agents, batch, rule, 0).displacement.tobytes() == expected.tobytes()
+    remembering = take_step(agents, batch, replace(rule, fresh_optimizer=False), 0).displacement
+    assert np.abs(remembering - expected).max() > 1e-5
 
 
 @pytest.mark.parametrize("name", RULES)

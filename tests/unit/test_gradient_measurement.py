@@ -231,6 +231,12 @@ def test_alternatives_that_mean_nothing_are_refused(changes, message):
         gradient_quality(agent(), **SMALL, **changes)
 
 
+def test_lambdas_are_refused_where_there_is_no_critic():
+    """Every lambda would give the agent's own estimates again."""
+    with pytest.raises(InputError, match="without a critic has no lambda: .*; leave out the lambdas"):
+        gradient_quality(replace(agent(), value=None), **SMALL, lambdas=[0.5])
+
+
 def test_bad_agents_get_a_clear_answer():
     with pytest.raises(InputError, match="no agent"):
         gradient_quality([], **SMALL)
@@ -306,7 +312,7 @@ def dataset(scale: float, low: float, high: float, at: int = 2048, **numbers: fl
         "noise_scale_pairs_high": high, "pairs_for_true_cosine_half": scale / 3,
     }  # fmt: skip
     data = {name: ("size", values) for name, values in rows.items()} | single | numbers
-    return xr.Dataset(data, attrs={"batch_pairs": 2048})
+    return xr.Dataset(data, {"size": size.astype(int)}, {"batch_pairs": 2048})
 
 
 @pytest.mark.parametrize(
@@ -317,7 +323,7 @@ def dataset(scale: float, low: float, high: float, at: int = 2048, **numbers: fl
         ((1e5, 5e4, 3e5), "ok", "noise outweighs signal 48.8 to 1. That is usual"),
         ((1e5, 5e4, np.inf), "not_enough_data", "No direction can be told from noise"),
         ((np.nan, 3e5, np.inf), "not_enough_data", "at least 300,000 pairs"),
-        ((np.nan, np.inf, np.inf), "watch", "Unusually little signal"),
+        ((np.nan, np.inf, np.inf), "not_enough_data", "the noise scale is more pairs than were sampled"),
         ((np.nan, 1.2e6, np.inf), "watch", "at least 586 training batches"),
         ((np.nan, np.nan, np.nan), "not_enough_data", "too few"),
     ],
@@ -334,9 +340,32 @@ def test_a_verdict_says_what_more_pairs_would_buy():
     (verdict,) = verdicts(dataset(1e5, 5e4, 2e5))
     assert "make it 0.20; a cosine of 0.5 takes about 33,333 pairs" in verdict["advice"]
     assert verdict["evidence"]["noise_scale_pairs"] == 1e5
-    (missing,) = verdicts(dataset(1e5, 5e4, 2e5, at=4096))
+    (missing,) = verdicts(dataset(1e5, 5e4, 2e5, at=4096, pairs=20_000))
     assert missing["level"] == "not_enough_data"
-    assert "20,480" in missing["advice"]
+    assert "Give more --pairs (10 estimates take 20,480; there were 20,000)" in missing["advice"]
+    (left_out,) = verdicts(dataset(1e5, 5e4, 2e5, at=4096))  # of a million pairs
+    assert left_out["advice"].startswith("Leave 2,048 among the --sizes")
+
+
+def test_a_batch_that_is_no_whole_number_of_blocks_is_judged_as_nearly_as_it_was_measured():
+    own = dataset(1e5, 5e4, 2e5, at=2028).assign_coords(size=[2048, 65_536])  # as asked
+    (verdict,) = verdicts(own)
+    assert verdict["statement"].startswith("One training batch (as of 2,028 pairs) points along")
+    assert verdict["evidence"]["pairs_used"] == 2028
+
+
+@pytest.mark.parametrize(("scale", "usual"), [(1.5 * 2048, False), (48 * 2048, True), (900 * 2048, False)])
+def test_only_what_is_usual_is_called_so(scale, usual):
+    (verdict,) = verdicts(dataset(scale, scale / 2, 2 * scale))
+    assert "noise outweighs signal" in verdict["statement"]
+    assert ("That is usual" in verdict["statement"]) == usual
+
+
+def test_no_interval_is_said_in_words():
+    own = dataset(1e5, 5e4, 2e5)
+    ends = {f"true_cosine_corrected_{end}": ("size", [np.nan, np.nan]) for end in ("low", "high")}
+    (verdict,) = verdicts(own.assign(ends))
+    assert "cosine of 0.14 (no interval from so few)" in verdict["statement"]
 
 
 def test_steps_that_do_not_move_are_a_problem():

@@ -125,6 +125,34 @@ def test_another_size_may_be_the_one_in_question():
         gradient_quality(AGENT, pairs=2000, precision=0.1, precision_size=4000, workers=1)
 
 
+def test_the_size_in_question_is_added_to_the_default_sizes():
+    asked = {"pairs": 2000, "precision": 0.001, "workers": 1}
+    default = gradient_quality(AGENT, **asked)["size"].values.tolist()
+    for size, used in ((33, 33), (90, 80)):  # a beginning of a stream; two streams, as 128 pairs are three
+        found = gradient_quality(AGENT, **asked, precision_size=size)
+        assert found["size"].values.tolist() == sorted([*default, size])
+        assert int(found["pairs_used"].sel(size=size)) == used
+        assert found.attrs["half_width"] > 0
+
+
+def test_computed_steps_are_the_same_at_every_look():
+    asked = {"pairs": 3000, "algo": "vanilla", "workers": 1}
+    heard = Listener()
+    whole = gradient_quality(AGENT, **asked, precision=0.001, progress=heard)
+    assert heard.notes
+    assert whole["step_size"].values.tolist() == [40, 160]
+    assert heard.pairs == 3000 + 10 * 160  # every batch of the steps once
+    first = gradient_quality(AGENT, **asked, precision=0.9)
+    assert int(first["pairs"]) < 3000
+    assert first["step_pairwise_cosine"].identical(whole["step_pairwise_cosine"])
+
+
+def test_the_first_look_has_as_many_estimates_as_asked():
+    found = gradient_quality(AGENT, pairs=8000, precision=0.5, estimates=40, workers=1)
+    assert int(found["pairs"]) == 1920  # forty streams, rounded up to whole jobs
+    assert int(found["estimates"].sel(size=40)) == 48
+
+
 @pytest.mark.parametrize(
     ("cosine", "target"), [(0.05, 0.03), (0.05, 0.02), (0.3, 0.1), (0.3, 0.04), (0.9, 0.02), (0.9, 0.005)]
 )

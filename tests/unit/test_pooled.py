@@ -13,13 +13,15 @@ from closerlook.algorithms.batch import evaluate_critic, make_batch
 from closerlook.algorithms.pooled import Pooled
 from closerlook.algorithms.stream_sums import Question, StreamRange, sample_sums
 from closerlook.algorithms.truths import covariates, truth_returns
+from closerlook.diagnostics.gradient_quality import gradient_quality
+from closerlook.diagnostics.gradient_quality.findings import find
 from closerlook.estimation.gradients import autograd_score_sums
 from closerlook.estimation.networks import MLP
 from closerlook.estimation.pool import plan_pool
 from closerlook.estimation.score_squares import layer_slices
 from closerlook.simulation.records import Sampling
 from closerlook.simulation.rollout import rollout
-from environments import linear_quadratic_agent
+from environments import endless_quadratic_agent, linear_quadratic_agent
 
 STREAMS, STEPS = 40, 20
 QUESTION = Question((7,), truths=("discounted_return", "episode_return"))
@@ -133,6 +135,29 @@ def test_squares_are_of_centred_advantages_over_the_first_streams(pooled, in_the
         assert squares.total == pytest.approx(np.square(pairs.sum((0, 1))).sum(), rel=1e-3)
         assert (squares.pairs, squares.trajectories) == (first * STEPS, len(lengths))
         assert squares.squared_lengths == np.square(lengths).sum()
+
+
+@pytest.mark.parametrize("normalize", [True, False])
+def test_noise_is_that_of_the_estimates_that_are_made(pooled, in_the_open, normalize):
+    """Raw advantages keep their mean, and the noise it makes."""
+    layers = layer_slices(make_agent().policy.parameter_shapes)
+    found = find(pooled, (), layers, normalize=normalize)
+    advantages, scores = in_the_open["advantages"], in_the_open["scores"]
+    weights = advantages - advantages.mean() if normalize else advantages
+    variances = STEPS * np.var(weighted(weights, scores) / STEPS, axis=0, ddof=1)
+    pairs = (weights[..., None] * scores)[:32].reshape(32 * STEPS, -1)
+    assert found["gradient_variance"] == pytest.approx(variances.sum(), rel=1e-3)
+    shares = [variances[part].sum() / variances.sum() for part in layers.values()]
+    np.testing.assert_allclose(found["layer_noise_share"], shares, rtol=1e-3)
+    fraction = pairs.var(axis=0).sum() / variances.sum()
+    assert found["effective_sample_fraction"] == pytest.approx(fraction, rel=1e-3)
+
+
+def test_the_noise_scale_predicts_the_cosines_of_raw_estimates():
+    """Without a critic returns are negative throughout, and their mean makes half of the noise."""
+    own = endless_quadratic_agent(regime=Regime(1, 64))
+    found = gradient_quality(own, advantages="raw", pairs=64 * 512, sizes=[64, 256, 1024], workers=1)
+    np.testing.assert_allclose(found["predicted_pairwise_cosine"], found["pairwise_cosine"], atol=0.12)
 
 
 @pytest.mark.parametrize("centred", [True, False])

@@ -23,7 +23,7 @@ from closerlook.algorithms.batch import Batch, make_batch
 from closerlook.algorithms.objective import Objective
 from closerlook.algorithms.policy_change import smallest_deviation
 from closerlook.algorithms.ppo import Watch
-from closerlook.algorithms.rules import UPDATES, Rule, without_critic
+from closerlook.algorithms.rules import UPDATES, Rule, without_critic, without_memory
 from closerlook.algorithms.stream_sums import StreamRange
 from closerlook.algorithms.update import UpdateInfo
 from closerlook.errors import NonFiniteError, PolicyError
@@ -72,7 +72,7 @@ def take_step(agents: Agent, batch: Batch, rule: Rule, seed: int, *, watch: Watc
     Parameters
     ----------
     agents : Agent
-        With the state of its optimiser; without, Adam begins anew.
+        With the state of its optimiser; without, or where the rule says so, Adam begins anew.
     batch : Batch
         What to compute the update from.
     rule : Rule
@@ -87,7 +87,7 @@ def take_step(agents: Agent, batch: Batch, rule: Rule, seed: int, *, watch: Watc
     NonFiniteError
         Where a parameter is no longer finite.
     """
-    bare = without_critic(agents)
+    bare = without_critic(without_memory(agents) if rule.fresh_optimizer else agents)
     more = {"watch": watch} if watch is not None and rule.algorithm == "ppo" else {}
     updated, info = UPDATES[rule.algorithm](bare, batch, rule.settings, seeds=[seed], iteration=rule.iteration, **more)
     names = list(agents.policy.parameter_shapes)

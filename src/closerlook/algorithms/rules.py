@@ -45,7 +45,8 @@ class Rule:
     iteration : int
         The place in the schedule: updates made before.
     fresh_optimizer : bool
-        Whether an optimiser with a memory starts without one, because the agent's was not kept.
+        Whether an optimiser with a memory starts without one, because the agent's was not kept or is of another
+        algorithm.
     """
 
     algorithm: Algorithm
@@ -62,7 +63,8 @@ def rule_of(agent: Agent, algorithm: str | None = None) -> Rule:
     agent : Agent
         A single one. After the last update of an annealed schedule, the last one is meant: the next would not move.
     algorithm : str, optional
-        Another one, with its default settings; default the agent's own with the agent's settings, else PPO.
+        Another one, with its default settings; default the agent's own with the agent's settings, else PPO. The
+        agent has made no update by another one: it is at the first of that schedule, with an empty memory.
 
     Raises
     ------
@@ -72,17 +74,18 @@ def rule_of(agent: Agent, algorithm: str | None = None) -> Rule:
     name = str(algorithm or (agent.algorithm if agent.algorithm in ALGORITHMS else "ppo"))
     if name not in ALGORITHMS:
         raise InputError(f"there is no algorithm {name!r}", f"choose from {', '.join(get_args(Algorithm))}")
-    kind = ALGORITHMS[name]
-    given: dict[str, Any] = dict(agent.algorithm_settings) if name == agent.algorithm else {}
+    kind, own = ALGORITHMS[name], name == agent.algorithm
+    given: dict[str, Any] = dict(agent.algorithm_settings) if own else {}
     unknown = sorted(set(given) - {field.name for field in fields(kind)})
     if unknown:
         what = f"the agent's settings of {name} hold {unknown[0]!r}, which is none of its settings"
         raise InputError(what, "leave it out, or name the algorithm to measure it with its defaults")
     settings = kind(**given)
-    iteration = agent.iteration or 0
+    iteration = (agent.iteration or 0) if own else 0
     if isinstance(settings, PPOSettings) and settings.anneal:
         iteration = min(iteration, settings.total_iterations - 1)
-    return Rule(name, settings, iteration, _remembers(settings) and not agent.part("optimizer.policy"))  # type: ignore[arg-type]
+    kept = own and bool(agent.part("optimizer.policy"))
+    return Rule(name, settings, iteration, _remembers(settings) and not kept)  # type: ignore[arg-type]
 
 
 def _remembers(settings: UpdateSettings) -> bool:
@@ -95,3 +98,8 @@ def without_critic(agents: Agent) -> Agent:
     The batch must have been made before, as its advantages come from the critic.
     """
     return replace(agents, value=None)
+
+
+def without_memory(agents: Agent) -> Agent:
+    """Return a population whose policies' optimiser begins anew."""
+    return replace(agents, state={k: v for k, v in agents.state.items() if not k.startswith("optimizer.policy.")})

@@ -8,6 +8,7 @@ import xarray as xr
 from rich.table import Table
 
 from closerlook.console import make_table
+from closerlook.diagnostics.common.labels import batch_place
 
 
 def tables_of(dataset: xr.Dataset) -> list[Table]:
@@ -40,9 +41,10 @@ def table_of(dataset: xr.Dataset) -> Table:
 
 
 def _rows_by_size(agent: xr.Dataset) -> Iterator[list[str]]:
+    batch = batch_place(agent)
     for at in range(agent.sizes["size"]):
         here = agent.isel(size=at)
-        mark = "*" if int(here["pairs_used"]) == agent.attrs["batch_pairs"] else ""
+        mark = "*" if at == batch else ""
         yield [f"{int(here['pairs_used']):,}{mark}", f"{int(here['estimates'])}", *_cosines(here)]
 
 

@@ -4,7 +4,7 @@ A stream is what one environment gives to one training batch; the numbers here a
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from closerlook.errors import InputError
 from closerlook.estimation.blocks import MOST_BLOCKS, block_streams, partition
@@ -118,8 +118,9 @@ def plan_pool(pairs: int, estimates: int, batch: tuple[int, int], sizes: Sequenc
     if not usable:
         what = f"{pairs:,} pairs are too few for {estimates} disjoint estimates from streams of {n_steps:,} pairs"
         raise InputError(what, f"give --pairs {estimates * max(n_steps, SMALLEST_SIZE)} or more")
-    if sizes is None and batch_pairs in usable:  # a neighbour that was rounded to the batch stands back
-        usable[batch_pairs] = replace(usable[batch_pairs], asked=batch_pairs)
+    own = _size(batch_pairs, n_steps, streams, estimates)
+    if sizes is None and own is not None:  # a neighbour that was rounded to the same streams stands back
+        usable[own.used] = own
     if sizes is None:
         largest = _largest(n_steps, streams, estimates)
         usable = usable if largest is None else {largest.used: largest} | usable

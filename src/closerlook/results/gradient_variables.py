@@ -16,12 +16,14 @@ _BY_ESTIMATE = (
     "and the truth's length is estimated anew. NaN with fewer than three estimates, or where one replicate is NaN."
 )
 _BY_STEP = "delete-one-batch jackknife of log(1 - cosine), Student's t; NaN with fewer than three."
+_GROUPS = "(each its own up to 255, else 128 to 191 groups)"
 _BY_STEP_AND_GROUP = (
-    "delete-one jackknives of log(1 - cosine) over batches and over at most some 150 equal groups of the truth's "
-    "streams, their variances added, Student's t with Satterthwaite's degrees of freedom; NaN with fewer than three of "
+    "delete-one jackknives of log(1 - cosine) over batches and over equal groups of the truth's streams "
+    f"{_GROUPS}, their variances added, Student's t with Satterthwaite's degrees of freedom; NaN with fewer than three of "
     "either, or where one replicate is NaN."
 )
-_BY_GROUP = "delete-one-group jackknife over at most some 150 equal groups of streams, Student's t."
+_BY_GROUP = f"delete-one-group jackknife over equal groups of streams {_GROUPS}, Student's t."
+_FIRST_STREAMS = "(first 32 streams; first four where the policy is no MLP of ours)"
 
 VARIABLES: list[Variable] = [
     Variable(
@@ -161,16 +163,17 @@ VARIABLES: list[Variable] = [
         "squared_gradient_norm",
         ("agent",),
         "1",
-        "|G|^2: squared Euclidean norm of the exact gradient of the surrogate, whole streams, advantages centred "
-        "but not divided by their deviation. Unbiased, and negative where noise hides it.",
+        "|G|^2: squared Euclidean norm of the exact gradient of the surrogate, whole streams, advantages centred where "
+        "estimates standardise them, raw where not, and not divided by their deviation. Unbiased, and negative where "
+        "noise hides it.",
         _NOISE_SCALE,
     ),
     Variable(
         "gradient_variance",
         ("agent",),
         "1",
-        "Trace of the covariance of a gradient estimate from whole streams, times its pairs; in units of "
-        "squared_gradient_norm times pairs.",
+        "Trace of the covariance of a gradient estimate from whole streams, times its pairs, advantages as of "
+        "squared_gradient_norm; in its units times pairs.",
         _NOISE_SCALE,
     ),
     *interval(
@@ -234,15 +237,15 @@ VARIABLES: list[Variable] = [
         "effective_sample_fraction",
         ("agent",),
         "1",
-        "Trace of the covariance of what single pairs contribute (first 32 streams), over gradient_variance: the "
-        "share of the pairs that independent ones would take for the same noise.",
+        f"Trace of the covariance of what single pairs contribute {_FIRST_STREAMS}, over gradient_variance: the share "
+        "of the pairs that independent ones would take for the same noise.",
     ),
     Variable(
         "between_trajectory_share",
         ("agent",),
         "1",
-        "Share of single pairs' variance that lies between trajectories, by one-way analysis of variance (first 32 "
-        "streams); slightly negative where pairs of a trajectory are as different as any.",
+        "Share of single pairs' variance that lies between trajectories, by one-way analysis of variance "
+        f"{_FIRST_STREAMS}; slightly negative where pairs of a trajectory are as different as any.",
         "Searle, Casella and McCulloch (1992)",
     ),
     Variable(
@@ -310,8 +313,8 @@ VARIABLES: list[Variable] = [
         "step_fresh_optimizer",
         ("agent",),
         "1",
-        "Whether the optimiser began without a memory, as the agent's was not kept: not quite the update its training "
-        "would have made.",
+        "Whether the optimiser began without a memory, as the agent's was not kept, or is of another algorithm than the "
+        "update: not quite the update its training would have made.",
     ),
     Variable(
         "gradient_norm",

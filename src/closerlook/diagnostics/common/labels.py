@@ -29,6 +29,17 @@ def agent_attributes(agents: Sequence[Agent]) -> dict[str, Any]:
     }
 
 
+def batch_place(agent: xr.Dataset) -> int | None:
+    """Return the place of the training batch among the sizes; None where it is not there.
+
+    A batch of many streams, and no round number of them, is measured by what the blocks of the pool allow: a little less.
+    """
+    batch = agent.attrs["batch_pairs"]
+    exact, asked = (np.flatnonzero(values == batch) for values in (agent["pairs_used"].values, agent["size"].values))
+    found = exact if len(exact) else asked
+    return int(found[0]) if len(found) else None
+
+
 def known(values: np.ndarray) -> Any:
     """Return whole numbers as JSON values, -1 as null."""
     return as_json(np.where(values < 0, np.nan, values)) if (values < 0).any() else as_json(values)

@@ -42,14 +42,14 @@ def find(pooled: Pooled, others: Sequence[Alternative], layers: Mapping[str, sli
         Whether its own estimates standardise advantages.
     """
     own, truths = pooled.surrogate(), pooled.truths()
-    sums, pairs = pooled.groups(own)
-    noise = noise_scale(sums, pairs)
+    estimated = pooled.by_weights(0, centred=normalize)  # with the noise that a mean left in advantages makes
+    noise = noise_scale(*pooled.groups(estimated))
     found = _of_the_pool(pooled)
     found |= _of_estimates(pooled, own, truths, normalize=normalize)
     found |= _of_alternatives(pooled, others, truths)
     found |= _of_truths(pooled, [own, *truths])
     found |= _of_noise(noise, pooled, found)
-    return found | _of_layers(pooled, own, layers, noise)
+    return found | _of_layers(pooled, estimated, layers, noise)
 
 
 def truth_pairs(truths: Sequence[str]) -> list[tuple[str, str]]:
@@ -152,11 +152,11 @@ def _of_noise(noise: NoiseScale, pooled: Pooled, found: Found) -> Found:
     return result
 
 
-def _of_layers(pooled: Pooled, own: Target, layers: Mapping[str, slice], noise: NoiseScale) -> Found:
+def _of_layers(pooled: Pooled, estimated: Target, layers: Mapping[str, slice], noise: NoiseScale) -> Found:
     """Return where the noise comes from: which layers, and whether from between or within trajectories."""
-    squares = pooled.squares(own, list(layers.values()))
+    squares = pooled.squares(estimated, list(layers.values()))
     everything = together(squares)
-    sums, pairs = pooled.groups(own)
+    sums, pairs = pooled.groups(estimated)
     scales = [noise_scale(sums[:, part], pairs) for part in layers.values()]
     variance = np.array([scale.variance for scale in scales])
     with np.errstate(divide="ignore", invalid="ignore"):

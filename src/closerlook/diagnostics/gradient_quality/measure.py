@@ -86,7 +86,8 @@ def gradient_quality(  # noqa: PLR0913 - what a user may choose, each by name
         Standardised within each estimate's pairs, or not; default what the agent's algorithm does. Without a critic,
         discounted returns stand in for advantages.
     lambdas : sequence of float
-        Also compare estimates by these lambdas of generalised advantage estimation, of the same pairs.
+        Also compare estimates by these lambdas of generalised advantage estimation, of the same pairs; refused where
+        an agent has no critic.
     baselines : sequence of {"critic", "zero"}
         With ``"zero"``, also compare estimates with discounted returns in place of advantages.
     truths : sequence of {"discounted_return", "episode_return"}
@@ -165,11 +166,13 @@ def _sample(
         dataset = request.dataset(agents, _measure(agents, request, *how))
         keep(dataset)
         return dataset
-    least = wishes.estimates * max(wishes.sizes or (1,))
-    plan = [
+    n_steps = agents[0].regime.n_steps
+    least = wishes.estimates * max(n_steps, target.size, *(wishes.sizes or ()))
+    planned = (
         prepare(agents, request.environment, replace(wishes, pairs=pairs))
-        for pairs in looks(target, agents[0].regime.n_steps, least, wishes.pairs)
-    ]
+        for pairs in looks(target, n_steps, least, wishes.pairs)
+    )
+    plan = [replace(look, steps=request.steps) for look in planned]  # default sizes of steps grow with the pairs
     if progress is not None:
         progress.outlook(*(look.pairs * len(agents) for look in (plan[0], plan[-1])))
     for look in plan:

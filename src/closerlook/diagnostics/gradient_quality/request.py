@@ -7,7 +7,7 @@ from typing import Any, Literal, get_args
 
 import xarray as xr
 
-from closerlook.agents.agent import Agent
+from closerlook.agents.agent import Agent, Regime
 from closerlook.agents.environment import EnvironmentSpec
 from closerlook.agents.identity import probe
 from closerlook.algorithms.rules import rule_of
@@ -135,19 +135,11 @@ def prepare(agents: Sequence[Agent], environment: str | EnvironmentSpec | None, 
     """
     require_alike(agents)
     _require_known(wishes.truths, agents)
+    _require_critics(wishes.lambdas, agents)
     spec = find_environment(agents, environment)
     advantages = _advantages(agents, wishes.advantages)
     others = alternatives(wishes.lambdas, wishes.baselines, normalize=advantages == "normalised")
-    regime = agents[0].regime
-    target, sizes = wishes.target(regime.batch_pairs), wishes.sizes
-    if target is not None and sizes is not None:
-        sizes = sorted({*sizes, target.size})
-    pool = plan_pool(wishes.pairs, wishes.estimates, (regime.n_steps, regime.batch_pairs), sizes)
-    if target is not None:
-        pool = replace(pool, job_streams=JOB_STREAMS)
-        if target.size not in [size.asked for size in pool.sizes]:
-            what = f"{wishes.pairs:,} pairs are too few to look at estimates of {target.size:,}"
-            raise InputError(what, "give more --pairs, or a --precision-size among the --sizes")
+    pool = _pool(agents[0].regime, wishes)
     description = describe_environment(spec)
     require_fit(agents, description)
     truths = tuple(truth for truth in get_args(Truth) if truth in wishes.truths)
@@ -164,6 +156,18 @@ def prepare(agents: Sequence[Agent], environment: str | EnvironmentSpec | None, 
     )
     _warn_of_memory(request.answer_bytes(agents[0]))
     return request
+
+
+def _pool(regime: Regime, wishes: Wishes) -> Pool:
+    """Divide the pool; the size whose interval is sampled to is among the sizes, default or asked for."""
+    batch, target = (regime.n_steps, regime.batch_pairs), wishes.target(regime.batch_pairs)
+    pool = plan_pool(wishes.pairs, wishes.estimates, batch, wishes.sizes)
+    if target is None:
+        return pool
+    sizes = [size.asked for size in pool.sizes]
+    if target.size not in sizes:
+        pool = plan_pool(wishes.pairs, wishes.estimates, batch, [*sizes, target.size])
+    return replace(pool, job_streams=JOB_STREAMS)
 
 
 def _warn_of_memory(needed: int) -> None:
@@ -189,6 +193,12 @@ def _advantages(agents: Sequence[Agent], asked: Advantages | None) -> Advantages
     if asked is None and len(normalise) > 1:
         raise InputError("some of the agents standardise advantages, some do not", "give advantages")
     return asked or ("normalised" if normalise == {True} else "raw")
+
+
+def _require_critics(lambdas: Sequence[float], agents: Sequence[Agent]) -> None:
+    if lambdas and any(agent.value is None for agent in agents):
+        what = "an agent without a critic has no lambda: it is measured with returns in place of advantages"
+        raise InputError(what, "leave out the lambdas")
 
 
 def _require_known(truths: Sequence[Truth], agents: Sequence[Agent]) -> None:

@@ -28,7 +28,7 @@ from closerlook.execution import Job, content_key
 from closerlook.results.store import versions
 from closerlook.simulation.records import Sampling
 
-STEPS_VERSION = 1
+STEPS_VERSION = 2
 """Raised whenever the same job would answer otherwise."""
 PURPOSE = "steps"
 GROWTH = 4

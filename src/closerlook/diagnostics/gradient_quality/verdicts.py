@@ -10,8 +10,8 @@ from collections.abc import Mapping
 import numpy as np
 import xarray as xr
 
-from closerlook.diagnostics.common.labels import each_agent
-from closerlook.diagnostics.common.verdict import Level, Verdict, make_verdict
+from closerlook.diagnostics.common.labels import batch_place, each_agent
+from closerlook.diagnostics.common.verdict import Level, Verdict, make_verdict, span
 from closerlook.estimation.noise import true_cosine_at
 
 AREA = "gradients"
@@ -22,6 +22,8 @@ USUAL = (2, 700)
 """Training batches in the noise scale of the trained agents of the atlas, about."""
 CLEAR = 0.7
 """Cosine to the true gradient from which the batch is larger than the noise scale: signal outweighs noise."""
+USUAL_ESTIMATES = 10
+"""Estimates that the pairs are told for where the training batch was not measured."""
 STUCK = 0.5
 """Share of computed steps that do not move from which the updates are at fault."""
 
@@ -41,18 +43,25 @@ def verdicts(dataset: xr.Dataset) -> list[Verdict]:
 
 def _judge(agent: xr.Dataset, name: str) -> Verdict:
     batch, pairs = int(agent.attrs["batch_pairs"]), int(agent["pairs"])
-    at = np.flatnonzero(agent["pairs_used"].values == batch)
-    if not len(at):
+    at = batch_place(agent)
+    if at is None:
         statement = f"Estimates of the training batch's {batch:,} pairs were not measured."
-        advice = f"Give more --pairs (10 estimates take {10 * batch:,}; there were {pairs:,})."
+        advice = _how_to_measure(batch, pairs)
         return _verdict(name, "not_enough_data", statement, {"pairs": pairs, "batch_pairs": batch}, advice)
-    here = agent.isel(size=int(at[0]))
+    here = agent.isel(size=at)
     evidence = _evidence(here, batch)
     if here["zero_gradients"] > 0 and not np.isfinite(here["pairwise_cosine"]):
         statement = f"{int(here['zero_gradients'])} of {int(here['estimates'])} estimates are exactly zero."
         advice = "Look at the rewards and the critic: advantages that are all equal leave nothing to follow."
         return _verdict(name, "problem", statement, evidence, advice)
     return _judge_noise(name, evidence)
+
+
+def _how_to_measure(batch: int, pairs: int) -> str:
+    needed = USUAL_ESTIMATES * batch
+    if pairs >= needed:
+        return f"Leave {batch:,} among the --sizes, or ask for fewer --estimates."
+    return f"Give more --pairs ({USUAL_ESTIMATES} estimates take {needed:,}; there were {pairs:,})."
 
 
 def _evidence(here: xr.Dataset, batch: int) -> dict[str, float]:
@@ -62,6 +71,7 @@ def _evidence(here: xr.Dataset, batch: int) -> dict[str, float]:
     return {
         "pairs": int(here["pairs"]),
         "batch_pairs": batch,
+        "pairs_used": int(here["pairs_used"]),
         "estimates": int(here["estimates"]),
         "zero_gradients": int(here["zero_gradients"]),
         **numbers,
@@ -72,10 +82,10 @@ def _evidence(here: xr.Dataset, batch: int) -> dict[str, float]:
 
 def _judge_noise(name: str, evidence: dict[str, float]) -> Verdict:
     batch, low, high = (evidence[key] for key in ("batch_pairs", "noise_scale_pairs_low", "noise_scale_pairs_high"))
-    if not np.isfinite(low) and not np.isinf(low):
+    if np.isnan(low):
         statement = f"{int(evidence['estimates'])} estimates are too few to tell signal from noise."
         return _verdict(name, "not_enough_data", statement, evidence, "Give more --pairs.")
-    if low > UNUSUAL * batch:
+    if np.isfinite(low) and low > UNUSUAL * batch:
         statement = (
             f"Unusually little signal: it takes at least {low / batch:,.0f} training batches for the gradient to "
             f"outweigh its noise. Trained agents mostly take {USUAL[0]} to {USUAL[1]}."
@@ -97,16 +107,19 @@ def _judge_noise(name: str, evidence: dict[str, float]) -> Verdict:
 def _judge_signal(name: str, evidence: dict[str, float]) -> Verdict:
     batch, scale = evidence["batch_pairs"], evidence["noise_scale_pairs"]
     cosine, low = evidence["true_cosine_corrected"], evidence["true_cosine_corrected_low"]
-    shown = f"{cosine:.2f}, 95% interval {low:.2f} to {evidence['true_cosine_corrected_high']:.2f}"
+    shown = f"{cosine:.2f} ({span(low, evidence['true_cosine_corrected_high'], '.2f')})"
     half, twice = evidence["pairs_for_true_cosine_half"], evidence["true_cosine_of_twice_the_batch"]
+    used = int(evidence["pairs_used"])
+    whose = "One training batch" if used == batch else f"One training batch (as of {used:,} pairs)"
     if low >= CLEAR:
-        statement = f"One training batch points along the true gradient (cosine {shown}): signal outweighs noise."
+        statement = f"{whose} points along the true gradient, cosine {shown}: signal outweighs noise."
         return _verdict(name, "ok", statement, evidence, "A smaller batch may serve as well.")
-    times, points = scale / batch, f"One training batch points along the true gradient with a cosine of {shown}"
+    times, points = scale / batch, f"{whose} points along the true gradient with a cosine of {shown}"
     statement = f"{points}; signal and noise are about equal."
     if times > 1:
-        usual = f"That is usual: trained agents learn with {USUAL[0]} to {USUAL[1]}."
-        statement = f"{points}; noise outweighs signal {times:,.1f} to 1. {usual}"
+        usual = f" That is usual: trained agents learn with {USUAL[0]} to {USUAL[1]}."
+        usual = usual if USUAL[0] <= times <= USUAL[1] else ""
+        statement = f"{points}; noise outweighs signal {times:,.1f} to 1.{usual}"
     advice = f"Twice the pairs per batch would make it {twice:.2f}; a cosine of 0.5 takes about {half:,.0f} pairs."
     return _verdict(name, "ok", statement, evidence, advice)
 
