@@ -157,3 +157,11 @@ def short_number(value: float) -> str:
         if value >= unit:
             return f"{value / unit:.3g}{name}"
     return f"{value:.3g}"
+
+
+def legend_above(axis: Axes, columns: int = 3) -> None:
+    """Put the legend between title and lines, where it hides nothing."""
+    axis.legend(
+        frameon=False, fontsize=6.5, ncols=columns, loc="lower left", bbox_to_anchor=(-0.02, 0.99), borderaxespad=0.0,
+        columnspacing=0.6, handlelength=1.3,
+    )  # fmt: skip

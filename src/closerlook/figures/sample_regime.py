@@ -7,7 +7,7 @@ import numpy as np
 import xarray as xr
 from matplotlib.axes import Axes
 
-from closerlook.figures.drawing import COLOURS, RULE, STYLE, short_number
+from closerlook.figures.drawing import COLOURS, RULE, STYLE, legend_above, short_number
 
 MARKERS = "osD^vP*X"
 
@@ -34,7 +34,7 @@ def plot_sample_regime(dataset: xr.Dataset) -> Axes:
         figure, axes = plt.subplots(1, 4, figsize=(16.5, 3.9), layout="constrained")
         for axis, (name, title) in zip(axes, panels.items(), strict=False):
             _draw_against_rates(axis, dataset, name)
-            axis.set_title(title)
+            axis.set_title(title, pad=26)
         axes[2].set_ylabel("pairwise cosine at the batch")
         _draw_curves(axes[3], dataset)
         steps = f"{short_number(dataset.attrs['steps'])} steps, {dataset.sizes['regime_seed']} seeds"
@@ -63,7 +63,7 @@ def _draw_against_rates(axis: Axes, dataset: xr.Dataset, name: str) -> None:
     axis.set_xlabel("learning rate")
     axis.grid(axis="y", color=RULE, linewidth=0.6)
     if name == "regime_final_mean":
-        axis.legend(frameon=False, fontsize=7.5)
+        legend_above(axis, columns=4)
         axis.set_ylabel("mean episode return")
 
 
@@ -83,7 +83,7 @@ def _draw_curves(axis: Axes, dataset: xr.Dataset) -> None:
             "markersize": 3,
         }
         axis.plot(dataset["window"], curve, label=label, **style)
-    axis.legend(frameon=False, fontsize=7.5)
+    legend_above(axis, columns=2)
     axis.set_xlabel("environment steps")
-    axis.set_title("learning curves at the best rate")
+    axis.set_title("learning curves at the best rate", pad=26)
     axis.grid(axis="y", color=RULE, linewidth=0.6)

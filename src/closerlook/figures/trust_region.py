@@ -7,7 +7,7 @@ import numpy as np
 import xarray as xr
 from matplotlib.axes import Axes
 
-from closerlook.figures.drawing import COLOURS, QUIET, RULE, STYLE, mean_with_interval
+from closerlook.figures.drawing import COLOURS, QUIET, RULE, STYLE, legend_above, mean_with_interval
 
 MOST_ROWS = 8
 """Agents drawn, one a row; further ones are left to a selection of the dataset."""
@@ -110,7 +110,7 @@ def _draw_model(axis: Axes, agent: xr.Dataset) -> None:
     axis.set_yscale("log")
     axis.set_ylabel("mean KL, nats")
     axis.set_title("divergence along the step", pad=18)
-    _legend_above(axis)
+    legend_above(axis)
 
 
 def _log_multiples(axis: Axes, multiples: np.ndarray) -> None:
@@ -145,7 +145,7 @@ def _draw_growth(axis: Axes, agent: xr.Dataset) -> None:
     beside.set_ylim(bottom=0)
     beside.set_ylabel("share of ratios outside", color=COLOURS[2])
     beside.spines["right"].set_visible(True)
-    _legend_above(axis)
+    legend_above(axis)
     axis.set_title("growth over the update", pad=18)
 
 
@@ -167,16 +167,8 @@ def _draw_distances(axis: Axes, agent: xr.Dataset) -> None:
     beside.plot(epochs, mean, ":", color=COLOURS[2], gid="ratio")
     beside.set_ylabel("largest ratio on its batch", color=COLOURS[2])
     beside.spines["right"].set_visible(True)
-    _legend_above(axis, columns=4)
+    legend_above(axis, columns=4)
     axis.set_title("how far, over the update", pad=18)
-
-
-def _legend_above(axis: Axes, columns: int = 3) -> None:
-    """Put the legend between title and lines, where it hides nothing."""
-    axis.legend(
-        frameon=False, fontsize=6.5, ncols=columns, loc="lower left", bbox_to_anchor=(-0.02, 0.99), borderaxespad=0.0,
-        columnspacing=0.6, handlelength=1.3,
-    )  # fmt: skip
 
 
 def _draw_fractions(axis: Axes, agent: xr.Dataset) -> None:
@@ -209,7 +201,7 @@ def _draw_improvements(axis: Axes, agent: xr.Dataset) -> None:
     axis.errorbar(promised[known], true[known], ends_known, fmt="o", color=COLOURS[0], markersize=3.5, linewidth=0.8)
     reach = np.array([min(promised[known].min(), 0.0), promised[known].max()])
     axis.plot(reach, reach, ":", color=QUIET, label="as promised")
-    _legend_above(axis)
+    legend_above(axis)
     axis.set_xlabel("improvement the surrogate promises")
     axis.set_ylabel("true improvement")
 
