@@ -233,7 +233,7 @@ def test_alternatives_that_mean_nothing_are_refused(changes, message):
 
 def test_lambdas_are_refused_where_there_is_no_critic():
     """Every lambda would give the agent's own estimates again."""
-    with pytest.raises(InputError, match="without a critic has no lambda: .*; leave out the lambdas"):
+    with pytest.raises(InputError, match="without a critic has no lambda"):
         gradient_quality(replace(agent(), value=None), **SMALL, lambdas=[0.5])
 
 

@@ -8,7 +8,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "docs"))
 
-from measured import endless, median  # noqa: E402 - docs is no package
+from measured import endless, median
 
 
 def test_a_median_says_of_how_many_seeds_it_is():
@@ -26,7 +26,12 @@ def test_quartiles_are_numpys():
 
 @pytest.mark.parametrize(
     ("missing", "written"),
-    [(1, "350 (225 to 475)"), (2, "350 (225 to no end)"), (3, "no end (225 to no end)"), (6, "no end (no end to no end)")],
+    [
+        (1, "350 (225 to 475)"),
+        (2, "350 (225 to no end)"),
+        (3, "no end (225 to no end)"),
+        (6, "no end (no end to no end)"),
+    ],
 )
 def test_a_noise_scale_that_is_missing_is_infinite(missing, written):
     scales = np.arange(100.0, 700.0, 100.0)

@@ -19,8 +19,8 @@ _BY_STEP = "delete-one-batch jackknife of log(1 - cosine), Student's t; NaN with
 _GROUPS = "(each its own up to 255, else 128 to 191 groups)"
 _BY_STEP_AND_GROUP = (
     "delete-one jackknives of log(1 - cosine) over batches and over equal groups of the truth's streams "
-    f"{_GROUPS}, their variances added, Student's t with Satterthwaite's degrees of freedom; NaN with fewer than three of "
-    "either, or where one replicate is NaN."
+    f"{_GROUPS}, their variances added, Student's t with Satterthwaite's degrees of freedom; NaN with fewer than three "
+    "of either, or where one replicate is NaN."
 )
 _BY_GROUP = f"delete-one-group jackknife over equal groups of streams {_GROUPS}, Student's t."
 _FIRST_STREAMS = "(first 32 streams; first four where the policy is no MLP of ours)"
@@ -313,8 +313,8 @@ VARIABLES: list[Variable] = [
         "step_fresh_optimizer",
         ("agent",),
         "1",
-        "Whether the optimiser began without a memory, as the agent's was not kept, or is of another algorithm than the "
-        "update: not quite the update its training would have made.",
+        "Whether the optimiser began without a memory, as the agent's was not kept, or is of another algorithm than "
+        "the update: not quite the update its training would have made.",
     ),
     Variable(
         "gradient_norm",

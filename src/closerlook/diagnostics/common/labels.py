@@ -32,7 +32,7 @@ def agent_attributes(agents: Sequence[Agent]) -> dict[str, Any]:
 def batch_place(agent: xr.Dataset) -> int | None:
     """Return the place of the training batch among the sizes; None where it is not there.
 
-    A batch of many streams, and no round number of them, is measured by what the blocks of the pool allow: a little less.
+    A batch of many streams that are no round number is measured by what the blocks of the pool allow: a little less.
     """
     batch = agent.attrs["batch_pairs"]
     exact, asked = (np.flatnonzero(values == batch) for values in (agent["pairs_used"].values, agent["size"].values))
