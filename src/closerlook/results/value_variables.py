@@ -271,9 +271,10 @@ VARIABLES: list[Variable] = [
         ("agent", "batches"),
         (
             "Cosine to the truth by the best lambda over that by the agent's own lambda. Chosen on one half of the "
-            "groups of streams and measured on the other, both ways, geometric mean: a choice is never judged by what "
-            "it was chosen on. 1 where both halves choose the agent's own; NaN where a half finds no lambda that "
-            "points along the truth. A verdict complains where the whole interval lies above 1.05.",
+            "groups of streams and measured on the other, both ways: the sum of what both find of the chosen, over the "
+            "sum of what they find of the agent's own. A choice is never judged by what it was chosen on. 1 where both "
+            "halves choose the agent's own; NaN where the agent's own is not found to point along the truth, which "
+            "weak signal may do. A verdict complains where the whole interval lies above 1.05.",
             "delete-one-group jackknife of the logarithm, the choices held, Student's t.",
         ),
     ),
