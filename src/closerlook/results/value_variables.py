@@ -20,13 +20,14 @@ _TARGETS = (
 )
 _CRITIC = (
     "Critic `as_is`: the agent's. Critic `updated`: after one update by its own algorithm on a fresh batch, mean over "
-    "several; this is what the paper audits; NaN for an agent whose algorithm is not known."
+    "several, its interval wider where they differ (Student's t over updates) and missing where there is but one; "
+    "this is what the paper audits; NaN for an agent whose algorithm is not known."
 )
 _COMPLETE = "by complete returns less the baseline (lambda 1, no bootstrap), whose mean no baseline changes"
 _EXACT = "at states that the simulator was restarted from many times, each group of states of one stream"
 _JUDGED = (
     "Judged: the agent's critic as it is, V*, and the critic after an update, mean over updates, its interval wider "
-    "where they differ."
+    "where they differ, and missing where there is but one."
 )
 
 VARIABLES: list[Variable] = [
