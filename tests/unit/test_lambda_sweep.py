@@ -143,6 +143,16 @@ def test_agents_of_weak_signal_stay_and_gain_nothing():
     assert 0.95 < np.median(gains) <= np.mean(gains) < 1.1
 
 
+@pytest.mark.parametrize("groups", range(7))
+def test_few_groups_leave_out_what_cannot_be_told_without_warnings(groups):
+    first, second, truth = np.random.default_rng(groups).standard_normal((3, groups, 5))
+    both = [compare(first, truth, PAIRS), compare(second, truth, PAIRS)]
+    find_best(both, PAIRS)
+    assert np.isnan(interval_of(both[0].squared_bias).low) == (groups < 3)
+    assert np.isnan(both[0].cosine(PAIRS)).all() or groups > 1
+    gain_of_best(in_halves([first, second], truth), 0, PAIRS)
+
+
 def test_variance_reduction_is_recovered_and_covered():
     ratios, delivered, excess = [], [], []
     for seed in range(REPEATS):

@@ -78,7 +78,8 @@ def compare(means: np.ndarray, truth: np.ndarray, pairs: float) -> Comparison:
     signal = _different(own)
     counts = np.array([len(means), *[len(means) - 1] * len(means)])
     squares = np.concatenate([[np.trace(own)], np.trace(own) - np.diag(own)])
-    variance = (squares / counts - signal) * pairs
+    with np.errstate(divide="ignore", invalid="ignore"):  # too few groups to leave one out
+        variance = (squares / counts - signal) * pairs
     return Comparison(signal, _different(cross), _different(other), variance)
 
 
@@ -88,7 +89,8 @@ def _different(table: np.ndarray) -> np.ndarray:
     total = table.sum() - diagonal.sum()
     without = total - (table.sum(axis=0) + table.sum(axis=1) - 2 * diagonal)
     with np.errstate(divide="ignore", invalid="ignore"):
-        return np.concatenate([[total / (count * (count - 1))], without / ((count - 1) * (count - 2))])
+        means = np.concatenate([[total / (count * (count - 1))], without / ((count - 1) * (count - 2))])
+    return np.where(np.isfinite(means), means, np.nan)  # rounding over none of them is infinite
 
 
 def interval_of(replicates: np.ndarray) -> Interval:
