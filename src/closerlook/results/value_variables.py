@@ -102,13 +102,20 @@ VARIABLES: list[Variable] = [
         ("agent", "target"),
         ("Explained variance of the same, mean over updates.", _BY_UPDATE),
     ),
+    Variable(
+        "update_fresh_optimizer",
+        ("agent",),
+        "1",
+        "Whether the optimiser of the critic `updated` began without a memory, as the agent's was not kept: not quite "
+        "the update its training would have made. False where no update is judged.",
+    ),
     *interval(
         "noise_floor_mre",
         ("agent",),
         (
             "Mean relative error to complete returns, on held-out pairs, of V*: a network fitted to complete returns "
-            "of other pairs of the same policy. The error of V*: an upper bound of the floor that noise sets, above it "
-            "by what V* misses; exact_noise_floor_mre is the floor.",
+            "of other pairs of the same policy. The error of V*, of what noise leaves and what V* misses; "
+            "exact_noise_floor_mre is that of the exact value. A critic that leans to low returns may go below either.",
             _BY_STREAM,
         ),
         source="Ilyas et al. (2020), section 2.2",
@@ -128,8 +135,9 @@ VARIABLES: list[Variable] = [
         "exact_noise_floor_mre",
         ("agent",),
         (
-            f"Mean relative error to complete returns of an exact critic, which no critic goes below: each return "
-            f"against the mean of the others of its state, {_EXACT}; "
+            "Mean relative error to complete returns of the exact value. A critic that leans to low returns may go "
+            "below it: what is least at the exact value is the squared error. Each return is judged against the mean "
+            f"of the others of its state, {_EXACT}; "
             "differences are shrunk by the root of (K - 1) / K, as the mean of K - 1 others has noise of its own. "
             "Small returns count in the divisor as those of the held-out pairs do.",
             _BY_STREAM,
