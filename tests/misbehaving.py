@@ -59,6 +59,16 @@ class OtherSizeAtReset(Corridor):
         return np.zeros(1), {}
 
 
+class RaisesPastItsLimit(Corridor):
+    """Ends by itself after two steps, and will not go on."""
+
+    def step(self, action: np.ndarray) -> tuple[np.ndarray, float, bool, bool, dict]:
+        if self.t == 2:
+            raise AssertionError("the episode is over")
+        observation, reward, _, _, info = super().step(action)
+        return observation, reward, False, self.t == 2, info
+
+
 class Interrupted(Corridor):
     """Is where Ctrl-C finds the program."""
 

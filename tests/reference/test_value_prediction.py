@@ -310,6 +310,8 @@ def test_without_a_critic_everything_that_needs_none_is_there():
     (verdict,) = verdicts(found)
     assert verdict["level"] == "watch"
     assert "no critic" in verdict["statement"]
+    (beside_others,) = verdicts(found.assign_attrs(baseline="critic, none"))
+    assert beside_others == verdict
     told = summary(found)
     assert told["gae_mre_heldout"] is None
     assert told["gae_mre_train"] is None

@@ -102,9 +102,23 @@ def test_logarithms_and_few_seeds():
     assert judged.value == pytest.approx(np.log(4 / 64))
     two = FALLING.isel(agent=FALLING["agent_seed"].values < 2)
     assert judge(CLAIM, {("hopper", "ppo"): two})[0].mark == "not enough data"
-    missing = FALLING.copy(deep=True)
-    missing["pairwise_cosine"][0, 1] = np.nan
-    assert judge(CLAIM, {("hopper", "ppo"): missing})[0].seeds == 4
+
+
+def test_a_claim_is_not_judged_on_the_seeds_that_happen_to_have_a_number():
+    seeds = DRAWS.reshape(3, 10)[..., None] + np.array([0.6, 0.1, 0.05])[:, None, None]
+    data = dataset(np.concatenate([seeds, seeds], axis=2))
+    level = replace(CLAIM, statistic="level", iterations=(450,), bound=0.3)
+    contrast = replace(level, statistic="contrast", tasks=("hopper", "walker2d"))
+    for lost, mark in ((1, "holds"), (2, "not enough data")):
+        missing = data.copy(deep=True)
+        missing["pairwise_cosine"][:lost] = np.nan
+        missing["pairwise_cosine"][20 : 20 + lost] = np.nan
+        for claim in (CLAIM, level, contrast):
+            (judged,) = judge(claim, {("hopper", "ppo"): missing, ("walker2d", "ppo"): missing + 1})[:1]
+            assert (judged.seeds, judged.mark) == (10 - lost, mark)
+    nothing = data.assign(pairwise_cosine=data["pairwise_cosine"] * np.nan)
+    assert not [judge(claim, {("hopper", "ppo"): nothing, ("walker2d", "ppo"): data}) for claim in (level, contrast)][1]
+    assert judge(level, {("hopper", "ppo"): nothing}) == []
 
 
 def two_baselines(better: np.ndarray, worse: np.ndarray) -> xr.Dataset:
@@ -239,6 +253,10 @@ def test_a_relation_pairs_the_seeds_of_two_measurements():
     (judged,) = judge(RELATION, {place: FLAT}, {place: other.assign(trajectories=-other["trajectories"])})
     assert judged.value == pytest.approx(-1.0)
     assert judged.mark == "does not hold"
+    lost = other.copy(deep=True)
+    lost["trajectories"][-1] = np.nan
+    (judged,) = judge(replace(RELATION, bound=-2), {place: FLAT}, {place: lost})
+    assert (judged.seeds, judged.mark) == (4, "not enough data")
     few = other.isel(agent=other["agent_seed"].values < 4)
     (judged,) = judge(RELATION, {place: FLAT}, {place: few})
     assert (judged.seeds, judged.mark) == (4, "not enough data")

@@ -202,6 +202,15 @@ def test_held_out_streams_are_never_fitted_to(tmp_path):
     assert not any(row.tobytes() in rows for row in fitted.observations)
 
 
+def test_a_damaged_shard_is_deleted_so_that_it_is_sampled_anew(tmp_path):
+    keys = write(tmp_path, 2)
+    damaged = tmp_path / f"{keys[1]}.npz"
+    damaged.write_bytes(damaged.read_bytes()[:100])
+    with pytest.raises(InputError, match="missing or damaged"):
+        Shards(str(tmp_path), keys, 64).held_out()
+    assert [path.stem for path in tmp_path.glob("*.npz")] == keys[:1]
+
+
 def test_the_same_seed_gives_the_same_weights(tmp_path):
     keys = write(tmp_path, 2)
     first, again, other = (fit_values(str(tmp_path), keys, 64, FitSettings(), seed) for seed in (0, 0, 1))

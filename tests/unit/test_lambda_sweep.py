@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from closerlook.estimation.lambda_sweep import compare, find_best, gain_of_best, interval_of
+from closerlook.estimation.lambda_sweep import Comparison, compare, find_best, gain_of_best, interval_of
 from closerlook.estimation.variance_reduction import _traces, reduce_variance
 
 REPEATS, GROUPS, SIZE, PAIRS = 500, 40, 60, 100.0
@@ -109,6 +109,48 @@ def test_nothing_is_best_where_nothing_points_along():
     away = -TRUTH + 0.01 * draws.standard_normal((GROUPS, SIZE))
     assert find_best([compare(away, away * 0 + TRUTH, PAIRS)], PAIRS).place is None
     assert np.isnan(gain_of_best(in_halves([away, away], away * 0 + TRUTH), 1, PAIRS).value)
+
+
+def half(*cosines: float) -> list[Comparison]:
+    """Estimators that one half of the groups finds to point along the truth so much, in each of its replicates."""
+    ones, none = np.ones(4), np.zeros(4)
+    return [Comparison(ones, np.full(4, cosine), ones, none) for cosine in cosines]
+
+
+def test_a_gain_is_known_though_one_half_finds_that_the_chosen_points_away():
+    """Each half chooses another; the second finds that the first's choice points away."""
+    assert gain_of_best([half(1.0, 2.0, 0.5), half(1.0, -0.5, 1.5)], 0, PAIRS).value == pytest.approx((0.5 - 0.5) / 2)
+    found = gain_of_best([half(1.0, 2.0, 1.5), half(0.5, 0.3, 1.5)], 0, PAIRS)
+    assert (found.value, found.low, found.high) == pytest.approx((1.2, 1.2, 1.2))
+    assert np.isnan(gain_of_best([half(1.0, 2.0, 1.5), half(-1.0, 0.3, 1.5)], 0, PAIRS).value)
+    assert gain_of_best([half(1.0, 0.5, 0.5), half(-1.0, -2.0, -1.5)], 0, PAIRS).value == 1.0
+
+
+def test_agents_of_weak_signal_stay_and_gain_nothing():
+    """Five equal estimators, the signal of a half 0.4 of its noise: were halves judged alone, three in four had none.
+
+    What is left of a quotient of such sums has no mean; that it is not above 1 more often than below can be told.
+    """
+    draws = np.random.default_rng(0).normal(0.4, 1.0, (2000, 2, 5))
+    found = [gain_of_best([half(*one) for one in halves], 0, PAIRS).value for halves in draws]
+    known = np.array(found)[np.isfinite(found)]
+    assert len(known) / len(found) > 0.68
+    assert np.mean(known > 1) < 0.35
+    assert np.median(known) <= 1.0
+    stronger = np.random.default_rng(1).normal(4.0, 1.0, (2000, 2, 5))
+    gains = [gain_of_best([half(*one) for one in halves], 0, PAIRS).value for halves in stronger]
+    assert np.isfinite(gains).all()
+    assert 0.95 < np.median(gains) <= np.mean(gains) < 1.1
+
+
+@pytest.mark.parametrize("groups", range(7))
+def test_few_groups_leave_out_what_cannot_be_told_without_warnings(groups):
+    first, second, truth = np.random.default_rng(groups).standard_normal((3, groups, 5))
+    both = [compare(first, truth, PAIRS), compare(second, truth, PAIRS)]
+    find_best(both, PAIRS)
+    assert np.isnan(interval_of(both[0].squared_bias).low) == (groups < 3)
+    assert np.isnan(both[0].cosine(PAIRS)).all() or groups > 1
+    gain_of_best(in_halves([first, second], truth), 0, PAIRS)
 
 
 def test_variance_reduction_is_recovered_and_covered():

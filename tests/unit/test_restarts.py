@@ -8,6 +8,7 @@ from gymnasium.utils import EzPickle
 
 from closerlook.agents.agent import Agent
 from closerlook.agents.environment import EnvironmentSpec
+from closerlook.diagnostics.value_prediction import value_prediction
 from closerlook.errors import InputError
 from closerlook.simulation.engine import make_engine
 from closerlook.simulation.records import Sampling
@@ -134,6 +135,14 @@ def test_what_cannot_be_restarted_is_named(kind, words):
     agents, origin = origin_of(agent, 20)
     with pytest.raises(InputError, match=words):
         restart(agents, agent.environment, origin, [State(0, 5)], copies=2, steps=3)
+
+
+@pytest.mark.parametrize("kind", ["uncopyable", "builtanew"])
+def test_what_cannot_be_copied_is_told_before_anything_is_sampled(kind, tmp_path):
+    agent = gaussian_agent(1, 1, environment=EnvironmentSpec(f"test_restarts:make_{kind}"))
+    with pytest.raises(InputError, match=r"cannot be copied.*--restarts 0"):
+        value_prediction(agent, workers=1, out=tmp_path / "out")
+    assert not (tmp_path / "out").exists()
 
 
 def make_forgetful() -> gymnasium.Env:

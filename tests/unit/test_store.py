@@ -12,7 +12,7 @@ import xarray as xr
 
 from closerlook.errors import InputError
 from closerlook.results import schema
-from closerlook.results.store import RunFolder, as_json, versions
+from closerlook.results.store import JobFiles, RunFolder, as_json, versions
 
 SETTINGS = {"pairs": 1000, "sizes": [128, 256], "seed": 0}
 
@@ -81,6 +81,15 @@ def test_answers_come_back_as_they_went(tmp_path):
     for name, array in answer.items():
         assert found[name].dtype == array.dtype
         np.testing.assert_array_equal(found[name], array)
+
+
+def test_a_run_that_begins_anew_forgets_answers_and_transitions(tmp_path):
+    run = RunFolder(tmp_path)
+    for folder in ("jobs", "shards"):
+        JobFiles(tmp_path / folder).save("key", {"a": np.arange(3)})
+    run.write_text("figure.svg", "kept")
+    run.forget()
+    assert [path.name for path in tmp_path.rglob("*.*")] == ["figure.svg"]
 
 
 @pytest.mark.parametrize("damage", ["truncate", "flip", "empty", "text", "pickle"])

@@ -1,10 +1,12 @@
 """Whatever code of the user's does: one line that names it, exit code 2, and no traceback."""
 
+import numpy as np
 import pytest
 
 from closerlook.agents.environment import EnvironmentSpec
 from closerlook.cli import main
 from closerlook.errors import InputError, users_code
+from closerlook.simulation.engine import make_engine
 from closerlook.simulation.rollout import Sampling, rollout
 from small_agents import gaussian_agent
 
@@ -73,6 +75,18 @@ def test_a_module_that_cannot_be_imported_is_named(module, tmp_path, monkeypatch
     assert f"{module} cannot be imported" in only_line(capsys)
     assert main(["train", "--env", f"{module}:Id", "--out", str(tmp_path / "out")]) == 2
     assert f"the module of environment '{module}:Id' cannot be imported" in only_line(capsys)
+
+
+def test_a_step_that_fails_past_its_own_limit_is_told_so():
+    engine = make_engine(EnvironmentSpec("misbehaving:RaisesPastItsLimit"), 1)
+    lane, action = np.array([0]), np.zeros((1, 1))
+    for _ in range(2):  # a reset begins anew
+        engine.reset(lane, [0])
+        engine.step(lane, action)
+        assert engine.step(lane, action).truncated[0]
+    with pytest.raises(InputError, match=r"the episode is over.*go on past its own limit.*max_episode_steps"):
+        engine.step(lane, action)
+    engine.close()
 
 
 def test_a_clear_answer_is_left_as_it_is_and_the_cause_is_kept():

@@ -46,3 +46,8 @@ def test_the_bootstrap_is_part_of_what_names_a_measurement() -> None:
     agent = make_agent(0)
     assert probe(agent)["bootstrap"] == "correct"
     assert content_key(probe(agent)) != content_key(probe(dataclasses.replace(agent, bootstrap="paper")))
+
+
+def test_the_target_is_part_of_what_names_a_measurement() -> None:
+    agent = make_agent(0)
+    assert content_key(probe(agent)) != content_key(probe(dataclasses.replace(agent, value_target="returns")))

@@ -135,6 +135,18 @@ def test_given_axes_take_the_baselines(dataset):
     plt.close("all")
 
 
+def test_finished_jobs_are_kept_where_what_is_asked_makes_no_sense(trained, measured):
+    jobs = {path.name for path in (measured / "jobs").iterdir()}
+    options = ["--no-resume", "--lambdas", "1.5", "--out", str(measured)]
+    assert main(["values", str(trained), *OPTIONS, *options]) == 2
+    assert {path.name for path in (measured / "jobs").iterdir()} == jobs
+
+
+def test_agents_say_whether_their_optimiser_was_kept(dataset, measured):
+    assert not dataset["update_fresh_optimizer"].any()
+    assert json.loads((measured / "values.json").read_text())["update_fresh_optimizer"] == [0, 0, 0, 0]
+
+
 @pytest.mark.parametrize(
     ("options", "words"),
     [

@@ -63,6 +63,8 @@ def probe(agent: Agent) -> dict[str, Any]:
         values = None if agent.value is None else agent.value(bare.value_parameters, rows[0])
     fields = ("gamma", "gae_lambda", "observation_scaling", "reward_scaling", "action_transform", "bootstrap", "regime")
     settings = {name: getattr(agent, name) for name in fields}
+    if agent.value_target != "gae":  # decides updates of the critic; left out where usual, as earlier keys had it
+        settings["value_target"] = agent.value_target
     return {"state": dict(bare.state), **settings, "actions": actions, "density": density, "values": values}
 
 

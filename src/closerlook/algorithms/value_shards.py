@@ -203,6 +203,7 @@ class Shards:
         """Return a shard, and which of its streams are meant (S,)."""
         found = self._files.load(key)
         if found is None:
+            self._files.discard(key)
             what = f"transitions in {self._files.path} are missing or damaged"
             raise InputError(what, "give the same command again, they will be sampled anew")
         return found, (found["numbers"] % self._step == self._step - 1) == held_out

@@ -48,14 +48,14 @@ def _error_rows(dataset: xr.Dataset, kind: str) -> Iterator[list[str]]:
     if np.isfinite(dataset["noise_floor_mre"]).any():
         floor = with_interval(dataset, "noise_floor_mre")
         yield [
-            "V*, by complete returns: no less than noise leaves",
+            "V*, by complete returns",
             *floor,
             "",
             number(dataset["fitted_explained_variance"]),
         ]
     if np.isfinite(dataset["exact_noise_floor_mre"]).any():
         yield [
-            "exact values, from restarts: what noise leaves",
+            "the exact value, from restarts",
             *with_interval(dataset, "exact_noise_floor_mre"),
             "",
             "",

@@ -9,7 +9,6 @@ from closerlook.commands.value_tables import tables_of
 from closerlook.console import Bar, Shown
 from closerlook.diagnostics.value_prediction import summary, value_prediction
 from closerlook.figures import plot_value_prediction, save_figure
-from closerlook.results.store import RunFolder
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,8 +50,6 @@ class Values(Measuring):
         """Measure, draw, and print."""
         agents = self.agents()
         mend = "" if self.long else "give fewer --pairs or --fit-pairs, or --long to go ahead"
-        if not self.resume:
-            RunFolder(self.folder).forget()
         dataset = value_prediction(
             agents,
             self.environment,
@@ -67,6 +64,7 @@ class Values(Measuring):
             seed=self.seed,
             workers=self.crew,
             out=self.folder,
+            resume=self.resume,
             progress=Bar(shown, self.environment_name(agents), self.crew, too_long=mend),
         )
         save_figure(plot_value_prediction(dataset), self.folder / "values")

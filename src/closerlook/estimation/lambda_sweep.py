@@ -78,7 +78,8 @@ def compare(means: np.ndarray, truth: np.ndarray, pairs: float) -> Comparison:
     signal = _different(own)
     counts = np.array([len(means), *[len(means) - 1] * len(means)])
     squares = np.concatenate([[np.trace(own)], np.trace(own) - np.diag(own)])
-    variance = (squares / counts - signal) * pairs
+    with np.errstate(divide="ignore", invalid="ignore"):  # too few groups to leave one out
+        variance = (squares / counts - signal) * pairs
     return Comparison(signal, _different(cross), _different(other), variance)
 
 
@@ -88,7 +89,8 @@ def _different(table: np.ndarray) -> np.ndarray:
     total = table.sum() - diagonal.sum()
     without = total - (table.sum(axis=0) + table.sum(axis=1) - 2 * diagonal)
     with np.errstate(divide="ignore", invalid="ignore"):
-        return np.concatenate([[total / (count * (count - 1))], without / ((count - 1) * (count - 2))])
+        means = np.concatenate([[total / (count * (count - 1))], without / ((count - 1) * (count - 2))])
+    return np.where(np.isfinite(means), means, np.nan)  # rounding over none of them is infinite
 
 
 def interval_of(replicates: np.ndarray) -> Interval:
@@ -127,7 +129,7 @@ def find_best(comparisons: Sequence[Comparison], pairs: float) -> Best:
     """
     scores = _scores(comparisons, pairs)
     place = _largest(scores)
-    if place is None:
+    if place is None or not scores[place][0] > 0:
         return Best(None, ())
     among = tuple(at for at, score in enumerate(scores) if not _ratio(score, scores[place]).high < 1)
     return Best(place, among)
@@ -136,10 +138,12 @@ def find_best(comparisons: Sequence[Comparison], pairs: float) -> Best:
 def gain_of_best(halves: Sequence[Sequence[Comparison]], own: int, pairs: float) -> Interval:
     """Return the cosine to the truth of the best estimator over that of the agent's own, none judged by its choosers.
 
-    Of two halves of the groups each chooses the best for the other, which measures its gain; the geometric mean of
-    both. Where all estimators are equally good it is 1 on average, and where both halves choose the agent's own it is
-    1 exactly. It is what half the groups find, so that it may fall short of the true best's. The jackknife leaves out
-    each group where it measures; the choices stay.
+    Of two halves of the groups each chooses the best for the other, which measures it: the sum of what both halves
+    find of the chosen, over the sum of what they find of the agent's own. It is a ratio of sums, since one half by
+    itself may find that a good estimator points away; were such agents left out, the lucky ones would remain. Where
+    all estimators are equally good both sums are the same on average, and where both halves choose the agent's own it
+    is 1 exactly. It is what half the groups find, so that it may fall short of the true best's. The jackknife leaves
+    out each group where it measures; the choices stay.
 
     Parameters
     ----------
@@ -153,19 +157,24 @@ def gain_of_best(halves: Sequence[Sequence[Comparison]], own: int, pairs: float)
     Returns
     -------
     Interval
-        NaN where a half finds nothing that points along the truth.
+        NaN where the agent's own is not found to point along the truth; without ends where that hangs on one group,
+        or where it is not positive.
     """
-    scores = [_scores(half, pairs) for half in halves]
-    chosen = [_largest(half) for half in scores]
+    first, second = (_scores(half, pairs) for half in halves)
+    chosen = [_largest(scores) for scores in (first, second)]
     if chosen[0] is None or chosen[1] is None:
         return NOTHING
     if chosen[0] == chosen[1] == own:
         return Interval(1.0, 1.0, 1.0)
-    places = (chosen[1], chosen[0])
+    above, below = _sums(first[chosen[1]], second[chosen[0]]), _sums(first[own], second[own])
     with np.errstate(divide="ignore", invalid="ignore"):
-        logs = [np.log(half[place]) - np.log(half[own]) for half, place in zip(scores, places, strict=True)]
-    without = np.concatenate([logs[0][1:] + logs[1][0], logs[0][0] + logs[1][1:]]) / 2
-    return log_jackknife(float(np.exp((logs[0][0] + logs[1][0]) / 2)), np.exp(without))
+        gains = np.where(below > 0, above / below, np.nan)
+    return log_jackknife(float(gains[0]), gains[1:])
+
+
+def _sums(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    """Return the sum of what two halves find (R,): of all groups, without each of the first's, of the second's."""
+    return np.concatenate([first[:1] + second[0], first[1:] + second[0], first[0] + second[1:]])
 
 
 def _scores(comparisons: Sequence[Comparison], pairs: float) -> list[np.ndarray]:
@@ -175,7 +184,7 @@ def _scores(comparisons: Sequence[Comparison], pairs: float) -> list[np.ndarray]
 
 def _largest(scores: Sequence[np.ndarray]) -> int | None:
     firsts = np.array([score[0] for score in scores])
-    return int(np.nanargmax(firsts)) if (firsts > 0).any() else None
+    return int(np.nanargmax(firsts)) if np.isfinite(firsts).any() else None
 
 
 def _ratio(above: np.ndarray, below: np.ndarray) -> Interval:

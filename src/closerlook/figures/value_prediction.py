@@ -30,7 +30,7 @@ ERRORS = {
     "returns, training pairs": ("train_mean_relative_error", {"target": "returns"}),
     "returns, held-out pairs": ("mean_relative_error", {"target": "returns"}),
     "V*, held-out pairs": ("noise_floor_mre", {}),
-    "exact value: the floor": ("exact_noise_floor_mre", {}),
+    "exact value": ("exact_noise_floor_mre", {}),
     "returns cut as released": ("mean_relative_error", {"target": "cut_returns"}),
 }
 """Rows of the first panel: a label, a variable, and where in it."""

@@ -95,10 +95,11 @@ class RunFolder:
                 self._note(finished=False)
 
     def forget(self) -> None:
-        """Delete the record and the answers of finished jobs, so that everything is computed again; keep the rest."""
+        """Delete the record, answers of finished jobs and transitions, so that all is computed again; keep the rest."""
         with _mendable(self.path):
-            for job in (self.path / "jobs").glob("*.npz"):
-                job.unlink()
+            for folder in ("jobs", "shards"):
+                for job in (self.path / folder).glob("*.npz"):
+                    job.unlink()
             (self.path / "run.json").unlink(missing_ok=True)
 
     def finish(self, pairs: float) -> None:
@@ -183,6 +184,12 @@ class JobFiles:
                 return found if arrays.zip.comment == _digest(key, found) else None
         except (OSError, ValueError, KeyError, EOFError, AttributeError, RuntimeError, zipfile.BadZipFile):
             return None
+
+    def discard(self, key: str) -> None:
+        """Delete a stored answer, where there is one, so that it is computed again."""
+        path = self.path / f"{key}.npz"
+        with _mendable(path):
+            path.unlink(missing_ok=True)
 
     def save(self, key: str, result: Mapping[str, np.ndarray]) -> None:
         """Store an answer, all of it or nothing.

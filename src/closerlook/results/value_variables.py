@@ -20,13 +20,14 @@ _TARGETS = (
 )
 _CRITIC = (
     "Critic `as_is`: the agent's. Critic `updated`: after one update by its own algorithm on a fresh batch, mean over "
-    "several; this is what the paper audits; NaN for an agent whose algorithm is not known."
+    "several, its interval wider where they differ (Student's t over updates) and missing where there is but one; "
+    "this is what the paper audits; NaN for an agent whose algorithm is not known."
 )
 _COMPLETE = "by complete returns less the baseline (lambda 1, no bootstrap), whose mean no baseline changes"
 _EXACT = "at states that the simulator was restarted from many times, each group of states of one stream"
 _JUDGED = (
     "Judged: the agent's critic as it is, V*, and the critic after an update, mean over updates, its interval wider "
-    "where they differ."
+    "where they differ, and missing where there is but one."
 )
 
 VARIABLES: list[Variable] = [
@@ -101,13 +102,20 @@ VARIABLES: list[Variable] = [
         ("agent", "target"),
         ("Explained variance of the same, mean over updates.", _BY_UPDATE),
     ),
+    Variable(
+        "update_fresh_optimizer",
+        ("agent",),
+        "1",
+        "Whether the optimiser of the critic `updated` began without a memory, as the agent's was not kept: not quite "
+        "the update its training would have made. False where no update is judged.",
+    ),
     *interval(
         "noise_floor_mre",
         ("agent",),
         (
             "Mean relative error to complete returns, on held-out pairs, of V*: a network fitted to complete returns "
-            "of other pairs of the same policy. The error of V*: an upper bound of the floor that noise sets, above it "
-            "by what V* misses; exact_noise_floor_mre is the floor.",
+            "of other pairs of the same policy. The error of V*, of what noise leaves and what V* misses; "
+            "exact_noise_floor_mre is that of the exact value. A critic that leans to low returns may go below either.",
             _BY_STREAM,
         ),
         source="Ilyas et al. (2020), section 2.2",
@@ -127,8 +135,9 @@ VARIABLES: list[Variable] = [
         "exact_noise_floor_mre",
         ("agent",),
         (
-            f"Mean relative error to complete returns of an exact critic, which no critic goes below: each return "
-            f"against the mean of the others of its state, {_EXACT}; "
+            "Mean relative error to complete returns of the exact value. A critic that leans to low returns may go "
+            "below it: what is least at the exact value is the squared error. Each return is judged against the mean "
+            f"of the others of its state, {_EXACT}; "
             "differences are shrunk by the root of (K - 1) / K, as the mean of K - 1 others has noise of its own. "
             "Small returns count in the divisor as those of the held-out pairs do.",
             _BY_STREAM,
@@ -271,9 +280,10 @@ VARIABLES: list[Variable] = [
         ("agent", "batches"),
         (
             "Cosine to the truth by the best lambda over that by the agent's own lambda. Chosen on one half of the "
-            "groups of streams and measured on the other, both ways, geometric mean: a choice is never judged by what "
-            "it was chosen on. 1 where both halves choose the agent's own; NaN where a half finds no lambda that "
-            "points along the truth. A verdict complains where the whole interval lies above 1.05.",
+            "groups of streams and measured on the other, both ways: the sum of what both find of the chosen, over the "
+            "sum of what they find of the agent's own. A choice is never judged by what it was chosen on. 1 where both "
+            "halves choose the agent's own; NaN where the agent's own is not found to point along the truth, which "
+            "weak signal may do. A verdict complains where the whole interval lies above 1.05.",
             "delete-one-group jackknife of the logarithm, the choices held, Student's t.",
         ),
     ),

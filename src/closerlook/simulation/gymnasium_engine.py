@@ -24,6 +24,9 @@ AnyEnv = gymnasium.Env[Any, Any]
 
 _NAMES = "give a Gymnasium id such as Hopper-v5, module:Id, or package.module:function"
 _STEP = "mend its step(), which returns (observation, reward, terminated, truncated, info)"
+_STEP_ON = (
+    "let its step() go on past its own limit, or leave the limit to Gymnasium (max_episode_steps), which is lifted"
+)
 _RESET = "mend its reset(), which returns (observation, info)"
 _MODULES = f"{_NAMES}, and check the folder you are in"
 
@@ -137,6 +140,7 @@ class GymnasiumEngine:
         self._environments = [environment for environment, _ in built]
         self.time_limit = built[0][1]
         first = self._environments[0]
+        self._past_limit = np.zeros(lanes, np.bool_)
         self.action_space = first.action_space
         self.observation_size = _observation_size(spec, first)
         self._to_actions = _action_reader(spec, self.action_space)
@@ -144,6 +148,7 @@ class GymnasiumEngine:
     def reset(self, lanes: IntArray, seeds: Sequence[int]) -> FloatArray:
         """Begin episodes; see `closerlook.simulation.lanes.Engine`."""
         observations = np.empty((len(lanes), self.observation_size))
+        self._past_limit[lanes] = False
         with users_code(self._name, _RESET):
             for row, (lane, seed) in enumerate(zip(lanes.tolist(), seeds, strict=True)):
                 observation, _ = _several(self._environments[lane].reset(seed=seed), 2, "reset")
@@ -155,11 +160,12 @@ class GymnasiumEngine:
         observations, rewards = np.empty((len(lanes), self.observation_size)), np.empty(len(lanes))
         terminated, truncated = np.empty(len(lanes), np.bool_), np.empty(len(lanes), np.bool_)
         environments = self._environments
-        with users_code(self._name, _STEP):
+        with users_code(self._name, _STEP_ON if self._past_limit[lanes].any() else _STEP):
             for row, (lane, action) in enumerate(zip(lanes.tolist(), self._to_actions(actions), strict=True)):
                 answer = _several(environments[lane].step(action), 5, "step")
                 observation, rewards[row], terminated[row], truncated[row], _ = answer
                 observations[row] = observation if observation.ndim == 1 else observation.reshape(-1)
+        self._past_limit[lanes] |= truncated
         return StepResult(observations, rewards, terminated, truncated)
 
     def save(self, lane: int) -> AnyEnv:

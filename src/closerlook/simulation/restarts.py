@@ -91,6 +91,19 @@ class Restarts:
     terminated: BoolArray
 
 
+def require_restarts(environment: EnvironmentSpec) -> None:
+    """Save and restore the first state of an environment, before much is sampled that would be of no use without.
+
+    Raises
+    ------
+    InputError
+        Where it cannot be copied.
+    """
+    with lend_engine(environment, 1) as engine:
+        engine.reset(np.array([0]), [0])
+        engine.restore(0, engine.save(0), 0)
+
+
 def restart(
     agents: Agent, environment: EnvironmentSpec, origin: Origin, states: Sequence[State], *, copies: int, steps: int
 ) -> Restarts:

@@ -16,6 +16,7 @@ from typing import Any, Literal
 import numpy as np
 import xarray as xr
 import yaml
+from numpy.typing import ArrayLike
 from scipy import stats
 
 from closerlook.studies.relations import FEWEST_SEEDS as FEWEST_RELATED
@@ -29,6 +30,8 @@ FEWEST_SEEDS = 3
 FEWEST_EQUAL = 6
 """Seeds of a study that must be equal before they decide anything: their interval has no width, and fewer are on one
 side of the bound by chance in more than 5% of studies (sign test, 2 / 2^n)."""
+MISSING = 0.1
+"""Share of seeds without a number above which nothing is judged: those that have one are not any seeds."""
 
 
 @dataclass(frozen=True)
@@ -137,7 +140,6 @@ def judge(claim: Claim, datasets: Datasets, others: Datasets | None = None) -> l
         One for each task and algorithm, or pair of tasks; and iteration, unless the claim is of a change or a relation;
         and agent, where it is of single ones.
     """
-    found = []
     if claim.statistic == "relation":
         return _relations(claim, datasets, others or {})
     if claim.statistic == "single":
@@ -145,29 +147,49 @@ def judge(claim: Claim, datasets: Datasets, others: Datasets | None = None) -> l
     if claim.statistic == "study":
         return [one for place, dataset in _meant(claim, datasets).items() for one in _study(claim, place, dataset)]
     if claim.statistic == "contrast":
-        first, second = claim.tasks
-        for algorithm in sorted({algorithm for _, algorithm in datasets}):
-            pair = [datasets.get((task, algorithm)) for task in (first, second)]
-            for iteration in claim.iterations:
-                groups = [_values(claim, dataset, iteration) for dataset in pair if dataset is not None]
-                if len(groups) == 2 and all(groups):
-                    where = f"{first} against {second}, {algorithm}, iteration {iteration}"
-                    found.append(_mark(claim, where, *_contrast(*(list(group.values()) for group in groups))))
-        return found
+        return _contrasts(claim, datasets)
+    found: list[Judgement] = []
     for (task, algorithm), dataset in _meant(claim, datasets).items():
         rows = {iteration: _values(claim, dataset, iteration) for iteration in claim.iterations}
         if claim.statistic == "change":
             before, after = (rows[iteration] for iteration in claim.iterations)
             both = [after[seed] - before[seed] for seed in before if seed in after]
             where = f"{task}, {algorithm}, iterations {claim.iterations[0]} to {claim.iterations[1]}"
-            found += [_mark(claim, where, *_mean(both))] if both else []
+            found += _over_seeds(claim, where, both)
         else:
-            found += [
-                _mark(claim, f"{task}, {algorithm}, iteration {iteration}", *_mean(list(row.values())))
-                for iteration, row in rows.items()
-                if row
-            ]
+            for iteration, row in rows.items():
+                found += _over_seeds(claim, f"{task}, {algorithm}, iteration {iteration}", list(row.values()))
     return found
+
+
+def _over_seeds(claim: Claim, where: str, values: Sequence[float]) -> list[Judgement]:
+    """Judge the mean over seeds; nothing where none has a number."""
+    known = _finite(values)
+    return [_mark(claim, where, *_mean(known), complete=_complete(values))] if known else []
+
+
+def _contrasts(claim: Claim, datasets: Datasets) -> list[Judgement]:
+    """Judge the difference of the means over seeds between two tasks, by algorithm and iteration."""
+    found, (first, second) = [], claim.tasks
+    for algorithm in sorted({algorithm for _, algorithm in datasets}):
+        pair = [datasets.get((task, algorithm)) for task in (first, second)]
+        for iteration in claim.iterations:
+            groups = [list(_values(claim, data, iteration).values()) for data in pair if data is not None]
+            if len(groups) == 2 and all(map(_finite, groups)):
+                where = f"{first} against {second}, {algorithm}, iteration {iteration}"
+                numbers, complete = _contrast(*map(_finite, groups)), all(map(_complete, groups))
+                found.append(_mark(claim, where, *numbers, complete=complete))
+    return found
+
+
+def _finite(values: Sequence[float]) -> list[float]:
+    return [value for value in values if np.isfinite(value)]
+
+
+def _complete(values: ArrayLike) -> bool:
+    """Whether so few seeds lack a number that the others stand for all; seeds are the last axis."""
+    known = np.isfinite(np.atleast_2d(values)).all(axis=0)
+    return bool(np.mean(~known) <= MISSING)
 
 
 def _meant(claim: Claim, datasets: Datasets) -> Datasets:
@@ -195,7 +217,7 @@ def _study(claim: Claim, place: tuple[str, str], dataset: xr.Dataset) -> list[Ju
     if not len(known):
         return [_mark(claim, f"{named}, not known everywhere", np.nan, np.nan, np.nan, 0)]
     fewest = FEWEST_EQUAL if np.allclose(known, known[0], rtol=1e-9, atol=0) else FEWEST_SEEDS
-    return [_mark(claim, named, *_mean(known.tolist()), fewest=fewest)]
+    return [_mark(claim, named, *_mean(known.tolist()), fewest=fewest, complete=_complete(values.tolist()))]
 
 
 def _relations(claim: Claim, datasets: Datasets, others: Datasets) -> list[Judgement]:
@@ -208,11 +230,12 @@ def _relations(claim: Claim, datasets: Datasets, others: Datasets) -> list[Judge
         rows = [[_values(one, data, iteration) for iteration in claim.iterations] for one, data in (
             (claim, dataset), (beside, others[place])
         )]  # fmt: skip
-        first, second = common(*rows)
+        both = np.concatenate(common(*rows))
+        first, second = np.split(both[:, np.isfinite(both).all(axis=0)], 2)
         if first.shape[1] > 2:
             what = rank_relation(first, second)
-            numbers = (what.value, what.low, what.high, first.shape[1])
-            found.append(_mark(claim, f"{place[0]}, {place[1]}", *numbers, fewest=FEWEST_RELATED))
+            numbers, where = (what.value, what.low, what.high, first.shape[1]), f"{place[0]}, {place[1]}"
+            found.append(_mark(claim, where, *numbers, fewest=FEWEST_RELATED, complete=_complete(both)))
     return found
 
 
@@ -236,7 +259,7 @@ def _singles(claim: Claim, place: tuple[str, str], dataset: xr.Dataset) -> list[
 
 
 def _values(claim: Claim, dataset: xr.Dataset, iteration: int) -> dict[int, float]:
-    """Return what a claim is about at one iteration by seed, those left out that have none."""
+    """Return what a claim is about at one iteration by seed; not finite for those that have none."""
     chosen = dataset["iteration"].values == iteration
     own = _at(claim, dataset, {"variable": claim.variable, **claim.where})
     others = [_at(claim, dataset, {"variable": claim.variable, **claim.where, **other}) for other in claim.against]
@@ -244,7 +267,7 @@ def _values(claim: Claim, dataset: xr.Dataset, iteration: int) -> dict[int, floa
         return {}
     values = own[chosen] - (np.mean([other[chosen] for other in others if other is not None], axis=0) if others else 0)
     seeds = dataset["agent_seed"].values[chosen].tolist()
-    return {seed: float(value) for seed, value in zip(seeds, values, strict=True) if np.isfinite(value)}
+    return {seed: float(value) for seed, value in zip(seeds, values, strict=True)}
 
 
 def _at(claim: Claim, dataset: xr.Dataset, place: Mapping[str, Any]) -> np.ndarray | None:
@@ -288,11 +311,19 @@ def _contrast(left: Sequence[float], right: Sequence[float]) -> tuple[float, flo
 
 
 def _mark(
-    claim: Claim, where: str, value: float, low: float, high: float, seeds: int, *, fewest: int = FEWEST_SEEDS
+    claim: Claim,
+    where: str,
+    value: float,
+    low: float,
+    high: float,
+    seeds: int,
+    *,
+    fewest: int = FEWEST_SEEDS,
+    complete: bool = True,
 ) -> Judgement:
     inside, outside = (high < claim.bound, low > claim.bound)
     if claim.rule == "above":
         inside, outside = outside, inside
-    known = seeds >= fewest
+    known = seeds >= fewest and complete
     mark: Mark = "holds" if known and inside else "does not hold" if known and outside else "not enough data"
     return Judgement(claim, where, value, low, high, seeds, mark)

@@ -12,8 +12,10 @@ T      pairs of a stream
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
+from scipy import stats
 
 from closerlook.algorithms.restarted_values import JUDGED, SINGLE
 from closerlook.diagnostics.common.layout import Found, interval, intervals
@@ -39,6 +41,8 @@ TARGET_ARRAYS = ("gae_targets", "complete_returns", "cut_returns")
 
 Measure = Callable[[np.ndarray, str], Interval]
 """From values (J, T), and the name of the target they are judged by, to a number."""
+Scale = Literal["plain", "logarithm", "unexplained"]
+"""On which an interval is symmetric, or nearly: see `mean_of_intervals`."""
 
 
 @dataclass(frozen=True)
@@ -76,8 +80,8 @@ def audit(judged: Judged) -> Found:
     """Return every number about held-out pairs, by the schema's names."""
     least = {name: near_zero(target) for name, target in judged.targets.items()}
 
-    def over(measure: Measure, targets: Sequence[str]) -> list[Interval]:
-        return [_of_critic(judged, kind, measure, name) for kind in CRITICS for name in targets]
+    def over(measure: Measure, targets: Sequence[str], scale: Scale = "logarithm") -> list[Interval]:
+        return [_of_critic(judged, kind, measure, name, scale) for kind in CRITICS for name in targets]
 
     def mean(values: np.ndarray, name: str) -> Interval:
         return mean_interval(relative_errors(values, judged.targets[name], least[name]))
@@ -103,32 +107,58 @@ def audit(judged: Judged) -> Found:
     return {
         **intervals("mean_relative_error", over(mean, TARGETS), both),
         **intervals("median_relative_error", over(median, TARGETS), both),
-        **intervals("explained_variance", over(explained, TARGETS), both),
+        **intervals("explained_variance", over(explained, TARGETS, "unexplained"), both),
         **intervals("relative_error_as_released", over(released, TARGETS[:1])),
         **intervals("mean_relative_error_true_reward", over(true, ("returns",))),
-        **intervals("explained_variance_true_reward", over(explained_true, ("returns",))),
+        **intervals("explained_variance_true_reward", over(explained_true, ("returns",), "unexplained")),
         "judged_pairs": np.array(judged.true_returns.size),
         **_of_fitted(judged, mean, explained),
         **_of_calibration(judged),
     }
 
 
-def _of_critic(judged: Judged, kind: str, measure: Measure, target: str) -> Interval:
+def _of_critic(judged: Judged, kind: str, measure: Measure, target: str, scale: Scale) -> Interval:
     """Measure the critic as it is, or the mean over its updates."""
     if kind == "as_is":
         return NOTHING if judged.own is None else measure(judged.own, target)
-    return mean_of_intervals([measure(values, target) for values in judged.updated])
+    return mean_of_intervals([measure(values, target) for values in judged.updated], scale)
 
 
-def mean_of_intervals(found: Sequence[Interval]) -> Interval:
-    """Average numbers that share their pairs: as wide as one of them, and wider where they differ from each other."""
+def mean_of_intervals(found: Sequence[Interval], scale: Scale = "plain") -> Interval:
+    """Average numbers that share their pairs: as wide as one of them, and wider where they differ from each other.
+
+    Both widths are taken on the scale that the single intervals are made on, so that the ends stay possible: half of
+    one interval, the mean over updates; and Student's t with U - 1 degrees of freedom times the standard error of the
+    mean over updates. They are independent, so that their squares add up.
+
+    Parameters
+    ----------
+    found : sequence of Interval, U
+        One of each update.
+    scale : {"plain", "logarithm", "unexplained"}
+        Of the single intervals; unexplained: the logarithm of 1 less the number. Plain where logarithms are not known.
+
+    Returns
+    -------
+    Interval
+        NaN without updates; without ends for one, which does not say how updates differ.
+    """
     if not found:
         return NOTHING
-    values = np.array([one.value for one in found])
-    half = float(np.mean([(one.high - one.low) / 2 for one in found]))
-    spread = float(values.std(ddof=1) / np.sqrt(len(values))) if len(values) > 1 else 0.0
-    value, reach = float(values.mean()), float(np.hypot(half, 2 * spread))
-    return Interval(value, value - reach, value + reach)
+    rows = np.array([[one.value, one.low, one.high] for one in found])
+    value, count = float(rows[:, 0].mean()), len(rows)
+    if count == 1:
+        return Interval(value, np.nan, np.nan)
+    if scale == "unexplained":
+        rest = mean_of_intervals([Interval(1 - one.value, 1 - one.high, 1 - one.low) for one in found], "logarithm")
+        return Interval(value, 1 - rest.high, 1 - rest.low)
+    logarithmic = scale == "logarithm" and bool((rows > 0).all())
+    middles, lows, highs = (np.log(rows) if logarithmic else rows).T
+    spread = stats.t.ppf(0.975, count - 1) * middles.std(ddof=1) / np.sqrt(count)
+    below, above = (float(np.hypot(half.mean(), spread)) for half in (middles - lows, highs - middles))
+    if logarithmic:
+        return Interval(value, value * float(np.exp(-below)), value * float(np.exp(above)))
+    return Interval(value, value - below, value + above)
 
 
 def _of_fitted(judged: Judged, mean: Measure, explained: Measure) -> Found:

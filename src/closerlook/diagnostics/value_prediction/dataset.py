@@ -145,6 +145,8 @@ def _counts(dataset: xr.Dataset) -> dict[str, Any]:
     found: dict[str, Any] = {}
     if "judged_pairs" in dataset:
         found["judged_pairs"] = as_json(dataset["judged_pairs"].values)
+    if "update_fresh_optimizer" in dataset:
+        found["update_fresh_optimizer"] = as_json(dataset["update_fresh_optimizer"].values)
     if "incomplete_returns" in dataset:
         found["incomplete_returns"] = as_json(dataset["incomplete_returns"].sel(truth=FOLLOWED).values)
     return found

@@ -66,6 +66,7 @@ def value_prediction(  # noqa: PLR0913 - what a user may choose, each by name
     seed: int = 0,
     workers: int | None = None,
     out: str | Path | None = None,
+    resume: bool = True,
     progress: Progress | None = None,
 ) -> xr.Dataset:
     """Measure how well an agent's critic predicts values, and what it is worth as a baseline.
@@ -100,6 +101,8 @@ def value_prediction(  # noqa: PLR0913 - what a user may choose, each by name
         Worker processes, default one per core. No number depends on it.
     out : str or Path, optional
         Folder for ``values.nc``, ``values.json`` and the finished jobs, from which the same call goes on.
+    resume : bool
+        Whether jobs that the folder holds are taken as done; else they are deleted, once what was asked makes sense.
     progress : Progress, optional
         Told how far the sampling has come.
 
@@ -128,7 +131,10 @@ def value_prediction(  # noqa: PLR0913 - what a user may choose, each by name
     if out is None:
         with TemporaryDirectory() as scratch:
             return _dataset(agents, request, _measure(agents, request, RunFolder(scratch), how))
-    with RunFolder(out).open_for("values", request.settings(agents)) as folder:
+    run = RunFolder(out)
+    if not resume:
+        run.forget()
+    with run.open_for("values", request.settings(agents)) as folder:
         dataset = _dataset(agents, request, _measure(agents, request, folder, how))
         folder.write_dataset("values.nc", dataset)
         folder.write_json("values.json", summary(dataset))
@@ -331,6 +337,7 @@ class _Plan:
         pooled = Pooled(answers, request.pool, Question(question.beginnings, question.fine))
         judged = self._judged(pooled)
         found = _of_the_pool(pooled, self.fit) | audit(judged) | audit_training(self.updates)
+        found["update_fresh_optimizer"] = np.array(bool(self.updates) and rule_of(agent).fresh_optimizer)
         found |= audit_restarts(restarts, near_zero(judged.targets["returns"]))
         found |= compare_baselines(pooled, question, normalize=agent.normalize_advantages)
         batch = agent.regime.batch_pairs

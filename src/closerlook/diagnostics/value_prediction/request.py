@@ -19,6 +19,7 @@ from closerlook.estimation.pool import Pool, plan_pool
 from closerlook.execution import content_key
 from closerlook.simulation.engine import describe_environment
 from closerlook.simulation.records import Sampling
+from closerlook.simulation.restarts import require_restarts
 
 LAMBDAS = (0.0, 0.25, 0.5, 0.75, 0.9, 0.95, 0.98, 0.99, 1.0)
 """The default sweep."""
@@ -116,7 +117,8 @@ def prepare(agents: Sequence[Agent], environment: str | EnvironmentSpec | None, 
     Raises
     ------
     InputError
-        Where pairs are too few, agents differ in what they must share, or a choice means nothing.
+        Where pairs are too few, agents differ in what they must share, or a choice means nothing; where states are to
+        be restarted from and the environment cannot be copied.
     NonFiniteError
         Where an agent's parameters are not finite.
     """
@@ -130,6 +132,8 @@ def prepare(agents: Sequence[Agent], environment: str | EnvironmentSpec | None, 
     fit_pool = _fit_pool(wishes, regime.n_steps)
     description = describe_environment(spec)
     require_fit(agents, description)
+    if wishes.restarts:
+        require_restarts(spec)
     own = {agent.gae_lambda for agent in agents if agent.value is not None}
     asked = LAMBDAS if wishes.lambdas is None else wishes.lambdas
     lambdas = tuple(sorted({*map(float, asked), *own}))

@@ -116,13 +116,19 @@ def _evidence(agent: xr.Dataset) -> dict[str, float]:
 
 
 def _without_critic(agent: xr.Dataset, name: str, evidence: Mapping[str, float]) -> Verdict:
-    if agent.attrs["baseline"] == "none":
+    if not _has_critic(agent):
         ratio = evidence["possible_variance_ratio"]
         gain = f" A well-fitted one would take off {1 - ratio:.0%} of the variance." if np.isfinite(ratio) else ""
         statement = f"There is no critic; returns stand in for advantages.{gain}"
         return _verdict(name, "watch", statement, evidence, "Train with a critic (--baseline critic).")
     statement = "The returns are all equal: there is nothing for a critic to predict."
     return _verdict(name, "problem", statement, evidence, "Look at the rewards: are they always the same?")
+
+
+def _has_critic(agent: xr.Dataset) -> bool:
+    """Whether an agent has one: what all have in common does not say where only some do."""
+    kinds = agent.attrs["baseline"]
+    return kinds == "critic" or (kinds != "none" and bool(np.isfinite(agent["calibration_predicted"]).any()))
 
 
 def _judge_worth(name: str, evidence: Mapping[str, float]) -> Verdict:
