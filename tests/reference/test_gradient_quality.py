@@ -396,7 +396,8 @@ def test_pairs_of_the_bandit_are_independent():
 
 def test_how_much_pairs_of_an_episode_depend_on_one_another_is_what_brute_force_says():
     agent = linear_quadratic_agent(regime=Regime(1, 256 * HORIZON))  # long, as rare episodes weigh much
-    found = gradient_quality(agent, pairs=128 * 256 * HORIZON, sizes=[256 * HORIZON], workers=1)
+    asked = {"pairs": 128 * 256 * HORIZON, "sizes": [256 * HORIZON], "advantages": "normalised"}
+    found = gradient_quality(agent, **asked, workers=1)
     scores, returns = linear_quadratic_pairs(np.random.default_rng(8), agent, (100_000, HORIZON), noise=0.0)
     pairs = scores * (returns - returns.mean())[..., None]
     mean, episodes = pairs.mean((0, 1)), pairs.mean(1)
