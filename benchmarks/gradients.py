@@ -35,7 +35,7 @@ from closerlook.algorithms.truths import Truth, continuation_steps
 from closerlook.diagnostics.gradient_quality import gradient_quality
 from closerlook.estimation.networks import MLP
 from closerlook.randomness import generator
-from closerlook.simulation.engine import describe_environment
+from closerlook.simulation.engine import LANES, describe_environment
 from closerlook.simulation.records import Rollout, Sampling
 from closerlook.simulation.rollout import rollout
 
@@ -43,7 +43,6 @@ TASKS = ("Hopper-v5", "Walker2d-v5", "Humanoid-v5")
 AGENTS = ("atlas/hopper-ppo", "atlas/walker2d-ppo", "atlas/humanoid-ppo")
 N_STEPS = 2048
 GOAL = 1.10
-LANES = 64
 
 
 def make_agent(task: str) -> Agent:

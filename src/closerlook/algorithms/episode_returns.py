@@ -21,11 +21,10 @@ from closerlook.agents.environment import EnvironmentSpec
 from closerlook.algorithms.stream_sums import StreamRange
 from closerlook.errors import NonFiniteError, PolicyError
 from closerlook.estimation.networks import flatten, unflatten
+from closerlook.simulation.engine import LANES
 from closerlook.simulation.records import Episodes, Sampling
 from closerlook.simulation.rollout import rollout_episodes
 
-LANES = 64
-"""Streams that step together, of all policies."""
 SUMS = ("returns", "squares", "episodes", "steps")
 """What a stream's episodes are added up to."""
 LISTED = ("episode_return", "episode_policy", "episode_stream")

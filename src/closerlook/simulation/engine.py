@@ -42,7 +42,7 @@ EngineChoice = Literal["fastest", "gymnasium"]
 """The MuJoCo engine where it is supported, or the Gymnasium engine in any case; the numbers are the same."""
 
 LANES = 64
-"""Streams of a policy that step together where nothing speaks for fewer: steps of numpy are shared by so many."""
+"""Lanes that step together where nothing speaks for fewer: steps of numpy are shared by so many."""
 _LANES_OF_SIMULATORS = 32
 """Where each lane is a MuJoCo environment with data of its own: those of 64 do not fit a processor's cache."""
 _MOST_KEPT = 2

@@ -25,12 +25,9 @@ from closerlook.errors import InputError, NonFiniteError
 from closerlook.estimation.networks import TILE
 from closerlook.randomness import derive_seed
 from closerlook.simulation.acting import ActionNoise, ObservationFilter, make_transform
-from closerlook.simulation.engine import lend_engine
+from closerlook.simulation.engine import LANES, lend_engine
 from closerlook.simulation.lanes import BoolArray, Engine, FloatArray, IntArray
 from closerlook.simulation.records import Rollout
-
-LANES = 64
-"""Copies that step together, about: no number depends on it."""
 
 
 @dataclass(frozen=True)

@@ -4,8 +4,9 @@ from collections.abc import Iterator, Mapping
 
 import numpy as np
 
-from closerlook.algorithms.episode_returns import LANES, LISTED, SUMS
+from closerlook.algorithms.episode_returns import LISTED, SUMS
 from closerlook.algorithms.pooled import Answers
+from closerlook.simulation.engine import LANES
 
 STREAMS_OF_A_JOB = 16
 
