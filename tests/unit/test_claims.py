@@ -40,7 +40,7 @@ def test_every_claim_that_comes_along_means_something():
     assert len({claim.name for claim in claims}) == len({claim.statement for claim in claims}) == len(claims) >= 10
     for claim in claims:
         assert claim.variable in SCHEMA
-        assert claim.statistic in ("level", "change", "contrast", "single", "study", "relation")
+        assert claim.statistic in ("level", "median", "change", "contrast", "single", "study", "relation")
         assert claim.rule in ("below", "above")
         assert len(claim.iterations) == 2 or claim.statistic != "change"
         assert len(claim.tasks) == 2 or claim.statistic != "contrast"
@@ -85,6 +85,21 @@ def test_a_level_is_judged_at_each_iteration():
     assert {one.mark for one in judge(difference, {("hopper", "ppo"): FALLING})} == {"holds"}
     assert judge(replace(level, size=512), {("hopper", "ppo"): FALLING}) == []
     assert judge(replace(level, variable="step_pairwise_cosine"), {("hopper", "ppo"): FALLING}) == []
+
+
+def test_a_median_has_the_interval_of_the_sign_test():
+    claim = replace(CLAIM, statistic="median", iterations=(450,), bound=0.3)
+    (judged,) = judge(claim, {("hopper", "ppo"): FALLING})
+    values = np.sort(FALLING["pairwise_cosine"].sel(size=2048).values[FALLING["iteration"].values == 450])
+    assert (judged.value, judged.seeds, judged.mark) == (np.median(values), 5, "not enough data")
+    assert np.isnan([judged.low, judged.high]).all()
+    gains = np.linspace(0, 1, 10) ** 8
+    ten = dataset(np.broadcast_to(gains[:, None], (3, 10, 2)))
+    (judged,) = judge(claim, {("hopper", "ppo"): ten})
+    assert (judged.value, judged.low, judged.high) == (np.median(gains), gains[1], gains[8])
+    assert (judged.seeds, judged.mark) == (10, "not enough data")
+    # fewer than two of ten fair coins are heads with 1.1%: the interval covers with 97.9%
+    assert judge(replace(claim, bound=0.4), {("hopper", "ppo"): ten})[0].mark == "holds"
 
 
 def test_a_contrast_compares_tasks_of_one_algorithm():

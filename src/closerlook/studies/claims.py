@@ -44,7 +44,7 @@ class Claim:
         Its key, what it says, and who said it where.
     variable : str
         Of the dataset.
-    statistic : {"level", "change", "contrast", "single", "study", "relation"}
+    statistic : {"level", "median", "change", "contrast", "single", "study", "relation"}
         What is made of it.
     iterations : tuple of int
         At which, or from which to which.
@@ -72,7 +72,7 @@ class Claim:
     statement: str
     source: str
     variable: str
-    statistic: Literal["level", "change", "contrast", "single", "study", "relation"]
+    statistic: Literal["level", "median", "change", "contrast", "single", "study", "relation"]
     iterations: tuple[int, ...]
     rule: Literal["below", "above"]
     bound: float
@@ -163,9 +163,9 @@ def judge(claim: Claim, datasets: Datasets, others: Datasets | None = None) -> l
 
 
 def _over_seeds(claim: Claim, where: str, values: Sequence[float]) -> list[Judgement]:
-    """Judge the mean over seeds; nothing where none has a number."""
-    known = _finite(values)
-    return [_mark(claim, where, *_mean(known), complete=_complete(values))] if known else []
+    """Judge the mean or the median over seeds; nothing where none has a number."""
+    known, middle = _finite(values), _median if claim.statistic == "median" else _mean
+    return [_mark(claim, where, *middle(known), complete=_complete(values))] if known else []
 
 
 def _contrasts(claim: Claim, datasets: Datasets) -> list[Judgement]:
@@ -299,6 +299,12 @@ def _mean(values: Sequence[float]) -> tuple[float, float, float, int]:
         return float(np.mean(values)), np.nan, np.nan, n
     reach = float(stats.t.ppf(0.975, n - 1) * np.std(values, ddof=1) / np.sqrt(n))
     return float(np.mean(values)), float(np.mean(values)) - reach, float(np.mean(values)) + reach, n
+
+
+def _median(values: Sequence[float]) -> tuple[float, float, float, int]:
+    """Return a median over seeds with the interval of the sign test, which fewer than six seeds have not."""
+    interval = stats.quantile_test(values, p=0.5).confidence_interval()
+    return float(np.median(values)), float(interval.low), float(interval.high), len(values)
 
 
 def _contrast(left: Sequence[float], right: Sequence[float]) -> tuple[float, float, float, int]:
