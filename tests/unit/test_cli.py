@@ -149,6 +149,16 @@ def test_the_same_command_computes_nothing_again(trained, tmp_path):
     assert (tmp_path / "gradients.json").read_bytes() == before
 
 
+def test_what_is_finished_is_kept_where_what_is_asked_makes_no_sense(trained, tmp_path):
+    assert gradients(trained, tmp_path / "gradients") == 0
+    jobs = {path.name for path in (tmp_path / "gradients" / "jobs").iterdir()}
+    assert gradients(trained, tmp_path / "gradients", "--pairs", "100", "--no-resume") == 2
+    assert {path.name for path in (tmp_path / "gradients" / "jobs").iterdir()} == jobs > set()
+    record = (trained / "run.json").read_bytes()
+    assert train(trained, "--checkpoints", "5000", "--no-resume") == 2
+    assert (trained / "run.json").read_bytes() == record
+
+
 def test_without_a_folder_results_go_where_one_would_look(trained, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     options = ["--pairs", "1280", "--sizes", "64", "--workers", "1", "--iteration", "0"]

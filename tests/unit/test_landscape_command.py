@@ -58,6 +58,13 @@ def test_one_agent_prints_json_alone_and_goes_towards_a_checkpoint(trained, tmp_
     assert "along the difference" in shown.err
 
 
+def test_finished_jobs_are_kept_where_what_is_asked_makes_no_sense(trained, measured):
+    jobs = {path.name for path in (measured / "jobs").iterdir()}
+    options = ["--no-resume", "--grid", "1", "--out", str(measured)]
+    assert main(["landscape", str(trained), *OPTIONS, *options]) == 2
+    assert {path.name for path in (measured / "jobs").iterdir()} == jobs > set()
+
+
 @pytest.mark.parametrize(
     ("options", "words"),
     [

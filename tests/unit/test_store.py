@@ -88,8 +88,12 @@ def test_a_run_that_begins_anew_forgets_answers_and_transitions(tmp_path):
     for folder in ("jobs", "shards"):
         JobFiles(tmp_path / folder).save("key", {"a": np.arange(3)})
     run.write_text("figure.svg", "kept")
+    run.open_for("gradients", SETTINGS)
     run.forget()
     assert [path.name for path in tmp_path.rglob("*.*")] == ["figure.svg"]
+    run.open_for("gradients", SETTINGS)
+    JobFiles(tmp_path / "jobs").save("key", {"a": np.arange(3)})
+    assert RunFolder(tmp_path).open_for("train", {"seed": 1}, resume=False).jobs().load("key") is None
 
 
 @pytest.mark.parametrize("damage", ["truncate", "flip", "empty", "text", "pickle"])

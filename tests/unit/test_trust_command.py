@@ -68,6 +68,13 @@ def test_training_leaves_its_audit_in_the_log(trained):
     assert log["audit_quadratic_kl"].notna().all()
 
 
+def test_finished_jobs_are_kept_where_what_is_asked_makes_no_sense(trained, measured):
+    jobs = {path.name for path in (measured / "jobs").iterdir()}
+    options = ["--no-resume", "--repeats", "0", "--out", str(measured)]
+    assert main(["trust-region", str(trained), *OPTIONS, *options]) == 2
+    assert {path.name for path in (measured / "jobs").iterdir()} == jobs > set()
+
+
 @pytest.mark.parametrize(
     ("options", "words"),
     [

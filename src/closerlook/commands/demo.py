@@ -40,12 +40,9 @@ class Demo(Output):
     def run(self, shown: Shown) -> None:
         """Train, measure, report."""
         training, gradients = self.folder / "training", self.folder / "gradients"
-        if not self.resume:
-            RunFolder(training).forget()
-            RunFolder(gradients).forget()
         settings = TrainSettings(seeds=2, steps=ITERATIONS * 2048, checkpoints=(0,), seed=self.seed)
         bar = Bar(shown, settings.env, self.crew, trained=settings.seeds)
-        run = train(settings, out=training, workers=self.crew, progress=bar)
+        run = train(settings, out=training, workers=self.crew, resume=self.resume, progress=bar)
         save_figure(plot_training(run.log), training / "training")
         dataset = gradient_quality(
             [agent for iteration in (0, ITERATIONS) for agent in find_agents(training, iteration=iteration)],
@@ -53,6 +50,7 @@ class Demo(Output):
             seed=self.seed,
             workers=self.crew,
             out=gradients,
+            resume=self.resume,
             progress=Bar(shown, settings.env, self.crew),
         )
         save_figure(plot_gradient_quality(dataset), gradients / "gradients")

@@ -11,7 +11,6 @@ from closerlook.commands.options import option
 from closerlook.console import Bar, Shown
 from closerlook.diagnostics.gradient_quality import gradient_quality, summary
 from closerlook.figures import plot_gradient_quality, save_figure
-from closerlook.results.store import RunFolder
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,8 +69,6 @@ class Gradients(Measuring):
         """Measure, draw, and print."""
         agents = self.agents()
         mend = "" if self.long else "give fewer --pairs, or --long to go ahead"
-        if not self.resume:
-            RunFolder(self.folder).forget()
         dataset = gradient_quality(
             agents,
             self.environment,
@@ -90,6 +87,7 @@ class Gradients(Measuring):
             seed=self.seed,
             workers=self.crew,
             out=self.folder,
+            resume=self.resume,
             progress=Bar(shown, self.environment_name(agents), self.crew, too_long=mend),
         )
         save_figure(plot_gradient_quality(dataset), self.folder / "gradients")

@@ -16,7 +16,6 @@ from closerlook.diagnostics.landscape import landscape, summary
 from closerlook.diagnostics.landscape.request import AxisName, Draws
 from closerlook.figures import plot_budgets, plot_landscape, save_figure
 from closerlook.report.landscape import write_page
-from closerlook.results.store import RunFolder
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,8 +64,6 @@ class Landscape(Measuring):
         """Measure, draw, and print."""
         agents = self.agents()
         mend = "" if self.long else "give fewer --pairs or a smaller --grid, or --long to go ahead"
-        if not self.resume:
-            RunFolder(self.folder).forget()
         dataset = landscape(
             agents,
             self.environment,
@@ -84,6 +81,7 @@ class Landscape(Measuring):
             seed=self.seed,
             workers=self.crew,
             out=self.folder,
+            resume=self.resume,
             progress=Bar(shown, self.environment_name(agents), self.crew, too_long=mend),
         )
         save_figure(plot_landscape(dataset), self.folder / "landscape")

@@ -15,7 +15,6 @@ from closerlook.commands.options import Output, folder_name, option
 from closerlook.console import Shown, make_table
 from closerlook.figures import plot_critic_audit, plot_training, save_figure
 from closerlook.figures.critic_audit import has_audit
-from closerlook.results.store import RunFolder
 from closerlook.training import TrainingRun, TrainSettings, train
 
 LONGEST = 10
@@ -69,11 +68,16 @@ class Train(Output):
     def run(self, shown: Shown) -> None:
         """Train, draw, and print."""
         name = self.settings.environment.id
-        if not self.resume:
-            RunFolder(self.folder).forget()
         streams = self.settings.seeds * self.settings.n_envs
         bar = PopulationBar(shown, name, self.crew, trained=streams)
-        run = train(self.settings, out=self.folder, workers=self.crew, progress=bar, tensorboard=self.tensorboard)
+        run = train(
+            self.settings,
+            out=self.folder,
+            workers=self.crew,
+            resume=self.resume,
+            progress=bar,
+            tensorboard=self.tensorboard,
+        )
         axis = plot_training(run.log)
         axis.set_title(f"{name} · {self.settings.algo.upper()}", weight="bold")
         save_figure(axis, self.folder / "training")

@@ -10,7 +10,6 @@ from closerlook.commands.trust_tables import tables_of
 from closerlook.console import Bar, Shown
 from closerlook.diagnostics.trust_region import summary, trust_region
 from closerlook.figures import plot_trust_region, save_figure
-from closerlook.results.store import RunFolder
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,8 +47,6 @@ class TrustRegion(Measuring):
         """Measure, draw, and print."""
         agents = self.agents()
         mend = "" if self.long else "give fewer --repeats, --pairs or --return-pairs, or --long to go ahead"
-        if not self.resume:
-            RunFolder(self.folder).forget()
         dataset = trust_region(
             agents,
             self.environment,
@@ -62,6 +59,7 @@ class TrustRegion(Measuring):
             seed=self.seed,
             workers=self.crew,
             out=self.folder,
+            resume=self.resume,
             progress=Bar(shown, self.environment_name(agents), self.crew, too_long=mend),
         )
         save_figure(plot_trust_region(dataset), self.folder / "trust-region")

@@ -50,7 +50,7 @@ class RunFolder:
         self._opened = time.monotonic()
         self._record: dict[str, Any] = {"finished": False, "wall_seconds": 0.0}
 
-    def open_for(self, kind: str, settings: Mapping[str, Any]) -> "RunFolder":
+    def open_for(self, kind: str, settings: Mapping[str, Any], *, resume: bool = True) -> "RunFolder":
         """Take the folder for a run, new or the same again.
 
         Parameters
@@ -59,12 +59,16 @@ class RunFolder:
             ``"train"``, ``"gradients"``, ``"demo"`` ...
         settings : mapping
             All that decides the results, as JSON values; not how they are computed (workers, progress).
+        resume : bool
+            Whether to go on with the run that the folder holds; else it is forgotten.
 
         Raises
         ------
         InputError
             Where the folder holds a run of another kind or of other settings, naming them; where it cannot be made.
         """
+        if not resume:
+            self.forget()
         asked = {"kind": kind, **as_json(settings)}
         found = self.read_json("run.json")
         if found is not None:

@@ -303,7 +303,7 @@ def _mean(values: Sequence[float]) -> tuple[float, float, float, int]:
 
 def _median(values: Sequence[float]) -> tuple[float, float, float, int]:
     """Return a median over seeds with the interval of the sign test, which fewer than six seeds have not."""
-    interval = stats.quantile_test(values, p=0.5).confidence_interval()
+    interval: Any = stats.quantile_test(values, p=0.5).confidence_interval()
     return float(np.median(values)), float(interval.low), float(interval.high), len(values)
 
 

@@ -69,6 +69,7 @@ def train(
     *,
     out: str | Path,
     workers: int | None = None,
+    resume: bool = True,
     progress: Progress | None = None,
     tensorboard: bool = False,
 ) -> TrainingRun:
@@ -82,6 +83,8 @@ def train(
         Run folder.
     workers : int, optional
         Worker processes, default one per core. No number depends on it.
+    resume : bool
+        Whether to go on where the run that the folder holds was ended; else to train from the beginning.
     progress : Progress, optional
         Told the environment steps still to make, and those made; where it is a `Listener`, also the log's new rows.
     tensorboard : bool
@@ -104,7 +107,7 @@ def train(
     settings = settings.resolved()
     environment = describe_environment(settings.environment)
     events = EventFiles(Path(out) / "tensorboard") if tensorboard else NoEvents()
-    with RunFolder(out).open_for("train", settings.to_json()) as folder, events:
+    with RunFolder(out).open_for("train", settings.to_json(), resume=resume) as folder, events:
         _remove_leftovers(folder.path)
         agents = initial_agents(settings, range(settings.seeds))
         crew = default_workers() if workers is None else workers

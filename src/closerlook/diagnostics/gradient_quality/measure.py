@@ -57,6 +57,7 @@ def gradient_quality(  # noqa: PLR0913 - what a user may choose, each by name
     seed: int = 0,
     workers: int | None = None,
     out: str | Path | None = None,
+    resume: bool = True,
     progress: Progress | None = None,
 ) -> xr.Dataset:
     """Measure how well disjoint estimates of the policy gradient agree, for estimates of several sizes.
@@ -112,6 +113,8 @@ def gradient_quality(  # noqa: PLR0913 - what a user may choose, each by name
         Worker processes, default one per core. No number depends on it.
     out : str or Path, optional
         Folder for ``gradients.nc``, ``gradients.json`` and the finished jobs, from which the same call goes on.
+    resume : bool
+        Whether jobs that the folder holds are taken as done; else they are deleted, once what was asked makes sense.
     progress : Progress, optional
         Told how far the sampling has come.
 
@@ -142,7 +145,7 @@ def gradient_quality(  # noqa: PLR0913 - what a user may choose, each by name
         with TemporaryDirectory() as scratch:
             cache = None if precision is None else RunFolder(scratch).jobs()
             return _sample(agents, request, wishes, (workers, cache, progress), lambda _: None)
-    with RunFolder(out).open_for("gradients", request.settings(agents, wishes)) as folder:
+    with RunFolder(out).open_for("gradients", request.settings(agents, wishes), resume=resume) as folder:
 
         def keep(found: xr.Dataset) -> None:
             folder.write_dataset("gradients.nc", found)

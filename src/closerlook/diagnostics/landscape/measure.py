@@ -77,6 +77,7 @@ def landscape(  # noqa: PLR0913 - what a user may choose, each by name
     seed: int = 0,
     workers: int | None = None,
     out: str | Path | None = None,
+    resume: bool = True,
     progress: Progress | None = None,
 ) -> xr.Dataset:
     """Measure surrogate and true reward on a plane through an agent's parameters, and along its first axis.
@@ -115,6 +116,8 @@ def landscape(  # noqa: PLR0913 - what a user may choose, each by name
         Worker processes, default one per core. No number depends on it.
     out : str or Path, optional
         Folder for ``landscape.nc``, ``landscape.json`` and the finished jobs, from which the same call goes on.
+    resume : bool
+        Whether jobs that the folder holds are taken as done; else they are deleted, once what was asked makes sense.
     progress : Progress, optional
         Told how far the sampling has come.
 
@@ -146,7 +149,7 @@ def landscape(  # noqa: PLR0913 - what a user may choose, each by name
     if out is None:
         with TemporaryDirectory() as scratch:
             return build_dataset(agents, _measure(agents, request, RunFolder(scratch), how), request)
-    with RunFolder(out).open_for("landscape", request.settings(agents)) as folder:
+    with RunFolder(out).open_for("landscape", request.settings(agents), resume=resume) as folder:
         dataset = build_dataset(agents, _measure(agents, request, folder, how), request)
         folder.write_dataset("landscape.nc", dataset)
         folder.write_json("landscape.json", summary(dataset))

@@ -55,6 +55,7 @@ def trust_region(  # noqa: PLR0913 - what a user may choose, each by name
     seed: int = 0,
     workers: int | None = None,
     out: str | Path | None = None,
+    resume: bool = True,
     progress: Progress | None = None,
 ) -> xr.Dataset:
     """Take an agent's update many times, each from a fresh batch, and measure what each does to policy and reward.
@@ -84,6 +85,8 @@ def trust_region(  # noqa: PLR0913 - what a user may choose, each by name
         Worker processes, default one per core. No number depends on it.
     out : str or Path, optional
         Folder for ``trust-region.nc``, ``trust-region.json`` and the finished jobs, from which the same call goes on.
+    resume : bool
+        Whether jobs that the folder holds are taken as done; else they are deleted, once what was asked makes sense.
     progress : Progress, optional
         Told how far the sampling has come.
 
@@ -112,7 +115,7 @@ def trust_region(  # noqa: PLR0913 - what a user may choose, each by name
     if out is None:
         with TemporaryDirectory() as scratch:
             return build_dataset(agents, _measure(agents, request, RunFolder(scratch), how), request)
-    with RunFolder(out).open_for("trust-region", request.settings(agents)) as folder:
+    with RunFolder(out).open_for("trust-region", request.settings(agents), resume=resume) as folder:
         dataset = build_dataset(agents, _measure(agents, request, folder, how), request)
         folder.write_dataset("trust-region.nc", dataset)
         folder.write_json("trust-region.json", summary(dataset))

@@ -131,10 +131,7 @@ def value_prediction(  # noqa: PLR0913 - what a user may choose, each by name
     if out is None:
         with TemporaryDirectory() as scratch:
             return _dataset(agents, request, _measure(agents, request, RunFolder(scratch), how))
-    run = RunFolder(out)
-    if not resume:
-        run.forget()
-    with run.open_for("values", request.settings(agents)) as folder:
+    with RunFolder(out).open_for("values", request.settings(agents), resume=resume) as folder:
         dataset = _dataset(agents, request, _measure(agents, request, folder, how))
         folder.write_dataset("values.nc", dataset)
         folder.write_json("values.json", summary(dataset))
