@@ -102,6 +102,18 @@ def test_targets_are_shared_out_among_estimates_and_the_rest(pooled, in_the_open
     assert (shares.rest_pairs, shares.rest_pairs_squares) == (STEPS * len(others), STEPS**2 * len(others))
 
 
+def test_shares_that_were_kept_are_those_that_were_asked_for(pooled):
+    targets = [pooled.by_weights(0, centred=False), pooled.surrogate(), *pooled.truths()]
+    sizes = [*POOL.sizes, replace(POOL.sizes[-1], streams=2)]
+    asked = [(size, target, first) for target in targets for size in sizes for first in (0, 1, 0)]
+    for size, target, first in [*asked, *((size, target, 0) for size in sizes for target in targets)]:
+        directed = np.arange(size.count) >= first
+        found, again = pooled.shares(size, target, directed), pooled._divided(size, target, directed)
+        np.testing.assert_array_equal(found.own, again.own)
+        np.testing.assert_array_equal(found.rest, again.rest)
+    assert len(pooled._shares) == 3
+
+
 def test_groups_are_the_targets_sums_over_equal_parts(pooled, in_the_open):
     sums, pairs = pooled.groups(pooled.surrogate())
     np.testing.assert_allclose(sums, expected_sums(in_the_open, "surrogate"), rtol=2e-4, atol=2e-4)

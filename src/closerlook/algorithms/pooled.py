@@ -12,7 +12,7 @@ D      policy parameters, flattened
 ====== =========================================================
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -63,6 +63,7 @@ class Pooled:
     def __init__(self, answers: Answers, pool: Pool, question: Question) -> None:
         self.pool, self.question, self._answers = pool, question, answers
         self._streams = [Sums.from_arrays(answer, "streams") for answer in answers]
+        self._shares: dict[Hashable, Shares] = {}  # the latest of each target: small sizes divide the pool alike
 
     def of_streams(self, name: str) -> np.ndarray:
         """Put an array of all streams, or of the first ones, together."""
@@ -139,6 +140,14 @@ class Pooled:
         directed : ndarray, (n,), bool
             Which estimates have a direction; the others' streams are left to the rest.
         """
+        key = (size.streams, target.coefficients.tobytes(), directed.tobytes())
+        if key not in self._shares:
+            if len(self._shares) > len(self.question.truths):
+                del self._shares[next(iter(self._shares))]
+            self._shares[key] = self._divided(size, target, directed)
+        return self._shares[key]
+
+    def _divided(self, size: Size, target: Target, directed: np.ndarray) -> Shares:
         place = np.cumsum(directed) - 1
         own, pairs = np.zeros((int(directed.sum()), self._parameters)), np.zeros(int(directed.sum()))
         rest, rest_pairs, squares, pairs_squares = np.zeros(self._parameters), 0.0, 0.0, 0.0

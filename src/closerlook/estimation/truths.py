@@ -17,6 +17,7 @@ S      the target's sum over the pool
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from scipy import stats
@@ -49,6 +50,16 @@ class Shares:
     rest_pairs: float
     rest_squares: float
     rest_pairs_squares: float
+
+    @cached_property
+    def pool(self) -> np.ndarray:
+        """Over the whole pool, (D,)."""
+        return np.asarray(self.own.sum(axis=0) + self.rest)
+
+    @cached_property
+    def products(self) -> np.ndarray:
+        """Products of the estimates' sums with one another, (n, n)."""
+        return np.asarray(self.own @ self.own.T)
 
 
 @dataclass(frozen=True)
@@ -155,8 +166,7 @@ class _Table:
 
 def _products(estimates: np.ndarray, shares: Shares) -> _Table:
     unit = estimates / np.linalg.norm(estimates, axis=1, keepdims=True)
-    pool = shares.own.sum(axis=0) + shares.rest
-    x_x = shares.own @ shares.own.T
+    pool, x_x = shares.pool, shares.products
     return _Table(
         pairs=shares.pairs,
         u_x=unit @ shares.own.T,
