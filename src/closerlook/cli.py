@@ -6,6 +6,7 @@ Exit codes: 0 done; 2 bad input, with one line that says what is wrong and the m
 import contextlib
 import io
 import os
+import re
 import sys
 from collections.abc import Sequence
 from typing import Any
@@ -104,7 +105,13 @@ def _in_one_line(box: str) -> str:
     lines = [line.strip(" │|") for line in box.splitlines()]
     rules = [at for at, line in enumerate(lines) if line.startswith(("╭", "╰", "─", "+", "--"))] or [-1]
     below = lines[rules[0] + 1 : rules[1] if len(rules) > 1 else None]
-    return " ".join(below).strip() or "the command cannot be read"
+    said = re.sub(r"(?<=Expected one of )\((.*?)\)", _choices, " ".join(below).strip().rstrip("."))
+    return said or "the command cannot be read"
+
+
+def _choices(listed: "re.Match[str]") -> str:
+    """Put the choices that tyro lists in any order in one; that an option may be left out is none of them."""
+    return ", ".join(sorted(set(re.findall("'(.*?)'", listed[1])) - {"None"}))
 
 
 def _run(command: Any) -> None:

@@ -174,6 +174,7 @@ BAD = {
     "not whole": (["gradients", "x", "--pairs", "1.5"], "1.5 is not a whole number"),
     "not a number": (["gradients", "x", "--pairs", "many"], "many is not a whole number"),
     "no such choice": (["gradients", "x", "--advantages", "big"], "big"),
+    "no such update": (["gradients", "x", "--algo", "sarsa"], "Expected one of natural, ppo, trpo, vanilla; see"),
     "no such function": (["gradients", "json:nothing"], "json has no nothing"),
     "not an agent": (["gradients", "os:getcwd"], "gives a str, not a closerlook.Agent"),
     "no such module": (["gradients", "no_such_module:agent"], "no_such_module cannot be imported"),
