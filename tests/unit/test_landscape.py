@@ -80,8 +80,8 @@ def test_the_best_step_and_the_agreement_are_recovered():
         best = line[exact.argmax()]
         inside.append(float(found["best_step_low"]) <= best <= float(found["best_step_high"]))
         kind = int(found["surrogate_kind"])
-        rise = found["line_surrogates"].isel(surrogate_name=kind).sel(pairs_of="heldout").values
-        here = found.sel(region="line", pairs_of="heldout")
+        rise = found["line_surrogates"].isel(surrogate_name=kind).sel(pairs_of="batch").values
+        here = found.sel(region="line", pairs_of="batch")
         truth = np.corrcoef(rise, exact)[0, 1]
         correlated.append(float(here["correlation_low"]) <= truth <= float(here["correlation_high"]))
     assert np.mean(inside) >= 0.9
@@ -104,6 +104,9 @@ def test_surrogates_are_those_of_plain_torch(found):
         clipped = torch.minimum(ratio * standard, ratio.clamp(0.8, 1.2) * standard)
         expected = [float(values.mean()) for values in (ratio * advantages, ratio * standard, clipped)]
         np.testing.assert_allclose(answer["surrogates"][:, at], expected, rtol=2e-4, atol=2e-6)
+        streams = [values.reshape(part.stop - part.first, -1).mean(dim=1) for values in (ratio * advantages, clipped)]
+        np.testing.assert_allclose(answer["stream_surrogates"][0, :, at], streams[0], rtol=2e-4, atol=2e-6)
+        np.testing.assert_allclose(answer["stream_surrogates"][2, :, at], streams[1], rtol=2e-4, atol=2e-6)
     assert answer["mean_kl"][0] == 0.0
     assert (answer["mean_kl"][1:] > 0).all()
 

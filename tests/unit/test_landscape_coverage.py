@@ -47,8 +47,8 @@ def hits_of(seed: int) -> dict[str, np.ndarray]:
     along = exact(found, own, np.stack([line, 0 * line], axis=1))
     first, second = np.meshgrid(found["step"], found["random"], indexing="ij")
     plane = exact(found, own, np.stack([first.ravel(), second.ravel()], axis=1)).reshape(first.shape)
-    rise = found["line_surrogates"].isel(surrogate_name=int(found["surrogate_kind"])).sel(pairs_of="heldout").values
-    here = found.sel(region="line", pairs_of="heldout")
+    rise = found["line_surrogates"].isel(surrogate_name=int(found["surrogate_kind"])).sel(pairs_of="batch").values
+    here = found.sel(region="line", pairs_of="batch")
     inside = {
         "true_reward": holds(found, "true_reward", plane).ravel(),
         "reward_gain": holds(found, "reward_gain", plane - plane[0, 0]).ravel()[1:],

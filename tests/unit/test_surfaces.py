@@ -56,6 +56,38 @@ def test_correlations_cover_what_there_would_be_without_noise(shared):
     assert np.median([one.high - one.low for one in found]) < 1.0
 
 
+@pytest.mark.parametrize(("streams", "noise"), [(4, 0.7), (12, 1.0), (32, 2.0)])
+def test_correlations_with_another_noisy_surface_cover(streams, noise):
+    """Of a surface that is one draw of streams, too, its expectation is meant: taken as known it covers far less."""
+    exact, rng = np.corrcoef(TRUTH, RISE)[0, 1], np.random.default_rng(13)
+    hits, trusting = [], []
+    for _ in range(REPEATS):
+        surfaces, others = draw(rng, 1.0), RISE + noise * rng.standard_normal((streams, POINTS))
+        found, taken = correlation(surfaces, others), correlation(surfaces, others.mean(axis=0))
+        hits.append(found.low <= exact <= found.high)
+        trusting.append(taken.low <= exact <= taken.high)
+    assert 0.92 <= np.mean(hits) <= 0.995
+    assert np.mean(trusting) < 0.85
+
+
+def test_the_jackknife_of_two_samples_leaves_out_of_each_in_turn():
+    rng = np.random.default_rng(14)
+    surfaces, others = draw(rng, 1.0), RISE + 0.5 * rng.standard_normal((5, POINTS))
+
+    def plain(rows: np.ndarray, known: np.ndarray) -> float:
+        return float(stats.spearmanr(rows.mean(axis=0), known.mean(axis=0)).statistic)
+
+    found = rank_correlation(surfaces, others)
+    replicates = [
+        np.array([plain(np.delete(surfaces, at, axis=0), others) for at in range(STREAMS)]),
+        np.array([plain(surfaces, np.delete(others, at, axis=0)) for at in range(5)]),
+    ]
+    parts = [(len(one) - 1) / len(one) * np.square(one - one.mean()).sum() for one in replicates]
+    freedom = sum(parts) ** 2 / (parts[0] ** 2 / (STREAMS - 1) + parts[1] ** 2 / 4)
+    assert found.value == pytest.approx(plain(surfaces, others))
+    assert found.high - found.value == pytest.approx(stats.t.ppf(0.975, freedom) * np.sqrt(sum(parts)))
+
+
 def test_noise_along_the_surface_itself_leaves_no_bias():
     """Streams that differ in the height of the same relief correlate with it perfectly, however few they are."""
     rng, found = np.random.default_rng(9), []
@@ -125,6 +157,9 @@ def test_sign_agreement_by_hand():
     found = sign_agreement(gains, np.array([0.0, 1.0, 1.0, 1.0, np.nan]))
     assert (found.value, found.low, found.high) == pytest.approx((2 / 3, 1 / 3, 2 / 3))
     assert np.isnan(sign_agreement(gains, np.zeros(5)).value)
+    known = np.array([0.0, 1.0, 1.0, 1.0, np.nan])
+    unsure = sign_agreement(gains, Means(known, known - np.array([0, 3, 0, 0, 0]), known + 1))
+    assert (unsure.value, unsure.low, unsure.high) == pytest.approx((2 / 3, 0, 2 / 3))
 
 
 @pytest.mark.parametrize(("shared", "paired"), [(0.0, False), (0.0, True), (0.95, True)])
@@ -141,7 +176,8 @@ def test_the_best_point_is_among_the_candidates(shared, paired):
 
 
 def test_the_share_of_noise_is_that_of_its_variance():
-    rng, exact = np.random.default_rng(8), 2.25 / 4 / (2.25 / 4 + TRUTH.var())
+    rng, noise = np.random.default_rng(8), 2.25 / 4 * (POINTS - 1) / POINTS
+    exact = noise / (noise + TRUTH.var())
     found = [noise_share(draw(rng, shared=0.7), 4) for _ in range(REPEATS)]
     assert np.mean([one.value for one in found]) == pytest.approx(exact, abs=0.02)
     assert 0.9 <= np.mean([one.low <= exact <= one.high for one in found]) <= 0.99

@@ -117,7 +117,7 @@ def test_the_quadratic_model_is_exact_where_the_divergence_is_quadratic():
     start = plain.start(agents)
     step = 0.1 * torch.from_numpy(np.random.default_rng(1).standard_normal(start.shape))
     step[:, -2:] = 0.0  # the log standard deviations
-    look = Look(plain, normalised, normalised, start, 0.2)
+    look = Look(plain, normalised, normalised, start, 0.2, standardize=True)
     exact = look.change((start.double() + step).float()).change[CHANGES.index("mean_kl")]
     assert look.quadratic_kl(step) == pytest.approx(exact, rel=1e-4)
 

@@ -37,14 +37,6 @@ def with_interval(dataset: xr.Dataset, name: str, value: float, low: float, high
     return changed
 
 
-def with_rises(dataset: xr.Dataset, own: float, other: float) -> xr.Dataset:
-    changed = dataset.copy(deep=True)
-    for pairs, rise in (("batch", own), ("heldout", other)):
-        changed["line_surrogates"].loc[{"pairs_of": pairs, "line": 0.0}] = 0.25
-        changed["line_surrogates"].loc[{"pairs_of": pairs, "line": 1.0}] = 0.25 + rise
-    return changed
-
-
 @pytest.mark.parametrize(
     ("interval", "level", "words"),
     [
@@ -108,21 +100,24 @@ def test_points_that_are_gone_do_not_make_a_peak_certain(plane):
 
 def test_more_pairs_are_advised_only_where_the_batch_was_learnt(plane):
     lost = with_interval(plane, "realised_gain", -5.0, -9.0, -1.0)
-    assert "from more pairs" in of(landscape_verdicts(with_rises(lost, 1.0, 0.1)), "step")["advice"]
-    assert "would not help" in of(landscape_verdicts(with_rises(lost, 1.0, 0.9)), "step")["advice"]
+    learnt, found = (with_interval(lost, "rise_found_again", *ends) for ends in ((0.1, 0.0, 0.6), (0.9, 0.8, 1.0)))
+    assert "from more pairs" in of(landscape_verdicts(learnt), "step")["advice"]
+    assert "would not help" in of(landscape_verdicts(found), "step")["advice"]
 
 
 @pytest.mark.parametrize(
-    ("other", "level", "words"),
+    ("interval", "level", "words"),
     [
-        (0.8, "ok", "80% is found"),
-        (0.2, "ok", "Usual for trained"),
-        (-0.5, "ok", "falls by 50%"),
-        (-1.0, "watch", "Less than"),
+        ((0.8, 0.7, 0.9), "ok", "80% is found again on others (95%: 70 to 90%)"),
+        ((0.2, 0.1, 0.3), "ok", "Usual for trained"),
+        ((-0.5, -0.55, -0.45), "ok", "falls by 50%"),
+        ((-1.0, -1.2, -0.8), "watch", "Less than"),
+        ((-1.0, -1.5, -0.5), "not_enough_data", "the pairs do not tell"),
+        ((0.2, np.nan, np.nan), "not_enough_data", "the pairs do not tell"),
     ],
 )
-def test_a_rise_that_is_not_found_again_is_overfitting(plane, other, level, words):
-    verdict = of(landscape_verdicts(with_rises(plane, 1.0, other)), "overfitting")
+def test_a_rise_that_is_not_found_again_is_overfitting(plane, interval, level, words):
+    verdict = of(landscape_verdicts(with_interval(plane, "rise_found_again", *interval)), "overfitting")
     assert verdict["level"] == level
     assert words in verdict["statement"]
 

@@ -5,6 +5,7 @@ symbol meaning
 ====== ==============================
 P      policies: a population of one here
 N      pairs of the batch
+S      streams they come from, N / S pairs each, one after the other
 D      policy parameters, flattened
 ====== ==============================
 """
@@ -20,7 +21,7 @@ from closerlook.errors import PolicyError, users_code
 from closerlook.estimation.distributions import DiagonalGaussian, Distribution
 
 SURROGATES = ("plain", "normalised", "clipped")
-"""Surrogates: of advantages as they are, of standardised ones, of those and clipped as in PPO."""
+"""Surrogates: of advantages as they are; of standardised ones; clipped as in PPO, of those that the agent uses."""
 TAIL = 0.99
 """Which quantile over states stands beside the mean and the largest divergence."""
 CHANGES = (
@@ -47,17 +48,25 @@ class PolicyChange:
         In the order of `SURROGATES`; not finite where ratios overflow, NaN where the other policy is not one.
     change : ndarray, (8,)
         In the order of `CHANGES`; NaN where no formula is known for the KL, or where the other policy is not one.
+    by_stream : ndarray, (3, S)
+        The surrogates of each stream's pairs alone, advantages standardised over all.
     """
 
     surrogates: np.ndarray
     change: np.ndarray
+    by_stream: np.ndarray
 
 
-NOT_A_POLICY = PolicyChange(np.full(len(SURROGATES), np.nan), np.full(len(CHANGES), np.nan))
-"""Of parameters that are not finite, or that the agent's policy refuses."""
-
-
-def policy_change(plain: Objective, normalised: Objective, start: Tensor, vector: Tensor, clip: float) -> PolicyChange:
+def policy_change(
+    plain: Objective,
+    normalised: Objective,
+    start: Tensor,
+    vector: Tensor,
+    clip: float,
+    *,
+    standardize: bool = True,
+    streams: int = 1,
+) -> PolicyChange:
     """Compare the policy that sampled a batch with another one, which may be none: it is not known then.
 
     Parameters
@@ -68,6 +77,10 @@ def policy_change(plain: Objective, normalised: Objective, start: Tensor, vector
         The old policy's flat parameters and the new one's.
     clip : float
         Epsilon of the clipped surrogate, and of the ratios counted.
+    standardize : bool
+        Whether the clipped surrogate's advantages are standardised: whether the agent's algorithm does.
+    streams : int
+        S.
 
     Raises
     ------
@@ -75,31 +88,41 @@ def policy_change(plain: Objective, normalised: Objective, start: Tensor, vector
         Where the old policy itself fails.
     """
     if not bool(torch.isfinite(vector).all()):
-        return NOT_A_POLICY
+        return _not_a_policy(streams)
     try:
         with users_code("the agent's policy", "look at its distribution", PolicyError):
-            return _compare(plain, normalised, start, vector, clip)
+            return _compare((plain, normalised, normalised if standardize else plain), start, vector, clip, streams)
     except PolicyError:
         if torch.equal(start, vector):
             raise
-        return NOT_A_POLICY
+        return _not_a_policy(streams)
+
+
+def _not_a_policy(streams: int) -> PolicyChange:
+    """Return what is said of parameters that are not finite, or that the agent's policy refuses: nothing."""
+    count = len(SURROGATES)
+    return PolicyChange(np.full(count, np.nan), np.full(len(CHANGES), np.nan), np.full((count, streams), np.nan))
 
 
 @torch.no_grad()
-def _compare(plain: Objective, normalised: Objective, start: Tensor, vector: Tensor, clip: float) -> PolicyChange:
-    totals = np.zeros(len(SURROGATES))
+def _compare(
+    objectives: tuple[Objective, Objective, Objective], start: Tensor, vector: Tensor, clip: float, streams: int
+) -> PolicyChange:
+    totals, gained = np.zeros(len(SURROGATES)), []
     columns = []
-    for raw, standard in zip(plain.parts(), normalised.parts(), strict=True):
+    for raw, standard, own in zip(*(one.parts() for one in objectives), strict=True):
         old, new = raw.distribution(start), raw.distribution(vector)
         log_probs = new.log_prob(raw.actions)
-        gains = (raw.gains(log_probs), standard.gains(log_probs), standard.gains(log_probs, clip))
+        gains = (raw.gains(log_probs), standard.gains(log_probs), own.gains(log_probs, clip))
         totals += [float(gain.double().sum()) for gain in gains]
+        gained.append(torch.cat(gains).double())
         ratio = torch.exp(log_probs - raw.old_log_probs)
         columns.append((divergence(old, new, like=ratio), divergence(new, old, like=ratio), ratio))
     forward, backward, ratios = (torch.cat(column, dim=1)[0].double().numpy() for column in zip(*columns, strict=True))
     outside = (np.abs(ratios - 1.0) > clip).mean() if not np.isnan(ratios).any() else np.nan
     change = [*_over_states(forward), *_over_states(backward), ratios.max(), outside]
-    return PolicyChange(totals / ratios.size, np.array(change))
+    by_stream = torch.cat(gained, dim=1).reshape(len(SURROGATES), streams, -1).mean(dim=-1)
+    return PolicyChange(totals / ratios.size, np.array(change), by_stream.numpy())
 
 
 @torch.no_grad()

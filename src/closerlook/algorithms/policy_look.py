@@ -32,6 +32,8 @@ class Look:
         Flat parameters of the policy that sampled it.
     clip : float
         Epsilon.
+    standardize : bool
+        Whether the agent's algorithm standardises advantages.
     """
 
     plain: Objective
@@ -39,6 +41,7 @@ class Look:
     objective: Objective
     start: Tensor
     clip: float
+    standardize: bool
 
     @classmethod
     def at(cls, agents: Agent, batch: Batch, clip: float) -> "Look":
@@ -48,11 +51,12 @@ class Look:
             for normalize in (False, True)
         }
         own = both[agents.normalize_advantages]
-        return cls(both[False], both[True], own, own.start(agents), clip)
+        return cls(both[False], both[True], own, own.start(agents), clip, agents.normalize_advantages)
 
     def change(self, vector: Tensor) -> PolicyChange:
         """Compare the policy with flat parameters (1, D)."""
-        return policy_change(self.plain, self.normalised, self.start, vector, self.clip)
+        objectives = (self.plain, self.normalised)
+        return policy_change(*objectives, self.start, vector, self.clip, standardize=self.standardize)
 
     def slopes(self, displacement: Tensor) -> list[float]:
         """Return a step (1, D) times the gradients of the plain and the normalised surrogate."""

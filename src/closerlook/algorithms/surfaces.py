@@ -116,6 +116,7 @@ def sample_surrogates(
     -------
     dict of str to ndarray
         ``surrogates`` (3, P), in the order of `SURROGATES`; not finite where probability ratios overflow.
+        ``stream_surrogates`` (3, S, P), of each stream's pairs alone, advantages standardised over the batch.
         ``mean_kl`` (P,), of the agent's policy to the point's. ``deviation``, of the batch's advantages.
     """
     agents = Agent.stack([agent])
@@ -123,12 +124,17 @@ def sample_surrogates(
     plain = Objective.of(replace(agents, normalize_advantages=False), batch)
     normalised = Objective.of(replace(agents, normalize_advantages=True), batch)
     start, vectors = plain.start(agents), torch.from_numpy(points.parameters(agent)).float()
+    count = streams.stop - streams.first
     found, divergence = np.empty((len(SURROGATES), len(vectors))), np.empty(len(vectors))
+    by_stream = np.empty((len(SURROGATES), count, len(vectors)))
+    standardize = agent.normalize_advantages
     for at, vector in enumerate(vectors):
-        there = policy_change(plain, normalised, start, vector[None], clip)
+        there = policy_change(plain, normalised, start, vector[None], clip, standardize=standardize, streams=count)
         found[:, at], divergence[at] = there.surrogates, there.change[CHANGES.index("mean_kl")]
+        by_stream[:, :, at] = there.by_stream
     return {
         "surrogates": found,
+        "stream_surrogates": by_stream,
         "mean_kl": divergence,
         "deviation": deviation(plain.advantages)[0].numpy(),
     }

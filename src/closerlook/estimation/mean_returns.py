@@ -1,8 +1,10 @@
 """Mean episode returns of policies from streams, and what they differ by, with intervals.
 
-A stream's episodes are of random number: the mean return is a ratio, total return over total episodes. The stream is
-the unit; of one or two, the episodes are. Those of a stream are drawn independently, so that either covers, but with
-two streams Student's t over them is four times as wide.
+A stream's episodes are of random number: the mean return is a ratio, total return over total episodes. It is biased
+by the order of 1 over the streams, upward where longer episodes earn more: by some 10% for a single stream of a few
+episodes, by 1% for ten. The stream is the unit; of one or two, the episodes are, `FEWEST_EPISODES` of them at least, as
+episodes that all lasted to the limit vary too little to tell how the others do. With two streams Student's t over them
+would be four times as wide. Where streams may begin no episode, only those that do say how much streams vary.
 
 ====== ==========================================
 symbol meaning
@@ -19,6 +21,9 @@ import numpy as np
 from scipy import stats
 
 from closerlook.estimation.statistics import FEWEST
+
+FEWEST_EPISODES = 10
+"""Of one or two streams, for an interval."""
 
 
 @dataclass(frozen=True)
@@ -42,7 +47,7 @@ def mean_returns(returns: np.ndarray, episodes: np.ndarray, squares: np.ndarray,
     returns, episodes : ndarray, (P, S)
         Sum of the returns of a stream's episodes, and their number.
     squares : ndarray, (P, S)
-        Sum of their squares: where there are one or two streams, episodes are the unit, 3 at least.
+        Sum of their squares: where there are one or two streams, episodes are the unit.
     confidence : float
         Of the interval.
 
@@ -51,12 +56,19 @@ def mean_returns(returns: np.ndarray, episodes: np.ndarray, squares: np.ndarray,
     Cochran, 1977, "Sampling Techniques", section 6.3, for the ratio's variance.
     """
     if returns.shape[1] >= FEWEST:
-        influence = influences(returns, episodes)
-        return _interval(_ratio(returns, episodes), influence.std(axis=1, ddof=1), returns.shape[1], confidence)
+        deviation, streams = influences(returns, episodes).std(axis=1, ddof=1), returns.shape[1]
+        return _interval(_ratio(returns, episodes), deviation, streams, confidence, _telling(episodes) - 1)
     mean, count = _ratio(returns, episodes), episodes.sum(axis=1)
+    known = np.where(count >= FEWEST_EPISODES, count - 1, np.nan)
     with np.errstate(invalid="ignore", divide="ignore"):
-        variance = np.maximum(squares.sum(axis=1) - count * mean**2, 0.0) / np.where(count >= FEWEST, count - 1, np.nan)
-    return _interval(mean, np.sqrt(variance), count, confidence)
+        variance = np.maximum(squares.sum(axis=1) - count * mean**2, 0.0) / known
+    return _interval(mean, np.sqrt(variance), count, confidence, count - 1)
+
+
+def _telling(episodes: np.ndarray) -> np.ndarray:
+    """Return how many streams of each policy began an episode, (P,) float64; NaN where too few for an interval did."""
+    streams = (episodes > 0).sum(axis=1)
+    return np.where(streams >= FEWEST, streams, np.nan)
 
 
 def influences(returns: np.ndarray, episodes: np.ndarray) -> np.ndarray:
@@ -99,9 +111,14 @@ def paired_gains(
         return Means(gain, np.full(len(gain), np.nan), np.full(len(gain), np.nan))
     influence = influences(returns, episodes)
     if paired:
-        return _interval(gain, (influence - influence[base]).std(axis=1, ddof=1), streams, confidence)
-    own = influence.var(axis=1, ddof=1)
-    found = _interval(gain, np.sqrt(own + own[base]), streams, confidence, _welch(own, base, streams))
+        deviation = (influence - influence[base]).std(axis=1, ddof=1)
+    else:
+        own = influence.var(axis=1, ddof=1)
+        deviation = np.sqrt(own + own[base])
+    freedom = gain_freedom(returns, episodes, base, paired=paired)
+    found = _interval(gain, deviation, streams, confidence, freedom)
+    if paired:
+        return found
     low, high = found.low.copy(), found.high.copy()
     low[base] = high[base] = 0.0
     return Means(gain, low, high)
@@ -109,17 +126,19 @@ def paired_gains(
 
 def gain_freedom(returns: np.ndarray, episodes: np.ndarray, base: int, *, paired: bool = True) -> np.ndarray:
     """Return the degrees of freedom of the intervals of `paired_gains`, which see: (P,)."""
-    streams = returns.shape[1]
-    if paired or streams < 2:
-        return np.full(len(returns), streams - 1.0)
-    return _welch(influences(returns, episodes).var(axis=1, ddof=1), base, streams)
+    telling = np.asarray((episodes > 0).sum(axis=1), np.float64)
+    freedom = np.minimum(telling, telling[base]) - 1
+    freedom = np.where(freedom >= min(FEWEST, returns.shape[1]) - 1, freedom, np.nan)
+    if paired or returns.shape[1] < 2:
+        return freedom
+    return _welch(influences(returns, episodes).var(axis=1, ddof=1), base, freedom)
 
 
-def _welch(variances: np.ndarray, base: int, streams: int) -> np.ndarray:
-    """Return Welch's degrees of freedom of each policy's difference to the base: (P,)."""
+def _welch(variances: np.ndarray, base: int, freedom: np.ndarray) -> np.ndarray:
+    """Return Welch's degrees of freedom of each policy's difference to the base, from those of either: (P,)."""
     both = variances + variances[base]
     with np.errstate(invalid="ignore", divide="ignore"):
-        return np.where(both > 0, (streams - 1) * both**2 / (variances**2 + variances[base] ** 2), streams - 1.0)
+        return np.where(both > 0, freedom * both**2 / (variances**2 + variances[base] ** 2), freedom)
 
 
 def pairing_gain(returns: np.ndarray, episodes: np.ndarray, base: int, *, confidence: float = 0.95) -> Means:
@@ -181,10 +200,9 @@ def _ratio(returns: np.ndarray, episodes: np.ndarray) -> np.ndarray:
 
 
 def _interval(
-    value: np.ndarray, deviation: np.ndarray, units: float | np.ndarray, confidence: float, freedom: object = None
+    value: np.ndarray, deviation: np.ndarray, units: float | np.ndarray, confidence: float, freedom: np.ndarray
 ) -> Means:
     """Return mean and t interval from the deviation of so many units; (P,) each."""
-    degrees = np.asarray(units, np.float64) - 1 if freedom is None else np.asarray(freedom, np.float64)
     with np.errstate(invalid="ignore", divide="ignore"):
-        reach = stats.t.ppf((1 + confidence) / 2, np.maximum(degrees, 1)) * deviation / np.sqrt(units)
+        reach = stats.t.ppf((1 + confidence) / 2, np.maximum(freedom, 1)) * deviation / np.sqrt(units)
     return Means(value, value - reach, value + reach)

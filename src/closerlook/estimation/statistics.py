@@ -8,6 +8,7 @@ D      policy parameters, flattened
 ====== ============================================
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -100,14 +101,41 @@ def log_jackknife(value: float, without: np.ndarray, *, confidence: float = 0.95
     return Interval(value, value / factor, value * factor)
 
 
-def plain_jackknife(value: float, without: np.ndarray, *, confidence: float = 0.95) -> Interval:
-    """Return a number with a delete-one jackknife interval, Student's t; see `log_jackknife`."""
-    n = len(without)
-    if n < FEWEST or not (np.isfinite(without).all() and np.isfinite(value)):
+def plain_jackknife(value: float, *samples: np.ndarray, confidence: float = 0.95) -> Interval:
+    """Return a number with a delete-one jackknife interval, Student's t; see `log_jackknife`.
+
+    Parameters
+    ----------
+    value : float
+        From everything.
+    *samples : ndarray, (n,)
+        The replicates without each unit of a sample; of several independent samples, whose variances add up.
+    confidence : float
+        Of the interval.
+
+    References
+    ----------
+    Welch, 1947, "The generalization of 'Student's' problem"; Satterthwaite, 1946: the degrees of freedom of a sum.
+    """
+    if min(map(len, samples)) < FEWEST or not np.isfinite([value, *np.concatenate(samples)]).all():
         return Interval(value, np.nan, np.nan)
-    error = np.sqrt((n - 1) / n * np.square(without - without.mean()).sum())
-    reach = float(stats.t.ppf((1 + confidence) / 2, n - 1) * error)
+    variances = [jackknife_variance(without) for without in samples]
+    freedom = freedom_of_sum(variances, [len(without) - 1 for without in samples])
+    reach = float(stats.t.ppf((1 + confidence) / 2, freedom) * np.sqrt(sum(variances)))
     return Interval(value, value - reach, value + reach)
+
+
+def jackknife_variance(without: np.ndarray) -> float:
+    """Return the variance of a number from its values without each unit, (n,)."""
+    n = len(without)
+    return float((n - 1) / n * np.square(without - without.mean()).sum())
+
+
+def freedom_of_sum(variances: Sequence[float], freedoms: Sequence[int]) -> float:
+    """Return the degrees of freedom of a sum of variances; one of them keeps its own to the last bit."""
+    if len(variances) == 1 or sum(variances) <= 0:
+        return float(min(freedoms))
+    return float(sum(variances) ** 2 / sum(v**2 / freedom for v, freedom in zip(variances, freedoms, strict=True)))
 
 
 def mean_interval(values: np.ndarray) -> Interval:

@@ -46,7 +46,7 @@ def squared_length(surfaces: np.ndarray) -> float:
 
 
 def correlation(surfaces: np.ndarray, known: np.ndarray) -> Interval:
-    """Return the correlation over points of a known surface with the expectation of noisy ones, noise taken off.
+    """Return the correlation over points of a surface with the expectation of noisy ones, noise taken off.
 
     Their centred product, linear in the noise, over the known one's length and the root of the unbiased squared length
     of the other. A plain correlation is smaller the noisier the surfaces; this one errs the other way, by noise along
@@ -56,49 +56,52 @@ def correlation(surfaces: np.ndarray, known: np.ndarray) -> Interval:
     ----------
     surfaces : ndarray, (S, P)
         Independent from stream to stream, see `stream_surfaces`.
-    known : ndarray, (P,)
-        Without noise.
+    known : ndarray, (P,) or (K, P)
+        Without noise; or independent surfaces, also of the others, whose expectation is meant: its length is unbiased
+        then too.
 
     Returns
     -------
     Interval
-        Delete-one-group jackknife, Student's t. NaN where one of them is flat, or nothing but noise.
+        Delete-one-group jackknife, Student's t, in both samples where there are two. NaN where one of them is flat, or
+        nothing but noise.
 
     References
     ----------
     Spearman, 1904, "The proof and measurement of association between two things", on the correction for attenuation.
     Quenouille, 1956, "Notes on bias in estimation", on the jackknife's.
     """
-    centred, own = surfaces - surfaces.mean(axis=1, keepdims=True), known - known.mean()
-    length = np.linalg.norm(own)
-    if len(surfaces) < FEWEST or length == 0:
+    samples = [one - one.mean(axis=1, keepdims=True) for one in (surfaces, np.atleast_2d(known))]
+    if len(surfaces) < FEWEST or not samples[1].any():
         return NOTHING
 
-    def corrected(rows: np.ndarray) -> float:
-        squared = squared_length(rows)
-        return float(own @ rows.mean(axis=0) / (length * np.sqrt(squared))) if squared > 0 else np.nan
+    def corrected(rows: np.ndarray, others: np.ndarray) -> float:
+        mean = others.mean(axis=0)
+        squares = squared_length(rows), float(mean @ mean) if len(others) == 1 else squared_length(others)
+        product = float(mean @ rows.mean(axis=0))
+        return float(product / np.sqrt(squares[1]) / np.sqrt(squares[0])) if min(squares) > 0 else np.nan
 
-    return _jackknife(centred, corrected, debiased=True)
+    return _jackknife(corrected, *samples, debiased=True)
 
 
 def rank_correlation(surfaces: np.ndarray, known: np.ndarray) -> Interval:
-    """Return Spearman's correlation over points of a known surface with the mean of noisy ones, as measured.
+    """Return Spearman's correlation over points of a surface with the mean of noisy ones, as measured.
 
     Noise makes it smaller; its interval says how it varies, not what it would be without noise. Delete-one-group
     jackknife, Student's t. Parameters as for `correlation`.
     """
-    ranks = stats.rankdata(known)
-    if len(surfaces) < FEWEST or np.ptp(ranks) == 0:
+    samples = (surfaces, np.atleast_2d(known))
+    if len(surfaces) < FEWEST or np.ptp(samples[1].mean(axis=0)) == 0:
         return NOTHING
 
-    def spearman(rows: np.ndarray) -> float:
-        other = stats.rankdata(rows.mean(axis=0))
-        return float(np.corrcoef(ranks, other)[0, 1]) if np.ptp(other) > 0 else np.nan
+    def spearman(rows: np.ndarray, others: np.ndarray) -> float:
+        ranks = [stats.rankdata(one.mean(axis=0)) for one in (rows, others)]
+        return float(np.corrcoef(ranks[0], ranks[1])[0, 1]) if min(map(np.ptp, ranks)) > 0 else np.nan
 
-    return _jackknife(surfaces, spearman)
+    return _jackknife(spearman, *samples)
 
 
-def sign_agreement(gains: Means, known: np.ndarray) -> Interval:
+def sign_agreement(gains: Means, known: np.ndarray | Means) -> Interval:
     """Return the share of points at which a known and a measured gain have the same sign.
 
     Points where either is zero do not count. The interval takes a point whose own interval holds zero for either sign:
@@ -109,16 +112,17 @@ def sign_agreement(gains: Means, known: np.ndarray) -> Interval:
     ----------
     gains : Means, (P,)
         Measured, with intervals.
-    known : ndarray, (P,)
-        Without noise.
+    known : ndarray or Means, (P,)
+        Without noise, or measured too.
     """
-    counted = np.isfinite(gains.value) & np.isfinite(known) & (gains.value != 0) & (known != 0)
+    both = [gains, known if isinstance(known, Means) else Means(known, known, known)]
+    counted = np.all([np.isfinite(one.value) & (one.value != 0) for one in both], axis=0)
     if not counted.any():
         return NOTHING
-    sign, value = np.sign(known[counted]), gains.value[counted]
-    bounds = np.sort(np.stack([sign * gains.low[counted], sign * gains.high[counted]]), axis=0)
-    surely, never = bounds[0] > 0, bounds[1] < 0
-    return Interval(float((sign * value > 0).mean()), float(surely.mean()), float(1 - never.mean()))
+    mine, other = (one.at(counted) for one in both)
+    alike = np.sign(mine.value) == np.sign(other.value)
+    sure = np.all([(one.low > 0) | (one.high < 0) for one in (mine, other)], axis=0)
+    return Interval(float(alike.mean()), float((alike & sure).mean()), float(1 - (~alike & sure).mean()))
 
 
 def best_point(surfaces: np.ndarray, *, paired: bool = True, confidence: float = 0.95) -> tuple[int, np.ndarray]:
@@ -179,18 +183,26 @@ def noise_share(surfaces: np.ndarray, streams: float) -> Interval:
         return NOTHING
 
     def share(rows: np.ndarray) -> float:
-        relief = squared_length(rows - rows.mean(axis=1, keepdims=True)) / rows.shape[1]
-        noise = rows.var(axis=0, ddof=1).mean() / streams
-        return float(noise / (noise + max(relief, 0.0))) if noise > 0 else 0.0
+        points = rows.shape[1]
+        relief = squared_length(rows - rows.mean(axis=1, keepdims=True)) / points
+        noise = rows.var(axis=0, ddof=1).mean() / streams * (points - 1) / points  # what is left of it once centred
+        return float(noise / (noise + max(relief, 0.0))) if noise != 0 else 0.0
 
-    found = _jackknife(surfaces, share)
+    found = _jackknife(share, surfaces)
     return Interval(found.value, max(0.0, found.low), min(1.0, found.high))
 
 
-def _jackknife(surfaces: np.ndarray, statistic: Callable[[np.ndarray], float], *, debiased: bool = False) -> Interval:
-    """Return a statistic of streams (S, P), with a delete-one-group jackknife; also of its bias, of order 1 / S."""
-    count = len(surfaces)
-    groups = np.arange(count) * min(count, MOST_GROUPS) // count
-    without = np.array([statistic(surfaces[groups != group]) for group in range(groups[-1] + 1)])
-    value = statistic(surfaces)
-    return plain_jackknife(len(without) * value - (len(without) - 1) * without.mean() if debiased else value, without)
+def _jackknife(statistic: Callable[..., float], *samples: np.ndarray, debiased: bool = False) -> Interval:
+    """Return a statistic of independent samples of surfaces (S, P), with a delete-one-group jackknife of each.
+
+    A sample of one is known without noise. Debiased: less the statistic's bias, of order 1 / S, too.
+    """
+    value = statistic(*samples)
+    replicates = []
+    for place, sample in enumerate(samples):
+        groups = np.arange(len(sample)) * min(len(sample), MOST_GROUPS) // len(sample)
+        kept = [sample[groups != group] for group in range(groups[-1] + 1)] if len(sample) > 1 else []
+        replicates.append(np.array([statistic(*samples[:place], some, *samples[place + 1 :]) for some in kept]))
+    noisy = [without for without in replicates if len(without)]
+    corrected = value + sum((len(without) - 1) * (value - without.mean()) for without in noisy)
+    return plain_jackknife(float(corrected) if debiased else value, *noisy)

@@ -15,14 +15,14 @@ S      the target's sum over the pool
 ====== ===============================================================
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
 from scipy import stats
 
-from closerlook.estimation.statistics import FEWEST, NOTHING, Interval
+from closerlook.estimation.statistics import FEWEST, NOTHING, Interval, freedom_of_sum, jackknife_variance
 
 
 @dataclass(frozen=True)
@@ -259,8 +259,8 @@ def jackknife(value: float, *samples: np.ndarray, confidence: float = 0.95) -> I
         return Interval(value, np.nan, np.nan)
 
     def reach(of: Callable[[np.ndarray], np.ndarray]) -> float:
-        variances = [_variance(of(without)) for without in samples]
-        freedom = _freedom(variances, [len(without) - 1 for without in samples])
+        variances = [jackknife_variance(of(without)) for without in samples]
+        freedom = freedom_of_sum(variances, [len(without) - 1 for without in samples])
         return float(stats.t.ppf((1 + confidence) / 2, freedom) * np.sqrt(sum(variances)))
 
     if max(value, *(without.max() for without in samples)) < 1.0:
@@ -268,18 +268,6 @@ def jackknife(value: float, *samples: np.ndarray, confidence: float = 0.95) -> I
         return Interval(value, max(-1.0, 1 - (1 - value) * factor), 1 - (1 - value) / factor)
     room = reach(lambda cosines: cosines)
     return Interval(value, max(-1.0, value - room), value + room)
-
-
-def _variance(replicates: np.ndarray) -> float:
-    n = len(replicates)
-    return float((n - 1) / n * np.square(replicates - replicates.mean()).sum())
-
-
-def _freedom(variances: Sequence[float], freedoms: Sequence[int]) -> float:
-    """Return the degrees of freedom of a sum of variances; one of them keeps its own to the last bit."""
-    if len(variances) == 1 or sum(variances) <= 0:
-        return float(min(freedoms))
-    return float(sum(variances) ** 2 / sum(v**2 / freedom for v, freedom in zip(variances, freedoms, strict=True)))
 
 
 def cosine_between(left: np.ndarray, right: np.ndarray) -> Interval:

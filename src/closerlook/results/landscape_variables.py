@@ -7,15 +7,22 @@ _PLANE = ("agent", "step", "random")
 _LINE = ("agent", "line")
 _WHERE = ("agent", "region", "pairs_of")
 _RETURN = "mean true, undiscounted episode return: total return over total episodes, each stream to its last one's end"
-_BY_STREAM = "Student's t on the ratio over streams; over episodes where there are one or two streams."
+_BY_STREAM = (
+    "Student's t on the ratio over streams; over episodes, 10 at least, where there are one or two streams. The mean "
+    "of one stream is biased, by some 10% upward where it holds a few episodes and longer ones earn more."
+)
 _DIFFERENCE = (
     "Student's t over differences of streams that share their draws; of independent streams where `draws` says so."
 )
 _JACKKNIFE = "delete-one-group jackknife over groups of streams, Student's t."
+_BOTH = (
+    "delete-one-group jackknife over groups of streams, for `heldout` of the reward's and of the pairs' own, Student's "
+    "t. For `batch` it is of this very batch, whose surrogate is what it is."
+)
 _SURROGATES = (
     "Surrogate `plain`: mean of ratio times advantage as it is; `normalised`: of advantages standardised over the "
-    "pairs; `clipped`: of those, clipped as in PPO. Pairs `batch`: those the step was computed from; `heldout`: others "
-    "by the same policy. NaN or infinite where ratios overflow."
+    "pairs; `clipped`: clipped as in PPO, of those that the agent's algorithm uses. Pairs `batch`: those the step was "
+    "computed from; `heldout`: others by the same policy. NaN or infinite where ratios overflow."
 )
 _EXPLODED = "whose policy, or its simulation, was not finite: their reward is NaN."
 _UNFINISHED = "of which an episode was given up before its end, so that their reward is NaN: they did not explode."
@@ -58,7 +65,11 @@ VARIABLES: list[Variable] = [
     *interval(
         "line_lower_tail",
         _LINE,
-        ("Mean of the lowest 5% of episode returns along the first axis; NaN where line_reward is.", _JACKKNIFE),
+        (
+            "Mean of the lowest 5% of episode returns along the first axis, its bias taken off by the jackknife; NaN "
+            "where line_reward is, and below 20 episodes.",
+            f"{_JACKKNIFE} None below 100 episodes.",
+        ),
         unit="reward",
         source="Acerbi and Tasche (2002)",
     ),
@@ -85,29 +96,37 @@ VARIABLES: list[Variable] = [
         _WHERE,
         (
             f"Share of points at which the signs {_AGREE}are the same.",
-            "a point whose own interval holds zero counts as disagreeing at the lower end, as agreeing at the upper.",
+            "a point whose own interval holds zero, or that of the held-out surrogate's rise, counts as disagreeing at "
+            "the lower end, as agreeing at the upper.",
         ),
     ),
     *interval(
         "rank_correlation",
         _WHERE,
-        (f"Spearman's correlation over points {_AGREE}as measured: noise in the reward makes it smaller.", _JACKKNIFE),
+        (f"Spearman's correlation over points {_AGREE}as measured: noise makes it smaller.", _BOTH),
     ),
     *interval(
         "correlation",
         _WHERE,
         (
-            f"Correlation over points {_AGREE}the noise of the reward taken off; not clipped, so that it may exceed 1; "
-            "NaN where noise is all there is.",
-            _JACKKNIFE,
+            f"Correlation over points {_AGREE}the noise of the reward, and of held-out pairs, taken off; not clipped, "
+            "so that it may exceed 1; NaN where noise is all there is.",
+            _BOTH,
         ),
         source="Spearman (1904)",
+    ),
+    Variable(
+        "agreement_points",
+        _WHERE,
+        "points",
+        "Points that correlations are over: those whose reward and whose surrogate are known.",
     ),
     Variable(
         "decided_share",
         ("agent", "region"),
         "1",
-        "Share of points whose gain is above or below zero for certain (95%).",
+        "Share of points with a known gain, other than the agent itself, whose gain is above or below zero for certain "
+        "(95%).",
     ),
     *interval(
         "noise_share",
@@ -132,14 +151,26 @@ VARIABLES: list[Variable] = [
     Variable(
         "surrogate_best_step", ("agent", "pairs_of"), "1", "Multiple at which the surrogate that is climbed is highest."
     ),
-    Variable(
+    *interval(
         "predicted_gain",
         ("agent", "pairs_of"),
-        "reward",
-        "What the whole step promises, NaN where it is not the first axis: the plain surrogate's rise, whichever is "
-        "climbed, in true reward (times the divisor of the agent's rewards), times the mean length of an "
-        "episode. To first order, and by discounted advantages.",
-        "Kakade and Langford (2002)",
+        (
+            "What the whole step promises, NaN where it is not the first axis: the plain, unclipped surrogate's rise, "
+            "whichever is climbed, in true reward (times the divisor of the agent's rewards), times the mean length of "
+            "an episode. To first order, and by discounted advantages.",
+            "Student's t over streams of the held-out pairs; none for the step's own batch.",
+        ),
+        unit="reward",
+        source="Kakade and Langford (2002)",
+    ),
+    *interval(
+        "rise_found_again",
+        ("agent",),
+        (
+            "The rise over the whole step of the surrogate that is climbed, on held-out pairs, over that on the step's "
+            "own: 1 where nothing is overfitting; NaN where it does not rise on its own.",
+            "Student's t over streams of the held-out pairs, the batch's rise as it is.",
+        ),
     ),
     *interval(
         "realised_gain",

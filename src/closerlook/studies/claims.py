@@ -252,7 +252,7 @@ def _singles(claim: Claim, place: tuple[str, str], dataset: xr.Dataset) -> list[
     found = []
     for at, (iteration, seed) in enumerate(labels):
         value, low, high = (float(column[at] - taken[at]) for column in columns[:3])
-        if iteration in claim.iterations and np.isfinite(value):
+        if iteration in claim.iterations:  # also one without a number: those that have one are not any agents
             where = f"{place[0]}, {place[1]}, iteration {iteration}, seed {seed}"
             found.append(_mark(claim, where, value, low, high, 1, fewest=1))
     return found

@@ -7,6 +7,7 @@ G1, G2 points along the two axes
 P      points of the plane, G1 G2
 L      points of the line
 S      streams of each point
+K      streams of the held-out pairs
 ====== ==========================================
 """
 
@@ -25,7 +26,7 @@ from closerlook.algorithms.rules import rule_of
 from closerlook.diagnostics.common.layout import Found, interval, intervals
 from closerlook.diagnostics.landscape.request import Request
 from closerlook.estimation.mean_returns import Means, gain_freedom, lower_tail, mean_returns, paired_gains, pairing_gain
-from closerlook.estimation.statistics import FEWEST, NOTHING, Interval, plain_jackknife
+from closerlook.estimation.statistics import FEWEST, NOTHING, Interval, mean_interval, plain_jackknife
 from closerlook.estimation.surfaces import (
     MOST_GROUPS,
     best_point,
@@ -40,6 +41,8 @@ PAIRS_OF = ("batch", "heldout")
 """Whose pairs a surrogate is evaluated on: the step's own, or others."""
 REGIONS = ("plane", "line")
 TAIL = 0.05
+FEWEST_OF_A_TAIL, FEWEST_FOR_ENDS = 20, 100
+"""Episodes below which no tail is told, as it would be a part of a single one, and below which it has no interval."""
 BUDGETS = (1, 10, 50, 500)
 """Streams of a point: 2,048, 20,480, about 1e5 and 1e6 pairs in the paper's regime, as its Figures 5, 6 and 7."""
 
@@ -60,6 +63,11 @@ class Surfaces:
     heldout: Mapping[str, np.ndarray]
     plane: Mapping[str, np.ndarray]
     line: Mapping[str, np.ndarray]
+
+    @property
+    def heldout_streams(self) -> np.ndarray:
+        """Surrogates of each stream of the held-out pairs alone, (3, K, points)."""
+        return self.heldout["stream_surrogates"]
 
 
 def find(agent: Agent, request: Request, surfaces: Surfaces | None) -> Found:
@@ -88,13 +96,22 @@ def find(agent: Agent, request: Request, surfaces: Surfaces | None) -> Found:
         where: paired_gains(sums[where]["returns"], sums[where]["episodes"], origin[where], paired=request.paired)
         for where in REGIONS
     }
-    rises = {where: parts[where][:, own] - parts[where][:, own, origin[where], None] for where in REGIONS}
+    heldout = {"plane": surfaces.heldout_streams[own, :, :plane_size]}
+    heldout["line"] = surfaces.heldout_streams[own, :, plane_size:]
+    both = {where: (parts[where][0, own], heldout[where]) for where in REGIONS}
+    rises = {where: (_rise(one, origin[where]), _rise(other, origin[where])) for where, (one, other) in both.items()}
     found = _plane(request, surfaces.plane, gains["plane"]) | _line(request, surfaces.line, gains["line"])
     found |= _surrogates(request, parts, own)
     found |= _agreement(request, sums, gains, rises)
     kl = surfaces.batch["mean_kl"]
     found |= {"point_mean_kl": kl[:plane_size].reshape(_shape(request)), "line_mean_kl": kl[plane_size:]}
-    return found | _step(agent, request, surfaces, parts["line"], gains["line"]) | counts
+    found |= _step(agent, request, surfaces, parts["line"])
+    return found | _promise(agent, request, surfaces, parts["line"], gains["line"]) | counts
+
+
+def _rise(surrogates: np.ndarray, origin: int) -> np.ndarray:
+    """Return how much higher surrogates (..., points) are than at the agent itself."""
+    return np.asarray(surrogates - surrogates[..., [origin]])
 
 
 def _gone(surfaces: Surfaces | None) -> Found:
@@ -109,7 +126,7 @@ def _gone(surfaces: Surfaces | None) -> Found:
 
 def _own_surrogate(agent: Agent, request: Request) -> int:
     """Return which surrogate the agent's algorithm climbs, by its place."""
-    if isinstance(rule_of(agent, request.wishes.algorithm).settings, PPOSettings) and agent.normalize_advantages:
+    if isinstance(rule_of(agent, request.wishes.algorithm).settings, PPOSettings):
         return SURROGATES.index("clipped")
     return SURROGATES.index("normalised" if agent.normalize_advantages else "plain")
 
@@ -168,18 +185,25 @@ def _line(request: Request, sums: Mapping[str, np.ndarray], gains: Means) -> Fou
 
 
 Tail = tuple[float, np.ndarray]
-"""The mean of the lowest returns, and the same without each group of streams in turn."""
+"""The mean of the lowest returns less its bias, and as it is without each group of streams in turn."""
 
 
 def _tail_parts(sums: Mapping[str, np.ndarray], point: int, streams: int) -> Tail:
-    """Return the mean of the lowest returns at a point; NaN where an episode, or a stream, of it is not known."""
+    """Return the mean of the lowest returns at a point; NaN where an episode, or a stream, of it is not known.
+
+    The lowest of few returns are not low enough: a bias of order 1 over the episodes, which the jackknife takes off.
+    """
     mine = sums["episode_policy"] == point
     values, stream = sums["episode_return"][mine], sums["episode_stream"][mine]
     groups = min(streams, MOST_GROUPS)
-    if not np.isfinite(sums["returns"][point]).all():  # those that exploded on some streams list none there
-        return np.nan, np.full(groups, np.nan)
-    group = stream.astype(np.int64) * groups // streams
-    return lower_tail(values, TAIL), np.array([lower_tail(values[group != one], TAIL) for one in range(groups)])
+    unknown = np.full(groups, np.nan)
+    # those that exploded on some streams list none there
+    if not np.isfinite(sums["returns"][point]).all() or len(values) < FEWEST_OF_A_TAIL:
+        return np.nan, unknown
+    tail, group = lower_tail(values, TAIL), stream.astype(np.int64) * groups // streams
+    without = np.array([lower_tail(values[group != one], TAIL) for one in range(groups)])
+    debiased = tail + (groups - 1) * (tail - without.mean()) if groups >= FEWEST else tail
+    return debiased, without if len(values) >= FEWEST_FOR_ENDS else unknown
 
 
 def _tail_gain(tail: Tail, base: Tail) -> Interval:
@@ -202,64 +226,76 @@ def _agreement(
     request: Request,
     sums: Mapping[str, Mapping[str, np.ndarray]],
     gains: Mapping[str, Means],
-    rises: Mapping[str, np.ndarray],
+    rises: Mapping[str, tuple[np.ndarray, np.ndarray]],
 ) -> Found:
     """Compare surrogate and reward over plane and line: each statistic over (region, pairs_of)."""
     shape = (len(REGIONS), len(PAIRS_OF))
-    signs, ranks, linear, decided = [], [], [], []
+    origin = {"plane": _origin(request.plane), "line": _origin(request.line_points)}
+    signs, decided, points = [], [], []
+    ranks: list[Interval] = []
+    linear: list[Interval] = []
     for where in REGIONS:
-        usable = np.isfinite(sums[where]["returns"]).all(axis=1)
-        for rise in rises[where]:
-            known = usable & np.isfinite(rise)
+        usable = _usable(sums[where])
+        for rise in rises[where]:  # of the batch (points,), as it is; of other pairs (K, points), one draw of them
+            known = usable & np.isfinite(np.atleast_2d(rise)).all(axis=0)
             surfaces = stream_surfaces(sums[where]["returns"][known], sums[where]["episodes"][known])
-            some = known.sum() >= FEWEST
-            signs.append(sign_agreement(gains[where], rise))
-            ranks.append(rank_correlation(surfaces, rise[known]) if some else NOTHING)
-            linear.append(correlation(surfaces, rise[known]) if some else NOTHING)
-        decided.append(_decided(gains[where]))
+            some, sure = known.sum() >= FEWEST, rise.ndim == 1 or len(rise) >= FEWEST
+            signs.append(sign_agreement(gains[where], rise if rise.ndim == 1 else _means(rise)))
+            for found, statistic in ((ranks, rank_correlation), (linear, correlation)):
+                one = statistic(surfaces, rise[..., known]) if some else NOTHING
+                found.append(one if sure else Interval(one.value, np.nan, np.nan))
+            points.append(int(known.sum()))
+        decided.append(_decided(gains[where], origin[where]))
     return {
         **intervals("sign_agreement", signs, shape),
         **intervals("rank_correlation", ranks, shape),
         **intervals("correlation", linear, shape),
         **_relief(sums["plane"]),
         "decided_share": np.array(decided),
+        "agreement_points": np.array(points).reshape(shape),
     }
 
 
-def _decided(gains: Means) -> float:
+def _usable(sums: Mapping[str, np.ndarray]) -> np.ndarray:
+    """Return at which points the mean return is known."""
+    return np.asarray(np.isfinite(sums["returns"]).all(axis=1) & (sums["episodes"].sum(axis=1) > 0))
+
+
+def _means(rows: np.ndarray) -> Means:
+    """Return the mean of independent rows (K, points) with its interval, at each point."""
+    found = [_mean(column) for column in rows.T]
+    return Means(*(np.array([getattr(one, end) for one in found]) for end in ("value", "low", "high")))
+
+
+def _decided(gains: Means, origin: int) -> float:
     """Return the share of points, other than the agent itself, whose gain is above or below zero for certain."""
-    others = gains.value != 0
+    others = np.isfinite(gains.value) & (np.arange(len(gains.value)) != origin)
     sure = (gains.low > 0) | (gains.high < 0)
     return float(sure[others].mean()) if others.any() else np.nan
 
 
 def _relief(sums: Mapping[str, np.ndarray]) -> Found:
     """Return how much of the plane would be noise at each of the usual budgets, own streams or not."""
-    usable = np.isfinite(sums["returns"]).all(axis=1)
+    usable = _usable(sums)
     if usable.sum() < FEWEST:
         return intervals("noise_share", [NOTHING] * len(BUDGETS))
     surfaces = stream_surfaces(sums["returns"][usable], sums["episodes"][usable])
     return intervals("noise_share", [noise_share(surfaces, streams) for streams in BUDGETS])
 
 
-def _step(agent: Agent, request: Request, surfaces: Surfaces, surrogates: np.ndarray, gains: Means) -> Found:
-    """Return where surrogate and reward peak along the first axis; and what a step promises there, and keeps."""
+def _step(agent: Agent, request: Request, surfaces: Surfaces, surrogates: np.ndarray) -> Found:
+    """Return where surrogate and reward peak along the first axis."""
     sums, line = surfaces.line, request.line
-    usable = np.flatnonzero(np.isfinite(sums["returns"]).all(axis=1))
+    usable = np.flatnonzero(_usable(sums))
     found = {"best_step": np.nan, "best_step_low": np.nan, "best_step_high": np.nan}
     if len(usable):
         rows = stream_surfaces(sums["returns"][usable], sums["episodes"][usable])
         best, candidates = best_point(rows, paired=request.paired)
         maybe = line[usable][candidates]
         found = {"best_step": line[usable][best], "best_step_low": maybe.min(), "best_step_high": maybe.max()}
-    own = _own_surrogate(agent, request)
-    peaks = [_peak(line, rise) for rise in surrogates[:, own]]
-    at, origin = np.flatnonzero((line == 1.0) & (request.wishes.axes[0] == "step")), _origin(request.line_points)
     numbers = {name: np.array(value, np.float64) for name, value in found.items()}
-    numbers["surrogate_best_step"] = np.array(peaks)
-    where = (int(at[0]) if at.size else None, origin)
-    freedom = gain_freedom(sums["returns"], sums["episodes"], origin, paired=request.paired)
-    return numbers | _promise(agent, surfaces, surrogates, (gains, freedom), where)
+    peaks = [_peak(line, rise) for rise in surrogates[:, _own_surrogate(agent, request)]]
+    return numbers | {"surrogate_best_step": np.array(peaks)}
 
 
 def _peak(line: np.ndarray, rise: np.ndarray) -> float:
@@ -267,30 +303,41 @@ def _peak(line: np.ndarray, rise: np.ndarray) -> float:
     return float(line[finite][np.argmax(rise[finite])]) if finite.any() else np.nan
 
 
-def _promise(
-    agent: Agent,
-    surfaces: Surfaces,
-    surrogates: np.ndarray,
-    line: tuple[Means, np.ndarray],
-    where: tuple[int | None, int],
-) -> Found:
-    """Compare the gain that the plain surrogate promises, in units of episode return, with the one that came."""
-    (gains, freedom), (at, origin) = line, where
-    if at is None:
+def _promise(agent: Agent, request: Request, surfaces: Surfaces, surrogates: np.ndarray, gains: Means) -> Found:
+    """Return what the whole step promises, in units of episode return, what came of it, and what others promise."""
+    whole = np.flatnonzero((request.line == 1.0) & (request.wishes.axes[0] == "step"))
+    if not whole.size:
         return {
-            "predicted_gain": np.full(len(PAIRS_OF), np.nan),
+            **intervals("predicted_gain", [NOTHING] * len(PAIRS_OF)),
             **interval("realised_gain", NOTHING),
+            **interval("rise_found_again", NOTHING),
             "chance_of_loss": np.array(np.nan),
         }
-    plain = surrogates[:, SURROGATES.index("plain")]
-    length = surfaces.line["steps"][origin].sum() / surfaces.line["episodes"][origin].sum()
-    predicted = (plain[:, at] - plain[:, origin]) * reward_unit(agent) * length
+    at, origin, sums = int(whole[0]), _origin(request.line_points), surfaces.line
+    plain, own = SURROGATES.index("plain"), _own_surrogate(agent, request)
+    length = sums["steps"][origin].sum() / sums["episodes"][origin].sum()
+    on_batch = surrogates[0, :, at] - surrogates[0, :, origin]
+    others = surfaces.heldout_streams[:, :, len(request.plane) :]
+    others = others[:, :, at] - others[:, :, origin]
+    promised = Interval(float(on_batch[plain]), np.nan, np.nan), _mean(others[plain])
     gain = Interval(float(gains.value[at]), float(gains.low[at]), float(gains.high[at]))
+    freedom = gain_freedom(sums["returns"], sums["episodes"], origin, paired=request.paired)
     return {
-        "predicted_gain": predicted,
+        **intervals("predicted_gain", [_times(one, reward_unit(agent) * length) for one in promised]),
         **interval("realised_gain", gain),
+        **interval("rise_found_again", _times(_mean(others[own]), 1 / on_batch[own] if on_batch[own] > 0 else np.nan)),
         "chance_of_loss": np.array(_chance_below_zero(gain, float(freedom[at]))),
     }
+
+
+def _mean(values: np.ndarray) -> Interval:
+    """Return the mean of streams with its interval; NaN where one of them is not finite."""
+    return mean_interval(values) if np.isfinite(values).all() else NOTHING
+
+
+def _times(one: Interval, factor: float) -> Interval:
+    """Multiply by what is not negative."""
+    return Interval(one.value * factor, one.low * factor, one.high * factor)
 
 
 def _chance_below_zero(gain: Interval, freedom: float) -> float:
@@ -312,4 +359,5 @@ def _blank(request: Request) -> Surfaces:
     )
     points = len(request.plane) + len(request.line)
     none = {"surrogates": np.full((len(SURROGATES), points), np.nan), "mean_kl": np.full(points, np.nan)}
+    none["stream_surrogates"] = np.full((len(SURROGATES), FEWEST, points), np.nan)
     return Surfaces(none, none, plane, line)

@@ -30,6 +30,8 @@ GONE = {
 REWARDS = {"plane": "true_reward", "line": "line_reward"}
 MOST = 0.5
 """Share of points that are gone beyond which nothing is said of relief, or of the best step."""
+FEW_MISSING = 0.1
+"""Share of points that are gone from which those left do not stand for all."""
 USUAL_FALL = -0.6
 """Part of its rise on the batch by which a surrogate changes on other pairs: single steps of the atlas, from -0.56."""
 FOUND_AGAIN = 0.5
@@ -94,8 +96,7 @@ def _step(name: str, agent: xr.Dataset) -> Verdict | None:
     if high < 0:
         words = f"Of this batch, {change}, while the surrogate promises {told(evidence['predicted_gain'], '+.3g')}."
         advice = "Compute steps from more pairs (--step-pairs), or make them shorter: see where the reward peaks."
-        rises = _rises(agent)
-        if rises is not None and rises[1] >= FOUND_AGAIN * rises[0] > 0:
+        if float(agent["rise_found_again_low"]) >= FOUND_AGAIN:
             advice = (
                 "The surrogate rises on other pairs too, so more pairs would not help: a shorter step may, or another "
             )
@@ -139,31 +140,27 @@ def _lost(agent: xr.Dataset, where: str) -> float:
 
 def _overfit(name: str, agent: xr.Dataset) -> Verdict | None:
     """Judge how much of the surrogate's rise is of the batch alone."""
-    rises = _rises(agent)
-    if rises is None or rises[0] <= 0:
+    share, low, high = _numbers(agent, "rise_found_again")
+    if not np.isfinite(share):
         return None
-    own, other = rises
-    share = other / own
-    evidence = {"rise_on_batch": own, "rise_held_out": other, "share": share}
+    evidence = {"rise_found_again": share, "low": low, "high": high}
     fall = f"nothing is found again: on others it falls by {-100 * share:.0f}% of that"
     again = f"{100 * share:.0f}% is found again on others" if share > 0 else fall
-    words = f"Of the surrogate's rise on the step's own pairs, {again}."
-    level: Level = "ok" if share >= USUAL_FALL else "watch"
-    words += " Less than trained agents usually keep." if level == "watch" else ""
-    words += " Usual for trained agents." if USUAL_FALL <= share < FOUND_AGAIN else ""
+    words = f"Of the surrogate's rise on the step's own pairs, {again} (95%: {told(100 * low, '.0f')} to "
+    words += f"{told(100 * high, '.0f')}%)."
+    if high < USUAL_FALL:
+        level: Level = "watch"
+        words += " Less than trained agents usually keep."
+    elif low >= USUAL_FALL:
+        level = "ok"
+        words += " Usual for trained agents." if share < FOUND_AGAIN else ""
+    else:
+        words += " Whether that is usual, the pairs do not tell."
+        return make_verdict("overfitting", "not_enough_data", (name, words), evidence, "Give more --heldout-pairs.")
     advice = (
         "Larger batches, or fewer epochs and a smaller learning rate, would raise it." if share < FOUND_AGAIN else ""
     )
     return make_verdict("overfitting", level, (name, words), evidence, advice)
-
-
-def _rises(agent: xr.Dataset) -> tuple[float, float] | None:
-    """Return the rise of the surrogate that is climbed over the whole step, on its own pairs and on others."""
-    line = agent["line_surrogates"].isel(surrogate_name=int(agent["surrogate_kind"]))
-    if 1.0 not in line["line"].values:
-        return None
-    own, other = (float((line.sel(line=1.0) - line.sel(line=0.0)).sel(pairs_of=of)) for of in ("batch", "heldout"))
-    return (own, other) if np.isfinite(own) and np.isfinite(other) else None
 
 
 def _length(name: str, agent: xr.Dataset) -> Verdict | None:
@@ -200,12 +197,13 @@ def _plane(name: str, agent: xr.Dataset) -> Verdict | None:
     value, low, high = _numbers(here, "correlation")
     noise = float(agent["noise_share"].isel(usual_budget=0))
     evidence = {"correlation": value, "low": low, "high": high, "noise_share_of_one_stream": noise}
+    evidence["points"] = float(here["agreement_points"])
     if not (np.isfinite(low) and np.isfinite(high)):
         words = "Whether surrogate and reward agree on the plane cannot be told: its relief is lost in noise."
         return make_verdict("agreement", "not_enough_data", (name, words), evidence, "Give more --pairs.")
     text = f"Over the plane, surrogate and reward have a correlation of {value:.2f} ({low:.2f} to {high:.2f})"
     if low >= ALIGNED:
-        return make_verdict("agreement", "ok", (name, f"{text}: they point the same way."), evidence, "")
+        return _aligned(name, agent["true_reward"].size, text, evidence)
     if high <= 0:
         return _opposed(name, agent, text, evidence)
     if low <= 0:
@@ -213,6 +211,15 @@ def _plane(name: str, agent: xr.Dataset) -> Verdict | None:
         return make_verdict("agreement", "not_enough_data", (name, words), evidence, "Give more --pairs.")
     words = f"{text}: they agree in part, as is usual for trained agents."
     return make_verdict("agreement", "ok", (name, words), evidence, "Steps from more pairs may agree better.")
+
+
+def _aligned(name: str, points: int, text: str, evidence: dict[str, float]) -> Verdict:
+    """Judge a plane on which surrogate and reward rise together, where both are known."""
+    missing = points - int(evidence["points"])
+    if missing > FEW_MISSING * points:
+        words = f"{text} where both are known; {missing} of {points} points are not, which may be those that differ."
+        return make_verdict("agreement", "watch", (name, words), evidence, "Look nearer (--range).")
+    return make_verdict("agreement", "ok", (name, f"{text}: they point the same way."), evidence, "")
 
 
 def _opposed(name: str, agent: xr.Dataset, text: str, evidence: dict[str, float]) -> Verdict:

@@ -99,7 +99,7 @@ def find(agent: Agent, request: Request, audits: Sequence[Mapping[str, np.ndarra
 
 def own_surrogate(agent: Agent, rule: Rule) -> int:
     """Return which surrogate the algorithm climbs, by its place among `SURROGATES`."""
-    if isinstance(rule.settings, PPOSettings) and agent.normalize_advantages:
+    if isinstance(rule.settings, PPOSettings):
         return SURROGATES.index("clipped")
     return SURROGATES.index("normalised" if agent.normalize_advantages else "plain")
 
