@@ -11,7 +11,7 @@ HEAD = """# Every variable defined
 
 Datasets hold only what is defined here, and every variable carries its definition with it (`ds.pairwise_cosine.attrs`).
 An `agent` dimension is absent where one agent was measured. Missing is NaN, in JSON null, never zero. This page is
-written by `docs/generate.py` from `closerlook/results/schema.py`.
+written by `docs/generate.py` from `closerlook/results/*_variables.py`.
 
 """
 

@@ -111,8 +111,8 @@ def statistic(one: Judgement) -> str:
     return "-" if np.isnan(one.value) else f"{one.value:.3f}{interval}"
 
 
-def claims_text(judged: Iterable[tuple[Claim, list[Judgement]]], withheld: Mapping[str, str] | None = None) -> str:
-    """Write claims with their rules and judgements; of those withheld, by name, why they are not judged."""
+def claims_text(judged: Iterable[tuple[Claim, list[Judgement]]]) -> str:
+    """Write claims with their rules and judgements."""
     parts = []
     for claim, judgements in judged:
         marks = [one.mark for one in judgements]
@@ -133,7 +133,7 @@ def claims_text(judged: Iterable[tuple[Claim, list[Judgement]]], withheld: Mappi
             f", with {other(claim.beside['where'] | {'variable': claim.beside['variable']})}" if claim.beside else ""
         )
         rule = f"{what}: {claim.statistic} {claim.rule} {claim.bound:g}"
-        body = claims_table(judgements) if judgements else f"{(withheld or {}).get(claim.name, 'Not measured.')}\n"
+        body = claims_table(judgements) if judgements else "Not measured.\n"
         parts.append(f"### {claim.statement}\n\n{claim.source}. Rule: {rule}.{count and f' {count}'}\n\n{body}")
     return "\n".join(parts)
 

@@ -209,6 +209,13 @@ def test_the_schema_labels_what_it_defines(one_variable):
     assert "| `y` | agent, size | 1 | A number. | Somebody (2020) |" in schema.describe()
 
 
+def test_every_row_of_the_schema_has_its_cells():
+    rows = schema.describe().splitlines()
+    assert len(rows) == len(schema.SCHEMA) + 2
+    assert {row.count("|") for row in rows} == {6}
+    assert any("KL(old &#124;&#124; new)" in row for row in rows)
+
+
 def test_the_schema_refuses_what_it_does_not_define(one_variable):
     with pytest.raises(ValueError, match="z is not defined"):
         schema.validate(xr.Dataset({"z": (("size",), [1.0])}))

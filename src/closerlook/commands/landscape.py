@@ -54,7 +54,7 @@ class Landscape(Measuring):
     algo: Annotated[Algorithm | None, option("NAME", "the agent's own, else ppo")] = None
     """Whose update the step is: ppo, trpo, natural, vanilla."""
     draws: Draws = "common"
-    """Whether all points share their random numbers, which makes differences exact, or have their own."""
+    """Whether all points share their random numbers, which narrows the intervals of differences, or have their own."""
     long: bool = False
     """Go ahead with what would take more than a day."""
     seed: int = 0

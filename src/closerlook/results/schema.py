@@ -67,10 +67,9 @@ def validate(dataset: xr.Dataset) -> xr.Dataset:
 
 
 def describe() -> str:
-    """Return the schema as a Markdown table."""
-    rows = [
-        f"| `{v.name}` | {', '.join(v.dims) or '-'} | {v.unit} | {v.definition} | {v.source} |" for v in SCHEMA.values()
-    ]
+    """Return the schema as a Markdown table, whose cells hold no bar of their own."""
+    cells = [[f"`{v.name}`", ", ".join(v.dims) or "-", v.unit, v.definition, v.source] for v in SCHEMA.values()]
+    rows = [f"| {' | '.join(cell.replace('|', '&#124;') for cell in row)} |" for row in cells]
     return "\n".join(["| variable | dimensions | unit | definition | source |", "|---|---|---|---|---|", *rows]) + "\n"
 
 

@@ -54,7 +54,8 @@ class EventFiles:
             self._new_writer = import_module("torch.utils.tensorboard").SummaryWriter
         except ImportError:
             raise InputError(
-                "TensorBoard is not installed", "pip install 'closerlook[tensorboard]', or leave --tensorboard out"
+                "TensorBoard is not installed",
+                "pip install -e '.[tensorboard]' in the checkout, or leave --tensorboard out",
             ) from None
 
     def __enter__(self) -> "EventFiles":

@@ -120,7 +120,7 @@ def _without_critic(agent: xr.Dataset, name: str, evidence: Mapping[str, float])
         ratio = evidence["possible_variance_ratio"]
         gain = f" A well-fitted one would take off {1 - ratio:.0%} of the variance." if np.isfinite(ratio) else ""
         statement = f"There is no critic; returns stand in for advantages.{gain}"
-        return _verdict(name, "watch", statement, evidence, "Train with a critic (--baseline critic).")
+        return _verdict(name, "watch", statement, evidence, "Train with a critic (--baseline value).")
     statement = "The returns are all equal: there is nothing for a critic to predict."
     return _verdict(name, "problem", statement, evidence, "Look at the rewards: are they always the same?")
 
