@@ -209,10 +209,7 @@ def main() -> int:
     datasets = found("values")
     names = {variable.name for variable in value_variables.VARIABLES}
     more = more_datasets()
-    judged = [
-        (claim, judge(claim, {**datasets, **more} if claim.tasks else datasets))
-        for claim in claims_on(names)
-    ]
+    judged = [(claim, judge(claim, {**datasets, **more} if claim.tasks else datasets)) for claim in claims_on(names)]
     page = PAGE.read_text()
     for name, content in (
         ("errors", errors_table(datasets)),

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -34,6 +35,12 @@ def test_every_public_name_is_there_and_described():
     for name in closerlook.__all__:
         assert getattr(closerlook, name).__doc__
     assert set(closerlook.__all__) <= set(dir(closerlook))
+
+
+def test_every_public_name_is_on_the_page():
+    page = (Path(__file__).parents[2] / "docs" / "python.md").read_text()
+    listed = {line.rpartition(".")[2] for line in page.splitlines() if line.startswith("::: closerlook.")}
+    assert listed == set(closerlook.__all__)
 
 
 def test_a_name_that_is_not_there_is_an_attribute_error():

@@ -32,7 +32,7 @@ class Gradients(Measuring):
     """Disjoint estimates of each size, at least."""
     sizes: Annotated[
         tuple[int, ...],
-        option("INT ...", "powers of two, the training batch, and the largest there are --estimates of"),
+        option("INT ...", "powers of two, the training batch, and the largest that gives --estimates"),
     ] = ()
     """Pairs of an estimate, one or several sizes."""
     advantages: Annotated[

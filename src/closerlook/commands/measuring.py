@@ -20,9 +20,10 @@ class Measuring(Output):
     """What is measured: the first part of the folder's name."""
 
     agent: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="AGENT")]
-    """A run folder of closerlook, the folder of one checkpoint, or package.module:function returning an Agent."""
+    """A run folder of closerlook (atlas/hopper-ppo is one), the folder of one checkpoint, or package.module:function
+    returning an Agent."""
     env: Annotated[str | None, option("ID", "what the agent was trained on")] = None
-    """Any Gymnasium id, module:Id, or hopper, walker2d, humanoid ..."""
+    """Any Gymnasium id, module:Id, package.module:function, or hopper, walker2d, humanoid ..."""
     iteration: Annotated[tuple[int, ...], option("INT ...", "the last")] = ()
     """Checkpoints of a run folder, one or several."""
     agent_seed: Annotated[tuple[int, ...], option("INT ...", "all")] = ()

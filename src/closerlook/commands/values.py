@@ -40,7 +40,7 @@ class Values(Measuring):
     restarts: int = 32
     """States that the simulator is restarted from; 0 leaves bias and noise together."""
     restart_copies: int = 16
-    """How often from each."""
+    """Restarts from each of these states."""
     long: bool = False
     """Go ahead with what would take more than a day."""
     seed: int = 0
