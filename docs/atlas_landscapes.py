@@ -24,7 +24,6 @@ from measured import (
     take_in_given,
 )
 
-from closerlook.algorithms.policy_change import SURROGATES
 from closerlook.figures import plot_landscape, save_figure
 from closerlook.results import landscape_variables
 from closerlook.studies.claims import judge
@@ -89,17 +88,25 @@ def steps(datasets: dict[tuple[str, Column], xr.Dataset]) -> str:
 
     def cells(agent: xr.Dataset) -> list[str]:
         promised = [f"{float(agent['predicted_gain'].sel(pairs_of=pairs)):+.1f}" for pairs in ("batch", "heldout")]
-        line = agent["line_surrogates"].isel(surrogate_name=SURROGATES.index(SURROGATES[int(agent["surrogate_kind"])]))
-        own, other = ((line.sel(line=1.0) - line.sel(line=0.0)).sel(pairs_of=pairs) for pairs in ("batch", "heldout"))
         return [
             f"{float(agent['line_reward'].sel(line=0.0)):,.0f}",
             *promised,
             number(agent, "realised_gain", 1),
             f"{float(agent['chance_of_loss']):.2f}",
-            f"{100 * float(other / own):.0f}%",
+            found_again(agent),
         ]
 
     return table(head, each(datasets, cells))
+
+
+def found_again(agent: xr.Dataset) -> str:
+    """Write how much of the surrogate's rise other pairs find again, with its interval where it was measured."""
+    if "rise_found_again" in agent:
+        value, low, high = (100 * float(agent[f"rise_found_again{end}"]) for end in ("", "_low", "_high"))
+        return f"{value:.0f}% ({low:.0f} to {high:.0f})"
+    line = agent["line_surrogates"].isel(surrogate_name=int(agent["surrogate_kind"]))
+    own, other = ((line.sel(line=1.0) - line.sel(line=0.0)).sel(pairs_of=pairs) for pairs in ("batch", "heldout"))
+    return f"{100 * float(other / own):.0f}%"
 
 
 def noise(datasets: dict[tuple[str, Column], xr.Dataset]) -> str:
