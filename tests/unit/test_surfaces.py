@@ -175,6 +175,14 @@ def test_the_best_point_is_among_the_candidates(shared, paired):
         assert np.mean(sizes) < 7
 
 
+def test_noise_is_counted_once_on_a_plane_of_few_points():
+    """Centred over three points, a third of the noise's variance is gone."""
+    rng, truth = np.random.default_rng(16), np.array([-3.0, 0.0, 3.0])
+    found = [noise_share(draw(rng, 1.0, truth=truth), STREAMS).value for _ in range(2000)]
+    noise = 2 / 3 / STREAMS
+    assert np.mean(found) == pytest.approx(noise / (noise + truth.var()), abs=0.0005)
+
+
 def test_the_share_of_noise_is_that_of_its_variance():
     rng, noise = np.random.default_rng(8), 2.25 / 4 * (POINTS - 1) / POINTS
     exact = noise / (noise + TRUTH.var())
