@@ -57,7 +57,8 @@ def verdicts(dataset: xr.Dataset) -> list[Verdict]:
 
 
 def _numbers(agent: xr.Dataset, name: str) -> tuple[float, float, float]:
-    value, low, high = (float(agent[f"{name}{end}"]) for end in ("", "_low", "_high"))
+    """Return a number with its interval; NaN of a dataset that is older than the variable."""
+    value, low, high = (float(agent.get(f"{name}{end}", np.nan)) for end in ("", "_low", "_high"))
     return value, low, high
 
 
@@ -96,7 +97,7 @@ def _step(name: str, agent: xr.Dataset) -> Verdict | None:
     if high < 0:
         words = f"Of this batch, {change}, while the surrogate promises {told(evidence['predicted_gain'], '+.3g')}."
         advice = "Compute steps from more pairs (--step-pairs), or make them shorter: see where the reward peaks."
-        if float(agent["rise_found_again_low"]) >= FOUND_AGAIN:
+        if _numbers(agent, "rise_found_again")[1] >= FOUND_AGAIN:
             advice = (
                 "The surrogate rises on other pairs too, so more pairs would not help: a shorter step may, or another "
             )
@@ -197,7 +198,7 @@ def _plane(name: str, agent: xr.Dataset) -> Verdict | None:
     value, low, high = _numbers(here, "correlation")
     noise = float(agent["noise_share"].isel(usual_budget=0))
     evidence = {"correlation": value, "low": low, "high": high, "noise_share_of_one_stream": noise}
-    evidence["points"] = float(here["agreement_points"])
+    evidence["points"] = float(here.get("agreement_points", np.isfinite(agent["true_reward"]).sum()))
     if not (np.isfinite(low) and np.isfinite(high)):
         words = "Whether surrogate and reward agree on the plane cannot be told: its relief is lost in noise."
         return make_verdict("agreement", "not_enough_data", (name, words), evidence, "Give more --pairs.")
