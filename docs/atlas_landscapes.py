@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import xarray as xr
-from limits import landscape_table
+from limits import landscape_table, rise_found_again
 from measured import (
     COLUMNS,
     DATA,
@@ -101,12 +101,11 @@ def steps(datasets: dict[tuple[str, Column], xr.Dataset]) -> str:
 
 def found_again(agent: xr.Dataset) -> str:
     """Write how much of the surrogate's rise other pairs find again, with its interval where it was measured."""
-    if "rise_found_again" in agent:
-        value, low, high = (100 * float(agent[f"rise_found_again{end}"]) for end in ("", "_low", "_high"))
-        return f"{value:.0f}% ({low:.0f} to {high:.0f})"
-    line = agent["line_surrogates"].isel(surrogate_name=int(agent["surrogate_kind"]))
-    own, other = ((line.sel(line=1.0) - line.sel(line=0.0)).sel(pairs_of=pairs) for pairs in ("batch", "heldout"))
-    return f"{100 * float(other / own):.0f}%"
+    value = f"{100 * float(rise_found_again(agent)):.0f}%"
+    if "rise_found_again" not in agent:
+        return value
+    low, high = (100 * float(agent[f"rise_found_again{end}"]) for end in ("_low", "_high"))
+    return f"{value} ({low:.0f} to {high:.0f})"
 
 
 def noise(datasets: dict[tuple[str, Column], xr.Dataset]) -> str:

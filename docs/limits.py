@@ -87,15 +87,20 @@ def landscape_table(datasets: Mapping[tuple[str, Column], xr.Dataset]) -> str:
 
 def landscape_numbers(dataset: xr.Dataset) -> dict[str, np.ndarray]:
     """Return what the verdicts of each area compare with their limits, one number an agent."""
+    return {
+        "overfitting": rise_found_again(dataset),
+        "step length": dataset["best_step_high"].values,
+        "agreement": dataset["correlation"].sel(region="plane", pairs_of="batch").values,
+    }
+
+
+def rise_found_again(dataset: xr.Dataset) -> np.ndarray:
+    """Return the rise of the surrogate that is climbed on other pairs over that on its own, of one agent or of each."""
     line = dataset["line_surrogates"].isel(surrogate_name=dataset["surrogate_kind"])
     own, other = (
         (line.sel(line=1.0) - line.sel(line=0.0)).sel(pairs_of=pairs).values for pairs in ("batch", "heldout")
     )
-    return {
-        "overfitting": other / own,
-        "step length": dataset["best_step_high"].values,
-        "agreement": dataset["correlation"].sel(region="plane", pairs_of="batch").values,
-    }
+    return np.asarray(other / own)
 
 
 def spread(values: np.ndarray) -> str:

@@ -146,7 +146,7 @@ def test_tensorboard_that_is_not_installed_is_named(tmp_path: Path, monkeypatch:
         raise ImportError(name)
 
     monkeypatch.setattr("closerlook.training.events.import_module", refuse)
-    with pytest.raises(InputError, match=r"\[tensorboard\]"):
+    with pytest.raises(InputError, match=r"pip install -e '\.\[tensorboard\]'"):
         EventFiles(tmp_path)
 
 

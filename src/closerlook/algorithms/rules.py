@@ -6,6 +6,7 @@ from typing import Any, Literal, get_args
 
 from closerlook.agents.agent import Agent
 from closerlook.algorithms.natural import NaturalSettings, natural_update
+from closerlook.algorithms.policy_change import SURROGATES
 from closerlook.algorithms.ppo import PPOSettings, ppo_update
 from closerlook.algorithms.trpo import TRPOSettings, trpo_update
 from closerlook.algorithms.update import UpdateInfo
@@ -31,6 +32,9 @@ UPDATES: Mapping[str, Callable[..., tuple[Agent, UpdateInfo]]] = {
 }
 """What updates a population, by the name of its algorithm."""
 
+DEFAULT_CLIP = 0.2
+"""Epsilon of the clipped surrogate, and of the ratios counted, for algorithms that clip nothing."""
+
 
 @dataclass(frozen=True)
 class Rule:
@@ -53,6 +57,18 @@ class Rule:
     settings: UpdateSettings
     iteration: int
     fresh_optimizer: bool
+
+
+def clip_of(settings: UpdateSettings) -> float:
+    """Return the epsilon of an algorithm's clipped surrogate, `DEFAULT_CLIP` where it clips nothing."""
+    return settings.clip if isinstance(settings, PPOSettings) else DEFAULT_CLIP
+
+
+def climbed_surrogate(agent: Agent, rule: Rule) -> int:
+    """Return which surrogate an update climbs, by its place among `closerlook.algorithms.policy_change.SURROGATES`."""
+    if isinstance(rule.settings, PPOSettings):
+        return SURROGATES.index("clipped")
+    return SURROGATES.index("normalised" if agent.normalize_advantages else "plain")
 
 
 def rule_of(agent: Agent, algorithm: str | None = None) -> Rule:

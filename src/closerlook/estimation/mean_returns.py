@@ -57,7 +57,7 @@ def mean_returns(returns: np.ndarray, episodes: np.ndarray, squares: np.ndarray,
     """
     if returns.shape[1] >= FEWEST:
         deviation, streams = influences(returns, episodes).std(axis=1, ddof=1), returns.shape[1]
-        return _interval(_ratio(returns, episodes), deviation, streams, confidence, _telling(episodes) - 1)
+        return _interval(_ratio(returns, episodes), deviation, streams, confidence, _telling(episodes, FEWEST) - 1)
     mean, count = _ratio(returns, episodes), episodes.sum(axis=1)
     known = np.where(count >= FEWEST_EPISODES, count - 1, np.nan)
     with np.errstate(invalid="ignore", divide="ignore"):
@@ -65,10 +65,10 @@ def mean_returns(returns: np.ndarray, episodes: np.ndarray, squares: np.ndarray,
     return _interval(mean, np.sqrt(variance), count, confidence, count - 1)
 
 
-def _telling(episodes: np.ndarray) -> np.ndarray:
+def _telling(episodes: np.ndarray, fewest: int) -> np.ndarray:
     """Return how many streams of each policy began an episode, (P,) float64; NaN where too few for an interval did."""
     streams = (episodes > 0).sum(axis=1)
-    return np.where(streams >= FEWEST, streams, np.nan)
+    return np.where(streams >= fewest, streams, np.nan)
 
 
 def influences(returns: np.ndarray, episodes: np.ndarray) -> np.ndarray:
@@ -109,16 +109,11 @@ def paired_gains(
     gain = mean - mean[base]
     if streams < 2:
         return Means(gain, np.full(len(gain), np.nan), np.full(len(gain), np.nan))
-    influence = influences(returns, episodes)
+    influence, freedom = influences(returns, episodes), _freedom_of_both(episodes, base)
     if paired:
-        deviation = (influence - influence[base]).std(axis=1, ddof=1)
-    else:
-        own = influence.var(axis=1, ddof=1)
-        deviation = np.sqrt(own + own[base])
-    freedom = gain_freedom(returns, episodes, base, paired=paired)
-    found = _interval(gain, deviation, streams, confidence, freedom)
-    if paired:
-        return found
+        return _interval(gain, (influence - influence[base]).std(axis=1, ddof=1), streams, confidence, freedom)
+    own = influence.var(axis=1, ddof=1)
+    found = _interval(gain, np.sqrt(own + own[base]), streams, confidence, _welch(own, base, freedom))
     low, high = found.low.copy(), found.high.copy()
     low[base] = high[base] = 0.0
     return Means(gain, low, high)
@@ -126,12 +121,16 @@ def paired_gains(
 
 def gain_freedom(returns: np.ndarray, episodes: np.ndarray, base: int, *, paired: bool = True) -> np.ndarray:
     """Return the degrees of freedom of the intervals of `paired_gains`, which see: (P,)."""
-    telling = np.asarray((episodes > 0).sum(axis=1), np.float64)
-    freedom = np.minimum(telling, telling[base]) - 1
-    freedom = np.where(freedom >= min(FEWEST, returns.shape[1]) - 1, freedom, np.nan)
+    freedom = _freedom_of_both(episodes, base)
     if paired or returns.shape[1] < 2:
         return freedom
     return _welch(influences(returns, episodes).var(axis=1, ddof=1), base, freedom)
+
+
+def _freedom_of_both(episodes: np.ndarray, base: int) -> np.ndarray:
+    """Return the lower degrees of freedom of each policy and the base, NaN where too few streams tell: (P,)."""
+    telling = _telling(episodes, min(FEWEST, episodes.shape[1]))
+    return np.asarray(np.minimum(telling, telling[base]) - 1)
 
 
 def _welch(variances: np.ndarray, base: int, freedom: np.ndarray) -> np.ndarray:

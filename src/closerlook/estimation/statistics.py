@@ -117,21 +117,43 @@ def plain_jackknife(value: float, *samples: np.ndarray, confidence: float = 0.95
     ----------
     Welch, 1947, "The generalization of 'Student's' problem"; Satterthwaite, 1946: the degrees of freedom of a sum.
     """
-    if min(map(len, samples)) < FEWEST or not np.isfinite([value, *np.concatenate(samples)]).all():
+    if not has_interval(value, samples):
         return Interval(value, np.nan, np.nan)
-    variances = [jackknife_variance(without) for without in samples]
-    freedom = freedom_of_sum(variances, [len(without) - 1 for without in samples])
-    reach = float(stats.t.ppf((1 + confidence) / 2, freedom) * np.sqrt(sum(variances)))
+    reach = jackknife_reach(samples, confidence)
     return Interval(value, value - reach, value + reach)
 
 
-def jackknife_variance(without: np.ndarray) -> float:
+def has_interval(value: float, samples: Sequence[np.ndarray]) -> bool:
+    """Whether a jackknife's samples have units enough, and everything is finite."""
+    return min(map(len, samples)) >= FEWEST and bool(np.isfinite([value, *np.concatenate(samples)]).all())
+
+
+def jackknife_reach(samples: Sequence[np.ndarray], confidence: float) -> float:
+    """Return how far from its number a jackknife's interval reaches; see `plain_jackknife`."""
+    variances = [_jackknife_variance(without) for without in samples]
+    freedom = _freedom_of_sum(variances, [len(without) - 1 for without in samples])
+    return float(stats.t.ppf((1 + confidence) / 2, freedom) * np.sqrt(sum(variances)))
+
+
+def without_bias(value: float, *samples: np.ndarray) -> float:
+    """Take the jackknife's estimate of its bias, of order 1 / n in each sample, off a number.
+
+    Parameters as for `plain_jackknife`.
+
+    References
+    ----------
+    Quenouille, 1956, "Notes on bias in estimation".
+    """
+    return float(value + sum((len(without) - 1) * (value - without.mean()) for without in samples))
+
+
+def _jackknife_variance(without: np.ndarray) -> float:
     """Return the variance of a number from its values without each unit, (n,)."""
     n = len(without)
     return float((n - 1) / n * np.square(without - without.mean()).sum())
 
 
-def freedom_of_sum(variances: Sequence[float], freedoms: Sequence[int]) -> float:
+def _freedom_of_sum(variances: Sequence[float], freedoms: Sequence[int]) -> float:
     """Return the degrees of freedom of a sum of variances; one of them keeps its own to the last bit."""
     if len(variances) == 1 or sum(variances) <= 0:
         return float(min(freedoms))

@@ -14,7 +14,7 @@ import numpy as np
 from scipy import stats
 
 from closerlook.estimation.mean_returns import Means, influences
-from closerlook.estimation.statistics import FEWEST, NOTHING, Interval, plain_jackknife
+from closerlook.estimation.statistics import FEWEST, NOTHING, Interval, plain_jackknife, without_bias
 
 MOST_GROUPS = 64
 """Groups of streams that a jackknife leaves out in turn, at most."""
@@ -204,5 +204,4 @@ def _jackknife(statistic: Callable[..., float], *samples: np.ndarray, debiased: 
         kept = [sample[groups != group] for group in range(groups[-1] + 1)] if len(sample) > 1 else []
         replicates.append(np.array([statistic(*samples[:place], some, *samples[place + 1 :]) for some in kept]))
     noisy = [without for without in replicates if len(without)]
-    corrected = value + sum((len(without) - 1) * (value - without.mean()) for without in noisy)
-    return plain_jackknife(float(corrected) if debiased else value, *noisy)
+    return plain_jackknife(without_bias(value, *noisy) if debiased else value, *noisy)

@@ -15,14 +15,12 @@ S      the target's sum over the pool
 ====== ===============================================================
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
-from scipy import stats
 
-from closerlook.estimation.statistics import FEWEST, NOTHING, Interval, freedom_of_sum, jackknife_variance
+from closerlook.estimation.statistics import NOTHING, Interval, has_interval, jackknife_reach
 
 
 @dataclass(frozen=True)
@@ -240,33 +238,15 @@ def jackknife(value: float, *samples: np.ndarray, confidence: float = 0.95) -> I
     """Return an estimate with the interval of its delete-one replicates, Student's t.
 
     Where value and replicates lie below 1 the scale is ``log(1 - c)``, on which cosines near 1 are not skewed; else it
-    is plain. An end is NaN where there are fewer than three replicates, or one of them is not a number.
-
-    Parameters
-    ----------
-    value : float
-        From everything.
-    *samples : ndarray, (n,)
-        The replicates without each unit of a sample; of several independent samples, whose variances add up.
-    confidence : float
-        Of the interval.
-
-    References
-    ----------
-    Welch, 1947, "The generalization of 'Student's' problem"; Satterthwaite, 1946: the degrees of freedom of a sum.
+    is plain. An end is NaN where there are fewer than three replicates, or one of them is not a number. Parameters as
+    for `closerlook.estimation.statistics.plain_jackknife`.
     """
-    if min(map(len, samples)) < FEWEST or not np.isfinite([value, *np.concatenate(samples)]).all():
+    if not has_interval(value, samples):
         return Interval(value, np.nan, np.nan)
-
-    def reach(of: Callable[[np.ndarray], np.ndarray]) -> float:
-        variances = [jackknife_variance(of(without)) for without in samples]
-        freedom = freedom_of_sum(variances, [len(without) - 1 for without in samples])
-        return float(stats.t.ppf((1 + confidence) / 2, freedom) * np.sqrt(sum(variances)))
-
     if max(value, *(without.max() for without in samples)) < 1.0:
-        factor = np.exp(reach(lambda cosines: np.log(1.0 - cosines)))
+        factor = np.exp(jackknife_reach([np.log(1.0 - without) for without in samples], confidence))
         return Interval(value, max(-1.0, 1 - (1 - value) * factor), 1 - (1 - value) / factor)
-    room = reach(lambda cosines: cosines)
+    room = jackknife_reach(samples, confidence)
     return Interval(value, max(-1.0, value - room), value + room)
 
 

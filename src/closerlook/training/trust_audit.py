@@ -9,11 +9,9 @@ from closerlook.agents.agent import Agent
 from closerlook.algorithms.batch import Batch
 from closerlook.algorithms.policy_change import CHANGES, SURROGATES
 from closerlook.algorithms.policy_look import Look
-from closerlook.algorithms.ppo import PPOSettings
+from closerlook.algorithms.rules import clip_of
 from closerlook.training.settings import TrainSettings
 
-DEFAULT_CLIP = 0.2
-"""Epsilon where the algorithm clips nothing."""
 TRUST_AUDITED: Mapping[str, str] = {
     "audit_high_kl": "99th percentile over the batch's states of KL(old || new), nats",
     "audit_mean_reverse_kl": "KL(new || old), mean over the states of the batch, nats",
@@ -59,8 +57,7 @@ def audit_updates(before: Agent, after: Agent, batch: Batch, settings: TrainSett
 
 def _audit(before: Agent, after: Agent, batch: Batch, settings: TrainSettings) -> dict[str, float]:
     """Measure the update of a population of one."""
-    clip = settings.update.clip if isinstance(settings.update, PPOSettings) else DEFAULT_CLIP
-    look = Look.at(before, batch, clip)
+    look = Look.at(before, batch, clip_of(settings.update))
     end = look.objective.start(after)
     step = end.double() - look.start.double()
     changed, unchanged = look.change(end), look.change(look.start)

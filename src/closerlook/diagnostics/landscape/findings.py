@@ -21,12 +21,11 @@ from closerlook.agents.agent import Agent
 from closerlook.agents.rewards import reward_unit
 from closerlook.algorithms.episode_returns import LISTED, SUMS, exploded, unfinished
 from closerlook.algorithms.policy_change import SURROGATES
-from closerlook.algorithms.ppo import PPOSettings
-from closerlook.algorithms.rules import rule_of
+from closerlook.algorithms.rules import climbed_surrogate, rule_of
 from closerlook.diagnostics.common.layout import Found, interval, intervals
 from closerlook.diagnostics.landscape.request import Request
 from closerlook.estimation.mean_returns import Means, gain_freedom, lower_tail, mean_returns, paired_gains, pairing_gain
-from closerlook.estimation.statistics import FEWEST, NOTHING, Interval, mean_interval, plain_jackknife
+from closerlook.estimation.statistics import FEWEST, NOTHING, Interval, mean_interval, plain_jackknife, without_bias
 from closerlook.estimation.surfaces import (
     MOST_GROUPS,
     best_point,
@@ -102,7 +101,7 @@ def find(agent: Agent, request: Request, surfaces: Surfaces | None) -> Found:
     rises = {where: (_rise(one, origin[where]), _rise(other, origin[where])) for where, (one, other) in both.items()}
     found = _plane(request, surfaces.plane, gains["plane"]) | _line(request, surfaces.line, gains["line"])
     found |= _surrogates(request, parts, own)
-    found |= _agreement(request, sums, gains, rises)
+    found |= _agreement(origin, sums, gains, rises)
     kl = surfaces.batch["mean_kl"]
     found |= {"point_mean_kl": kl[:plane_size].reshape(_shape(request)), "line_mean_kl": kl[plane_size:]}
     found |= _step(agent, request, surfaces, parts["line"])
@@ -125,10 +124,8 @@ def _gone(surfaces: Surfaces | None) -> Found:
 
 
 def _own_surrogate(agent: Agent, request: Request) -> int:
-    """Return which surrogate the agent's algorithm climbs, by its place."""
-    if isinstance(rule_of(agent, request.wishes.algorithm).settings, PPOSettings):
-        return SURROGATES.index("clipped")
-    return SURROGATES.index("normalised" if agent.normalize_advantages else "plain")
+    """Return which surrogate is climbed, by its place."""
+    return climbed_surrogate(agent, rule_of(agent, request.wishes.algorithm))
 
 
 def _origin(points: np.ndarray) -> int:
@@ -202,7 +199,7 @@ def _tail_parts(sums: Mapping[str, np.ndarray], point: int, streams: int) -> Tai
         return np.nan, unknown
     tail, group = lower_tail(values, TAIL), stream.astype(np.int64) * groups // streams
     without = np.array([lower_tail(values[group != one], TAIL) for one in range(groups)])
-    debiased = tail + (groups - 1) * (tail - without.mean()) if groups >= FEWEST else tail
+    debiased = without_bias(tail, without) if groups >= FEWEST else tail
     return debiased, without if len(values) >= FEWEST_FOR_ENDS else unknown
 
 
@@ -223,14 +220,13 @@ def _surrogates(request: Request, parts: Mapping[str, np.ndarray], own: int) -> 
 
 
 def _agreement(
-    request: Request,
+    origin: Mapping[str, int],
     sums: Mapping[str, Mapping[str, np.ndarray]],
     gains: Mapping[str, Means],
     rises: Mapping[str, tuple[np.ndarray, np.ndarray]],
 ) -> Found:
     """Compare surrogate and reward over plane and line: each statistic over (region, pairs_of)."""
     shape = (len(REGIONS), len(PAIRS_OF))
-    origin = {"plane": _origin(request.plane), "line": _origin(request.line_points)}
     signs, decided, points = [], [], []
     ranks: list[Interval] = []
     linear: list[Interval] = []

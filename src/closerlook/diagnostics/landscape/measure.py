@@ -14,8 +14,7 @@ from closerlook.agents.environment import EnvironmentSpec
 from closerlook.agents.identity import own_seed, probe, sampling_part
 from closerlook.algorithms.computed_steps import sample_attempt
 from closerlook.algorithms.pooled import Answers, Pooled
-from closerlook.algorithms.ppo import PPOSettings
-from closerlook.algorithms.rules import rule_of
+from closerlook.algorithms.rules import clip_of, rule_of
 from closerlook.algorithms.stream_sums import Question, StreamRange, sample_sums
 from closerlook.algorithms.surfaces import (
     Points,
@@ -54,8 +53,6 @@ STEP_PURPOSE = "landscape step"
 HELDOUT_PURPOSE = "landscape held out"
 GRADIENT_PURPOSE = "landscape gradient"
 RETURNS_PURPOSE = "landscape returns"
-DEFAULT_CLIP = 0.2
-"""Epsilon of the clipped surrogate for algorithms that have none."""
 
 
 @single_thread()
@@ -316,8 +313,7 @@ class _Plan:
         request, own = self.subject.request, self.subject
         heldout = Regime(request.streams(request.wishes.heldout_pairs), request.sampling.n_steps)
         multiples = np.concatenate([request.plane, request.line_points])
-        settings = own.rule.settings
-        clip = settings.clip if isinstance(settings, PPOSettings) else DEFAULT_CLIP
+        clip = clip_of(own.rule.settings)
         jobs = []
         for purpose, regime in ((STEP_PURPOSE, request.step), (HELDOUT_PURPOSE, heldout)):
             part, sampling = StreamRange(own.seed, purpose, 0, regime.n_envs), own.sampling(regime)

@@ -20,7 +20,7 @@ from closerlook.agents.rewards import reward_unit
 from closerlook.algorithms.natural import NaturalSettings
 from closerlook.algorithms.policy_change import CHANGES, SURROGATES
 from closerlook.algorithms.ppo import PPOSettings
-from closerlook.algorithms.rules import Rule, rule_of
+from closerlook.algorithms.rules import Rule, climbed_surrogate, rule_of
 from closerlook.algorithms.step_audits import stages_of
 from closerlook.diagnostics.common.layout import Found, intervals
 from closerlook.diagnostics.trust_region.request import Request
@@ -85,7 +85,7 @@ def find(agent: Agent, request: Request, audits: Sequence[Mapping[str, np.ndarra
     """
     rule = rule_of(agent, request.wishes.algorithm)
     stacked = {name: np.stack([audit[name] for audit in audits]) for name in audits[0]}
-    own = own_surrogate(agent, rule)
+    own = climbed_surrogate(agent, rule)
     found = _policy(stacked, request) | _surrogates(stacked, own, request) | _algorithm(stacked, rule)
     found |= _stages(stacked, own, stages_of(rule, request.step.batch_pairs))
     gains = [_gains(sums, request) for sums in rewards]
@@ -95,13 +95,6 @@ def find(agent: Agent, request: Request, audits: Sequence[Mapping[str, np.ndarra
     found |= step_settings(found, request.multiples)
     averages = [mean_interval(found[name]) for name in AVERAGED]
     return found | intervals("average", averages)
-
-
-def own_surrogate(agent: Agent, rule: Rule) -> int:
-    """Return which surrogate the algorithm climbs, by its place among `SURROGATES`."""
-    if isinstance(rule.settings, PPOSettings):
-        return SURROGATES.index("clipped")
-    return SURROGATES.index("normalised" if agent.normalize_advantages else "plain")
 
 
 def _policy(stacked: Mapping[str, np.ndarray], request: Request) -> Found:

@@ -14,8 +14,7 @@ from closerlook.agents.agent import Agent
 from closerlook.agents.environment import EnvironmentSpec
 from closerlook.agents.identity import own_seed, probe, sampling_part
 from closerlook.algorithms.pooled import Answers
-from closerlook.algorithms.ppo import PPOSettings
-from closerlook.algorithms.rules import rule_of
+from closerlook.algorithms.rules import clip_of, rule_of
 from closerlook.algorithms.step_audits import audit_step
 from closerlook.algorithms.stream_sums import StreamRange
 from closerlook.algorithms.surfaces import Points, sample_point_returns
@@ -36,8 +35,6 @@ MEASUREMENT_VERSION = 2
 BATCH_PURPOSE = "trust region batch"
 HELDOUT_PURPOSE = "trust region held out"
 RETURNS_PURPOSE = "trust region returns"
-DEFAULT_CLIP = 0.2
-"""Epsilon where the algorithm clips nothing."""
 MULTIPLES = (0.25, 0.5, 1.0, 2.0, 4.0)
 
 
@@ -158,7 +155,7 @@ class _Subject:
         return [self._audit_job(repeat) for repeat in range(self.request.wishes.repeats)]
 
     def _audit_job(self, repeat: int) -> Job:
-        request, settings = self.request, self.rule.settings
+        request = self.request
         n_envs, held = request.step.n_envs, request.heldout_streams
         sampling = (replace(request.sampling, n_steps=request.step.n_steps), request.sampling)
         streams = (
@@ -172,7 +169,7 @@ class _Subject:
             "streams": streams,
             "rule": self.rule,
             "multiples": request.multiples.tolist(),
-            "clip": settings.clip if isinstance(settings, PPOSettings) else DEFAULT_CLIP,
+            "clip": clip_of(self.rule.settings),
         }
         decided = [value for name, value in arguments.items() if name not in {"agent", "environment"}]
         key = content_key("trust region audit as climbed", *self.key, *decided, self.agent.part("optimizer.policy"))
