@@ -11,7 +11,7 @@ import pytest
 ROOT = Path(__file__).parents[2]
 BLOCK = re.compile(r"^```(sh|python)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 RUN_BY_OTHERS = {"make demo", "make test"}
-"""`make test` runs this file; `tests/learning/test_demo.py` runs what `make demo` runs."""
+"""`make test` runs this file; `tests/unit/test_cli.py` runs what `make demo` runs, of fewer pairs."""
 
 AGENT_FUNCTION = """
 import torch
