@@ -73,6 +73,17 @@ def test_an_exact_critic_delivers_everything(exact):
     assert float(exact["excess_variance"]) == pytest.approx(1.0, abs=0.1)
 
 
+def test_a_constant_error_of_a_critic_costs_what_it_costs_the_agent():
+    few = {**PAIRS, "pairs": 64 * 64, "fit_pairs": 0, "sizes": [64], "lambdas": [1]}
+
+    def ratio(constant: float, *, normalize: bool) -> float:
+        judged = replace(with_critic(constant=constant), normalize_advantages=normalize)
+        return float(value_prediction(judged, **few)["variance_ratio"].sel(baseline="critic"))
+
+    assert ratio(3.0, normalize=True) == pytest.approx(ratio(0.0, normalize=True), rel=1e-4)
+    assert ratio(3.0, normalize=False) > 2 * ratio(0.0, normalize=False)
+
+
 def test_a_biased_critic_biases_small_lambdas_only():
     found = value_prediction(with_critic(share=0.0), **PAIRS)
     bias, low = found["lambda_squared_bias"].values, found["lambda_squared_bias_low"].values

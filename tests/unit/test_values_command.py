@@ -1,6 +1,7 @@
 """``closerlook values``: what it leaves, prints, draws and refuses."""
 
 import json
+from dataclasses import replace
 
 import matplotlib as mpl
 import matplotlib.pyplot as plt
@@ -8,7 +9,7 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from closerlook import summary, verdicts
+from closerlook import load, summary, value_prediction, verdicts
 from closerlook.cli import main
 from closerlook.commands.value_tables import tables_of
 from closerlook.figures import plot_value_prediction
@@ -145,6 +146,14 @@ def test_finished_jobs_are_kept_where_what_is_asked_makes_no_sense(trained, meas
 def test_agents_say_whether_their_optimiser_was_kept(dataset, measured):
     assert not dataset["update_fresh_optimizer"].any()
     assert json.loads((measured / "values.json").read_text())["update_fresh_optimizer"] == [0, 0, 0, 0]
+
+
+@pytest.mark.parametrize(("forgotten", "fresh"), [("optimizer.policy.", False), ("optimizer.value.", True)])
+def test_it_is_the_critics_optimiser_that_an_update_begins_with(trained, forgotten, fresh):
+    agent = load(str(trained), seed=0)
+    lesser = replace(agent, state={name: x for name, x in agent.state.items() if not name.startswith(forgotten)})
+    small = {"pairs": 1280, "fit_pairs": 0, "updates": 1, "restarts": 0, "sizes": [128], "lambdas": [1], "workers": 1}
+    assert bool(value_prediction(lesser, **small)["update_fresh_optimizer"]) == fresh
 
 
 @pytest.mark.parametrize(

@@ -242,7 +242,9 @@ def floor_of_returns(returns: np.ndarray, groups: np.ndarray, least: float) -> I
     """Return the mean relative error of an exact critic: each return judged by the mean of the others of its state.
 
     The mean of K - 1 others is noisy itself: its difference from a return has ``K / (K - 1)`` times the variance that
-    the exact value's would have. Differences are shrunk by the root of that: exact for normal noise.
+    the exact value's would have. Differences are shrunk by the root of that: exact for normal noise that is small
+    against the return. Where a return is near zero its error is about the value over it, whatever the others are, and
+    shrunk for nothing: with 16 copies 1% to 3% too low where a third of the returns are, 8% to 28% with few copies.
 
     Parameters
     ----------

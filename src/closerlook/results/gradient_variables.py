@@ -117,8 +117,10 @@ VARIABLES: list[Variable] = [
         (
             "As true_cosine, to the gradient of true returns: discounted_return (from the pair on, by the agent's "
             "gamma, lambda 1, no factor gamma^t, complete but for 1% of its weight by simulating on past cuts and "
-            "time limits); episode_return (undiscounted, to the end of the episode). A baseline linear in the time "
-            "since the reset and the agent's critic, fitted on the pool, is taken off.",
+            "time limits); episode_return (undiscounted, to the end of the episode). All are "
+            "sums over the pool's own pairs: those that a stream's last episode would have had past its cut are not "
+            "among them, and late states of long episodes weigh less than in the gradient of the mean episode return. "
+            "A baseline linear in the time since the reset and the agent's critic, fitted on the pool, is taken off.",
             _BY_ESTIMATE,
         ),
         source=_SECTION_2_1,

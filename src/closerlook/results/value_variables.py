@@ -24,6 +24,10 @@ _CRITIC = (
     "this is what the paper audits; NaN for an agent whose algorithm is not known."
 )
 _COMPLETE = "by complete returns less the baseline (lambda 1, no bootstrap), whose mean no baseline changes"
+_CENTRED = (
+    "Advantages are centred in the pool where the agent standardises them, so that a constant error of a baseline "
+    "costs nothing here either; those of the baselines zero and optimal are as they are."
+)
 _EXACT = "at states that the simulator was restarted from many times, each group of states of one stream"
 _JUDGED = (
     "Judged: the agent's critic as it is, V*, and the critic after an update, mean over updates, its interval wider "
@@ -138,7 +142,8 @@ VARIABLES: list[Variable] = [
             "Mean relative error to complete returns of the exact value. A critic that leans to low returns may go "
             "below it: what is least at the exact value is the squared error. Each return is judged against the mean "
             f"of the others of its state, {_EXACT}; "
-            "differences are shrunk by the root of (K - 1) / K, as the mean of K - 1 others has noise of its own. "
+            "differences are shrunk by the root of (K - 1) / K, as the mean of K - 1 others has noise of its own: "
+            "exact for normal noise that is small against the return, too low where returns near zero are common. "
             "Small returns count in the divisor as those of the held-out pairs do.",
             _BY_STREAM,
         ),
@@ -200,9 +205,9 @@ VARIABLES: list[Variable] = [
         "complete_pairwise_cosine",
         ("agent", "baseline", "size"),
         (
-            f"Mean pairwise cosine of estimates {_COMPLETE}; not standardised, which would move the mean. Baseline "
-            "optimal: fitted with weights |grad log pi|^2, so that single pairs vary least; what a batch varies is "
-            "another matter, as pairs of one stream are not independent.",
+            f"Mean pairwise cosine of estimates {_COMPLETE}; not divided by a deviation, which would move the mean. "
+            f"{_CENTRED} Baseline optimal: fitted with weights |grad log pi|^2, so that single pairs vary least; what "
+            "a batch varies is another matter, as pairs of one stream are not independent.",
             _JACKKNIFE_ESTIMATE,
         ),
         source="Greensmith et al. (2004), theorem 8",
@@ -211,7 +216,8 @@ VARIABLES: list[Variable] = [
         "variance_ratio",
         ("agent", "baseline"),
         (
-            f"Trace of the covariance of estimates {_COMPLETE}, over that with the constant mean return as baseline.",
+            f"Trace of the covariance of estimates {_COMPLETE}, over that with the constant mean return as baseline. "
+            f"{_CENTRED}",
             _JACKKNIFE_GROUP,
         ),
     ),
@@ -220,7 +226,7 @@ VARIABLES: list[Variable] = [
         ("agent",),
         (
             "Of the variance that V* takes off estimates by complete returns, the share that the agent's critic takes "
-            "off; against the constant mean return. Negative where it adds noise.",
+            "off; against the constant mean return. Negative where it adds noise. Advantages as in variance_ratio.",
             _JACKKNIFE_GROUP,
         ),
     ),
@@ -229,7 +235,8 @@ VARIABLES: list[Variable] = [
         ("agent",),
         (
             f"Trace of the covariance of estimates {_COMPLETE}, with the agent's critic, over that with V*: so many "
-            "times as many pairs does the critic's imperfection cost, as far as V* is better.",
+            "times as many pairs does the critic's imperfection cost, as far as V* is better. Advantages as in "
+            "variance_ratio.",
             _JACKKNIFE_GROUP,
         ),
     ),

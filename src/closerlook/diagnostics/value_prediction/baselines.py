@@ -13,7 +13,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from closerlook.algorithms.pooled import Answers, Pooled
+from closerlook.algorithms.pooled import Answers, Pooled, Target
 from closerlook.algorithms.value_sums import ValueQuestion
 from closerlook.algorithms.weightings import Weighting
 from closerlook.diagnostics.common.layout import Found, interval, intervals
@@ -42,25 +42,39 @@ def compare_baselines(pooled: Pooled, question: ValueQuestion, *, normalize: boo
     """
     sizes = pooled.pool.sizes
     own = [_own(pooled, question, name, size, normalize=normalize) for name in BASELINES for size in sizes]
-    complete = [_complete(pooled, question, name, size) for name in BASELINES for size in sizes]
+    complete = [_complete(pooled, question, name, size, normalize) for name in BASELINES for size in sizes]
     shape = (len(BASELINES), len(sizes))
     found = intervals("baseline_pairwise_cosine", own, shape) | intervals("complete_pairwise_cosine", complete, shape)
-    return found | _variances(pooled, question)
+    return found | _variances(pooled, question, normalize)
+
+
+def _standardised(name: str, normalize: bool) -> bool:
+    """Whether a baseline's advantages are standardised: as the two names without a value mean, else as the agent's."""
+    return {"zero": False, "mean": True}.get(name, normalize)
 
 
 def _own(pooled: Pooled, question: ValueQuestion, name: str, size: Size, *, normalize: bool) -> Interval:
-    standardised = {"zero": False, "mean": True}.get(name, normalize)
     place = _place(question.own, "zero" if name == "mean" else name)
     if place is None:
         return NOTHING
-    return agreement(pooled.estimates(size, place, normalize=standardised)).cosine
+    return agreement(pooled.estimates(size, place, normalize=_standardised(name, normalize))).cosine
 
 
-def _complete(pooled: Pooled, question: ValueQuestion, name: str, size: Size) -> Interval:
+def _complete(pooled: Pooled, question: ValueQuestion, name: str, size: Size, normalize: bool) -> Interval:
+    target = _complete_target(pooled, question, name, normalize)
+    return NOTHING if target is None or size.is_beginning else agreement(pooled.means(size, target)).cosine
+
+
+def _complete_target(pooled: Pooled, question: ValueQuestion, name: str, normalize: bool) -> Target | None:
+    """Return the gradient by complete returns less a baseline, centred in the pool where advantages are standardised.
+
+    A constant error of the baseline then costs nothing, as it costs the agent nothing. The optimal baseline is optimal
+    as it is.
+    """
     place = _place(question.fine, "zero" if name == "mean" else name, complete=True)
-    if place is None or size.is_beginning:
-        return NOTHING
-    return agreement(pooled.means(size, pooled.by_weights(place, centred=name == "mean"))).cosine
+    if place is None:
+        return None
+    return pooled.by_weights(place, centred=name != "optimal" and _standardised(name, normalize))
 
 
 def _place(weightings: Sequence[Weighting], baseline: str, *, complete: bool = False) -> int | None:
@@ -70,12 +84,12 @@ def _place(weightings: Sequence[Weighting], baseline: str, *, complete: bool = F
     return None
 
 
-def _variances(pooled: Pooled, question: ValueQuestion) -> Found:
+def _variances(pooled: Pooled, question: ValueQuestion, normalize: bool) -> Found:
     means = {}
     for name in BASELINES:
-        place = _place(question.fine, "zero" if name == "mean" else name, complete=True)
-        if place is not None:
-            sums, pairs = pooled.groups(pooled.by_weights(place, centred=name == "mean"))
+        target = _complete_target(pooled, question, name, normalize)
+        if target is not None:
+            sums, pairs = pooled.groups(target)
             means[name] = sums / pairs[:, None]
     reduction = reduce_variance(means, "mean", "critic", "fitted")
     ratios = [reduction.ratios.get(name, NOTHING) for name in BASELINES]

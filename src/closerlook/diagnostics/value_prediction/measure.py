@@ -334,7 +334,7 @@ class _Plan:
         pooled = Pooled(answers, request.pool, Question(question.beginnings, question.fine))
         judged = self._judged(pooled)
         found = _of_the_pool(pooled, self.fit) | audit(judged) | audit_training(self.updates)
-        found["update_fresh_optimizer"] = np.array(bool(self.updates) and rule_of(agent).fresh_optimizer)
+        found["update_fresh_optimizer"] = np.array(bool(self.updates) and not agent.part("optimizer.value"))
         found |= audit_restarts(restarts, near_zero(judged.targets["returns"]))
         found |= compare_baselines(pooled, question, normalize=agent.normalize_advantages)
         batch = agent.regime.batch_pairs
