@@ -132,8 +132,10 @@ def test_a_claim_is_not_judged_on_the_seeds_that_happen_to_have_a_number():
             (judged,) = judge(claim, {("hopper", "ppo"): missing, ("walker2d", "ppo"): missing + 1})[:1]
             assert (judged.seeds, judged.mark) == (10 - lost, mark)
     nothing = data.assign(pairwise_cosine=data["pairwise_cosine"] * np.nan)
-    assert not [judge(claim, {("hopper", "ppo"): nothing, ("walker2d", "ppo"): data}) for claim in (level, contrast)][1]
-    assert judge(level, {("hopper", "ppo"): nothing}) == []
+    (judged,) = judge(contrast, {("hopper", "ppo"): nothing, ("walker2d", "ppo"): data})
+    assert (judged.seeds, judged.mark, np.isnan(judged.value)) == (0, "not enough data", True)
+    (judged,) = judge(level, {("hopper", "ppo"): nothing})
+    assert (judged.seeds, judged.mark, np.isnan(judged.value)) == (0, "not enough data", True)
 
 
 def two_baselines(better: np.ndarray, worse: np.ndarray) -> xr.Dataset:
@@ -242,6 +244,23 @@ def test_a_study_in_which_a_rate_failed_is_not_judged_and_says_so():
     assert judged.where == "hopper, ppo, not known everywhere"
     (judged,) = judge(replace(claim, against=()), {("hopper", "ppo"): study})
     assert judged.mark == "holds"
+
+
+def test_seeds_of_a_study_that_choose_for_one_another_are_jackknifed():
+    own, without = np.array([[[3.0, 1.0, 2.0], [5.0, 4.0, 3.0]]]), np.array([[[1.0, 3.0, 2.0], [4.0, 4.0, 4.0]]])
+    dims = ("batch_pairs", "learning_rate", "regime_seed")
+    study = xr.Dataset(
+        {"regime_decline": (dims, own), "regime_decline_without": (dims, without)},
+        coords={"batch_pairs": [16384], "learning_rate": [1e-4, 2e-4]},
+    )
+    claim = Claim("c", "Falls.", "ours", "regime_decline", "study", (), "above", 0.0, where={"batch_pairs": 16384})
+    (judged,) = judge(claim, {("hopper", "ppo"): study})
+    spread = np.sqrt(2 / 3 * ((2.5 - 3.0) ** 2 + (3.5 - 3.0) ** 2))
+    assert judged.value == pytest.approx(3.0)
+    assert judged.high - judged.value == pytest.approx(stats.t.ppf(0.975, 2) * spread)
+    assert judged.mark == "holds"
+    study["regime_decline_without"][0, 0, 0] = np.nan
+    assert judge(claim, {("hopper", "ppo"): study})[0].mark == "not enough data"
 
 
 @pytest.mark.parametrize(("seeds", "mark"), [(4, "not enough data"), (5, "not enough data"), (6, "holds")])

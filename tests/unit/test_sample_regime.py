@@ -1,6 +1,7 @@
 """The study of sample regimes: windows of learning curves, peaks that noise does not make, the command."""
 
 import json
+from dataclasses import replace
 
 import matplotlib as mpl
 import numpy as np
@@ -11,7 +12,16 @@ from closerlook.cli import main
 from closerlook.commands.study import table_of
 from closerlook.errors import InputError
 from closerlook.figures.sample_regime import plot_sample_regime
-from closerlook.studies.sample_regime import WINDOWS, Regimes, peaks, preset_of, rewards_of, sample_regime, summary
+from closerlook.studies.sample_regime import (
+    WINDOWS,
+    Regimes,
+    mean_of,
+    peaks,
+    preset_of,
+    rewards_of,
+    sample_regime,
+    summary,
+)
 
 mpl.use("Agg")
 
@@ -62,6 +72,27 @@ def test_noise_alone_makes_no_decline():
         log["episodes"] = np.maximum(np.round(50_000 / log["mean_reward"]), 1)  # a reward a step: longer ones are fewer
         declines.append(rewards_of(log, regimes)["regime_decline"].mean())
     assert abs(np.mean(declines)) < 3 * np.std(declines) / np.sqrt(len(declines))
+
+
+def test_the_means_without_a_seed_are_those_of_the_others_alone():
+    rng, regimes = np.random.default_rng(1), Regimes("hopper", (50,), (1e-3,), seeds=4, steps=1000)
+    curves = rng.standard_normal((4, WINDOWS))
+    found = rewards_of(log_of(curves, 1000), regimes)
+    for own in range(4):
+        alone = rewards_of(log_of(np.delete(curves, own, axis=0), 1000), replace(regimes, seeds=3))
+        for name in ("regime_peak", "regime_decline"):
+            assert found[f"{name}_without"][own] == pytest.approx(alone[name].mean())
+
+
+def test_the_interval_of_a_decline_covers():
+    """Seeds choose their windows for one another: Student's t over them covers 87% here."""
+    rng, regimes = np.random.default_rng(2), Regimes("hopper", (50,), (1e-3,), seeds=8, steps=1000)
+    intervals = []
+    for _ in range(500):
+        found = rewards_of(log_of(rng.standard_normal((8, WINDOWS)), 1000), regimes)
+        intervals.append(mean_of(found["regime_decline"], found["regime_decline_without"]))
+    covered = np.mean([one.low <= 0 <= one.high for one in intervals])  # flat curves decline by nothing
+    assert covered >= 0.94
 
 
 @pytest.mark.parametrize(("largest", "windows"), [(400, 1), (100, 4), (70, 5), (20, 20), (4, 20)])

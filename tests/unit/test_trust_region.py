@@ -288,6 +288,7 @@ def test_no_mean_is_of_those_updates_alone_that_do_not_explode():
     found = _rewards([(row, row - 1, row + 1) for row in gains], asked, request)
     assert found["unknown_gains"].tolist() == [0, 0, 1]
     np.testing.assert_array_equal(found["mean_multiple_gain"], [2.0, 3.0, np.nan])
+    assert float(found["loss_share"]) == 0.0
     found["update_norm"] = np.where(asked, 1.0, np.nan)
     found["multiple_change"] = found["multiple_surrogate_rise"] = np.repeat(gains[:, None], 2, axis=1)
     found["multiple_change"] = found["multiple_change"][:, :, None]

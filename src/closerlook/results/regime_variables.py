@@ -6,6 +6,8 @@ _EACH = ("batch_pairs", "learning_rate", "regime_seed")
 _MEAN = ("batch_pairs", "learning_rate")
 _FIGURE = "Ilyas et al. (2020), an earlier version on OpenReview, Figure 3"
 _T = "Student's t over seeds."
+_JACKKNIFE = "jackknife over seeds: without each the others choose anew."
+_WITHOUT = "of the other seeds by themselves, which choose anew: the replicates of its jackknife."
 _EPISODES = "mean undiscounted return of the episodes that finished in training"
 
 VARIABLES: list[Variable] = [
@@ -28,13 +30,27 @@ VARIABLES: list[Variable] = [
         _EACH,
         "reward",
         f"In as many neighbouring windows, where they are best for the other seeds together: {_EPISODES}. No seed "
-        "chooses its own, and episodes are pooled as in regime_final, so that noise alone makes no peak. NaN for a "
-        "single seed, or a single window.",
+        "chooses its own, and episodes are pooled as in regime_final, so that noise alone makes no peak. Where "
+        "neighbouring tenths are nearly as good noise chooses among them, so that it is too low on average, never too "
+        "high. NaN for a single seed, or a single window.",
         _FIGURE,
     ),
-    *interval("regime_peak_mean", _MEAN, ("Mean over seeds of regime_peak.", _T), unit="reward", source=_FIGURE),
-    Variable("regime_decline", _EACH, "reward", "regime_peak less regime_final: what is lost again.", _FIGURE),
-    *interval("regime_decline_mean", _MEAN, ("Mean over seeds of regime_decline.", _T), unit="reward", source=_FIGURE),
+    *interval(
+        "regime_peak_mean", _MEAN, ("Mean over seeds of regime_peak.", _JACKKNIFE), unit="reward", source=_FIGURE
+    ),
+    Variable("regime_peak_without", _EACH, "reward", f"regime_peak_mean {_WITHOUT}"),
+    Variable(
+        "regime_decline",
+        _EACH,
+        "reward",
+        "regime_peak less regime_final: what is lost again; as regime_peak, too low on average where curves still "
+        "rise, or peak broadly.",
+        _FIGURE,
+    ),
+    *interval(
+        "regime_decline_mean", _MEAN, ("Mean over seeds of regime_decline.", _JACKKNIFE), unit="reward", source=_FIGURE
+    ),
+    Variable("regime_decline_without", _EACH, "reward", f"regime_decline_mean {_WITHOUT}"),
     Variable(
         "regime_cosine",
         _EACH,

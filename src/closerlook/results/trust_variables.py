@@ -205,14 +205,15 @@ VARIABLES: list[Variable] = [
         "1",
         "Shortest multiple at which the quadratic model, quadratic_kl times its square, is off from the mean KL on the "
         "batch by a factor of 1.25 either way; means over updates, interpolated. The shortest measured where it is off "
-        "there already, infinite where it holds at all that were.",
+        "there already, or where an update's is infinite; infinite where it holds at all that were.",
         _APPENDIX,
     ),
     *interval(
         "loss_share",
         ("agent",),
         (
-            "Share of updates whose measured true_improvement is below zero. Noise in the gains pulls it to one half.",
+            "Share of updates whose measured true_improvement is below zero. Noise in the gains pulls it to one half. "
+            "Missing where one is not known: see unknown_gains.",
             "exact binomial over updates.",
         ),
         source="Clopper and Pearson (1934)",
@@ -230,5 +231,9 @@ VARIABLES: list[Variable] = [
         "1",
         "surrogate_rise after so many minibatches.",
     ),
-    *interval("average", ("agent", "quantity"), ("Mean over updates of the variable of that name.", _T)),
+    *interval(
+        "average",
+        ("agent", "quantity"),
+        ("Mean over updates of the variable of that name; of true_improvement missing where one is not known.", _T),
+    ),
 ]

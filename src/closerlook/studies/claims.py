@@ -9,7 +9,7 @@ I      iterations
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import astuple, dataclass, field, replace
 from importlib.resources import files
 from typing import Any, Literal
 
@@ -19,6 +19,7 @@ import yaml
 from numpy.typing import ArrayLike
 from scipy import stats
 
+from closerlook.estimation.statistics import plain_jackknife
 from closerlook.studies.relations import FEWEST_SEEDS as FEWEST_RELATED
 from closerlook.studies.relations import common, rank_relation
 
@@ -163,9 +164,12 @@ def judge(claim: Claim, datasets: Datasets, others: Datasets | None = None) -> l
 
 
 def _over_seeds(claim: Claim, where: str, values: Sequence[float]) -> list[Judgement]:
-    """Judge the mean or the median over seeds; nothing where none has a number."""
+    """Judge the mean or the median over seeds; nothing where there is none, not known where none has a number."""
     known, middle = _finite(values), _median if claim.statistic == "median" else _mean
-    return [_mark(claim, where, *middle(known), complete=_complete(values))] if known else []
+    if not values:
+        return []
+    numbers = middle(known) if known else (np.nan, np.nan, np.nan, 0)
+    return [_mark(claim, where, *numbers, complete=_complete(values))]
 
 
 def _contrasts(claim: Claim, datasets: Datasets) -> list[Judgement]:
@@ -175,7 +179,7 @@ def _contrasts(claim: Claim, datasets: Datasets) -> list[Judgement]:
         pair = [datasets.get((task, algorithm)) for task in (first, second)]
         for iteration in claim.iterations:
             groups = [list(_values(claim, data, iteration).values()) for data in pair if data is not None]
-            if len(groups) == 2 and all(map(_finite, groups)):
+            if len(groups) == 2 and all(groups):
                 where = f"{first} against {second}, {algorithm}, iteration {iteration}"
                 numbers, complete = _contrast(*map(_finite, groups)), all(map(_complete, groups))
                 found.append(_mark(claim, where, *numbers, complete=complete))
@@ -205,19 +209,31 @@ def _study(claim: Claim, place: tuple[str, str], dataset: xr.Dataset) -> list[Ju
     """Judge a study's variable by its mean over seeds, and over all along that the claim does not name."""
     if claim.variable not in dataset:
         return []
-    rows: list[np.ndarray] = []
-    for where in (claim.where, *({**claim.where, **other} for other in claim.against)):
-        if any(label not in dataset[dim].values for dim, label in where.items()):
-            return []
-        data = dataset[claim.variable].sel(dict(where)).transpose("regime_seed", ...).values
-        flat = data.reshape(len(data), -1)
-        rows.append((np.log(flat) if claim.log else flat).mean(axis=1))
+    rows = [
+        _over_the_rest(claim, dataset[claim.variable], where)
+        for where in (claim.where, *({**claim.where, **other} for other in claim.against))
+    ]
+    if any(row is None for row in rows):
+        return []
     values = rows[0] - (np.mean(rows[1:], axis=0) if len(rows) > 1 else 0.0)
     known, named = values[np.isfinite(values)], f"{place[0]}, {place[1]}"
     if not len(known):
         return [_mark(claim, f"{named}, not known everywhere", np.nan, np.nan, np.nan, 0)]
     fewest = FEWEST_EQUAL if np.allclose(known, known[0], rtol=1e-9, atol=0) else FEWEST_SEEDS
-    return [_mark(claim, named, *_mean(known.tolist()), fewest=fewest, complete=_complete(values.tolist()))]
+    numbers = _mean(known.tolist())
+    if f"{claim.variable}_without" in dataset and not claim.against:  # seeds that choose for one another
+        without = _over_the_rest(claim, dataset[f"{claim.variable}_without"], claim.where)
+        numbers = (*astuple(plain_jackknife(float(values.mean()), without)), len(known))
+    return [_mark(claim, named, *numbers, fewest=fewest, complete=_complete(values.tolist()))]
+
+
+def _over_the_rest(claim: Claim, data: xr.DataArray, where: Mapping[str, Any]) -> Any:
+    """Return a study's variable at a place by seed, mean over what is not named; None where there is no such place."""
+    if any(label not in data[dim].values for dim, label in where.items()):
+        return None
+    values = data.sel(dict(where)).transpose("regime_seed", ...).values
+    flat = values.reshape(len(values), -1)
+    return (np.log(flat) if claim.log else flat).mean(axis=1)
 
 
 def _relations(claim: Claim, datasets: Datasets, others: Datasets) -> list[Judgement]:
@@ -309,6 +325,8 @@ def _median(values: Sequence[float]) -> tuple[float, float, float, int]:
 
 def _contrast(left: Sequence[float], right: Sequence[float]) -> tuple[float, float, float, int]:
     """Return a difference of two means with its interval, Welch's t, and the seeds of the smaller group."""
+    if not (left and right):
+        return np.nan, np.nan, np.nan, 0
     value, n = float(np.mean(left) - np.mean(right)), min(len(left), len(right))
     if n < 2:
         return value, np.nan, np.nan, n

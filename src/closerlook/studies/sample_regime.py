@@ -25,7 +25,7 @@ import xarray as xr
 from closerlook.agents.loading import find_agents
 from closerlook.diagnostics.gradient_quality import gradient_quality
 from closerlook.errors import InputError, NonFiniteError
-from closerlook.estimation.statistics import mean_interval
+from closerlook.estimation.statistics import Interval, mean_interval, plain_jackknife
 from closerlook.execution import Progress
 from closerlook.results.schema import validate
 from closerlook.results.store import RunFolder, as_json
@@ -36,6 +36,8 @@ WINDOWS = 20
 """Windows of a learning curve, at most."""
 MEANS = ("regime_final", "regime_peak", "regime_decline", "regime_cosine")
 """Variables whose mean over seeds has an interval."""
+WITHOUT = ("regime_peak_without", "regime_decline_without")
+"""The means without each seed, of the variables whose seeds choose for one another."""
 
 
 @dataclass(frozen=True)
@@ -217,8 +219,7 @@ def _one_regime(
 
 def _nothing(regimes: Regimes) -> dict[str, np.ndarray]:
     """Return a regime of which nothing is known."""
-    names = ("regime_final", "regime_peak", "regime_decline", "regime_cosine")
-    each = {name: np.full(regimes.seeds, np.nan) for name in names}
+    each = {name: np.full(regimes.seeds, np.nan) for name in (*MEANS, *WITHOUT)}
     return {"regime_reward": np.full((regimes.seeds, regimes.windows), np.nan), **each, "regime_failed": np.array(0)}
 
 
@@ -250,7 +251,8 @@ def rewards_of(log: Mapping[str, np.ndarray], regimes: Regimes) -> dict[str, np.
     Returns
     -------
     dict of str to ndarray
-        ``regime_reward`` (S, W), ``regime_final``, ``regime_peak`` and ``regime_decline`` (S,).
+        ``regime_reward`` (S, W), ``regime_final``, ``regime_peak`` and ``regime_decline`` (S,), and the means of the
+        last two over the other seeds by themselves, ``regime_peak_without`` and ``regime_decline_without`` (S,).
     """
     columns = ("environment_steps", "agent_seed", "episodes", "mean_reward")
     steps, seed, episodes, reward = (np.asarray(log[name], np.float64) for name in columns)
@@ -263,11 +265,15 @@ def rewards_of(log: Mapping[str, np.ndarray], regimes: Regimes) -> dict[str, np.
     tenth = max(windows // 10, 1)
     tenths = ratio(beside(totals, tenth), beside(counts, tenth))  # one mean for both: with another a peak is higher
     last, peak = tenths[:, -1], peaks(tenths)
+    others = [np.delete(tenths, own, axis=0) for own in range(regimes.seeds)]
+    peak_without = np.array([peaks(some).mean() for some in others])
     return {
         "regime_reward": ratio(totals, counts),
         "regime_final": last,
         "regime_peak": peak,
         "regime_decline": peak - last,
+        "regime_peak_without": peak_without,
+        "regime_decline_without": peak_without - np.array([some[:, -1].mean() for some in others]),
     }
 
 
@@ -291,6 +297,11 @@ def peaks(tenths: np.ndarray) -> np.ndarray:
     return found
 
 
+def mean_of(values: np.ndarray, without: np.ndarray) -> Interval:
+    """Return the mean over seeds with its interval, from the means without each where seeds choose for one another."""
+    return plain_jackknife(float(values.mean()), without) if len(without) else mean_interval(values)
+
+
 def build_dataset(regimes: Regimes, found: list[dict[str, np.ndarray]]) -> xr.Dataset:
     """Label what was found of every regime, batch by batch."""
     shape = (len(regimes.batches), len(regimes.learning_rates))
@@ -299,7 +310,8 @@ def build_dataset(regimes: Regimes, found: list[dict[str, np.ndarray]]) -> xr.Da
     more = ("regime_seed", "window")
     variables: dict[str, Any] = {name: ((*dims, *more)[: values.ndim], values) for name, values in each.items()}
     for name in MEANS:
-        means = [[mean_interval(row) for row in rows] for rows in each[name]]
+        without = each.get(f"{name}_without", np.empty((*shape, 0)))
+        means = [[mean_of(*both) for both in zip(*rows, strict=True)] for rows in zip(each[name], without, strict=True)]
         for end, field in (("", "value"), ("_low", "low"), ("_high", "high")):
             variables[f"{name}_mean{end}"] = (dims, np.array([[getattr(one, field) for one in row] for row in means]))
     rates = np.array(regimes.learning_rates)

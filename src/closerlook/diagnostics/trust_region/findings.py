@@ -22,9 +22,9 @@ from closerlook.algorithms.policy_change import CHANGES, SURROGATES
 from closerlook.algorithms.ppo import PPOSettings
 from closerlook.algorithms.rules import Rule, climbed_surrogate, rule_of
 from closerlook.algorithms.step_audits import stages_of
-from closerlook.diagnostics.common.layout import Found, intervals
+from closerlook.diagnostics.common.layout import Found, interval, intervals
 from closerlook.diagnostics.trust_region.request import Request
-from closerlook.diagnostics.trust_region.step_settings import step_settings
+from closerlook.diagnostics.trust_region.step_settings import loss_share, step_settings
 from closerlook.estimation.mean_returns import paired_gains
 from closerlook.estimation.statistics import FEWEST, NOTHING, Interval, mean_interval
 from closerlook.estimation.surfaces import best_point
@@ -93,8 +93,9 @@ def find(agent: Agent, request: Request, audits: Sequence[Mapping[str, np.ndarra
     found |= _rewards(gains, asked, request) | _promises(agent, stacked, rewards, request)
     found |= _along(found, asked, rule, request)
     found |= step_settings(found, request.multiples)
-    averages = [mean_interval(found[name]) for name in AVERAGED]
-    return found | intervals("average", averages)
+    averages = {name: mean_interval(found[name]) for name in AVERAGED}
+    averages["true_improvement"] = over_known(found["true_improvement"], asked)
+    return found | intervals("average", list(averages.values()))
 
 
 def _policy(stacked: Mapping[str, np.ndarray], request: Request) -> Found:
@@ -172,7 +173,8 @@ def _rewards(gains: Sequence[tuple[np.ndarray, np.ndarray, np.ndarray]], asked: 
     over_updates = [over_known(column, asked) for column in ends[""].T]
     all_of_them = {f"multiple_gain{end}": values for end, values in ends.items()}
     unknown = (~np.isfinite(ends[""]) & asked[:, None]).sum(axis=0)
-    return {**whole, **all_of_them, **intervals("mean_multiple_gain", over_updates), "unknown_gains": unknown}
+    found = {**whole, **all_of_them, **intervals("mean_multiple_gain", over_updates), "unknown_gains": unknown}
+    return found | interval("loss_share", loss_share(whole["true_improvement"][asked]))
 
 
 def over_known(values: np.ndarray, asked: np.ndarray) -> Interval:

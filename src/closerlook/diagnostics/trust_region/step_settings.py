@@ -14,7 +14,7 @@ import numpy as np
 from scipy import stats
 
 from closerlook.algorithms.policy_change import CHANGES
-from closerlook.diagnostics.common.layout import Found, interval
+from closerlook.diagnostics.common.layout import Found
 from closerlook.estimation.statistics import NOTHING, Interval
 
 MODEL_OFF = 1.25
@@ -23,13 +23,12 @@ ENDS = ("", "_low", "_high")
 
 
 def step_settings(found: Mapping[str, np.ndarray], multiples: np.ndarray) -> Found:
-    """Work out settings for the best multiple, the reach of the quadratic model, and the share of losses.
+    """Work out settings for the best multiple, and the reach of the quadratic model.
 
     Parameters
     ----------
     found : mapping
-        By the schema's names: ``best_multiple``, what the update is bound by, ``multiple_change``, ``quadratic_kl``,
-        ``true_improvement``.
+        By the schema's names: ``best_multiple``, what the update is bound by, ``multiple_change``, ``quadratic_kl``.
     multiples : ndarray, (M,)
         Of the step, ascending.
     """
@@ -42,15 +41,15 @@ def step_settings(found: Mapping[str, np.ndarray], multiples: np.ndarray) -> Fou
         settings[f"suggested_max_kl{end}"] = np.array(found["kl_bound"] * np.square(multiple))
     exact = found["multiple_change"][:, 0, CHANGES.index("mean_kl")]
     reach = model_reach(multiples, exact, found["quadratic_kl"])
-    losses = loss_share(found["true_improvement"])
-    return {**settings, "model_multiple": np.array(reach), **interval("loss_share", losses)}
+    return {**settings, "model_multiple": np.array(reach)}
 
 
 def model_reach(multiples: np.ndarray, exact: np.ndarray, quadratic: np.ndarray) -> float:
     """Return the shortest multiple at which the quadratic model is off by `MODEL_OFF`, either way.
 
     By interpolating the logarithm of their ratio, between those measured; the shortest multiple measured where it is
-    off there already, infinite where it holds at all of them, NaN where nothing is known.
+    off there already, or where an update's exact divergence is infinite, so that there is no interpolating; infinite
+    where it holds at all of them, NaN where nothing is known.
 
     Parameters
     ----------
@@ -61,17 +60,18 @@ def model_reach(multiples: np.ndarray, exact: np.ndarray, quadratic: np.ndarray)
     quadratic : ndarray, (R,)
         The model of each update's whole step; it goes with the square of the multiple.
     """
-    known = np.isfinite(exact).all(axis=1) & np.isfinite(quadratic) & (exact > 0).all(axis=1) & (quadratic > 0)
+    known = ~np.isnan(exact).any(axis=1) & np.isfinite(quadratic) & (exact > 0).all(axis=1) & (quadratic > 0)
     if not known.any():
         return np.nan
     ratio = quadratic[known].mean() * np.square(multiples) / exact[known].mean(axis=0)
-    off, bound = np.abs(np.log(ratio)), np.log(MODEL_OFF)
+    with np.errstate(divide="ignore"):  # an infinite divergence is infinitely far off
+        off, bound = np.abs(np.log(ratio)), np.log(MODEL_OFF)
     outside = np.flatnonzero(off >= bound)
     if not outside.size:
         return np.inf
     at = int(outside[0])
-    if at == 0:
-        return float(multiples[0])
+    if at == 0 or np.isinf(off[at]):
+        return float(multiples[at])
     share = (bound - off[at - 1]) / (off[at] - off[at - 1])
     logs = np.log(multiples)
     return float(np.exp(logs[at - 1] + share * (logs[at] - logs[at - 1])))
@@ -80,13 +80,14 @@ def model_reach(multiples: np.ndarray, exact: np.ndarray, quadratic: np.ndarray)
 def loss_share(gains: np.ndarray) -> Interval:
     """Return the share of updates (R,) whose measured gain is a loss, with the exact binomial interval.
 
+    Nothing where one has no number: the others are a selection.
+
     References
     ----------
     Clopper and Pearson, 1934, "The use of confidence or fiducial limits".
     """
-    known = gains[np.isfinite(gains)]
-    if not known.size:
+    if not gains.size or np.isnan(gains).any():
         return NOTHING
-    losses = int((known < 0).sum())
-    ends = stats.binomtest(losses, known.size).proportion_ci(0.95, method="exact")
-    return Interval(losses / known.size, float(ends.low), float(ends.high))
+    losses = int((gains < 0).sum())
+    ends = stats.binomtest(losses, gains.size).proportion_ci(0.95, method="exact")
+    return Interval(losses / gains.size, float(ends.low), float(ends.high))
