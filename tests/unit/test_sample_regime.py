@@ -84,6 +84,14 @@ def test_the_means_without_a_seed_are_those_of_the_others_alone():
             assert found[f"{name}_without"][own] == pytest.approx(alone[name].mean())
 
 
+def test_a_single_seed_has_a_final_reward_and_no_peak():
+    regimes = Regimes("hopper", (50,), (1e-3,), seeds=1, steps=1000)
+    found = rewards_of(log_of(np.ones((1, WINDOWS)), 1000), regimes)
+    assert found["regime_final"].tolist() == [1.0]
+    for name in ("regime_peak", "regime_decline", "regime_peak_without", "regime_decline_without"):
+        assert np.isnan(found[name]).all()
+
+
 def test_the_interval_of_a_decline_covers():
     """Seeds choose their windows for one another: Student's t over them covers 87% here."""
     rng, regimes = np.random.default_rng(2), Regimes("hopper", (50,), (1e-3,), seeds=8, steps=1000)

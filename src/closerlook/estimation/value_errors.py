@@ -244,7 +244,7 @@ def floor_of_returns(returns: np.ndarray, groups: np.ndarray, least: float) -> I
     The mean of K - 1 others is noisy itself: its difference from a return has ``K / (K - 1)`` times the variance that
     the exact value's would have. Differences are shrunk by the root of that: exact for normal noise that is small
     against the return. Where a return is near zero its error is about the value over it, whatever the others are, and
-    shrunk for nothing: with 16 copies 1% to 3% too low where a third of the returns are, 8% to 28% with few copies.
+    shrunk for nothing: 3% too low with 16 copies, 13% with 4, of returns of which 30% end somewhere short of the rest.
 
     Parameters
     ----------

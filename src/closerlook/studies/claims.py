@@ -209,31 +209,28 @@ def _study(claim: Claim, place: tuple[str, str], dataset: xr.Dataset) -> list[Ju
     """Judge a study's variable by its mean over seeds, and over all along that the claim does not name."""
     if claim.variable not in dataset:
         return []
-    rows = [
-        _over_the_rest(claim, dataset[claim.variable], where)
-        for where in (claim.where, *({**claim.where, **other} for other in claim.against))
-    ]
-    if any(row is None for row in rows):
+    places = (claim.where, *({**claim.where, **other} for other in claim.against))
+    if any(label not in dataset[dim].values for where in places for dim, label in where.items()):
         return []
+    rows = [_over_the_rest(claim, dataset[claim.variable], where) for where in places]
     values = rows[0] - (np.mean(rows[1:], axis=0) if len(rows) > 1 else 0.0)
     known, named = values[np.isfinite(values)], f"{place[0]}, {place[1]}"
     if not len(known):
         return [_mark(claim, f"{named}, not known everywhere", np.nan, np.nan, np.nan, 0)]
     fewest = FEWEST_EQUAL if np.allclose(known, known[0], rtol=1e-9, atol=0) else FEWEST_SEEDS
-    numbers = _mean(known.tolist())
     if f"{claim.variable}_without" in dataset and not claim.against:  # seeds that choose for one another
         without = _over_the_rest(claim, dataset[f"{claim.variable}_without"], claim.where)
         numbers = (*astuple(plain_jackknife(float(values.mean()), without)), len(known))
+    else:
+        numbers = _mean(known.tolist())
     return [_mark(claim, named, *numbers, fewest=fewest, complete=_complete(values.tolist()))]
 
 
-def _over_the_rest(claim: Claim, data: xr.DataArray, where: Mapping[str, Any]) -> Any:
-    """Return a study's variable at a place by seed, mean over what is not named; None where there is no such place."""
-    if any(label not in data[dim].values for dim, label in where.items()):
-        return None
+def _over_the_rest(claim: Claim, data: xr.DataArray, where: Mapping[str, Any]) -> np.ndarray:
+    """Return a study's variable at a place by seed, mean over what is not named."""
     values = data.sel(dict(where)).transpose("regime_seed", ...).values
     flat = values.reshape(len(values), -1)
-    return (np.log(flat) if claim.log else flat).mean(axis=1)
+    return np.asarray((np.log(flat) if claim.log else flat).mean(axis=1))
 
 
 def _relations(claim: Claim, datasets: Datasets, others: Datasets) -> list[Judgement]:

@@ -265,21 +265,22 @@ def rewards_of(log: Mapping[str, np.ndarray], regimes: Regimes) -> dict[str, np.
     tenth = max(windows // 10, 1)
     tenths = ratio(beside(totals, tenth), beside(counts, tenth))  # one mean for both: with another a peak is higher
     last, peak = tenths[:, -1], peaks(tenths)
-    others = [np.delete(tenths, own, axis=0) for own in range(regimes.seeds)]
-    peak_without = np.array([peaks(some).mean() for some in others])
+    others = without_each(tenths)
+    peak_without = ratio(np.array([peaks(some).sum() for some in others]), len(others) - 1)
+    last_without = ratio(np.array([some[:, -1].sum() for some in others]), len(others) - 1)
     return {
         "regime_reward": ratio(totals, counts),
         "regime_final": last,
         "regime_peak": peak,
         "regime_decline": peak - last,
         "regime_peak_without": peak_without,
-        "regime_decline_without": peak_without - np.array([some[:, -1].mean() for some in others]),
+        "regime_decline_without": peak_without - last_without,
     }
 
 
-def ratio(totals: np.ndarray, counts: np.ndarray) -> np.ndarray:
+def ratio(totals: np.ndarray, counts: np.ndarray | int) -> np.ndarray:
     """Return means, NaN where nothing was counted."""
-    return np.asarray(totals / np.where(counts > 0, counts, np.nan))
+    return np.asarray(totals / np.where(np.asarray(counts) > 0, counts, np.nan))
 
 
 def beside(values: np.ndarray, windows: int) -> np.ndarray:
@@ -287,19 +288,23 @@ def beside(values: np.ndarray, windows: int) -> np.ndarray:
     return np.asarray(np.lib.stride_tricks.sliding_window_view(values, windows, axis=1).sum(axis=-1))
 
 
+def without_each(values: np.ndarray) -> list[np.ndarray]:
+    """Return what is left of all seeds (S, ...) without each of them."""
+    return [np.delete(values, own, axis=0) for own in range(len(values))]
+
+
 def peaks(tenths: np.ndarray) -> np.ndarray:
     """Return each seed's mean where those of the other seeds together are best, if there is a choice: (S,)."""
     found = np.full(len(tenths), np.nan)
-    for own in range(len(tenths)):
-        others = np.delete(tenths, own, axis=0)
+    for own, others in enumerate(without_each(tenths)):
         if len(others) and tenths.shape[1] > 1 and np.isfinite(others).all(axis=0).any():
             found[own] = tenths[own, np.nanargmax(others.mean(axis=0))]
     return found
 
 
-def mean_of(values: np.ndarray, without: np.ndarray) -> Interval:
+def mean_of(values: np.ndarray, without: np.ndarray | None) -> Interval:
     """Return the mean over seeds with its interval, from the means without each where seeds choose for one another."""
-    return plain_jackknife(float(values.mean()), without) if len(without) else mean_interval(values)
+    return mean_interval(values) if without is None else plain_jackknife(float(values.mean()), without)
 
 
 def build_dataset(regimes: Regimes, found: list[dict[str, np.ndarray]]) -> xr.Dataset:
@@ -310,10 +315,9 @@ def build_dataset(regimes: Regimes, found: list[dict[str, np.ndarray]]) -> xr.Da
     more = ("regime_seed", "window")
     variables: dict[str, Any] = {name: ((*dims, *more)[: values.ndim], values) for name, values in each.items()}
     for name in MEANS:
-        without = each.get(f"{name}_without", np.empty((*shape, 0)))
-        means = [[mean_of(*both) for both in zip(*rows, strict=True)] for rows in zip(each[name], without, strict=True)]
+        means = [mean_of(one[name], one.get(f"{name}_without")) for one in found]
         for end, field in (("", "value"), ("_low", "low"), ("_high", "high")):
-            variables[f"{name}_mean{end}"] = (dims, np.array([[getattr(one, field) for one in row] for row in means]))
+            variables[f"{name}_mean{end}"] = (dims, np.array([getattr(one, field) for one in means]).reshape(shape))
     rates = np.array(regimes.learning_rates)
     known = np.isfinite(each["regime_final"])
     best = np.where(known, each["regime_final"], -np.inf).argmax(axis=1)

@@ -93,9 +93,11 @@ def find(agent: Agent, request: Request, audits: Sequence[Mapping[str, np.ndarra
     found |= _rewards(gains, asked, request) | _promises(agent, stacked, rewards, request)
     found |= _along(found, asked, rule, request)
     found |= step_settings(found, request.multiples)
-    averages = {name: mean_interval(found[name]) for name in AVERAGED}
-    averages["true_improvement"] = over_known(found["true_improvement"], asked)
-    return found | intervals("average", list(averages.values()))
+    averages = [
+        over_known(found[name], asked) if name == "true_improvement" else mean_interval(found[name])
+        for name in AVERAGED
+    ]
+    return found | intervals("average", averages)
 
 
 def _policy(stacked: Mapping[str, np.ndarray], request: Request) -> Found:
