@@ -1,6 +1,8 @@
 """The atlas at a tiny scale: trained, packed, taken up again, and loaded by name from anywhere."""
 
 import json
+import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -82,6 +84,31 @@ def test_an_atlas_that_is_too_large_is_refused(folders: tuple[Path, Path], monke
     monkeypatch.setattr(module, "LARGEST", 1000)
     with pytest.raises(InputError, match="more than"):
         require_small(folders[1])
+
+
+def files_of(folder: Path) -> dict[Path, bytes]:
+    return {file: file.read_bytes() for file in folder.rglob("*") if file.is_file()}
+
+
+def test_only_packed_columns_are_replaced(folders: tuple[Path, Path], tmp_path: Path) -> None:
+    runs, atlas = folders
+    before = files_of(runs) | files_of(atlas)
+    with pytest.raises(InputError, match=r"is not a packed column .*none of its files"):
+        train_entry(TINY, runs=tmp_path, atlas=runs, workers=1, resume=False)
+    with pytest.raises(InputError, match="would hold the training run and the atlas"):
+        train_entry(TINY, runs=tmp_path, atlas=tmp_path / "x" / "..", workers=1)
+    with pytest.raises(InputError, match="column of other settings; give another --out, or --no-resume"):
+        train_entry(replace(TINY, seeds=1), runs=tmp_path, atlas=atlas, workers=1)
+    assert files_of(runs) | files_of(atlas) == before
+    assert not list(tmp_path.rglob("run.json"))
+
+
+def test_a_packed_column_is_replaced_where_that_was_asked(folders: tuple[Path, Path], tmp_path: Path) -> None:
+    copied = tmp_path / "atlas"
+    shutil.copytree(folders[1], copied)
+    one = replace(TINY, seeds=1, steps=2048)
+    train_entry(one, runs=tmp_path / "runs", atlas=copied, workers=1, resume=False)
+    assert [(agent.iteration, agent.agent_seed) for agent in find_agents(copied / "hopper-trpo")] == [(1, 0)]
 
 
 def test_columns_are_chosen_by_name() -> None:

@@ -13,7 +13,7 @@ from closerlook.algorithms.stream_scores import stream_squared_norms
 from closerlook.algorithms.stream_sums import StreamRange
 from closerlook.algorithms.value_shards import Shards, Transitions, spill
 from closerlook.errors import InputError
-from closerlook.results.store import JobFiles
+from closerlook.results.answers import JobFiles
 from closerlook.simulation.records import Sampling
 from closerlook.simulation.rollout import rollout
 from environments import OFFSET, TARGET, bandit_agent, endless_quadratic_agent, quadratic_value

@@ -12,7 +12,8 @@ import xarray as xr
 
 from closerlook.errors import InputError
 from closerlook.results import schema
-from closerlook.results.store import JobFiles, RunFolder, as_json, versions
+from closerlook.results.answers import JobFiles
+from closerlook.results.store import RunFolder, as_json, versions
 
 SETTINGS = {"pairs": 1000, "sizes": [128, 256], "seed": 0}
 
@@ -57,7 +58,20 @@ def test_another_kind_is_refused(tmp_path):
         RunFolder(tmp_path).open_for("train", SETTINGS)
 
 
-@pytest.mark.parametrize("content", [b"", b"{", b"[1]", b"\xff\xfe\x00"])
+DAMAGED = {
+    "empty": b"",
+    "cut": b"{",
+    "list": b"[1]",
+    "binary": b"\xff\xfe\x00",
+    "deep": b"[" * 100_000,
+    "nothing": b"{}",
+    "settings": b'{"kind": "gradients", "settings": null, "wall_seconds": 0, "pairs": 0}',
+    "kind": b'{"kind": ["x"], "settings": {}, "wall_seconds": 0, "pairs": 0}',
+    "seconds": b'{"kind": "gradients", "settings": {}, "wall_seconds": "abc", "pairs": 0}',
+}
+
+
+@pytest.mark.parametrize("content", DAMAGED.values(), ids=DAMAGED)
 def test_a_damaged_record_is_a_clear_error(tmp_path, content):
     (tmp_path / "run.json").write_bytes(content)
     with pytest.raises(InputError, match=r"run\.json"):
@@ -83,17 +97,53 @@ def test_answers_come_back_as_they_went(tmp_path):
         np.testing.assert_array_equal(found[name], array)
 
 
-def test_a_run_that_begins_anew_forgets_answers_and_transitions(tmp_path):
-    run = RunFolder(tmp_path)
+def test_a_run_that_begins_anew_finds_no_answers_and_deletes_them_with_its_first(tmp_path):
+    RunFolder(tmp_path).open_for("gradients", SETTINGS)
     for folder in ("jobs", "shards"):
         JobFiles(tmp_path / folder).save("key", {"a": np.arange(3)})
-    run.write_text("figure.svg", "kept")
-    run.open_for("gradients", SETTINGS)
-    run.forget()
-    assert [path.name for path in tmp_path.rglob("*.*")] == ["figure.svg"]
-    run.open_for("gradients", SETTINGS)
-    JobFiles(tmp_path / "jobs").save("key", {"a": np.arange(3)})
-    assert RunFolder(tmp_path).open_for("train", {"seed": 1}, resume=False).jobs().load("key") is None
+    RunFolder(tmp_path).write_text("figure.svg", "kept")
+    jobs = RunFolder(tmp_path).open_for("gradients", {"seed": 1}, resume=False).jobs()
+    assert jobs.load("key") is None
+    assert (tmp_path / "jobs/key.npz").exists()
+    jobs.save("other", {"a": np.arange(3)})
+    assert jobs.load("other") is not None
+    kept = {str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*.*")}
+    assert kept == {"figure.svg", "run.json", "jobs/other.npz"}
+
+
+def test_a_run_of_another_kind_is_never_replaced(tmp_path):
+    RunFolder(tmp_path).open_for("gradients", SETTINGS).jobs().save("key", {"a": np.arange(3)})
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*.*")}
+    with pytest.raises(InputError, match='kind "gradients" there, "values" asked'):
+        RunFolder(tmp_path).open_for("values", SETTINGS, resume=False)
+    assert {path: path.read_bytes() for path in tmp_path.rglob("*.*")} == before
+
+
+@pytest.mark.parametrize("resume", [True, False])
+def test_a_run_refused_before_its_first_answer_leaves_the_folder_as_it_was(tmp_path, resume):
+    path = tmp_path / "run"
+    with pytest.raises(InputError), RunFolder(path).open_for("gradients", SETTINGS, resume=resume):
+        raise InputError("it takes days", "ask for less")
+    assert not path.exists()
+    with RunFolder(path).open_for("gradients", SETTINGS) as folder:
+        folder.jobs().save("key", {"a": np.arange(3)})
+        folder.finish(7)
+    asked = SETTINGS if resume else {"pairs": 10**9}
+    with pytest.raises(InputError), RunFolder(path).open_for("gradients", asked, resume=resume):
+        raise InputError("it takes days", "ask for less")
+    with RunFolder(path).open_for("gradients", SETTINGS) as folder:
+        assert folder.jobs().load("key") is not None
+
+
+def test_a_run_refused_after_its_first_answer_keeps_it(tmp_path):
+    def die_after_one() -> None:
+        with RunFolder(tmp_path).open_for("gradients", SETTINGS) as folder:
+            folder.jobs().save("key", {"a": np.arange(3)})
+            raise InputError("a worker died", "try again")
+
+    with pytest.raises(InputError):
+        die_after_one()
+    assert RunFolder(tmp_path).open_for("gradients", SETTINGS).jobs().load("key") is not None
 
 
 @pytest.mark.parametrize("damage", ["truncate", "flip", "empty", "text", "pickle"])

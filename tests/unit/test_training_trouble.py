@@ -3,6 +3,7 @@
 import dataclasses
 import math
 import types
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -188,15 +189,42 @@ def test_states_are_let_go_and_rows_kept(tmp_path: Path) -> None:
     assert again.agents[0].state.keys() == run.agents[0].state.keys()
 
 
-def test_a_checkpoint_that_was_deleted_comes_back(tmp_path: Path) -> None:
+@pytest.mark.parametrize("harm", [Path.unlink, lambda file: file.write_bytes(file.read_bytes()[:-9])])
+def test_a_checkpoint_that_was_deleted_or_damaged_comes_back(tmp_path: Path, harm: Callable[[Path], object]) -> None:
     settings = dataclasses.replace(BASE, steps=12 * 64, checkpoints=(0, 4), seeds=1)
     train(settings, out=tmp_path, workers=1)
     files = sorted(tmp_path.glob("checkpoints/*/*/*"))
     before = [file.read_bytes() for file in files]
     for file in files:
-        file.unlink()
+        harm(file)
     train(settings, out=tmp_path, workers=1)
     assert [file.read_bytes() for file in files] == before
+
+
+def test_a_run_that_begins_anew_leaves_no_agents_of_the_one_before(tmp_path: Path) -> None:
+    settings = dataclasses.replace(BASE, steps=4 * 64, checkpoints=(2,), seeds=1)
+    train(settings, out=tmp_path, workers=1)
+    shorter = dataclasses.replace(settings, steps=3 * 64)
+    train(shorter, out=tmp_path, workers=1, resume=False)
+    assert [agent.parent.name for agent in sorted(tmp_path.glob("checkpoints/*/*"))] == ["000002", "000003"]
+
+
+def test_agents_of_which_no_record_tells_are_not_mixed_with_new_ones(tmp_path: Path) -> None:
+    train(BASE, out=tmp_path, workers=1)
+    (tmp_path / "run.json").unlink()
+    with pytest.raises(InputError, match="holds agents of another run; give another --out, or --no-resume"):
+        train(dataclasses.replace(BASE, steps=2 * 64), out=tmp_path, workers=1)
+    assert not (tmp_path / "run.json").exists()
+
+
+def test_a_run_of_another_kind_keeps_its_agents(tmp_path: Path) -> None:
+    train(BASE, out=tmp_path, workers=1)
+    record = tmp_path / "run.json"
+    record.write_text(record.read_text().replace('"kind": "train"', '"kind": "gradients"'))
+    before = {file: file.read_bytes() for file in tmp_path.rglob("*.*") if file.is_file()}
+    with pytest.raises(InputError, match="another run"):
+        train(BASE, out=tmp_path, workers=1, resume=False)
+    assert {file: file.read_bytes() for file in tmp_path.rglob("*.*") if file.is_file()} == before
 
 
 def test_half_written_files_of_a_dead_process_are_removed(tmp_path: Path) -> None:

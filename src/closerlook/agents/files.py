@@ -38,7 +38,7 @@ from closerlook.agents.policies import CategoricalMLP, GaussianMLP, MLPValue, Po
 from closerlook.agents.state_checks import check_state
 from closerlook.errors import InputError
 from closerlook.estimation.networks import MLP
-from closerlook.results.store import write_atomically
+from closerlook.results.writing import write_bytes
 
 FORMAT_VERSION = 1
 DESCRIPTION, STATE, PACKED = "agent.json", "state.safetensors", "state.packed"
@@ -83,8 +83,8 @@ def save_agent(agent: Agent, folder: str | Path, *, optimizer: bool = True, pack
     state = save_tensors(own)
     text = json.dumps(_description(agent) | {"digest": _digest(state)}, indent=2, allow_nan=False)
     content, name = (pack(state), PACKED) if packed else (state, STATE)
-    write_atomically(folder / name, lambda path: _write(path, content))
-    write_atomically(folder / DESCRIPTION, lambda path: _write(path, f"{text}\n".encode()))
+    write_bytes(folder / name, content)
+    write_bytes(folder / DESCRIPTION, f"{text}\n".encode())
     return folder
 
 
@@ -100,10 +100,6 @@ def load_agent(folder: str | Path) -> Agent:
     description = _read_description(folder / DESCRIPTION)
     agent = _agent_of(description, folder / DESCRIPTION)
     return dataclasses.replace(agent, state=_read_state(folder / STATE, description["digest"], agent))
-
-
-def _write(path: Path, content: bytes) -> None:
-    path.write_bytes(content)
 
 
 def _digest(content: bytes) -> str:

@@ -22,7 +22,7 @@ from closerlook.algorithms.stream_scores import stream_squared_norms
 from closerlook.algorithms.stream_sums import StreamRange
 from closerlook.algorithms.truths import continuation_steps, discounted_returns
 from closerlook.errors import InputError
-from closerlook.results.store import JobFiles
+from closerlook.results.answers import JobFiles
 from closerlook.simulation.records import Sampling
 from closerlook.simulation.rollout import rollout
 

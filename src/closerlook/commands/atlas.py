@@ -10,8 +10,7 @@ from closerlook.agents.loading import atlas_folder
 from closerlook.commands.live import PopulationBar
 from closerlook.commands.options import Output, option
 from closerlook.console import Shown, make_table
-from closerlook.results.store import RunFolder
-from closerlook.training.atlas import Entry, names_of, require_small, size_of, train_entry
+from closerlook.training.atlas import Entry, names_of, require_place, require_small, size_of, train_entry
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,17 +45,18 @@ class Atlas(Output):
 
     def run(self, shown: Shown) -> None:
         """Train and pack, one column after the other."""
+        entries = [Entry(name, self.seeds, self.steps) for name in names_of(self.columns)]
+        for entry in entries:
+            require_place(entry, runs=self.runs, atlas=self.folder, resume=self.resume)
         rows = []
-        for name in names_of(self.columns):
-            entry = Entry(name, self.seeds, self.steps)
+        for entry in entries:
             settings = entry.settings
-            if not self.resume:
-                RunFolder(self.folder / name).forget()
-                RunFolder(self.runs / name).forget()
             bar = PopulationBar(shown, settings.environment.id, self.crew, trained=settings.seeds)
-            shown.note(f"atlas/{name}")
-            packed = train_entry(entry, runs=self.runs, atlas=self.folder, workers=self.crew, progress=bar)
-            rows.append((name, size_of(packed)))
+            shown.note(f"atlas/{entry.name}")
+            packed = train_entry(
+                entry, runs=self.runs, atlas=self.folder, workers=self.crew, resume=self.resume, progress=bar
+            )
+            rows.append((entry.name, size_of(packed)))
         total = require_small(self.folder)
         table = make_table("Atlas", ["column", "MB"], [[name, f"{size / 1e6:.2f}"] for name, size in rows])
         shown.result({"out": str(self.folder), "bytes": total, "columns": dict(rows)}, table)

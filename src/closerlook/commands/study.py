@@ -15,7 +15,7 @@ from closerlook.errors import InputError
 from closerlook.execution import Progress
 from closerlook.figures import save_figure
 from closerlook.figures.sample_regime import plot_sample_regime
-from closerlook.studies.sample_regime import Regimes, forget, preset_of, sample_regime, summary
+from closerlook.studies.sample_regime import Regimes, preset_of, sample_regime, summary
 
 StudyName = Literal["sample-regime"]
 Scale = Literal["smoke", "laptop", "paper"]
@@ -98,9 +98,13 @@ class Study(Output):
 
     def _study(self, task: str, regimes: Regimes, shown: Shown) -> Any:
         name, folder = environment_id(task), self.folder / task.replace(":", "-")
-        if not self.resume:
-            forget(folder)
-        dataset = sample_regime(regimes, out=folder, workers=self.crew, told=lambda *run: self._bar(shown, name, *run))
+        dataset = sample_regime(
+            regimes,
+            out=folder,
+            workers=self.crew,
+            resume=self.resume,
+            told=lambda *run: self._bar(shown, name, *run),
+        )
         save_figure(plot_sample_regime(dataset), folder / "sample-regime")
         shown.files(Path(folder / f"sample-regime.{suffix}") for suffix in ("nc", "json", "svg", "png"))
         return dataset

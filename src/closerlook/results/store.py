@@ -8,31 +8,28 @@
       <diagnostic>.nc, .json, .svg, .png
 """
 
-import errno
-import hashlib
 import json
 import math
 import os
 import platform
 import sys
 import time
-import zipfile
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Mapping
+from contextlib import suppress
 from functools import cache
 from importlib import metadata
-from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from closerlook.errors import InputError
+from closerlook.results.answers import JobFiles
+from closerlook.results.writing import mendable, write_atomically, write_bytes
 
 if TYPE_CHECKING:
     import xarray as xr
 
-_FULL = {errno.ENOSPC, errno.EDQUOT}
 _MISSING = "(not set)"
 
 
@@ -49,6 +46,9 @@ class RunFolder:
         self.path = Path(path)
         self._opened = time.monotonic()
         self._record: dict[str, Any] = {"finished": False, "wall_seconds": 0.0}
+        self._found: dict[str, Any] | None = None
+        self._answers = JobFiles(self.path / "jobs")
+        self._has_begun = False
 
     def open_for(self, kind: str, settings: Mapping[str, Any], *, resume: bool = True) -> "RunFolder":
         """Take the folder for a run, new or the same again.
@@ -60,20 +60,20 @@ class RunFolder:
         settings : mapping
             All that decides the results, as JSON values; not how they are computed (workers, progress).
         resume : bool
-            Whether to go on with the run that the folder holds; else it is forgotten.
+            Whether to go on with the run that the folder holds; else its answers and transitions count for nothing,
+            and are deleted once there is a first answer in their place.
 
         Raises
         ------
         InputError
-            Where the folder holds a run of another kind or of other settings, naming them; where it cannot be made.
+            Where the folder holds a run of another kind, or of other settings to go on from, naming them; where its
+            record is not one; where it cannot be made.
         """
+        found = self._found = self.require_same(kind, settings if resume else None)
         if not resume:
-            self.forget()
-        asked = {"kind": kind, **as_json(settings)}
-        found = self.read_json("run.json")
-        if found is not None:
-            self._require_same(asked, {"kind": found.get("kind"), **found.get("settings", {})})
-        before = found or {"wall_seconds": 0.0, "pairs": 0}
+            outdated = [self.path / name for name in ("jobs", "shards")]
+            self._answers = JobFiles(self.path / "jobs", instead_of=outdated)
+        before = found if found is not None and resume else {"wall_seconds": 0.0, "pairs": 0}
         self._record = {
             "kind": kind,
             "settings": as_json(settings),
@@ -81,30 +81,36 @@ class RunFolder:
             "finished": False,
             "versions": versions(),
             "host": host(),
-            "wall_seconds": before.get("wall_seconds", 0.0),
-            "pairs": before.get("pairs", 0),
+            "wall_seconds": before["wall_seconds"],
+            "pairs": before["pairs"],
         }
-        with _mendable(self.path):
+        with mendable(self.path):
             self.path.mkdir(parents=True, exist_ok=True)
         self.write_json("run.json", self._record)
         return self
 
     def __enter__(self) -> "RunFolder":
-        """Leave the folder with the time spent noted, however the block ends."""
+        """Leave the folder with the time spent noted, however the block ends.
+
+        A run that is refused before it has stored anything leaves the folder as it found it.
+        """
         return self
 
-    def __exit__(self, *_: object) -> None:
-        if not self._record["finished"]:
-            with suppress(InputError):  # what ended the block matters more than the time it took
+    def __exit__(self, _kind: object, raised: object, _trace: object) -> None:
+        if self._record["finished"]:
+            return
+        with suppress(InputError, OSError):  # what ended the block matters more than the time it took
+            if not isinstance(raised, InputError) or self._answers.has_saved or self._has_begun:
                 self._note(finished=False)
+            elif self._found is not None:
+                self.write_json("run.json", self._found)
+            else:
+                (self.path / "run.json").unlink()
+                self.path.rmdir()
 
-    def forget(self) -> None:
-        """Delete the record, answers of finished jobs and transitions, so that all is computed again; keep the rest."""
-        with _mendable(self.path):
-            for folder in ("jobs", "shards"):
-                for job in (self.path / folder).glob("*.npz"):
-                    job.unlink()
-            (self.path / "run.json").unlink(missing_ok=True)
+    def begin(self) -> None:
+        """Say that the run has begun, though its answers are not stored here: what it finds is not put back."""
+        self._has_begun = True
 
     def finish(self, pairs: float) -> None:
         """Note that the run is complete: its pairs in all, and the seconds it took, noted attempts included."""
@@ -120,7 +126,25 @@ class RunFolder:
 
     def jobs(self) -> "JobFiles":
         """Return the answers of finished jobs."""
-        return JobFiles(self.path / "jobs")
+        return self._answers
+
+    def read_record(self) -> dict[str, Any] | None:
+        """Read what the folder says of its run, None where it holds none.
+
+        Raises
+        ------
+        InputError
+            Where it cannot be read, or is not such a record.
+        """
+        record = self.read_json("run.json")
+        if record is None:
+            return None
+        expected = {"kind": str, "settings": dict, "wall_seconds": int | float, "pairs": int | float}
+        for name, kind in expected.items():
+            if not isinstance(record.get(name), kind):
+                what = f"{self.path / 'run.json'} is not the record of a run ({name} is {_shown(record.get(name))})"
+                raise InputError(what, "delete it, or give another --out")
+        return record
 
     def read_json(self, name: str) -> dict[str, Any] | None:
         """Read a JSON object of this run, None where there is no such file.
@@ -135,29 +159,25 @@ class RunFolder:
             content = json.loads(path.read_text(encoding="utf-8"))
         except (FileNotFoundError, NotADirectoryError):
             return None
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, RecursionError) as error:
             raise InputError(f"{path} cannot be read ({error})", "delete it, or give another --out") from None
         if not isinstance(content, dict):
             raise InputError(f"{path} is not a JSON object", "delete it, or give another --out")
         return content
 
-    def write_json(self, name: str, content: Mapping[str, Any]) -> Path:
-        """Write a JSON object; NaN and infinity become null."""
-        return self.write_text(name, json.dumps(as_json(content), indent=2, ensure_ascii=False) + "\n")
+    def require_same(self, kind: str, settings: Mapping[str, Any] | None = None) -> dict[str, Any] | None:
+        """Return the record of the run that the folder holds, None where it holds none.
 
-    def write_text(self, name: str, content: str) -> Path:
-        """Write a text file."""
-        return write_atomically(self.path / name, lambda path: _write_bytes(path, content.encode()))
-
-    def write_bytes(self, name: str, content: bytes) -> Path:
-        """Write a binary file."""
-        return write_atomically(self.path / name, lambda path: _write_bytes(path, content))
-
-    def write_dataset(self, name: str, dataset: "xr.Dataset") -> Path:
-        """Write a dataset as netCDF."""
-        return write_atomically(self.path / name, lambda path: _write_netcdf(path, dataset))
-
-    def _require_same(self, asked: Mapping[str, Any], found: Mapping[str, Any]) -> None:
+        Raises
+        ------
+        InputError
+            Where it is of another kind, or of other settings than those given, naming them; where it is no record.
+        """
+        record = self.read_record()
+        if record is None:
+            return None
+        asked = {"kind": kind, **as_json({} if settings is None else settings)}
+        found = {"kind": record["kind"], **({} if settings is None else record["settings"])}
         names = [name for name in {**asked, **found} if asked.get(name, _MISSING) != found.get(name, _MISSING)]
         if names:
             differences = ", ".join(
@@ -165,115 +185,23 @@ class RunFolder:
                 for name in names
             )
             raise InputError(f"{self.path} holds another run ({differences})", "give another --out, or delete that one")
+        return record
 
+    def write_json(self, name: str, content: Mapping[str, Any]) -> Path:
+        """Write a JSON object; NaN and infinity become null."""
+        return self.write_text(name, json.dumps(as_json(content), indent=2, ensure_ascii=False) + "\n")
 
-class JobFiles:
-    """Answers of jobs as files, one for each key: an .npz whose archive comment is a digest of key and arrays.
+    def write_text(self, name: str, content: str) -> Path:
+        """Write a text file."""
+        return self.write_bytes(name, content.encode())
 
-    Parameters
-    ----------
-    path : Path
-        Their folder.
-    """
+    def write_bytes(self, name: str, content: bytes) -> Path:
+        """Write a binary file."""
+        return write_bytes(self.path / name, content)
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
-
-    def load(self, key: str) -> dict[str, np.ndarray] | None:
-        """Return a stored answer; None where there is none, or its file is not what `save` left there."""
-        try:
-            content = BytesIO((self.path / f"{key}.npz").read_bytes())
-            with np.load(content, allow_pickle=False) as arrays:
-                found = {name: arrays[name] for name in arrays.files}
-                return found if arrays.zip.comment == _digest(key, found) else None
-        except (OSError, ValueError, KeyError, EOFError, AttributeError, RuntimeError, zipfile.BadZipFile):
-            return None
-
-    def discard(self, key: str) -> None:
-        """Delete a stored answer, where there is one, so that it is computed again."""
-        path = self.path / f"{key}.npz"
-        with _mendable(path):
-            path.unlink(missing_ok=True)
-
-    def save(self, key: str, result: Mapping[str, np.ndarray]) -> None:
-        """Store an answer, all of it or nothing.
-
-        Raises
-        ------
-        InputError
-            Where the disk is full or cannot be written.
-        """
-        content = BytesIO()
-        with zipfile.ZipFile(content, "w") as archive:  # numpy.savez has names of its own among its arguments
-            for name, array in result.items():
-                with archive.open(f"{name}.npy", "w", force_zip64=True) as member:
-                    np.lib.format.write_array(member, np.asanyarray(array), allow_pickle=False)
-            archive.comment = _digest(key, result)
-        write_atomically(self.path / f"{key}.npz", lambda path: _write_bytes(path, content.getvalue()))
-
-
-def _digest(key: str, arrays: Mapping[str, np.ndarray]) -> bytes:
-    """Hash an answer with the key it belongs to, as hexadecimal digits; the order of its arrays does not matter."""
-    digest = hashlib.blake2b(key.encode(), digest_size=16)
-    for name in sorted(arrays):
-        array = np.ascontiguousarray(arrays[name])
-        heading = f"{name} {array.dtype.str} {np.shape(arrays[name])} "
-        digest.update(f"{len(heading)} {heading}".encode())
-        digest.update(array.tobytes())
-    return digest.hexdigest().encode()
-
-
-def write_atomically(path: Path, write: Callable[[Path], None]) -> Path:
-    """Write a file beside its place and move it there whole.
-
-    Parameters
-    ----------
-    path : Path
-        Where it belongs; its folder is made.
-    write : callable
-        Writes the file at the path it is given.
-
-    Raises
-    ------
-    InputError
-        Where the disk is full or cannot be written: what was there before is still there.
-    """
-    beside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    with _mendable(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            write(beside)
-            beside.replace(path)
-        except BaseException:
-            beside.unlink(missing_ok=True)
-            raise
-    return path
-
-
-def _write_bytes(path: Path, content: bytes) -> None:
-    path.write_bytes(content)
-
-
-def _write_netcdf(path: Path, dataset: "xr.Dataset") -> None:
-    dataset.to_netcdf(path, engine="h5netcdf")
-
-
-@contextmanager
-def _mendable(path: Path) -> Iterator[None]:
-    """Turn what the file system refuses into an error that names the mend."""
-    try:
-        yield
-    except InputError:
-        raise
-    except (OSError, RuntimeError) as error:
-        code = getattr(error, "errno", None)
-        if code in _FULL or os.strerror(errno.ENOSPC) in str(error):
-            mend = "make room and give the same command again: what is finished is kept"
-            raise InputError(f"the disk is full, {path} could not be written", mend) from None
-        if isinstance(error, OSError):
-            reason = os.strerror(code) if code else str(error)
-            raise InputError(f"{path} cannot be written ({reason})", "give an --out that can be") from None
-        raise
+    def write_dataset(self, name: str, dataset: "xr.Dataset") -> Path:
+        """Write a dataset as netCDF."""
+        return write_atomically(self.path / name, lambda path: _write_netcdf(path, dataset))
 
 
 def as_json(value: Any) -> Any:
@@ -311,3 +239,7 @@ def _shown(value: Any) -> str:
         return _MISSING
     text = json.dumps(value, ensure_ascii=False)
     return text if len(text) <= 60 else f"{text[:57]}..."
+
+
+def _write_netcdf(path: Path, dataset: "xr.Dataset") -> None:
+    dataset.to_netcdf(path, engine="h5netcdf")

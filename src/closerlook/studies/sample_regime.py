@@ -146,6 +146,7 @@ def sample_regime(
     *,
     out: str | Path,
     workers: int | None = None,
+    resume: bool = True,
     told: Callable[[str, int], Progress] | None = None,
 ) -> xr.Dataset:
     """Train every regime, and measure gradient estimates half way through each.
@@ -158,6 +159,8 @@ def sample_regime(
         Folder for the runs, their measurements, and ``sample-regime.nc`` and ``.json``; the same call goes on from it.
     workers : int, optional
         Worker processes, default one per core. No number depends on it.
+    resume : bool
+        Whether to go on from what the folder holds of this study; else all is computed again.
     told : callable, optional
         Makes whoever is told the progress of one run, from what it is called and the streams it trains together;
         0 where it measures.
@@ -174,13 +177,14 @@ def sample_regime(
         A setting whose training is not finite is NaN and counted, and the others go on.
     """
     everything = {setting: regimes.settings(*setting).resolved() for setting in regimes.each()}
-    with RunFolder(out).open_for("sample-regime", as_json(asdict(regimes))) as folder:
-        found = []
+    with RunFolder(out).open_for("sample-regime", as_json(asdict(regimes)), resume=resume) as folder:
+        folder.begin()
+        found, how = [], {"workers": workers, "resume": resume}
         for number, ((batch, rate), settings) in enumerate(everything.items(), start=1):
             name = f"{number} of {len(everything)}: {batch:,} pairs at {rate:g}"
             run = folder.path / "runs" / f"{batch}-{rate!r}"
             measured = folder.path / "gradients" / run.name
-            found.append(_one_regime(settings, regimes, (run, measured), workers, (name, told)))
+            found.append(_one_regime(settings, regimes, (run, measured), how, (name, told)))
         dataset = build_dataset(regimes, found)
         folder.write_dataset("sample-regime.nc", dataset)
         folder.write_json("sample-regime.json", summary(dataset))
@@ -188,17 +192,11 @@ def sample_regime(
     return dataset
 
 
-def forget(out: str | Path) -> None:
-    """Forget a study with the runs and the measurements in its folder, so that everything is computed again."""
-    for folder in (Path(out), *Path(out).glob("runs/*"), *Path(out).glob("gradients/*")):
-        RunFolder(folder).forget()
-
-
 def _one_regime(
     settings: TrainSettings,
     regimes: Regimes,
     folders: tuple[Path, Path],
-    workers: int | None,
+    how: Mapping[str, Any],
     heard: tuple[str, Callable[[str, int], Progress] | None],
 ) -> dict[str, np.ndarray]:
     """Train one regime and measure its gradients; what is not finite on the way leaves the rest NaN."""
@@ -206,10 +204,10 @@ def _one_regime(
     found = _nothing(regimes)
     progress = None if told is None else told(name, settings.seeds * settings.n_envs)
     try:
-        log = train(settings, out=run, workers=workers, progress=progress).log
+        log = train(settings, out=run, **how, progress=progress).log
         found |= rewards_of(log, regimes)
         progress = None if told is None else told(f"gradients of {name}", 0)
-        found["regime_cosine"] = _cosines(run, settings, regimes, (measured, workers, progress))
+        found["regime_cosine"] = _cosines(run, settings, regimes, {**how, "out": measured, "progress": progress})
     except NonFiniteError as error:
         found["regime_failed"] = np.array(1)
         if progress is not None:
@@ -223,18 +221,15 @@ def _nothing(regimes: Regimes) -> dict[str, np.ndarray]:
     return {"regime_reward": np.full((regimes.seeds, regimes.windows), np.nan), **each, "regime_failed": np.array(0)}
 
 
-def _cosines(
-    run: Path, settings: TrainSettings, regimes: Regimes, how: tuple[Path, int | None, Progress | None]
-) -> np.ndarray:
+def _cosines(run: Path, settings: TrainSettings, regimes: Regimes, how: Mapping[str, Any]) -> np.ndarray:
     """Return the pairwise cosine of each seed's gradient estimates of one iteration's pairs, half way: (S,)."""
     if regimes.estimates == 0:
         return np.full(regimes.seeds, np.nan)
-    out, workers, heard = how
     agents = find_agents(str(run), iteration=settings.checkpoints[0])
     batch = settings.regime.batch_pairs
     pairs = batch * regimes.estimates
     options: dict[str, Any] = {"pairs": pairs, "estimates": regimes.estimates, "sizes": [batch], "seed": regimes.seed}
-    dataset = gradient_quality(agents, settings.environment, **options, workers=workers, out=out, progress=heard)
+    dataset = gradient_quality(agents, settings.environment, **options, **how)
     return np.atleast_1d(dataset["pairwise_cosine"].sel(size=batch).values)
 
 

@@ -15,8 +15,9 @@ import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from closerlook.agents.files import load_agent, save_agent
+from closerlook.agents.files import DESCRIPTION, PACKED, load_agent, save_agent
 from closerlook.agents.loading import ATLAS, CHECKPOINTS
 from closerlook.algorithms.presets import TASKS
 from closerlook.algorithms.rules import Algorithm
@@ -31,6 +32,9 @@ ENTRIES: dict[str, tuple[str, Algorithm]] = {
     f"{task}-{algo}": (task, algo) for task in TASKS for algo in ("ppo", "trpo")
 }
 """The six columns by name: task and algorithm."""
+
+PACKED_FILES = ("run.json", "training.csv.gz", f"{CHECKPOINTS}/*/*/{DESCRIPTION}", f"{CHECKPOINTS}/*/*/{PACKED}")
+"""Files of a packed column, from its folder."""
 
 LARGEST = 40_000_000
 """Bytes the atlas may have."""
@@ -71,7 +75,13 @@ class Entry:
 
 
 def train_entry(
-    entry: Entry, *, runs: Path, atlas: Path, workers: int | None = None, progress: Progress | None = None
+    entry: Entry,
+    *,
+    runs: Path,
+    atlas: Path,
+    workers: int | None = None,
+    resume: bool = True,
+    progress: Progress | None = None,
 ) -> Path:
     """Train one column, or go on with it, and pack it into the atlas.
 
@@ -83,22 +93,59 @@ def train_entry(
         Folder of the training runs, one for each column.
     atlas : Path
         Folder of the atlas.
-    workers : int, optional
-        Worker processes.
-    progress : Progress, optional
+    workers, resume, progress
         As in `closerlook.training.train`.
 
     Returns
     -------
     Path
-        The packed column. One that is packed already, from the same settings, is left as it is.
+        The packed column. One that is packed already, from the same settings, is left as it is, unless all is to be
+        computed again.
+
+    Raises
+    ------
+    InputError
+        As `require_place` does; as `closerlook.training.train` does.
     """
-    settings = entry.settings.resolved()
-    packed = RunFolder(atlas / entry.name)
-    if (packed.read_json("run.json") or {}).get("settings") == as_json(settings.to_json()):
-        return packed.path
-    run = train(settings, out=runs / entry.name, workers=workers, progress=progress)
-    return pack_run(run, packed.path, with_optimizer=entry.with_optimizer)
+    require_place(entry, runs=runs, atlas=atlas, resume=resume)
+    packed = atlas / entry.name
+    if resume and _settings_of(packed) is not None:
+        return packed
+    run = train(entry.settings, out=runs / entry.name, workers=workers, resume=resume, progress=progress)
+    return pack_run(run, packed, with_optimizer=entry.with_optimizer)
+
+
+def require_place(entry: Entry, *, runs: Path, atlas: Path, resume: bool) -> None:
+    """Refuse to put a column where something else would be lost.
+
+    Raises
+    ------
+    InputError
+        Where the run and what is packed of it would share a folder; where the atlas' folder of that name holds
+        anything but a packed column, or one of other settings that is not to be computed again.
+    """
+    packed = atlas / entry.name
+    if (runs / entry.name).resolve() == packed.resolve():
+        raise InputError(f"{packed} would hold the training run and the atlas", "give --runs and --out of their own")
+    others = sorted(path for path in packed.rglob("*") if path.is_file() and not _is_packed(path.relative_to(packed)))
+    if others or packed.is_file():
+        what = f"{packed} is not a packed column ({others[0] if others else 'a file'} is none of its files)"
+        raise InputError(what, "give another --out")
+    there = _settings_of(packed)
+    if resume and there not in (None, as_json(entry.settings.resolved().to_json())):
+        raise InputError(
+            f"{packed} holds a column of other settings", "give another --out, or --no-resume to replace it"
+        )
+
+
+def _settings_of(packed: Path) -> Any:
+    """Return what a packed column was trained with; None where there is none, or it is not whole."""
+    return (RunFolder(packed).read_record() or {}).get("settings")
+
+
+def _is_packed(path: Path) -> bool:
+    """Whether a file, by its place in a column's folder, is one that `pack_run` writes."""
+    return any(path.match(pattern) for pattern in PACKED_FILES) and len(path.parts) in {1, 4}
 
 
 def pack_run(run: TrainingRun, out: Path, *, with_optimizer: int) -> Path:
@@ -109,7 +156,7 @@ def pack_run(run: TrainingRun, out: Path, *, with_optimizer: int) -> Path:
     run : TrainingRun
         What `train` returned.
     out : Path
-        Folder of the packed run; what is there is replaced.
+        Folder of the packed run; a packed run there is replaced.
     with_optimizer : int
         The first seeds, which keep their optimiser's state.
     """

@@ -15,8 +15,9 @@ import numpy as np
 import torch
 
 from closerlook.agents.agent import Agent
-from closerlook.agents.files import DESCRIPTION
+from closerlook.agents.files import load_agent
 from closerlook.agents.loading import checkpoint_folder
+from closerlook.errors import InputError
 from closerlook.execution import Job, JobCache, Progress, Within, content_key, run_jobs
 from closerlook.training.segment import train_segment
 from closerlook.training.settings import TrainSettings, agent_seed
@@ -84,7 +85,7 @@ class Plan:
     def _is_saved(self, segment: int, number: int) -> bool:
         first, last = self.segments[segment]
         ends = {last, *([0] if first == 0 else [])} & set(self.settings.checkpoints)
-        return all((checkpoint_folder(self.folder, it, number) / DESCRIPTION).is_file() for it in ends)
+        return all(_is_whole(checkpoint_folder(self.folder, it, number)) for it in ends)
 
     def missing_pairs(self) -> float:
         """Count the environment steps still to be made."""
@@ -156,6 +157,14 @@ class _EachAgent:
     def save(self, key: str, result: Mapping[str, np.ndarray]) -> None:
         for name, answer in zip(self.names[key], split(result), strict=True):
             self.inner.save(name, answer)
+
+
+def _is_whole(checkpoint: Path) -> bool:
+    try:
+        load_agent(checkpoint)
+    except InputError:
+        return False
+    return True
 
 
 def split(result: Mapping[str, np.ndarray]) -> list[Answer]:

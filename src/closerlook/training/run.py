@@ -14,6 +14,7 @@ frozen standardisation would be undefined.
 """
 
 import os
+import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -23,12 +24,13 @@ from typing import Any, Protocol, runtime_checkable
 import numpy as np
 
 from closerlook.agents.agent import Agent
-from closerlook.agents.files import save_agent
-from closerlook.agents.loading import checkpoint_folder
-from closerlook.errors import NonFiniteError
+from closerlook.agents.files import DESCRIPTION, save_agent
+from closerlook.agents.loading import CHECKPOINTS, checkpoint_folder
+from closerlook.errors import InputError, NonFiniteError
 from closerlook.execution import Progress, Silence, default_workers
 from closerlook.execution.threads import single_thread
 from closerlook.results.store import RunFolder
+from closerlook.results.writing import mendable
 from closerlook.simulation.engine import describe_environment
 from closerlook.training.events import EventFiles, NoEvents
 from closerlook.training.log import Row, as_arrays, as_line, header, log_rows
@@ -84,7 +86,8 @@ def train(
     workers : int, optional
         Worker processes, default one per core. No number depends on it.
     resume : bool
-        Whether to go on where the run that the folder holds was ended; else to train from the beginning.
+        Whether to go on where the run that the folder holds was ended; else to train from the beginning, in place of
+        that run and its checkpoints.
     progress : Progress, optional
         Told the environment steps still to make, and those made; where it is a `Listener`, also the log's new rows.
     tensorboard : bool
@@ -107,9 +110,10 @@ def train(
     settings = settings.resolved()
     environment = describe_environment(settings.environment)
     events = EventFiles(Path(out) / "tensorboard") if tensorboard else NoEvents()
+    agents = initial_agents(settings, range(settings.seeds))
+    _prepare_checkpoints(RunFolder(out), resume=resume)
     with RunFolder(out).open_for("train", settings.to_json(), resume=resume) as folder, events:
         _remove_leftovers(folder.path)
-        agents = initial_agents(settings, range(settings.seeds))
         crew = default_workers() if workers is None else workers
         plan = Plan(settings, environment, crew, folder.jobs(), folder.path)
         log = _Log(folder, events, progress)
@@ -129,6 +133,27 @@ def train(
             heard.finish()
         folder.finish(settings.seeds * settings.iterations * settings.regime.batch_pairs)
     return TrainingRun(folder.path, agents, as_arrays(log.rows))
+
+
+def _prepare_checkpoints(folder: RunFolder, *, resume: bool) -> None:
+    """See to it that no agent of another run is taken for one of this: delete them, or refuse them.
+
+    Raises
+    ------
+    InputError
+        Where there are agents that no record tells of, and they are to stay; where the folder holds another kind of
+        run.
+    """
+    agents = [agent for agent in folder.path.glob(f"{CHECKPOINTS}/*/*") if (agent / DESCRIPTION).is_file()]
+    if resume:
+        if agents and folder.read_record() is None:
+            what = f"{folder.path / CHECKPOINTS} holds agents of another run"
+            raise InputError(what, "give another --out, or --no-resume to replace them")
+        return
+    folder.require_same("train")
+    for agent in agents:
+        with mendable(agent):
+            shutil.rmtree(agent)
 
 
 class _Log:
