@@ -1,12 +1,15 @@
 """Code of the user's that goes wrong: environments named ``misbehaving:Raises`` ..., agents ``misbehaving:raises``."""
 
+import os
+import sys
 from typing import Any, NoReturn
 
 import numpy as np
 import torch
-from torch.distributions import Independent, Normal
+from torch.distributions import Independent, Normal, TransformedDistribution
+from torch.distributions.transforms import TanhTransform
 
-from closerlook.agents.agent import Agent
+from closerlook.agents.agent import Agent, Regime
 from closerlook.agents.environment import EnvironmentSpec
 from small_agents import gaussian_agent
 from tiny_environments import Corridor
@@ -74,6 +77,39 @@ class Interrupted(Corridor):
 
     def step(self, action: np.ndarray) -> NoReturn:
         raise KeyboardInterrupt
+
+
+class Leaves(Corridor):
+    """Ends the program, as if all were well."""
+
+    def step(self, action: np.ndarray) -> NoReturn:
+        sys.exit(0)
+
+
+class Talks(Corridor):
+    """Prints, past Python too."""
+
+    def reset(self, **options: Any) -> tuple[np.ndarray, dict]:
+        print("a word")  # noqa: T201 - what users do
+        os.write(1, b"a native word\n")
+        return super().reset(**options)
+
+
+def leaves() -> NoReturn:
+    sys.exit(0)
+
+
+def squashed() -> Agent:
+    """Return an agent whose distribution has no entropy, and no divergence, that torch knows."""
+    return Agent.from_torch(
+        torch.nn.Linear(2, 1),
+        torch.nn.Linear(2, 1),
+        distribution=lambda mean: TransformedDistribution(Independent(Normal(mean, 0.5), 1), [TanhTransform()]),
+        environment=EnvironmentSpec("tiny_environments:Corridor", {"length": 5}),
+        regime=Regime(n_envs=1, n_steps=64),
+        algorithm="ppo",
+        algorithm_settings={"minibatches": 2, "policy_epochs": 2},
+    )
 
 
 def needs_arguments(path: str) -> str:

@@ -5,7 +5,7 @@ from typing import Any
 import gymnasium
 import numpy as np
 from gymnasium.spaces import Box, Dict, Discrete, MultiBinary
-from gymnasium.wrappers import TimeLimit
+from gymnasium.wrappers import ClipAction, OrderEnforcing, TimeLimit
 
 
 class Corridor(gymnasium.Env[np.ndarray, np.ndarray]):
@@ -96,3 +96,20 @@ def not_an_environment() -> int:
 
 
 gymnasium.register("TinyCorridor-v0", entry_point="tiny_environments:Corridor", max_episode_steps=4)
+
+
+def clipped_after_the_limit() -> gymnasium.Env:
+    """Return a wrapper over an environment that was made with a time limit, as users write them."""
+    return ClipAction(TimeLimit(OrderEnforcing(TimeLimit(Corridor(), 9)), 7))
+
+
+class Blind(Corridor):
+    """Observes nothing."""
+
+    observation_space = Box(-1.0, 1.0, (0,), np.float32)
+
+
+class Helpless(Corridor):
+    """Has nothing to choose."""
+
+    action_space = Box(-1.0, 1.0, (0,), np.float32)

@@ -8,14 +8,15 @@ import io
 import os
 import re
 import sys
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, TextIO
 
 import tyro
 
 from closerlook.commands import COMMANDS
 from closerlook.commands.options import REGISTRY
-from closerlook.console import Shown, warnings_as_notes
+from closerlook.console import OutputError, Shown, warnings_as_notes
 from closerlook.errors import InputError
 from closerlook.results.store import versions
 
@@ -48,6 +49,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         Exit code.
     """
     given = list(sys.argv[1:] if arguments is None else arguments)
+    for name in ("stdout", "stderr"):  # closed by whoever started the command
+        if getattr(sys, name) is None:
+            setattr(sys, name, Path(os.devnull).open("w", encoding="utf-8"))  # noqa: SIM115 - for as long as it lives
     os.environ.setdefault("MPLBACKEND", "Agg")  # figures are saved, never shown
     folder = ""
     try:
@@ -57,12 +61,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         folder = str(command.folder)
         _run(command)
     except InputError as error:
+        if isinstance(error, OutputError):
+            _let_go_of_stdout()
         return _say(f"closerlook: {' '.join(str(error).split())}", 2)
     except KeyboardInterrupt:
         kept = f": what is finished is in {folder}, and the same command goes on from there" if folder else ""
         return _say(f"interrupted{kept}", 130)
     except BrokenPipeError:  # whoever read stdout has read enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _let_go_of_stdout()
     return 0
 
 
@@ -117,9 +123,42 @@ def _choices(listed: "re.Match[str]") -> str:
 def _run(command: Any) -> None:
     """Run a command; with --json nothing but the result reaches stdout."""
     shown = Shown(as_json=command.json)
-    aside = contextlib.redirect_stdout(sys.stderr) if command.json else contextlib.nullcontext()
+    aside = _only_for(shown) if command.json else contextlib.nullcontext()
     with aside, warnings_as_notes(shown):
         command.run(shown)
+
+
+@contextlib.contextmanager
+def _only_for(shown: Shown) -> Iterator[None]:
+    """Keep stdout for the result: what else is printed, by workers and by libraries in C too, goes to stderr."""
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(contextlib.redirect_stdout(sys.stderr))
+        if _is_the_process_own(shown.stdout):
+            kept = os.fdopen(os.dup(1), "w", encoding=shown.stdout.encoding)
+            os.dup2(2, 1)
+            stack.callback(_give_back, kept)
+            shown.stdout = kept
+        yield
+
+
+def _give_back(kept: TextIO) -> None:
+    """Make a copy of stdout the process' own again; where writing to it failed, that was said."""
+    os.dup2(kept.fileno(), 1)
+    with contextlib.suppress(OSError):
+        kept.close()
+
+
+def _is_the_process_own(stream: TextIO) -> bool:
+    try:
+        return stream.fileno() == 1 and os.fstat(2) is not None
+    except (OSError, ValueError):
+        return False
+
+
+def _let_go_of_stdout() -> None:
+    """Have what is still to be written to stdout go nowhere, so that Python does not complain at its end."""
+    with contextlib.suppress(OSError, ValueError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _say(line: str, code: int) -> int:

@@ -40,6 +40,10 @@ START_SECONDS = 4.0
 LEVEL_COLOURS = {"ok": "green", "watch": "yellow", "problem": "red", "not_enough_data": "cyan"}
 
 
+class OutputError(InputError):
+    """Stdout that takes nothing more."""
+
+
 class Shown:
     """One command's output: people read stderr; stdout has the result, as a table or as one JSON object.
 
@@ -59,10 +63,26 @@ class Shown:
         self.notes.print(text, style="dim", soft_wrap=True, markup=False)
 
     def result(self, summary: Mapping[str, Any], *tables: Table) -> None:
-        """Print the result: on stdout the JSON object, or else the tables."""
+        """Print the result: on stdout the JSON object, or else the tables.
+
+        Raises
+        ------
+        OutputError
+            Where stdout takes no more, though whoever reads it has not gone away.
+        """
+        try:
+            self._print(summary, *tables)
+            self.stdout.flush()
+        except BrokenPipeError:
+            raise
+        except OSError as error:
+            raise OutputError(
+                f"the result cannot be written to stdout ({error.strerror})", "send it elsewhere"
+            ) from None
+
+    def _print(self, summary: Mapping[str, Any], *tables: Table) -> None:
         if self.as_json:
             self.stdout.write(json.dumps(as_json(summary), ensure_ascii=False) + "\n")
-            self.stdout.flush()
         console = self.notes if self.as_json else Console(file=self.stdout, highlight=False, markup=False, emoji=False)
         for table in tables:
             console.print(table)

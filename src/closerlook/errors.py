@@ -51,14 +51,14 @@ def users_code(name: str, mend: str, error: type[InputError] = InputError) -> It
     Raises
     ------
     InputError
-        In place of any exception, saying its type, its message and where it was raised; an `InputError` passes as it
-        is, and so does what is no failure (`KeyboardInterrupt`).
+        In place of any exception and of `SystemExit`, saying its type, its message and where it was raised; an
+        `InputError` passes as it is, and so does what is no failure (`KeyboardInterrupt`).
     """
     try:
         yield
     except InputError:
         raise
-    except Exception as raised:
+    except (Exception, SystemExit) as raised:
         place = traceback.extract_tb(raised.__traceback__)[-1]
         raised_in = Path(place.filename)
         ours = Path(__file__).parent in raised_in.parents
@@ -66,7 +66,7 @@ def users_code(name: str, mend: str, error: type[InputError] = InputError) -> It
         raise error(f"{name} failed ({in_one_line(raised)}{where})", mend) from raised
 
 
-def in_one_line(error: Exception) -> str:
+def in_one_line(error: BaseException) -> str:
     """Return an exception's type and the first line of its message."""
     lines = str(error).strip().splitlines()
     return f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__

@@ -8,6 +8,7 @@ and the same name gives the same numbers in any process, in any order.
 import hashlib
 import threading
 from functools import lru_cache
+from operator import index
 from typing import Literal
 
 import numpy as np
@@ -56,7 +57,10 @@ def rekey(
     """Set a generator that `generator` made to the start of another named sequence, at a fifth of the cost."""
     used.bit_generator.state = {
         "bit_generator": "Philox",
-        "state": {"counter": (0, episode, stream, _KIND_CODES[kind]), "key": (seed % _WORD, _word(purpose))},
+        "state": {
+            "counter": (0, int(episode), int(stream), _KIND_CODES[kind]),
+            "key": (index(seed) % _WORD, _word(purpose)),
+        },
         "buffer": (0, 0, 0, 0),
         "buffer_pos": 4,  # nothing left in the buffer
         "has_uint32": 0,

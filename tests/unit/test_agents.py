@@ -1,10 +1,13 @@
 """Agents: any torch module, populations, what acts and what is differentiated agree."""
 
+import re
+
 import numpy as np
 import pytest
 import torch
 
-from closerlook.agents.agent import Agent, moments
+from closerlook.agents.agent import Agent, Regime, moments
+from closerlook.agents.identity import probe
 from closerlook.agents.normalization import Scaling
 from closerlook.agents.policies import CategoricalMLP, GaussianMLP, MLPValue
 from closerlook.errors import InputError
@@ -123,3 +126,83 @@ def test_the_given_module_is_not_touched():
     agent.policy_parameters["weight"].add_(1.0)
     assert module.training
     assert not torch.equal(module.weight, agent.policy_parameters["weight"])
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"action_transform": "clipped"}, "action_transform of the agent is 'clipped'; choose from none, clip, squash"),
+        ({"bootstrap": "wrong"}, "bootstrap of the agent is 'wrong'"),
+        ({"value_target": "td"}, "value_target of the agent is 'td'"),
+        ({"gamma": 1.5}, "gamma of the agent is 1.5; give a number from 0 to 1"),
+        ({"gae_lambda": float("nan")}, "gae_lambda of the agent is nan"),
+        ({"environment": "Hopper-v5"}, r"environment of the agent is a str; name it by closerlook\.EnvironmentSpec"),
+        ({"reward_scaling": Scaling()}, "rewards of the agent are scaled, and its state has no moments of returns"),
+        ({"observation_scaling": Scaling()}, "observation_scaling is given without the statistics"),
+    ],
+)
+def test_fields_that_mean_nothing_are_named(fields, message):
+    with pytest.raises(InputError, match=message):
+        Agent.from_torch(torch.nn.Linear(3, 2), distribution=normal, **fields)
+
+
+@pytest.mark.parametrize("sizes", [(0, 64), (1, 64.0), (1, -1)])
+def test_a_regime_of_no_pairs_is_refused(sizes):
+    with pytest.raises(InputError, match="of the regime is"):
+        Regime(*sizes)
+
+
+class Answers(torch.nn.Module):
+    """Answers what it is told to, of a mean and a deviation that no state changes."""
+
+    def __init__(self, answer):
+        super().__init__()
+        self.linear, self.log_std = torch.nn.Linear(3, 2), torch.nn.Parameter(torch.tensor([-0.5, 0.3]))
+        self.answer = answer
+
+    def forward(self, observations):
+        return self.answer(self.linear(observations), self.log_std)
+
+
+def laplace(outputs):
+    return torch.distributions.Independent(torch.distributions.Laplace(outputs[0], outputs[1].exp()), 1)
+
+
+def test_what_a_module_answers_for_all_rows_is_each_row_s():
+    agents = [Agent.from_torch(Answers(lambda mean, log_std: (mean, log_std)), distribution=laplace) for _ in range(3)]
+    population = Agent.stack(agents)
+    rows = torch.randn(3, 5, 3, generator=torch.Generator().manual_seed(0))
+    together = population.policy.distribution(population.policy_parameters, rows)
+    actions = torch.ones(3, 5, 2)
+    for i, agent in enumerate(agents):
+        state = agent.policy_parameters
+        mean = torch.nn.functional.linear(rows[i], state["linear.weight"], state["linear.bias"])
+        by_hand = laplace((mean, state["log_std"])).log_prob(actions[i])
+        alone = agents[0].policy.distribution(state, rows[i])
+        torch.testing.assert_close(alone.log_prob(actions[i]), by_hand)
+        torch.testing.assert_close(together.log_prob(actions)[i], by_hand)
+        assert alone.sample(torch.arange(5)[:, None]).shape == (5, 2)
+
+
+@pytest.mark.parametrize(
+    ("answer", "shape"),
+    [
+        (lambda mean, _: mean[:, 0], "[8]"),
+        (lambda mean, _: mean[:, None], "[8, 1, 2]"),
+    ],
+)
+def test_answers_that_are_no_rows_are_refused(answer, shape):
+    agent = Agent.from_torch(Answers(answer), distribution=lambda outputs: torch.distributions.Laplace(0.0, 1.0))
+    with pytest.raises(InputError, match=re.escape(f"answers observations [8, 3] with {shape}; return rows")):
+        agent.policy.distribution(agent.policy_parameters, torch.zeros(8, 3))
+
+
+def test_a_policy_that_is_random_beyond_its_distribution_is_refused():
+    noisy = Answers(lambda mean, _: mean + torch.randn(2))
+    with pytest.raises(InputError, match=r"answers the same observations in two ways.*take what is random"):
+        probe(Agent.from_torch(noisy, distribution=normal))
+
+
+def test_a_policy_without_parameters_is_refused():
+    with pytest.raises(InputError, match="has no parameters"):
+        Agent.from_torch(torch.nn.Tanh(), distribution=normal, observation_size=3)

@@ -95,3 +95,26 @@ def test_any_distribution_sums_over_components_that_are_not_independent_by_decla
     actions = torch.full((3, 2), 0.25)
     assert distribution.log_prob(actions).shape == (3,)
     torch.testing.assert_close(distribution.entropy(), build(outputs).entropy().sum(-1))
+
+
+def test_what_reaches_beyond_one_axis_is_not_taken_for_a_known_family():
+    def choices(logits):
+        return torch.distributions.Independent(torch.distributions.Categorical(logits=logits.reshape(-1, 2, 3)), 1)
+
+    logits = torch.linspace(-1, 1, 24).reshape(4, 6)
+    several = recognise(logits, choices)
+    assert isinstance(several, AnyDistribution)
+    actions = torch.tensor([[0, 2], [1, 1], [2, 0], [0, 0]])
+    torch.testing.assert_close(several.log_prob(actions), choices(logits).log_prob(actions))
+
+
+def test_an_entropy_that_torch_does_not_know_is_missing():
+    tanh = torch.distributions.transforms.TanhTransform()
+
+    def squashed(mean):
+        inner = torch.distributions.Independent(torch.distributions.Normal(mean, 0.5), 1)
+        return torch.distributions.TransformedDistribution(inner, [tanh])
+
+    entropy = recognise(torch.zeros(3, 2), squashed).entropy()
+    assert entropy.shape == (3,)
+    assert entropy.isnan().all()

@@ -8,7 +8,7 @@ from closerlook.agents.environment import EnvironmentSpec
 from closerlook.errors import InputError
 from closerlook.simulation import engine as engines
 from closerlook.simulation.engine import LANES, describe_environment, lanes_at_once, lend_engine, make_engine
-from closerlook.simulation.gymnasium_engine import GymnasiumEngine
+from closerlook.simulation.gymnasium_engine import GymnasiumEngine, build_environment
 from closerlook.simulation.mujoco_engine import MujocoEngine
 
 HOPPER = EnvironmentSpec("Hopper-v5")
@@ -103,3 +103,26 @@ def test_environments_with_simulators_of_their_own_step_fewer_together():
     assert lanes_at_once(hopper, "gymnasium") < LANES
     assert lanes_at_once(EnvironmentSpec("Pusher-v5")) < LANES
     assert lanes_at_once(EnvironmentSpec("environments:make_bandit", trusted=True)) == LANES
+
+
+def test_a_time_limit_is_lifted_wherever_among_the_wrappers_it_is():
+    engine = GymnasiumEngine(EnvironmentSpec("tiny_environments:clipped_after_the_limit"), 1)
+    assert engine.time_limit == 7
+    lane = np.zeros(1, np.int64)
+    engine.reset(lane, [0])
+    ends = [engine.step(lane, np.full((1, 1), 5.0, np.float32)).truncated[0] for _ in range(12)]
+    assert not any(ends)
+    engine.close()
+
+
+@pytest.mark.parametrize(("name", "what"), [("Blind", "observations of"), ("Helpless", "actions of")])
+def test_spaces_without_components_are_refused(name, what):
+    with pytest.raises(InputError, match=f"{what} environment 'tiny_environments:{name}' have no components"):
+        GymnasiumEngine(EnvironmentSpec(f"tiny_environments:{name}"), 1)
+
+
+def test_a_file_may_not_name_another_file():
+    spec = EnvironmentSpec("Hopper-v5", {"xml_file": "/tmp/hopper.xml"}, trusted=False)
+    with pytest.raises(InputError, match=r"the argument xml_file '/tmp/hopper\.xml', which names another file"):
+        build_environment(spec)
+    assert build_environment(EnvironmentSpec("Hopper-v5", {"reset_noise_scale": 0.1}, trusted=False))[1] == 1000

@@ -5,9 +5,10 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 
+from closerlook.errors import InputError
 from closerlook.figures import plot_critic_audit, plot_gradient_quality, plot_training, save_figure
 from closerlook.figures.critic_audit import has_audit
-from closerlook.figures.drawing import COLOURS, short_number, spread
+from closerlook.figures.drawing import COLOURS, scale_pairs, short_number, spread
 from cosines import cosine_dataset, training_log
 
 mpl.use("Agg")
@@ -231,3 +232,23 @@ def test_computed_steps_have_rows_of_their_own(seeds):
     assert "the batch of a step" in figure.axes[-1].get_xlabel() + str(figure.get_supxlabel())
     _, alone = plt.subplots()
     assert plot_gradient_quality(dataset, alone).figure.axes == [alone]
+
+
+@pytest.mark.parametrize(
+    ("sizes", "marks"),
+    [([128, 2048, 65536], ["100", "1k", "10k"]), ([1100, 2048], ["1.1k", "2.05k"]), ([2000, 20000], ["2k", "20k"])],
+)
+def test_an_axis_of_pairs_is_always_marked(sizes: list[int], marks: list[str]) -> None:
+    axis = plt.figure().gca()
+    scale_pairs(axis, np.array(sizes))
+    axis.figure.canvas.draw()
+    low, high = axis.get_xlim()
+    shown = [label.get_text() for label in axis.get_xticklabels() if low <= label.get_position()[0] <= high]
+    assert shown == marks
+    plt.close()
+
+
+def test_a_figure_that_cannot_be_written_is_one_line(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(InputError, match="cannot be written"):
+        save_figure(plt.figure().gca(), tmp_path / "file" / "figure")

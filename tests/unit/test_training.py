@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import math
 import re
 from pathlib import Path
 
@@ -176,7 +177,7 @@ def test_the_others_of_a_segment_go_on_when_one_fails() -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"algo": "dqn"}, "no algorithm 'dqn'; choose from ppo, trpo"),
+        ({"algo": "dqn"}, "algo is 'dqn'; choose from ppo, trpo"),
         ({"env": "NoSuch-v0"}, "NoSuch"),
         ({"algo": "trpo"}, "there are settings of ppo, and the algorithm is trpo"),
         ({"trpo": TRPOSettings(max_kl=0.5)}, "there are settings of trpo, and the algorithm is ppo"),
@@ -184,6 +185,17 @@ def test_the_others_of_a_segment_go_on_when_one_fails() -> None:
         ({"baseline": "mean"}, "baseline is 'mean'"),
         ({"baseline": "none", "value_target": "returns"}, "a value target, and no critic"),
         ({"audit_critic": True, "gamma": 1.0}, "leave the audit of the critic out"),
+        ({"audit_critic": True, "baseline": "none"}, "the critic is to be audited, and there is none"),
+        ({"hidden": (0,)}, r"hidden is \[0\]; give at most 98 layers of 1 to 1,000,000 units"),
+        ({"hidden": (8, -3)}, r"hidden is \[8, -3\]"),
+        ({"observation_clip": -1.0}, "observation_clip is -1; give a positive number, or none"),
+        ({"observation_clip": math.inf}, "observation_clip is inf"),
+        ({"reward_clip": math.nan}, "reward_clip is nan"),
+        ({"bootstrap": "wrong"}, "bootstrap is 'wrong'; choose from correct, paper"),
+        ({"initialization": "kaiming"}, "initialization is 'kaiming'; choose from orthogonal, xavier"),
+        ({"env_arguments": {"length": math.inf}}, "env_arguments .* cannot be kept with the agents"),
+        ({"env_arguments": {"length": np.float32(1)}}, "env_arguments .* cannot be kept with the agents"),
+        ({"steps": 99.5}, "steps is 99.5; give a whole number"),
         ({"steps": 63}, "less than one batch of 64"),
         ({"seeds": 0}, "seeds is 0"),
         ({"gamma": 1.01}, "gamma is 1.01"),

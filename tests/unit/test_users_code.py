@@ -1,25 +1,39 @@
 """Whatever code of the user's does: one line that names it, exit code 2, and no traceback."""
 
+import json
+import shlex
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
 import numpy as np
 import pytest
 
+import closerlook
 from closerlook.agents.environment import EnvironmentSpec
 from closerlook.cli import main
 from closerlook.errors import InputError, users_code
 from closerlook.simulation.engine import make_engine
 from closerlook.simulation.rollout import Sampling, rollout
+from misbehaving import squashed
 from small_agents import gaussian_agent
 
+FEW = ["--sizes", "256", "--pairs", "4096", "--estimates", "2"]
+TESTS = Path(__file__).parents[1]
+
 ENVIRONMENTS = {
-    "Raises": r"(KeyError: 'the joint\nis stuck', misbehaving.py line 20); mend its step(), which returns",
-    "RaisesAtReset": "(ZeroDivisionError, misbehaving.py line 28); mend its reset(), which returns (observation, info)",
+    "Raises": r"(KeyError: 'the joint\nis stuck', misbehaving.py line 23); mend its step(), which returns",
+    "RaisesAtReset": "(ZeroDivisionError, misbehaving.py line 31); mend its reset(), which returns (observation, info)",
     "OldStep": "(TypeError: step gave a tuple of 4, not a tuple of 5); mend its step()",
     "OldReset": "(TypeError: reset gave a ndarray, not a tuple of 2); mend its reset()",
     "OtherSize": "(ValueError: could not broadcast input array from shape (3,) into shape (2,)); mend its step()",
+    "Leaves": "(SystemExit: 0, misbehaving.py line",
     "OtherSizeAtReset": "(ValueError: cannot reshape array of size 1 into shape (2,)",
 }
 AGENTS = {
     "raises": "the function misbehaving:raises failed (OSError: no weights here, misbehaving.py line",
+    "leaves": "the function misbehaving:leaves failed (SystemExit: 0, misbehaving.py line",
     "needs_arguments": "the function misbehaving:needs_arguments failed (TypeError: needs_arguments() missing",
     "two_values": "the agent's critic answers observations [8, 2] with [8, 2]; return one value for each",
     "other_critic": "the agent's critic failed (RuntimeError: mat1 and mat2 shapes cannot be multiplied",
@@ -100,3 +114,48 @@ def test_a_clear_answer_is_left_as_it_is_and_the_cause_is_kept():
     ):
         raise KeyError(1)
     assert isinstance(caught.value.__cause__, KeyError)
+
+
+LITTLE = {
+    "gradient_quality": {"pairs": 128, "sizes": [32], "estimates": 2, "computed_steps": True},
+    "trust_region": {"repeats": 1, "pairs": 64, "return_pairs": 0},
+}
+
+
+@pytest.mark.parametrize("diagnostic", LITTLE)
+def test_a_distribution_of_which_torch_knows_little_is_measured(diagnostic):
+    dataset = getattr(closerlook, diagnostic)(squashed(), **LITTLE[diagnostic], workers=1)
+    assert dataset.attrs["environment"] == "tiny_environments:Corridor"
+
+
+def test_an_entropy_that_is_not_known_cannot_be_rewarded():
+    settings = {**squashed().algorithm_settings, "entropy_coefficient": 0.01}
+    with pytest.raises(InputError, match=r"entropy_coefficient is 0\.01, and torch knows no entropy of the policy"):
+        closerlook.trust_region(replace(squashed(), algorithm_settings=settings), **LITTLE["trust_region"], workers=1)
+
+
+def test_json_is_alone_on_stdout_whatever_environments_print_in_workers(tmp_path):
+    options = ["--env", "misbehaving:Talks", *FEW, "--out", str(tmp_path)]
+    command = [sys.executable, "-m", "closerlook", "gradients", "misbehaving:corridor", *options]
+    done = subprocess.run([*command, "--workers", "2", "--json"], cwd=TESTS, capture_output=True, text=True, check=True)
+    assert json.loads(done.stdout)["pairs"] == 4096
+    assert done.stdout.count("\n") == 1
+    assert "a native word" in done.stderr
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="a device that is always full")
+@pytest.mark.parametrize("asked", [[], ["--json"]])
+def test_a_stdout_that_is_full_is_no_traceback(asked, tmp_path):
+    options = [*FEW, "--out", str(tmp_path), "--workers", "1", *asked]
+    command = shlex.join([sys.executable, "-m", "closerlook", "gradients", "misbehaving:corridor", *options])
+    full = subprocess.run(f"{command} >/dev/full", shell=True, cwd=TESTS, capture_output=True, text=True, check=False)
+    assert full.returncode == 2
+    assert "closerlook: the result cannot be written to stdout (No space left on device); send it" in full.stderr
+    assert "Traceback" not in full.stderr
+    assert "Exception" not in full.stderr
+
+
+def test_a_stdout_that_is_closed_is_no_traceback(monkeypatch):
+    monkeypatch.setattr(sys, "stdout", None)
+    assert main(["--version"]) == 0
+    sys.stdout.close()

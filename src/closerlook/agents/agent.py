@@ -3,7 +3,7 @@
 import copy
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 import torch
@@ -32,6 +32,14 @@ State = Mapping[str, Tensor]
 ``returns.{count,mean,squares}`` (moments of the discounted return that scales rewards), ``optimizer.*``."""
 
 
+_CHOICES: dict[str, tuple[str, ...]] = {
+    "action_transform": get_args(ActionTransform),
+    "bootstrap": get_args(Bootstrap),
+    "value_target": get_args(ValueTarget),
+}
+_SCALED = {"observation": "observations", "reward": "returns"}
+
+
 @dataclass(frozen=True)
 class Regime:
     """How a training batch is gathered.
@@ -49,6 +57,19 @@ class Regime:
     n_envs: int = 1
     n_steps: int = 2048
     reset_each_iteration: bool = True
+
+    def __post_init__(self) -> None:
+        """Refuse what is no number of environments or steps.
+
+        Raises
+        ------
+        InputError
+            Where it is not a whole number from 1 on.
+        """
+        for name in ("n_envs", "n_steps"):
+            number = getattr(self, name)
+            if not isinstance(number, int | np.integer) or number < 1:
+                raise InputError(f"{name} of the regime is {number}", "give a whole number, 1 or more")
 
     @property
     def batch_pairs(self) -> int:
@@ -120,6 +141,32 @@ class Agent:
     agent_seed: int | None = None
     population: int | None = None
     factory: str | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse settings that mean nothing, and scales without the moments they are taken from.
+
+        Raises
+        ------
+        InputError
+            Where there are such.
+        """
+        for name, choices in _CHOICES.items():
+            if getattr(self, name) not in choices:
+                raise InputError(f"{name} of the agent is {getattr(self, name)!r}", f"choose from {', '.join(choices)}")
+        for name in ("gamma", "gae_lambda"):
+            if not 0.0 <= getattr(self, name) <= 1.0:
+                raise InputError(f"{name} of the agent is {getattr(self, name)}", "give a number from 0 to 1")
+        environment: object = self.environment
+        if not isinstance(environment, EnvironmentSpec | None):
+            what = f"environment of the agent is a {type(environment).__name__}"
+            raise InputError(what, "name it by closerlook.EnvironmentSpec")
+        for scaled in ("observation", "reward"):
+            moments_of = _SCALED[scaled]
+            if self.state and getattr(self, f"{scaled}_scaling") and f"{moments_of}.count" not in self.state:
+                what = f"{scaled}s of the agent are scaled, and its state has no moments of {moments_of}"
+                raise InputError(
+                    what, f"give them ({moments_of}.count, .mean, .squares), or leave {scaled}_scaling out"
+                )
 
     @property
     def policy_parameters(self) -> dict[str, Tensor]:
@@ -195,8 +242,11 @@ class Agent:
         Raises
         ------
         InputError
-            Where only one of mean and variance is given, or the observation size cannot be found.
+            Where only one of mean and variance is given, the policy has no parameters, the observation size cannot be
+            found, or another field means nothing.
         """
+        if not any(True for _ in policy.parameters()):
+            raise InputError("the policy has no parameters, so it has no gradient", "give one that can be trained")
         if (observation_mean is None) != (observation_var is None):
             raise InputError("only one of observation_mean and observation_var is given", "give both or neither")
         policy, value = copy.deepcopy(policy).eval(), copy.deepcopy(value).eval() if value is not None else None
@@ -207,6 +257,9 @@ class Agent:
         if observation_mean is not None:
             state |= _frozen_moments(observation_mean, observation_var, size)
             observation_scaling = observation_scaling or Scaling()
+        elif observation_scaling is not None:
+            what = "observation_scaling is given without the statistics to scale by"
+            raise InputError(what, "give observation_mean and observation_var, or leave it out")
         return Agent(
             policy=ModulePolicy(policy, distribution, size),
             value=ModuleValue(value) if value is not None else None,

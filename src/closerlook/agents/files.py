@@ -44,7 +44,10 @@ FORMAT_VERSION = 1
 DESCRIPTION, STATE, PACKED = "agent.json", "state.safetensors", "state.packed"
 
 _LONGEST_DESCRIPTION = 1_000_000
-_WIDEST = 1_000_000
+WIDEST = 1_000_000
+"""Units of a layer, at most."""
+MOST_LAYERS = 98
+"""Hidden layers, at most."""
 _POLICIES: dict[str, type[GaussianMLP] | type[CategoricalMLP]] = {
     "gaussian": GaussianMLP,
     "categorical": CategoricalMLP,
@@ -223,9 +226,9 @@ class _Fields:
 
     def sizes(self, name: str) -> tuple[int, ...]:
         value = self.content.get(name)
-        if not isinstance(value, list) or not 2 <= len(value) <= 100:
+        if not isinstance(value, list) or not 2 <= len(value) <= MOST_LAYERS + 2:
             raise self.wrong(name)
-        whole = all(isinstance(size, int) and not isinstance(size, bool) and 1 <= size <= _WIDEST for size in value)
+        whole = all(isinstance(size, int) and not isinstance(size, bool) and 1 <= size <= WIDEST for size in value)
         if not whole:
             raise self.wrong(name)
         return tuple(value)

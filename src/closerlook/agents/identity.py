@@ -8,6 +8,7 @@ import torch
 
 from closerlook.agents.agent import Agent
 from closerlook.agents.policies import CategoricalMLP, GaussianMLP, Policy
+from closerlook.errors import InputError
 from closerlook.randomness import derive_seed, generator
 
 PROBES = 8
@@ -51,6 +52,11 @@ def probe(agent: Agent) -> dict[str, Any]:
     dict
         Parameters, statistics, settings; and actions, log densities and values at fixed observations, which tell
         networks apart whose code is the user's.
+
+    Raises
+    ------
+    InputError
+        Where the policy is random beyond its distribution.
     """
     bare = sampling_part(agent)
     agents = Agent.stack([bare])
@@ -59,8 +65,14 @@ def probe(agent: Agent) -> dict[str, Any]:
     actions = agent.policy.actor(agents.policy_parameters)(observations, _noise(agent.policy, draws))
     rows = torch.from_numpy(observations)
     with torch.no_grad():
-        density = agent.policy.distribution(bare.policy_parameters, rows[0]).log_prob(torch.from_numpy(actions[0]))
+        density, again = (
+            agent.policy.distribution(bare.policy_parameters, rows[0]).log_prob(torch.from_numpy(actions[0]))
+            for _ in range(2)
+        )
         values = None if agent.value is None else agent.value(bare.value_parameters, rows[0])
+    if not torch.equal(density.nan_to_num(), again.nan_to_num()):
+        what = "the agent's policy answers the same observations in two ways, so that its gradient is not defined"
+        raise InputError(what, "take what is random (dropout, noise) out of its forward()")
     fields = ("gamma", "gae_lambda", "observation_scaling", "reward_scaling", "action_transform", "bootstrap", "regime")
     settings = {name: getattr(agent, name) for name in fields}
     if agent.value_target != "gae":  # decides updates of the critic; left out where usual, as earlier keys had it

@@ -81,9 +81,9 @@ def find_agents(source: Source, *, iteration: int | None = None, seed: int | Non
         that returns an agent. ``atlas/walker2d-ppo`` is a run of the atlas wherever the command is given (see
         `atlas_folder`), unless there is such a folder here. An agent is passed through.
     iteration : int, optional
-        Which checkpoint of a run folder; default the last of each agent.
+        Which checkpoint of a run folder; default the last of each agent. Of anything else: what it has to be.
     seed : int, optional
-        Which agent of a run folder, counted from 0; default all.
+        Which agent of a run folder, counted from 0; default all. Of anything else: what it has to be.
 
     Returns
     -------
@@ -103,10 +103,29 @@ def find_agents(source: Source, *, iteration: int | None = None, seed: int | Non
     if (path / CHECKPOINTS).is_dir():
         return _from_run(path, iteration, seed)
     if (path / DESCRIPTION).is_file():
-        return [load_agent(path)]
+        return _asked([load_agent(path)], str(path), iteration, seed)
     if not path.exists() and ":" in str(source):
-        return _from_function(str(source)).unstack()
+        return _asked(_from_function(str(source)).unstack(), str(source), iteration, seed)
     raise _nothing_there(path)
+
+
+def _asked(agents: list[Agent], name: str, iteration: int | None, seed: int | None) -> list[Agent]:
+    """Return agents that are not chosen from a run, where they are those that were asked for.
+
+    Raises
+    ------
+    InputError
+        Where another iteration or seed was.
+    """
+    for what, asked, there in (
+        ("iteration", iteration, {agent.iteration for agent in agents}),
+        ("agent seed", seed, {agent.agent_seed for agent in agents}),
+    ):
+        if asked is not None and there != {asked}:
+            found = ", ".join(str(one) for one in there - {None}) or "not known"
+            mend = f"leave the {what} out, or give a run folder to choose from"
+            raise InputError(f"{name} is no run, its {what} is {found}, not {asked}", mend)
+    return agents
 
 
 def atlas_folder() -> Path:
@@ -161,7 +180,7 @@ def _from_function(name: str) -> Agent:
     module_name, _, function_name = name.partition(":")
     try:
         module = import_module(module_name)
-    except Exception as error:  # a module is anybody's code
+    except (Exception, SystemExit) as error:  # a module is anybody's code
         raise InputError(
             f"{module_name} cannot be imported ({in_one_line(error)})", "check its name and the folder you are in"
         ) from error

@@ -7,6 +7,7 @@ agent or a population of P agents (parameters with a leading axis), and an updat
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, Protocol
 
 import numpy as np
@@ -14,6 +15,7 @@ import torch
 from torch import Tensor
 from torch.distributions import Distribution as TorchDistribution
 from torch.func import functional_call
+from torch.utils._pytree import tree_flatten, tree_leaves, tree_map, tree_unflatten
 
 from closerlook.errors import InputError, PolicyError, users_code
 from closerlook.estimation.distributions import (
@@ -176,7 +178,8 @@ class ModulePolicy:
     Parameters
     ----------
     module : torch.nn.Module
-        Maps policy inputs [N, obs] to whatever `build` takes: a tensor, or a tuple of tensors with rows first.
+        Maps policy inputs [N, obs] to whatever `build` takes: a tensor with rows first, or several; those after the
+        first may be one for all rows.
     build : callable
         Maps the module's output to a `torch.distributions` distribution whose batch shape begins with the rows.
     """
@@ -203,7 +206,31 @@ class ModulePolicy:
     def distribution(self, parameters: Parameters, observations: Tensor) -> Distribution:
         """Build the action distributions at policy inputs."""
         with self._users_code():
-            return recognise(_call(self.module, parameters, observations), self.build)
+            outputs = _call(self._rows_alone, parameters, observations)
+            shape = list(tree_leaves(outputs)[0].shape)
+            if shape[:-1] != list(observations.shape[:-1]):
+                raise InputError(
+                    f"the agent's policy answers observations {list(observations.shape)} with {shape}",
+                    "return rows of one axis first, [N, A]; the distribution may reshape them",
+                )
+            return recognise(outputs, self.build)
+
+    @cached_property
+    def _is_shared(self) -> list[bool]:
+        """Whether each tensor that the module answers is one for all rows, like a deviation that no state changes."""
+        with torch.no_grad():
+            few, more = (tree_leaves(self.module(torch.zeros(rows, self.observation_size))) for rows in (2, 3))
+        return [one.shape[:1] != (2,) or other.shape[:1] != (3,) for one, other in zip(few, more, strict=True)]
+
+    def _rows_alone(self, parameters: Parameters, observations: Tensor) -> Any:
+        """Call the module on rows [N, obs]; what it answers for all rows is given to each."""
+        leaves, form = tree_flatten(functional_call(self.module, dict(parameters), (observations,)))
+        rows = len(observations)
+        each = [
+            leaf.expand(rows, *(leaf.shape or (1,))) if shared else leaf
+            for leaf, shared in zip(leaves, self._is_shared, strict=True)
+        ]
+        return tree_unflatten(each, form)
 
     def _users_code(self) -> AbstractContextManager[None]:
         return users_code(
@@ -251,7 +278,7 @@ class ModuleValue:
         """Values at observations."""
         rows = observations.shape[:-1]
         with users_code("the agent's critic", f"it has to take observations [N, {observations.shape[-1]}]"):
-            values: Tensor = _call(self.module, parameters, observations)
+            values: Tensor = _call(self._rows_alone, parameters, observations)
             if values.shape not in (rows, (*rows, 1)):
                 raise InputError(
                     f"the agent's critic answers observations {list(observations.shape)} with {list(values.shape)}",
@@ -259,19 +286,22 @@ class ModuleValue:
                 )
         return values.reshape(rows)
 
+    def _rows_alone(self, parameters: Parameters, observations: Tensor) -> Tensor:
+        return functional_call(self.module, dict(parameters), (observations,))  # type: ignore[no-any-return]
 
-def _call(module: torch.nn.Module, parameters: Parameters, observations: Tensor) -> Any:
+
+def _call(rows_alone: Callable[[Parameters, Tensor], Any], parameters: Parameters, observations: Tensor) -> Any:
     """Run a module with the given parameters; a population [P, N, obs] through vmap, else one by one."""
     if observations.ndim == 2:
-        return functional_call(module, dict(parameters), (observations,))
+        return rows_alone(parameters, observations)
     try:
-        return torch.func.vmap(lambda p, x: functional_call(module, p, (x,)))(dict(parameters), observations)
+        return torch.func.vmap(rows_alone)(dict(parameters), observations)
     except RuntimeError:  # data-dependent control flow and some operators have no batching rule
         each = [
-            functional_call(module, {name: tensor[i] for name, tensor in parameters.items()}, (rows,))
+            rows_alone({name: tensor[i] for name, tensor in parameters.items()}, rows)
             for i, rows in enumerate(observations)
         ]
-        return torch.utils._pytree.tree_map(lambda *tensors: torch.stack(tensors), *each)
+        return tree_map(lambda *tensors: torch.stack(tensors), *each)
 
 
 def _population(parameters: Mapping[str, Tensor]) -> int:

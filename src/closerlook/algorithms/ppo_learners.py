@@ -19,6 +19,7 @@ from closerlook.agents.agent import Agent
 from closerlook.agents.policies import CategoricalMLP, GaussianMLP
 from closerlook.algorithms.adam import PopulationAdam
 from closerlook.algorithms.minibatches import with_ones
+from closerlook.errors import InputError
 from closerlook.estimation.backward import Array, CategoricalHead, GaussianHead, Head, LayerLayout, StackedMLP
 from closerlook.estimation.surrogate import clipped_surrogate
 
@@ -75,7 +76,13 @@ class PolicyByAutograd:
         distribution, weight = self._policy.distribution(self.adam.parameters, observations), self._settings
         objective = clipped_surrogate(distribution.log_prob(actions), old_log_probs, advantages, weight.clip).mean(-1)
         if weight.entropy_coefficient:
-            objective = objective + weight.entropy_coefficient * distribution.entropy().mean(-1)
+            entropy = distribution.entropy()
+            if entropy.isnan().all():
+                what = (
+                    f"entropy_coefficient is {weight.entropy_coefficient:g}, and torch knows no entropy of the policy"
+                )
+                raise InputError(what, "leave the coefficient out of the agent's settings")
+            objective = objective + weight.entropy_coefficient * entropy.mean(-1)
         self.adam.descend(-objective, rate, max_grad_norm=weight.max_grad_norm)
 
 

@@ -30,7 +30,7 @@ class UpdateInfo:
     clip_fraction : ndarray
         Share of pairs whose ratio ended further from 1 than the clipping bound.
     entropy : ndarray
-        Mean entropy of the new policy, nats.
+        Mean entropy of the new policy, nats; NaN where torch does not know it.
     policy_loss : ndarray
         Minus the clipped surrogate of the new policy, advantages standardised over the whole batch.
     value_loss : ndarray

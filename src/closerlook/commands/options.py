@@ -8,8 +8,7 @@ from typing import Annotated, Any, get_args
 
 import tyro
 
-from closerlook.errors import InputError
-from closerlook.execution import default_workers
+from closerlook.execution import crew_of
 
 TASKS = {name.lower(): f"{name}-v5" for name in ("Hopper", "Walker2d", "Humanoid", "HalfCheetah", "Ant", "Swimmer")}
 """Short names of environments."""
@@ -46,9 +45,7 @@ class Output:
     @property
     def crew(self) -> int:
         """Number of workers, given or not."""
-        if self.workers is not None and self.workers < 1:
-            raise InputError(f"{self.workers} workers cannot run anything", "give --workers 1 or more")
-        return default_workers() if self.workers is None else self.workers
+        return crew_of(self.workers)
 
 
 def environment_id(name: str) -> str:

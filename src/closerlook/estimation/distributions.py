@@ -145,8 +145,11 @@ class AnyDistribution:
         return self._per_row(self.inner.log_prob(actions))
 
     def entropy(self) -> Tensor:
-        """Entropy in nats: [...]."""
-        return self._per_row(self.inner.entropy())
+        """Entropy in nats, NaN where torch does not know it: [...]."""
+        try:
+            return self._per_row(self.inner.entropy())
+        except NotImplementedError:
+            return torch.full(_leading_shape(self.outputs), torch.nan)
 
     def kl(self, other: "AnyDistribution") -> Tensor:
         """KL(self || other) in nats, where torch knows it: [...]."""
@@ -163,9 +166,10 @@ def recognise(outputs: Any, build: Callable[[Any], TorchDistribution]) -> Distri
     base = inner
     while isinstance(base, torch.distributions.Independent):
         base = base.base_dist
-    if type(base) is torch.distributions.Normal and base.mean.ndim >= 2:
+    rows = len(_leading_shape(outputs))
+    if type(base) is torch.distributions.Normal and base.mean.ndim == rows + 1:
         return DiagonalGaussian(base.mean, base.stddev.log())
-    if type(base) is torch.distributions.Categorical:
+    if type(base) is torch.distributions.Categorical and base.logits.ndim == rows + 1:
         return Categorical(base.logits)
     return AnyDistribution(outputs, build)
 

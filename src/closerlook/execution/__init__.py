@@ -4,6 +4,8 @@ import os
 from collections.abc import Generator, Sequence
 from contextlib import closing
 
+import numpy as np
+
 from closerlook.errors import InputError
 from closerlook.execution.jobs import Job, JobCache, Progress, Result, Silence, Within, content_key
 from closerlook.execution.processes import WorkerError, close_pool, run_in_processes
@@ -19,6 +21,7 @@ __all__ = [
     "WorkerError",
     "close_pool",
     "content_key",
+    "crew_of",
     "default_workers",
     "run_jobs",
     "stored_pairs",
@@ -30,6 +33,21 @@ def default_workers() -> int:
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
+
+
+def crew_of(workers: int | None) -> int:
+    """Return how many workers were asked for, one for each core where none were.
+
+    Raises
+    ------
+    InputError
+        Where there are too few to run anything.
+    """
+    if workers is None:
+        return default_workers()
+    if not isinstance(workers, int | np.integer) or workers < 1:
+        raise InputError(f"{workers} workers cannot run anything", "give --workers 1 or more")
+    return int(workers)
 
 
 def run_jobs(
@@ -65,9 +83,7 @@ def run_jobs(
     InputError
         What a job raised; or a worker that died (`WorkerError`). Answers that came before it are in the cache.
     """
-    workers = default_workers() if workers is None else workers
-    if workers < 1:
-        raise InputError(f"{workers} workers cannot run anything", "give --workers 1 or more")
+    workers = crew_of(workers)
     heard: Progress = Silence() if progress is None else progress
     results = {number: found for number, job in enumerate(jobs) if (found := _stored(cache, job)) is not None}
     missing = [(number, job) for number, job in enumerate(jobs) if number not in results]

@@ -4,14 +4,20 @@ Colours are those of Okabe and Ito (2008) and their like, told apart in all form
 by colour alone.
 """
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, NullFormatter
 from scipy import stats
+
+from closerlook.results.writing import write_atomically
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#AA4499", "#B8860B", "#56B4E9")
 """Blue, vermilion, green, purple, ochre, sky blue: dark enough for text on white."""
@@ -57,7 +63,7 @@ def save_figure(ax: Axes, path: str | Path, formats: Iterable[str] = ("svg", "pn
     ax : matplotlib.axes.Axes
         Any axes of the figure.
     path : str or Path
-        Where to, without the suffix; its folder is there.
+        Where to, without the suffix.
     formats : iterable of str
         Suffixes that matplotlib knows.
     dpi : int
@@ -67,6 +73,11 @@ def save_figure(ax: Axes, path: str | Path, formats: Iterable[str] = ("svg", "pn
     -------
     list of Path
         The files.
+
+    Raises
+    ------
+    InputError
+        Where the disk is full or cannot be written.
     """
     figure = ax.get_figure(root=True)
     assert figure is not None
@@ -74,10 +85,26 @@ def save_figure(ax: Axes, path: str | Path, formats: Iterable[str] = ("svg", "pn
     files = [target.with_name(f"{target.name}.{suffix}") for suffix in formats]
     with plt.rc_context(STYLE):
         for file in files:
-            undated = {"Date": None} if file.suffix == ".svg" else {}
-            figure.savefig(file, dpi=dpi, metadata=undated)
+            write_atomically(file, partial(_save, figure, file.suffix[1:], dpi))
     plt.close(figure)
     return files
+
+
+def _save(figure: Figure, suffix: str, dpi: int, path: Path) -> None:
+    undated = {"Date": None} if suffix == "svg" else {}
+    figure.savefig(path, format=suffix, dpi=dpi, metadata=undated)
+
+
+def scale_pairs(axis: Axes, sizes: np.ndarray) -> None:
+    """Make a logarithmic axis of numbers of pairs: marked at decades, or where it has fewer than two, at the sizes."""
+    low, high = float(sizes.min()) / 1.3, float(sizes.max()) * 1.3
+    decades = math.floor(math.log10(high)) - math.ceil(math.log10(low)) + 1
+    axis.set_xscale("log")
+    axis.set_xlim(low, high)
+    marks = LogLocator(10, numticks=12) if decades > 1 else FixedLocator(np.unique(sizes).tolist())
+    axis.xaxis.set_major_locator(marks)
+    axis.xaxis.set_major_formatter(FuncFormatter(lambda value, _: short_number(value)))
+    axis.xaxis.set_minor_formatter(NullFormatter())
 
 
 def label_lines(axis: Axes, lines: Sequence[Any]) -> None:

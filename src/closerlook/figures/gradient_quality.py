@@ -9,7 +9,7 @@ import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
-from matplotlib.ticker import FuncFormatter, LogLocator, MultipleLocator, NullFormatter
+from matplotlib.ticker import MultipleLocator
 
 from closerlook.figures.drawing import (
     COLOURS,
@@ -20,7 +20,7 @@ from closerlook.figures.drawing import (
     STYLE,
     label_lines,
     mean_with_interval,
-    short_number,
+    scale_pairs,
 )
 
 
@@ -162,12 +162,8 @@ def _finish_cosines(axes: Sequence[Axes], agents: xr.Dataset, quantity: _Quantit
     sizes = _all_sizes(agents)
     lowest = min(float(axis.dataLim.y0) for axis in axes)
     for axis in axes:
-        axis.set_xscale("log")
-        axis.set_xlim(sizes.min() / 1.3, sizes.max() * 1.3)
+        scale_pairs(axis, sizes)
         axis.set_ylim(max(-1.0, min(-0.1, np.floor(lowest * 10) / 10)), 1.02)
-        axis.xaxis.set_major_locator(LogLocator(10, numticks=12))
-        axis.xaxis.set_major_formatter(FuncFormatter(lambda value, _: short_number(value)))
-        axis.xaxis.set_minor_formatter(NullFormatter())
         axis.yaxis.set_major_locator(MultipleLocator(0.25))
         axis.grid(axis="y", color=RULE, linewidth=0.6)
         axis.set_axisbelow(True)

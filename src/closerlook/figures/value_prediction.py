@@ -8,7 +8,7 @@ import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
-from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+from matplotlib.ticker import FuncFormatter, NullFormatter
 
 from closerlook.figures.drawing import (
     COLOURS,
@@ -18,7 +18,7 @@ from closerlook.figures.drawing import (
     STYLE,
     label_lines,
     mean_with_interval,
-    short_number,
+    scale_pairs,
 )
 
 BASELINES = {"fitted": "V*", "critic": "critic", "mean": "constant", "zero": "zero"}
@@ -161,11 +161,7 @@ def _draw_baselines(axis: Axes, group: xr.Dataset) -> None:
         if np.isfinite(curve[0]).any():
             axis.fill_between(sizes, curve[1], curve[2], color=colour, alpha=0.14, linewidth=0)
             lines += axis.plot(sizes, curve[0], "o-", color=colour, markersize=4, label=label, gid="baseline")
-    axis.set_xscale("log")
-    axis.xaxis.set_major_locator(LogLocator(10, numticks=12))
-    axis.xaxis.set_major_formatter(FuncFormatter(lambda value, _: short_number(value)))
-    axis.xaxis.set_minor_formatter(NullFormatter())
-    axis.set_xlim(sizes.min() / 1.3, sizes.max() * 1.3)
+    scale_pairs(axis, sizes)
     axis.grid(axis="y", color=RULE, linewidth=0.6)
     axis.axhline(0, color=QUIET, linewidth=0.8, zorder=1)
     batch = group.attrs.get("batch_pairs")

@@ -51,7 +51,7 @@ def find_source(spec: EnvironmentSpec) -> EnvSpec | Callable[..., AnyEnv]:
         return cast("Callable[..., AnyEnv]", found) if callable(found) else gymnasium.spec(name)
     except gymnasium.error.Error as error:
         raise InputError(f"unknown environment {spec.id!r} ({str(error).rstrip('.')})", _NAMES) from error
-    except Exception as error:  # a module is anybody's code
+    except (Exception, SystemExit) as error:  # a module is anybody's code
         reason = in_one_line(error)
         raise InputError(f"the module of environment {spec.id!r} cannot be imported ({reason})", _MODULES) from error
 
@@ -84,13 +84,14 @@ def build_environment(spec: EnvironmentSpec) -> tuple[AnyEnv, int | None]:
         Where it is unknown or its constructor refuses the arguments.
     """
     source = find_source(spec)
+    _require_no_paths(spec)
     try:
         if isinstance(source, EnvSpec):
             return _from_registry(source, dict(spec.arguments))
         return _bare(source(**spec.arguments))
     except InputError:
         raise
-    except Exception as error:  # the constructor is anybody's code
+    except (Exception, SystemExit) as error:  # the constructor is anybody's code
         raise InputError(
             f"environment {spec.id!r} cannot be built ({in_one_line(error)})",
             f"check its arguments {dict(spec.arguments)}",
@@ -105,16 +106,42 @@ def _from_registry(source: EnvSpec, arguments: dict[str, Any]) -> tuple[AnyEnv, 
     return env, inner if limit in (None, -1) else int(limit)
 
 
+def _require_no_paths(spec: EnvironmentSpec) -> None:
+    """Refuse arguments read from a file that name a file of this machine.
+
+    Raises
+    ------
+    InputError
+        Where there is one.
+    """
+    for name, value in {} if spec.trusted else spec.arguments.items():
+        if isinstance(value, str) and ("/" in value or "\\" in value or value.endswith(".xml")):
+            what = f"a file gives environment {spec.id!r} the argument {name} {value!r}, which names another file"
+            raise InputError(
+                what, "if you know that file, give the environment to closerlook.load as an EnvironmentSpec"
+            )
+
+
 def _bare(env: AnyEnv) -> tuple[AnyEnv, int | None]:
-    """Take the outermost time limit, order enforcement and checks off an environment."""
+    """Take time limits, order enforcement and checks off an environment, wherever among its wrappers they are."""
     if not isinstance(env, gymnasium.Env):
         raise TypeError(f"a {type(env).__name__} is not a gymnasium.Env")
+    bare, limits = _without_limits(env)
+    for layer in _layers(bare):
+        if isinstance(layer, gymnasium.Wrapper):
+            layer.env, inner = _without_limits(layer.env)
+            limits += inner
+    return bare, min(limits, default=None)
+
+
+def _without_limits(env: AnyEnv) -> tuple[AnyEnv, list[int]]:
+    """Take off the outermost wrappers that only limit or check, and return the limits."""
     limits = []
     while isinstance(env, TimeLimit | OrderEnforcing | PassiveEnvChecker):
         if isinstance(env, TimeLimit):
             limits.append(env._max_episode_steps)
         env = env.env
-    return env, min(limits, default=None)
+    return env, limits
 
 
 class GymnasiumEngine:
@@ -226,7 +253,10 @@ def _observation_size(spec: EnvironmentSpec, environment: AnyEnv) -> int:
             f"environment {spec.id!r} has observations of type {type(space).__name__}, only Box is supported",
             "wrap it in gymnasium.wrappers.FlattenObservation inside a function and name that",
         )
-    return int(np.prod(space.shape, dtype=int))
+    size = int(np.prod(space.shape, dtype=int))
+    if size == 0:
+        raise InputError(f"observations of environment {spec.id!r} have no components", "name one that tells something")
+    return size
 
 
 def _action_reader(
@@ -238,6 +268,8 @@ def _action_reader(
         return lambda actions: [kind(action + start) for action in actions.tolist()]
     if isinstance(space, Box):
         shape, dtype = space.shape, space.dtype
+        if 0 in shape:
+            raise InputError(f"actions of environment {spec.id!r} have no components", "name one with a choice to make")
         return lambda actions: actions.reshape(-1, *shape).astype(dtype, copy=False)
     raise InputError(
         f"environment {spec.id!r} has actions of type {type(space).__name__}, only Box and Discrete are supported",

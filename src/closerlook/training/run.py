@@ -27,7 +27,7 @@ from closerlook.agents.agent import Agent
 from closerlook.agents.files import DESCRIPTION, save_agent
 from closerlook.agents.loading import CHECKPOINTS, checkpoint_folder
 from closerlook.errors import InputError, NonFiniteError
-from closerlook.execution import Progress, Silence, default_workers
+from closerlook.execution import Progress, Silence, crew_of
 from closerlook.execution.threads import single_thread
 from closerlook.results.store import RunFolder
 from closerlook.results.writing import mendable
@@ -107,14 +107,13 @@ def train(
         Where rewards, observations or parameters are not finite: names agent and iteration; the log and the last good
         state are on disk.
     """
-    settings = settings.resolved()
+    settings, crew = settings.resolved(), crew_of(workers)
     environment = describe_environment(settings.environment)
     events = EventFiles(Path(out) / "tensorboard") if tensorboard else NoEvents()
     agents = initial_agents(settings, range(settings.seeds))
     _prepare_checkpoints(RunFolder(out), resume=resume)
     with RunFolder(out).open_for("train", settings.to_json(), resume=resume) as folder, events:
         _remove_leftovers(folder.path)
-        crew = default_workers() if workers is None else workers
         plan = Plan(settings, environment, crew, folder.jobs(), folder.path)
         log = _Log(folder, events, progress)
         heard = progress or Silence()

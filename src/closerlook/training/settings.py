@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
@@ -18,10 +18,11 @@ from closerlook.algorithms.presets import TASKS, PresetName, find_preset
 from closerlook.algorithms.rules import ALGORITHMS, Algorithm, UpdateSettings
 from closerlook.algorithms.trpo import TRPOSettings
 from closerlook.algorithms.vanilla import VanillaSettings
-from closerlook.errors import InputError
+from closerlook.arguments import with_numbers
 from closerlook.estimation.networks import MLP, Initialization
 from closerlook.randomness import derive_seed, generator
 from closerlook.simulation.engine import make_engine
+from closerlook.training.checks import Baseline, require_sensible
 
 CHECKPOINTS = (0, 150, 300, 450)
 """Iterations at which agents are saved where nothing else is asked; a shorter run saves those it reaches."""
@@ -69,7 +70,7 @@ class TrainSettings:
     """Bound on scaled rewards; none: free."""
     bootstrap: Bootstrap = "correct"
     """correct: terminated is not truncated. paper: time limits count as terminations, as in the released code."""
-    baseline: Literal["value", "none"] = "value"
+    baseline: Baseline = "value"
     """value: a critic. none: no critic, discounted returns in place of advantages."""
     value_target: ValueTarget = "gae"
     """What the critic regresses on. gae: V_old + A. returns: discounted returns."""
@@ -140,11 +141,13 @@ class TrainSettings:
         InputError
             Where a setting means nothing.
         """
-        _check(self)
-        kept = tuple(sorted({it for it in self.checkpoints if it <= self.iterations} | {self.iterations}))
-        settings = replace(self, env=self.environment.id, checkpoints=kept)
-        if self.algo == "ppo":
-            settings = replace(settings, ppo=replace(self.ppo, total_iterations=self.iterations))
+        settings = with_numbers(self)
+        require_sensible(settings)
+        last = settings.iterations
+        kept = tuple(sorted({it for it in settings.checkpoints if it <= last} | {last}))
+        settings = replace(settings, env=settings.environment.id, checkpoints=kept)
+        if settings.algo == "ppo":
+            settings = replace(settings, ppo=replace(settings.ppo, total_iterations=last))
         return settings
 
     @property
@@ -160,49 +163,6 @@ class TrainSettings:
         names = [entry.name for entry in fields(self) if entry.name not in ALGORITHMS]
         flat = {name: getattr(self, name) for name in names if getattr(self, name) or not name.startswith("audit_")}
         return flat | {f"{self.algo}.{name}": value for name, value in asdict(self.update).items()}
-
-
-def _check(settings: TrainSettings) -> None:
-    if settings.algo not in ALGORITHMS:
-        raise InputError(f"there is no algorithm {settings.algo!r}", f"choose from {', '.join(ALGORITHMS)}")
-    _check_choices(settings)
-    for name in ("seeds", "n_envs", "n_steps"):
-        if getattr(settings, name) < 1:
-            raise InputError(f"{name} is {getattr(settings, name)}", "give 1 or more")
-    for name in ("gamma", "gae_lambda"):
-        if not 0.0 <= getattr(settings, name) <= 1.0:
-            raise InputError(f"{name} is {getattr(settings, name)}", "give a number from 0 to 1")
-    if settings.iterations < 1:
-        raise InputError(
-            f"{settings.steps} steps are less than one batch of {settings.regime.batch_pairs}", "give more --steps"
-        )
-    if any(iteration < 0 for iteration in settings.checkpoints):
-        raise InputError("a checkpoint has a negative iteration", "count iterations from 0")
-    last = max(settings.checkpoints, default=0)
-    if last > settings.iterations and settings.checkpoints != CHECKPOINTS:
-        raise InputError(
-            f"a checkpoint is asked for at iteration {last}, and the run ends after {settings.iterations}",
-            "give other --checkpoints, or more --steps",
-        )
-
-
-def _check_choices(settings: TrainSettings) -> None:
-    """Refuse what would be accepted and then not used."""
-    for name, kind in ALGORITHMS.items():
-        if name != settings.algo and getattr(settings, name) != kind():
-            raise InputError(
-                f"there are settings of {name}, and the algorithm is {settings.algo}", f"give --algo {name}"
-            )
-    if settings.ppo.total_iterations not in {PPOSettings().total_iterations, settings.iterations}:
-        raise InputError("total_iterations follows from the steps", "give --steps instead")
-    for name, choices in (("baseline", ("value", "none")), ("value_target", ("gae", "returns"))):
-        if getattr(settings, name) not in choices:
-            raise InputError(f"{name} is {getattr(settings, name)!r}", f"choose from {', '.join(choices)}")
-    if settings.audit_critic and settings.gamma >= 1:
-        mend = "leave the audit of the critic out, or give a smaller gamma"
-        raise InputError("complete returns are endless with a gamma of 1, and a critic is audited by them", mend)
-    if settings.baseline == "none" and settings.value_target != "gae":
-        raise InputError("there is a value target, and no critic", "leave one of baseline and value_target out")
 
 
 def agent_seed(settings: TrainSettings, number: int) -> int:

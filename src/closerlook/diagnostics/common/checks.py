@@ -17,6 +17,24 @@ LONGEST_BURN_IN = 1000
 """Upper bound of the unscored start of a stream where the environment has no time limit."""
 
 
+def as_agents(given: Agent | Sequence[Agent]) -> list[Agent]:
+    """Return single agents, populations taken apart.
+
+    Raises
+    ------
+    InputError
+        Where something else was given.
+    """
+    several: Sequence[object] = given if isinstance(given, list | tuple) else [given]
+    agents: list[Agent] = []
+    for one in several:
+        if not isinstance(one, Agent):
+            what = f"a {type(one).__name__} was given for an agent"
+            raise InputError(what, "give what closerlook.load or closerlook.Agent.from_torch returns")
+        agents += one.unstack()
+    return agents
+
+
 def require_alike(agents: Sequence[Agent]) -> None:
     """Check that agents can be measured in one call.
 
@@ -55,7 +73,7 @@ def require_fit(agents: Sequence[Agent], description: Mapping[str, Any]) -> None
         check_actions(Agent.stack([agent]), description["id"], *offered)
 
 
-def find_environment(agents: Sequence[Agent], environment: str | EnvironmentSpec | None) -> EnvironmentSpec:
+def find_environment(agents: Sequence[Agent], environment: object) -> EnvironmentSpec:
     """Return the environment that was asked for, else the one that all agents were trained on.
 
     Raises
@@ -65,8 +83,11 @@ def find_environment(agents: Sequence[Agent], environment: str | EnvironmentSpec
     """
     if isinstance(environment, EnvironmentSpec):
         return environment
-    if environment is not None:
+    if isinstance(environment, str):
         return EnvironmentSpec(environment)
+    if environment is not None:
+        what = f"a {type(environment).__name__} was given for an environment"
+        raise InputError(what, "name it, by its Gymnasium id or as module:function, so that workers can build it")
     first = agents[0].environment
     if first is None:
         raise InputError("the agent does not say what it was trained on", "give the environment (--env)")

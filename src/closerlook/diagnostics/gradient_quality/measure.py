@@ -15,6 +15,8 @@ from closerlook.algorithms.pooled import Answers, Pooled
 from closerlook.algorithms.rules import rule_of
 from closerlook.algorithms.stream_sums import StreamRange, sample_sums
 from closerlook.algorithms.truths import Truth
+from closerlook.arguments import with_numbers
+from closerlook.diagnostics.common.checks import as_agents
 from closerlook.diagnostics.common.layout import Found
 from closerlook.diagnostics.gradient_quality.alternatives import Baseline
 from closerlook.diagnostics.gradient_quality.dataset import summary
@@ -23,7 +25,7 @@ from closerlook.diagnostics.gradient_quality.looks import Target, half_width, lo
 from closerlook.diagnostics.gradient_quality.request import Advantages, Request, Wishes, prepare
 from closerlook.diagnostics.gradient_quality.steps import find_steps, step_jobs
 from closerlook.estimation.score_squares import layer_slices
-from closerlook.execution import Job, JobCache, Progress, Within, content_key, run_jobs
+from closerlook.execution import Job, JobCache, Progress, Within, content_key, crew_of, run_jobs
 from closerlook.execution.threads import single_thread
 from closerlook.results.store import RunFolder, versions
 
@@ -134,24 +136,23 @@ def gradient_quality(  # noqa: PLR0913 - what a user may choose, each by name
     ----------
     Ilyas et al., 2020, "A Closer Look at Deep Policy Gradients", section 2.1, Figures 1 and 9.
     """
-    agents = [agent] if isinstance(agent, Agent) else list(agent)
-    agents = [one for given in agents for one in given.unstack()]
-    wishes = Wishes(
+    agents = as_agents(agent)
+    wishes = with_numbers(Wishes(
         pairs, estimates, sizes, advantages, lambdas, baselines, truths, computed_steps, step_sizes, algo, seed,
         precision, precision_size,
-    )  # fmt: skip
-    request = prepare(agents, environment, wishes)
+    ))  # fmt: skip
+    request, crew = prepare(agents, environment, wishes), crew_of(workers)
     if out is None:
         with TemporaryDirectory() as scratch:
             cache = None if precision is None else RunFolder(scratch).jobs()
-            return _sample(agents, request, wishes, (workers, cache, progress), lambda _: None)
+            return _sample(agents, request, wishes, (crew, cache, progress), lambda _: None)
     with RunFolder(out).open_for("gradients", request.settings(agents, wishes), resume=resume) as folder:
 
         def keep(found: xr.Dataset) -> None:
             folder.write_dataset("gradients.nc", found)
             folder.write_json("gradients.json", summary(found))
 
-        dataset = _sample(agents, request, wishes, (workers, folder.jobs(), progress), keep)
+        dataset = _sample(agents, request, wishes, (crew, folder.jobs(), progress), keep)
         apart = request.pairs - request.pool.pairs
         folder.finish(int(dataset["pairs"].sum()) + apart * len(agents))
     return dataset

@@ -24,6 +24,8 @@ from closerlook.algorithms.surfaces import (
     sample_point_returns,
     sample_surrogates,
 )
+from closerlook.arguments import with_numbers
+from closerlook.diagnostics.common.checks import as_agents
 from closerlook.diagnostics.common.layout import Found
 from closerlook.diagnostics.common.point_jobs import joined, parts_of
 from closerlook.diagnostics.common.stages import StageAnswers, Stages
@@ -40,7 +42,7 @@ from closerlook.diagnostics.landscape.request import (
 )
 from closerlook.errors import InputError, NonFiniteError
 from closerlook.estimation.pool import Pool, plan_pool
-from closerlook.execution import Job, Progress, Silence, content_key, default_workers
+from closerlook.execution import Job, Progress, Silence, content_key, crew_of
 from closerlook.execution.threads import single_thread
 from closerlook.randomness import derive_seed
 from closerlook.results.store import RunFolder, versions
@@ -136,13 +138,11 @@ def landscape(  # noqa: PLR0913 - what a user may choose, each by name
     ----------
     Ilyas et al., 2020, "A Closer Look at Deep Policy Gradients", section 2.3, Figures 5, 6, 7 and 13 to 20.
     """
-    agents = [agent] if isinstance(agent, Agent) else list(agent)
-    agents = [one for given in agents for one in given.unstack()]
-    others = [towards] if isinstance(towards, Agent) else list(towards)
-    given = (pairs, line_pairs, heldout_pairs, gradient_pairs, grid, (float(range[0]), float(range[1])), tuple(axes))
-    wishes = Wishes(*given, step_pairs, algorithm, draws, seed)
-    request = prepare(agents, environment, [one for other in others for one in other.unstack()], wishes)
-    how = (default_workers() if workers is None else workers, progress or Silence())
+    agents = as_agents(agent)
+    given = (pairs, line_pairs, heldout_pairs, gradient_pairs, grid, range, tuple(axes))
+    wishes = with_numbers(Wishes(*given, step_pairs, algorithm, draws, seed))
+    request = prepare(agents, environment, as_agents(towards), wishes)
+    how = (crew_of(workers), progress or Silence())
     if out is None:
         with TemporaryDirectory() as scratch:
             return build_dataset(agents, _measure(agents, request, RunFolder(scratch), how), request)

@@ -18,13 +18,15 @@ from closerlook.algorithms.rules import clip_of, rule_of
 from closerlook.algorithms.step_audits import audit_step
 from closerlook.algorithms.stream_sums import StreamRange
 from closerlook.algorithms.surfaces import Points, sample_point_returns
+from closerlook.arguments import with_numbers
+from closerlook.diagnostics.common.checks import as_agents
 from closerlook.diagnostics.common.layout import Found
 from closerlook.diagnostics.common.point_jobs import joined, parts_of
 from closerlook.diagnostics.common.stages import StageAnswers, Stages
 from closerlook.diagnostics.trust_region.dataset import build_dataset, summary
 from closerlook.diagnostics.trust_region.findings import find
 from closerlook.diagnostics.trust_region.request import Request, Wishes, prepare
-from closerlook.execution import Job, Progress, Silence, content_key, default_workers
+from closerlook.execution import Job, Progress, Silence, content_key, crew_of
 from closerlook.execution.threads import single_thread
 from closerlook.randomness import derive_seed
 from closerlook.results.store import RunFolder, versions
@@ -104,11 +106,10 @@ def trust_region(  # noqa: PLR0913 - what a user may choose, each by name
     Ilyas et al., 2020, "A Closer Look at Deep Policy Gradients", appendix A.1.
     Schulman et al., 2015, "Trust Region Policy Optimization"; 2017, "Proximal Policy Optimization Algorithms".
     """
-    agents = [agent] if isinstance(agent, Agent) else list(agent)
-    agents = [one for given in agents for one in given.unstack()]
-    wishes = Wishes(repeats, pairs, return_pairs, tuple(multiples), step_pairs, algorithm, seed)
+    agents = as_agents(agent)
+    wishes = with_numbers(Wishes(repeats, pairs, return_pairs, multiples, step_pairs, algorithm, seed))
     request = prepare(agents, environment, wishes)
-    how = (default_workers() if workers is None else workers, progress or Silence())
+    how = (crew_of(workers), progress or Silence())
     if out is None:
         with TemporaryDirectory() as scratch:
             return build_dataset(agents, _measure(agents, request, RunFolder(scratch), how), request)

@@ -28,7 +28,7 @@ class Wishes:
     repeats: int
     pairs: int
     return_pairs: int
-    multiples: tuple[float, ...]
+    multiples: Sequence[float]
     step_pairs: int | None
     algorithm: str | None
     seed: int

@@ -22,6 +22,8 @@ from closerlook.algorithms.rules import rule_of
 from closerlook.algorithms.stream_sums import Question, StreamRange
 from closerlook.algorithms.value_shards import spill
 from closerlook.algorithms.value_sums import ValueQuestion, sample_value_sums
+from closerlook.arguments import with_numbers
+from closerlook.diagnostics.common.checks import as_agents
 from closerlook.diagnostics.common.layout import Found
 from closerlook.diagnostics.common.stages import Jobs, StageAnswers, answer_each
 from closerlook.diagnostics.value_prediction.audit import (
@@ -36,7 +38,7 @@ from closerlook.diagnostics.value_prediction.baselines import compare_baselines,
 from closerlook.diagnostics.value_prediction.dataset import build_dataset, summary
 from closerlook.diagnostics.value_prediction.request import Request, Wishes, prepare
 from closerlook.estimation.value_errors import near_zero
-from closerlook.execution import Job, JobCache, Progress, Silence, Within, content_key, default_workers, run_jobs
+from closerlook.execution import Job, JobCache, Progress, Silence, Within, content_key, crew_of, run_jobs
 from closerlook.execution.threads import single_thread
 from closerlook.results.store import RunFolder, versions
 
@@ -123,11 +125,10 @@ def value_prediction(  # noqa: PLR0913 - what a user may choose, each by name
     ----------
     Ilyas et al., 2020, "A Closer Look at Deep Policy Gradients", section 2.2, Figures 3, 4, 11 and 12.
     """
-    agents = [agent] if isinstance(agent, Agent) else list(agent)
-    agents = [one for given in agents for one in given.unstack()]
-    wishes = Wishes(pairs, fit_pairs, estimates, sizes, lambdas, updates, restarts, restart_copies, seed)
+    agents = as_agents(agent)
+    wishes = with_numbers(Wishes(pairs, fit_pairs, estimates, sizes, lambdas, updates, restarts, restart_copies, seed))
     request = prepare(agents, environment, wishes)
-    how = (default_workers() if workers is None else workers, progress or Silence())
+    how = (crew_of(workers), progress or Silence())
     if out is None:
         with TemporaryDirectory() as scratch:
             return _dataset(agents, request, _measure(agents, request, RunFolder(scratch), how))

@@ -1,0 +1,65 @@
+"""Numbers that a caller gives, in the form that the rest takes for granted."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from types import UnionType
+from typing import TYPE_CHECKING, Any, TypeVar, get_args, get_origin, get_type_hints
+
+import numpy as np
+
+from closerlook.errors import InputError
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
+    Given = TypeVar("Given", bound=DataclassInstance)
+else:
+    Given = TypeVar("Given")
+
+MOST = 10**11
+"""Largest number of anything that may be asked for: beyond it not even the list of jobs could be made."""
+
+
+def with_numbers(given: Given) -> Given:
+    """Return a dataclass with its numbers as Python's own, one number where several may be as a sequence of one.
+
+    Whole numbers may be given as floats without a fraction (2e5), and all as NumPy's.
+
+    Raises
+    ------
+    InputError
+        Where one is no number, is not whole where it should be, or is larger than anything.
+    """
+    hints = get_type_hints(type(given))
+    return replace(given, **{name: _converted(name, getattr(given, name), hint) for name, hint in hints.items()})
+
+
+def _converted(name: str, value: Any, hint: Any) -> Any:
+    kinds = get_args(hint) if isinstance(hint, UnionType) else (hint,)
+    if value is None and type(None) in kinds:
+        return None
+    kind = kinds[0]
+    if kind is int:
+        return _whole(name, value)
+    if kind is float:
+        return _number(name, value)
+    if get_origin(kind) in {Sequence, tuple} and get_args(kind)[0] in {int, float}:
+        convert = _whole if get_args(kind)[0] is int else _number
+        return tuple(convert(name, one) for one in np.atleast_1d(np.asarray(value, dtype=object)).ravel())
+    return value
+
+
+def _number(name: str, value: Any) -> float:
+    try:
+        return float(value)
+    except (TypeError, ValueError):
+        raise InputError(f"{name} is {value!r}", "give a number") from None
+
+
+def _whole(name: str, value: Any) -> int:
+    number = _number(name, value)
+    if isinstance(value, bool) or not number.is_integer():
+        raise InputError(f"{name} is {value!r}", "give a whole number")
+    if name != "seed" and abs(number) > MOST:
+        raise InputError(f"{name} is {number:g}", f"give {MOST:.0e} at most")
+    return int(value)

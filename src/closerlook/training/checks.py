@@ -1,0 +1,100 @@
+"""Checks of what a training run is asked for, before anything is simulated."""
+
+import json
+import math
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Literal, get_args
+
+from closerlook.agents.agent import Bootstrap, ValueTarget
+from closerlook.agents.files import MOST_LAYERS, WIDEST
+from closerlook.algorithms.ppo import PPOSettings
+from closerlook.algorithms.rules import ALGORITHMS
+from closerlook.errors import InputError
+from closerlook.estimation.networks import Initialization
+
+if TYPE_CHECKING:
+    from closerlook.training.settings import TrainSettings
+
+Baseline = Literal["value", "none"]
+_CHOICES: dict[str, tuple[str, ...]] = {
+    "algo": tuple(ALGORITHMS),
+    "initialization": get_args(Initialization),
+    "bootstrap": get_args(Bootstrap),
+    "baseline": get_args(Baseline),
+    "value_target": get_args(ValueTarget),
+}
+
+
+def require_sensible(settings: "TrainSettings") -> None:
+    """Check settings.
+
+    Raises
+    ------
+    InputError
+        Where one means nothing, would not be used, or could not be kept with the agents.
+    """
+    for name, choices in _CHOICES.items():
+        if getattr(settings, name) not in choices:
+            raise InputError(f"{name} is {getattr(settings, name)!r}", f"choose from {', '.join(choices)}")
+    _require_numbers(settings)
+    _require_network(settings.hidden)
+    _require_json(settings.env_arguments)
+    _require_used(settings)
+    _require_checkpoints(settings)
+
+
+def _require_numbers(settings: "TrainSettings") -> None:
+    for name in ("seeds", "n_envs", "n_steps"):
+        if getattr(settings, name) < 1:
+            raise InputError(f"{name} is {getattr(settings, name)}", "give 1 or more")
+    for name in ("gamma", "gae_lambda"):
+        if not 0.0 <= getattr(settings, name) <= 1.0:
+            raise InputError(f"{name} is {getattr(settings, name)}", "give a number from 0 to 1")
+    for name in ("observation_clip", "reward_clip"):
+        clip = getattr(settings, name)
+        if clip is not None and not 0.0 < clip < math.inf:
+            raise InputError(f"{name} is {clip:g}", "give a positive number, or none")
+    if settings.iterations < 1:
+        batch = settings.regime.batch_pairs
+        raise InputError(f"{settings.steps} steps are less than one batch of {batch}", "give more --steps")
+
+
+def _require_network(hidden: tuple[int, ...]) -> None:
+    if len(hidden) > MOST_LAYERS or any(not 1 <= units <= WIDEST for units in hidden):
+        mend = f"give at most {MOST_LAYERS} layers of 1 to {WIDEST:,} units, like 64 64"
+        raise InputError(f"hidden is {list(hidden)}", mend)
+
+
+def _require_json(arguments: Mapping[str, Any]) -> None:
+    """Refuse arguments of an environment that could not be kept with its agents."""
+    try:
+        json.dumps(dict(arguments), allow_nan=False)
+    except (TypeError, ValueError) as error:
+        what = f"env_arguments {dict(arguments)} cannot be kept with the agents ({error})"
+        raise InputError(what, "give finite numbers, texts, and lists of them") from None
+
+
+def _require_used(settings: "TrainSettings") -> None:
+    """Refuse what would be accepted and then not used."""
+    for name, kind in ALGORITHMS.items():
+        if name != settings.algo and getattr(settings, name) != kind():
+            what = f"there are settings of {name}, and the algorithm is {settings.algo}"
+            raise InputError(what, f"give --algo {name}")
+    if settings.ppo.total_iterations not in {PPOSettings().total_iterations, settings.iterations}:
+        raise InputError("total_iterations follows from the steps", "give --steps instead")
+    if settings.audit_critic and settings.baseline == "none":
+        raise InputError("the critic is to be audited, and there is none", "leave out audit_critic, or baseline none")
+    if settings.audit_critic and settings.gamma >= 1:
+        mend = "leave the audit of the critic out, or give a smaller gamma"
+        raise InputError("complete returns are endless with a gamma of 1, and a critic is audited by them", mend)
+    if settings.baseline == "none" and settings.value_target != "gae":
+        raise InputError("there is a value target, and no critic", "leave one of baseline and value_target out")
+
+
+def _require_checkpoints(settings: "TrainSettings") -> None:
+    if any(iteration < 0 for iteration in settings.checkpoints):
+        raise InputError("a checkpoint has a negative iteration", "count iterations from 0")
+    last = max(settings.checkpoints, default=0)
+    if last > settings.iterations and settings.checkpoints != type(settings).checkpoints:
+        what = f"a checkpoint is asked for at iteration {last}, and the run ends after {settings.iterations}"
+        raise InputError(what, "give other --checkpoints, or more --steps")

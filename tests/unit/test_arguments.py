@@ -1,0 +1,87 @@
+"""What callers in Python give: numbers of any kind, agents, environments, workers."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import pytest
+
+from closerlook.agents.agent import Regime
+from closerlook.arguments import MOST, with_numbers
+from closerlook.diagnostics.common.checks import as_agents, find_environment
+from closerlook.diagnostics.gradient_quality import gradient_quality
+from closerlook.diagnostics.value_prediction import value_prediction
+from closerlook.errors import InputError
+from closerlook.execution import crew_of
+from misbehaving import corridor
+from small_measurements import ASKED
+from tiny_environments import Corridor
+
+AGENT = replace(corridor(), regime=Regime(1, 64))
+
+
+@dataclass(frozen=True)
+class Asked:
+    """Every sort of number a diagnostic takes."""
+
+    pairs: int = 4
+    most: int | None = None
+    sizes: Sequence[int] | None = None
+    lambdas: Sequence[float] = ()
+    range: tuple[float, float] = (0.0, 1.0)
+    name: str = "kept"
+    seed: int = 0
+
+
+def test_numbers_of_any_kind_become_python_s_own() -> None:
+    given = Asked(
+        pairs=2e5,  # type: ignore[arg-type]
+        most=np.int64(3),  # type: ignore[arg-type]
+        sizes=np.array([1, 2]),  # type: ignore[arg-type]
+        lambdas=0.5,  # type: ignore[arg-type]
+        range=[0, 3],  # type: ignore[arg-type]
+        seed=np.uint64(2**63),  # type: ignore[arg-type]
+    )
+    found = with_numbers(given)
+    assert found == Asked(200_000, 3, (1, 2), (0.5,), (0.0, 3.0), "kept", 2**63)
+    assert {type(found.pairs), type(found.most), type(found.sizes[0]), type(found.seed)} == {int}
+    assert with_numbers(Asked()) == Asked()
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"pairs": 1.5}, "pairs is 1.5; give a whole number"),
+        ({"pairs": True}, "pairs is True; give a whole number"),
+        ({"pairs": "many"}, "pairs is 'many'; give a number"),
+        ({"pairs": None}, "pairs is None; give a number"),
+        ({"pairs": float("nan")}, "pairs is nan; give a whole number"),
+        ({"pairs": 1e300}, r"pairs is 1e\+300; give 1e\+11 at most"),
+        ({"sizes": [32, 1.5]}, "sizes is 1.5"),
+        ({"seed": None}, "seed is None"),
+    ],
+)
+def test_what_is_no_number_is_named(changes: dict, message: str) -> None:
+    assert MOST == 10**11
+    with pytest.raises(InputError, match=message):
+        with_numbers(Asked(**changes))
+
+
+def test_a_measurement_takes_numpy_s_numbers_and_gives_the_same() -> None:
+    asked = ASKED["gradient_quality"]
+    plain = gradient_quality(AGENT, **asked, seed=3, workers=1)
+    other = {"pairs": 1024.0, "sizes": np.array([32]), "estimates": np.int32(4)}
+    same = gradient_quality([AGENT], **other, seed=np.int64(3), workers=np.int64(1))
+    assert same["pairwise_cosine"].values.ravel().tolist() == plain["pairwise_cosine"].values.ravel().tolist()
+
+
+def test_what_is_no_agent_no_environment_and_no_crew_is_named() -> None:
+    with pytest.raises(InputError, match=r"a str was given for an agent; give what closerlook\.load"):
+        as_agents("runs/hopper")  # type: ignore[arg-type]
+    with pytest.raises(InputError, match="a Corridor was given for an environment; name it"):
+        find_environment([AGENT], Corridor())
+    for workers in (0, -1, 1.5):
+        with pytest.raises(InputError, match="workers cannot run anything"):
+            crew_of(workers)  # type: ignore[arg-type]
+    with pytest.raises(InputError, match="0 workers cannot run anything"):
+        value_prediction(AGENT, **ASKED["value_prediction"], workers=0)
