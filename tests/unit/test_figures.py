@@ -158,6 +158,15 @@ def test_many_seeds_are_one_colour_and_one_label():
     assert words(axis) == ["mean of 10"]
 
 
+def test_one_iteration_is_a_point_for_each_seed_on_a_marked_axis():
+    axis = plot_training(training_log(seeds=(0, 1), iterations=1))
+    axis.figure.canvas.draw()
+    assert [line.get_marker() for line in lines(axis, "seed")] == ["o", "o"]
+    assert not lines(axis, "mean")
+    low, high = axis.get_xlim()
+    assert [tick for tick in axis.get_xticks() if low <= tick <= high] == [0.0]
+
+
 def test_one_seed_has_no_mean():
     axis = plot_training(training_log(seeds=(0,)))
     assert lines(axis, "mean") == []

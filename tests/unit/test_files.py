@@ -301,3 +301,9 @@ def test_one_agent_has_to_be_the_one_that_was_asked_for(agents: list[Agent], tmp
         load_agents(tmp_path, seed=0)
     with pytest.raises(InputError, match="misbehaving:corridor is no run, its iteration is not known, not 7"):
         load_agents("misbehaving:corridor", iteration=7)
+
+
+@pytest.mark.parametrize("source", [None, 3, "a" * 5000, "a\0b"])
+def test_what_can_be_no_name_is_refused(source: object) -> None:
+    with pytest.raises(InputError, match=r"names no agent; give a run folder|there is no agent at"):
+        load_agents(source)  # type: ignore[arg-type]

@@ -97,7 +97,7 @@ def find_agents(source: Source, *, iteration: int | None = None, seed: int | Non
     """
     if isinstance(source, Agent):
         return source.unstack()
-    path = Path(source)
+    path = _path_of(source)
     if not path.exists() and path.parts[:1] == (ATLAS,):
         path = atlas_folder().joinpath(*path.parts[1:])
     if (path / CHECKPOINTS).is_dir():
@@ -107,6 +107,17 @@ def find_agents(source: Source, *, iteration: int | None = None, seed: int | Non
     if not path.exists() and ":" in str(source):
         return _asked(_from_function(str(source)).unstack(), str(source), iteration, seed)
     raise _nothing_there(path)
+
+
+def _path_of(source: object) -> Path:
+    """Return what may be a path, or a name that is none."""
+    try:
+        path = Path(source)  # type: ignore[arg-type]
+        path.exists()
+    except (TypeError, ValueError, OSError):  # no text, a text with a null byte, or one that is too long
+        mend = "give a run folder, an agent's folder, or module:function"
+        raise InputError(f"{source!r:.60} names no agent", mend) from None
+    return path
 
 
 def _asked(agents: list[Agent], name: str, iteration: int | None, seed: int | None) -> list[Agent]:

@@ -54,8 +54,8 @@ def environment_id(name: str) -> str:
 
 
 def folder_name(text: str) -> str:
-    """Make a folder's name of any text."""
-    return re.sub(r"[^A-Za-z0-9._-]+", "-", text).strip("-.") or "agent"
+    """Make a folder's name of any text, however long."""
+    return re.sub(r"[^A-Za-z0-9._-]+", "-", text)[:100].strip("-.") or "agent"
 
 
 def whole_number(text: str) -> int:

@@ -6,6 +6,7 @@ from typing import Any
 import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.ticker import MaxNLocator
 
 from closerlook.figures.drawing import (
     COLOURS,
@@ -37,15 +38,19 @@ def plot_training(log: Mapping[str, Any], ax: Axes | None = None) -> Axes:
     with plt.rc_context(STYLE):
         axis = ax if ax is not None else plt.subplots(figsize=(6.4, 3.6), layout="constrained")[1]
         curves = {int(seed): (iterations[seeds == seed], returns[seeds == seed]) for seed in np.unique(seeds)}
-        many = len(curves) > MAX_LABELLED
+        many, alone = len(curves) > MAX_LABELLED, len(np.unique(iterations)) == 1
         for number, (seed, curve) in enumerate(curves.items()):
             colour, label = (QUIET, "") if many else (COLOURS[number], f"seed {seed}")
-            axis.plot(*curve, color=colour, linewidth=0.9, alpha=0.45 if many else 0.8, label=label, gid="seed")
-        if len(curves) > 1:
+            look: dict[str, Any] = {"color": colour, "alpha": 0.45 if many else 0.8, "marker": "o" if alone else ""}
+            axis.plot(*curve, linewidth=0.9, label=label, gid="seed", **look)
+        if len(curves) > 1 and not alone:
             _draw_mean_curve(axis, log)
         axis.set(xlabel="iteration", ylabel="mean episode return")
         axis.set_ylim(bottom=0.0 if np.nanmin(returns, initial=0.0) >= 0 else None)
         axis.margins(x=0)
+        if alone:
+            axis.set_xlim(iterations[0] - 0.5, iterations[0] + 0.5)
+        axis.xaxis.set_major_locator(MaxNLocator("auto", integer=True, min_n_ticks=1))
         axis.grid(axis="y", color=RULE, linewidth=0.6)
         axis.set_axisbelow(True)
         label_lines(axis, axis.lines)
