@@ -20,10 +20,11 @@ MOST = 10**11
 """Largest number of anything that may be asked for: beyond it not even the list of jobs could be made."""
 
 
-def with_numbers(given: Given) -> Given:
-    """Return a dataclass with its numbers as Python's own, one number where several may be as a sequence of one.
+def with_plain_values(given: Given) -> Given:
+    """Return a dataclass with its numbers as Python's own, and what may be several of anything as a tuple.
 
-    Whole numbers may be given as floats without a fraction (2e5), and all as NumPy's.
+    Whole numbers may be given as floats without a fraction (2e5), all numbers as NumPy's, and one alone where there
+    may be several.
 
     Raises
     ------
@@ -43,10 +44,11 @@ def _converted(name: str, value: Any, hint: Any) -> Any:
         return _whole(name, value)
     if kind is float:
         return _number(name, value)
-    if get_origin(kind) in {Sequence, tuple} and get_args(kind)[0] in {int, float}:
-        convert = _whole if get_args(kind)[0] is int else _number
-        return tuple(convert(name, one) for one in np.atleast_1d(np.asarray(value, dtype=object)).ravel())
-    return value
+    if get_origin(kind) not in {Sequence, tuple}:
+        return value
+    several = np.atleast_1d(np.asarray(value, dtype=object)).ravel()
+    convert = {int: _whole, float: _number}.get(get_args(kind)[0], lambda _, one: one)
+    return tuple(convert(name, one) for one in several)
 
 
 def _number(name: str, value: Any) -> float:

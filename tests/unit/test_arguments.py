@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from closerlook.agents.agent import Regime
-from closerlook.arguments import MOST, with_numbers
+from closerlook.arguments import MOST, with_plain_values
 from closerlook.diagnostics.common.checks import as_agents, find_environment
 from closerlook.diagnostics.gradient_quality import gradient_quality
 from closerlook.diagnostics.value_prediction import value_prediction
@@ -30,6 +30,7 @@ class Asked:
     lambdas: Sequence[float] = ()
     range: tuple[float, float] = (0.0, 1.0)
     name: str = "kept"
+    names: Sequence[str] = ()
     seed: int = 0
 
 
@@ -40,12 +41,13 @@ def test_numbers_of_any_kind_become_python_s_own() -> None:
         sizes=np.array([1, 2]),  # type: ignore[arg-type]
         lambdas=0.5,  # type: ignore[arg-type]
         range=[0, 3],  # type: ignore[arg-type]
+        names="zero",
         seed=np.uint64(2**63),  # type: ignore[arg-type]
     )
-    found = with_numbers(given)
-    assert found == Asked(200_000, 3, (1, 2), (0.5,), (0.0, 3.0), "kept", 2**63)
+    found = with_plain_values(given)
+    assert found == Asked(200_000, 3, (1, 2), (0.5,), (0.0, 3.0), "kept", ("zero",), 2**63)
     assert {type(found.pairs), type(found.most), type(found.sizes[0]), type(found.seed)} == {int}
-    assert with_numbers(Asked()) == Asked()
+    assert with_plain_values(Asked()) == Asked()
 
 
 @pytest.mark.parametrize(
@@ -64,7 +66,7 @@ def test_numbers_of_any_kind_become_python_s_own() -> None:
 def test_what_is_no_number_is_named(changes: dict, message: str) -> None:
     assert MOST == 10**11
     with pytest.raises(InputError, match=message):
-        with_numbers(Asked(**changes))
+        with_plain_values(Asked(**changes))
 
 
 def test_a_measurement_takes_numpy_s_numbers_and_gives_the_same() -> None:

@@ -4,9 +4,20 @@ import matplotlib as mpl
 import matplotlib.pyplot as plt
 import numpy as np
 import pytest
+import xarray as xr
 
+from closerlook.diagnostics import verdicts
 from closerlook.errors import InputError
-from closerlook.figures import plot_critic_audit, plot_gradient_quality, plot_training, save_figure
+from closerlook.figures import (
+    plot_budgets,
+    plot_critic_audit,
+    plot_gradient_quality,
+    plot_landscape,
+    plot_training,
+    plot_trust_region,
+    plot_value_prediction,
+    save_figure,
+)
 from closerlook.figures.critic_audit import has_audit
 from closerlook.figures.drawing import COLOURS, scale_pairs, short_number, spread
 from cosines import cosine_dataset, training_log
@@ -261,3 +272,25 @@ def test_a_figure_that_cannot_be_written_is_one_line(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(InputError, match="cannot be written"):
         save_figure(plt.figure().gca(), tmp_path / "file" / "figure")
+
+
+@pytest.mark.parametrize(
+    ("draw", "kind"),
+    [
+        (plot_budgets, "landscape"),
+        (plot_landscape, "landscape"),
+        (plot_trust_region, "trust-region"),
+        (plot_value_prediction, "values"),
+        (verdicts, "gradients or values or landscape or trust-region"),
+    ],
+)
+def test_what_is_no_dataset_of_the_kind_is_named(draw, kind):
+    with pytest.raises(InputError, match=f"takes a dataset of {kind}, not NoneType; give what"):
+        draw(None)
+    with pytest.raises(InputError, match=f"takes a dataset of {kind}, not one without a name"):
+        draw(xr.Dataset())
+
+
+def test_a_dataset_of_another_diagnostic_is_named():
+    with pytest.raises(InputError, match="takes a dataset of landscape, not gradients"):
+        plot_landscape(cosine_dataset())

@@ -68,7 +68,7 @@ def test_finished_jobs_are_kept_where_what_is_asked_makes_no_sense(trained, meas
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        (["--pairs", "1e12"], "days"),
+        (["--pairs", "1e11"], "days"),
         (["--range", "1", "3"], "does not hold the agent itself"),
         (["--axes", "difference"], "leads nowhere"),
         (["--towards", "0"], "no axis is difference"),

@@ -78,7 +78,7 @@ def test_finished_jobs_are_kept_where_what_is_asked_makes_no_sense(trained, meas
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        (["--return-pairs", "1e12"], "days"),
+        (["--return-pairs", "1e11"], "days"),
         (["--repeats", "0"], "0 updates"),
         (["--multiples", "-1"], "-1 times"),
         (["--step-pairs", "1"], "1 pairs"),

@@ -163,7 +163,7 @@ def test_it_is_the_critics_optimiser_that_an_update_begins_with(trained, forgott
         (["--lambdas", "1.5"], "from 0 to 1"),
         (["--restart-copies", "1"], "restart-copies"),
         (["--pairs", "64"], "too few"),
-        (["--pairs", "1e13"], "days; give fewer --pairs"),
+        (["--pairs", "1e11"], "days; give fewer --pairs"),
     ],
 )
 def test_bad_input_is_one_line(trained, tmp_path, capsys, options, words):

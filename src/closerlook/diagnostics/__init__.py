@@ -5,6 +5,8 @@ from typing import Any
 
 import xarray as xr
 
+from closerlook.results.schema import require_kind
+
 _PACKAGES = {
     "gradients": "gradient_quality",
     "values": "value_prediction",
@@ -21,6 +23,11 @@ def verdicts(dataset: xr.Dataset) -> list[dict[str, Any]]:
     list of dict
         ``{area, level, statement, evidence, advice}``; level is ``ok``, ``watch``, ``problem`` or
         ``not_enough_data``.
+
+    Raises
+    ------
+    InputError
+        Where it is no dataset of a diagnostic; so does `summary`.
     """
     found: list[dict[str, Any]] = _package(dataset).verdicts(dataset)
     return found
@@ -33,4 +40,4 @@ def summary(dataset: xr.Dataset) -> dict[str, Any]:
 
 
 def _package(dataset: xr.Dataset) -> Any:
-    return import_module(f"closerlook.diagnostics.{_PACKAGES[dataset.attrs['diagnostic']]}")
+    return import_module(f"closerlook.diagnostics.{_PACKAGES[require_kind(dataset, *_PACKAGES)]}")

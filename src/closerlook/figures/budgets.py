@@ -9,6 +9,7 @@ from matplotlib.axes import Axes
 from closerlook.errors import InputError
 from closerlook.figures.drawing import STYLE
 from closerlook.figures.planes import axes_of, draw_contours, draw_surface, each_agent, range_of
+from closerlook.results.schema import require_kind
 
 
 def plot_budgets(dataset: xr.Dataset) -> Axes:
@@ -32,6 +33,7 @@ def plot_budgets(dataset: xr.Dataset) -> Axes:
     InputError
         Where there is no plane, but a line.
     """
+    require_kind(dataset, "landscape")
     if dataset.sizes["random"] < 2:
         raise InputError("planes at budgets were asked of a line", "give landscapes with two axes")
     agents, budgets = list(each_agent(dataset)), dataset["budget"].values

@@ -22,6 +22,7 @@ from closerlook.figures.drawing import (
     mean_with_interval,
     scale_pairs,
 )
+from closerlook.results.schema import require_kind
 
 
 @dataclass(frozen=True)
@@ -64,6 +65,7 @@ def plot_gradient_quality(dataset: xr.Dataset, ax: Axes | None = None) -> Axes:
     matplotlib.axes.Axes
         The axes; the first panel's where there are several (``ax.figure.axes`` has them all).
     """
+    require_kind(dataset, "gradients")
     agents = _with_agent_axis(dataset)
     groups = _by_iteration(agents) if ax is None else {None: agents}
     quantities = [PAIRWISE, *(one for one in (TRUE, *STEPS) if ax is None and one.name in agents)]

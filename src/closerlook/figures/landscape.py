@@ -22,6 +22,7 @@ from closerlook.figures.planes import (
     ends_of,
     mark_undecided,
 )
+from closerlook.results.schema import require_kind
 
 PAPER = "Figures 6 and 7"
 
@@ -47,10 +48,11 @@ def plot_landscape(dataset: xr.Dataset | Sequence[xr.Dataset]) -> Axes:
     Raises
     ------
     InputError
-        Where several datasets are not two, of planes and of the same agents.
+        Where it is no landscape, or several datasets are not two, of planes and of the same agents.
     """
-    if not isinstance(dataset, xr.Dataset):
+    if isinstance(dataset, Sequence):
         return _plot_pair(list(dataset))
+    require_kind(dataset, "landscape")
     agents = list(each_agent(dataset))
     flat = dataset.sizes["random"] < 2
     with plt.rc_context(STYLE):

@@ -8,6 +8,7 @@ import xarray as xr
 from matplotlib.axes import Axes
 
 from closerlook.figures.drawing import COLOURS, QUIET, RULE, STYLE, legend_above, mean_with_interval
+from closerlook.results.schema import require_kind
 
 MOST_ROWS = 8
 """Agents drawn, one a row; further ones are left to a selection of the dataset."""
@@ -39,6 +40,7 @@ def plot_trust_region(dataset: xr.Dataset) -> Axes:
     matplotlib.axes.Axes
         Of the divergences of the first row.
     """
+    require_kind(dataset, "trust-region")
     agents = list(_agents(dataset))
     with plt.rc_context(STYLE):
         panels = [_draw_divergences, _draw_model, *_growth_panels(dataset), _draw_improvements, _draw_lengths]

@@ -20,6 +20,7 @@ from closerlook.figures.drawing import (
     mean_with_interval,
     scale_pairs,
 )
+from closerlook.results.schema import require_kind
 
 BASELINES = {"fitted": "V*", "critic": "critic", "mean": "constant", "zero": "zero"}
 """Lines of the second panel, from the best to the worst as theory has it, and their labels."""
@@ -56,6 +57,7 @@ def plot_value_prediction(dataset: xr.Dataset, ax: Axes | None = None) -> Axes:
     matplotlib.axes.Axes
         The axes; the first panel's where there are several (``ax.figure.axes`` has them all).
     """
+    require_kind(dataset, "values")
     agents = dataset if "agent" in dataset.dims else dataset.expand_dims("agent")
     with plt.rc_context(STYLE):
         if ax is not None:

@@ -8,6 +8,7 @@ from collections.abc import Iterable
 
 import xarray as xr
 
+from closerlook.errors import InputError
 from closerlook.results import (
     gradient_variables,
     landscape_variables,
@@ -64,6 +65,21 @@ def validate(dataset: xr.Dataset) -> xr.Dataset:
             units=variable.unit, long_name=variable.definition, source=variable.source
         )
     return labelled
+
+
+def require_kind(dataset: object, *kinds: str) -> str:
+    """Return of which diagnostic a dataset is.
+
+    Raises
+    ------
+    InputError
+        Where it is of none of these, or no dataset.
+    """
+    found = dataset.attrs.get("diagnostic") if isinstance(dataset, xr.Dataset) else type(dataset).__name__
+    if found not in kinds:
+        what = f"this takes a dataset of {' or '.join(kinds)}, not {'one without a name' if found is None else found}"
+        raise InputError(what, "give what the diagnostic of that name returned, or load its .nc file")
+    return str(found)
 
 
 def describe() -> str:

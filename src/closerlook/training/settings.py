@@ -18,7 +18,7 @@ from closerlook.algorithms.presets import TASKS, PresetName, find_preset
 from closerlook.algorithms.rules import ALGORITHMS, Algorithm, UpdateSettings
 from closerlook.algorithms.trpo import TRPOSettings
 from closerlook.algorithms.vanilla import VanillaSettings
-from closerlook.arguments import with_numbers
+from closerlook.arguments import with_plain_values
 from closerlook.estimation.networks import MLP, Initialization
 from closerlook.randomness import derive_seed, generator
 from closerlook.simulation.engine import make_engine
@@ -141,7 +141,7 @@ class TrainSettings:
         InputError
             Where a setting means nothing.
         """
-        settings = with_numbers(self)
+        settings = with_plain_values(self)
         require_sensible(settings)
         last = settings.iterations
         kept = tuple(sorted({it for it in settings.checkpoints if it <= last} | {last}))

@@ -15,7 +15,7 @@ from closerlook.algorithms.pooled import Answers, Pooled
 from closerlook.algorithms.rules import rule_of
 from closerlook.algorithms.stream_sums import StreamRange, sample_sums
 from closerlook.algorithms.truths import Truth
-from closerlook.arguments import with_numbers
+from closerlook.arguments import with_plain_values
 from closerlook.diagnostics.common.checks import as_agents
 from closerlook.diagnostics.common.layout import Found
 from closerlook.diagnostics.gradient_quality.alternatives import Baseline
@@ -137,7 +137,7 @@ def gradient_quality(  # noqa: PLR0913 - what a user may choose, each by name
     Ilyas et al., 2020, "A Closer Look at Deep Policy Gradients", section 2.1, Figures 1 and 9.
     """
     agents = as_agents(agent)
-    wishes = with_numbers(Wishes(
+    wishes = with_plain_values(Wishes(
         pairs, estimates, sizes, advantages, lambdas, baselines, truths, computed_steps, step_sizes, algo, seed,
         precision, precision_size,
     ))  # fmt: skip

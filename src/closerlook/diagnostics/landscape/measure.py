@@ -24,7 +24,7 @@ from closerlook.algorithms.surfaces import (
     sample_point_returns,
     sample_surrogates,
 )
-from closerlook.arguments import with_numbers
+from closerlook.arguments import with_plain_values
 from closerlook.diagnostics.common.checks import as_agents
 from closerlook.diagnostics.common.layout import Found
 from closerlook.diagnostics.common.point_jobs import joined, parts_of
@@ -139,8 +139,8 @@ def landscape(  # noqa: PLR0913 - what a user may choose, each by name
     Ilyas et al., 2020, "A Closer Look at Deep Policy Gradients", section 2.3, Figures 5, 6, 7 and 13 to 20.
     """
     agents = as_agents(agent)
-    given = (pairs, line_pairs, heldout_pairs, gradient_pairs, grid, range, tuple(axes))
-    wishes = with_numbers(Wishes(*given, step_pairs, algorithm, draws, seed))
+    given = (pairs, line_pairs, heldout_pairs, gradient_pairs, grid, range, axes)
+    wishes = with_plain_values(Wishes(*given, step_pairs, algorithm, draws, seed))
     request = prepare(agents, environment, as_agents(towards), wishes)
     how = (crew_of(workers), progress or Silence())
     if out is None:

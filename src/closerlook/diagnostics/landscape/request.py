@@ -55,7 +55,7 @@ class Wishes:
     gradient_pairs: int
     grid: int
     range: tuple[float, float]
-    axes: tuple[str, ...]
+    axes: Sequence[str]
     step_pairs: int | None
     algorithm: str | None
     draws: str

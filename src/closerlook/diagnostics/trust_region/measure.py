@@ -18,7 +18,7 @@ from closerlook.algorithms.rules import clip_of, rule_of
 from closerlook.algorithms.step_audits import audit_step
 from closerlook.algorithms.stream_sums import StreamRange
 from closerlook.algorithms.surfaces import Points, sample_point_returns
-from closerlook.arguments import with_numbers
+from closerlook.arguments import with_plain_values
 from closerlook.diagnostics.common.checks import as_agents
 from closerlook.diagnostics.common.layout import Found
 from closerlook.diagnostics.common.point_jobs import joined, parts_of
@@ -107,7 +107,7 @@ def trust_region(  # noqa: PLR0913 - what a user may choose, each by name
     Schulman et al., 2015, "Trust Region Policy Optimization"; 2017, "Proximal Policy Optimization Algorithms".
     """
     agents = as_agents(agent)
-    wishes = with_numbers(Wishes(repeats, pairs, return_pairs, multiples, step_pairs, algorithm, seed))
+    wishes = with_plain_values(Wishes(repeats, pairs, return_pairs, multiples, step_pairs, algorithm, seed))
     request = prepare(agents, environment, wishes)
     how = (crew_of(workers), progress or Silence())
     if out is None:

@@ -22,7 +22,7 @@ from closerlook.algorithms.rules import rule_of
 from closerlook.algorithms.stream_sums import Question, StreamRange
 from closerlook.algorithms.value_shards import spill
 from closerlook.algorithms.value_sums import ValueQuestion, sample_value_sums
-from closerlook.arguments import with_numbers
+from closerlook.arguments import with_plain_values
 from closerlook.diagnostics.common.checks import as_agents
 from closerlook.diagnostics.common.layout import Found
 from closerlook.diagnostics.common.stages import Jobs, StageAnswers, answer_each
@@ -126,7 +126,9 @@ def value_prediction(  # noqa: PLR0913 - what a user may choose, each by name
     Ilyas et al., 2020, "A Closer Look at Deep Policy Gradients", section 2.2, Figures 3, 4, 11 and 12.
     """
     agents = as_agents(agent)
-    wishes = with_numbers(Wishes(pairs, fit_pairs, estimates, sizes, lambdas, updates, restarts, restart_copies, seed))
+    wishes = with_plain_values(
+        Wishes(pairs, fit_pairs, estimates, sizes, lambdas, updates, restarts, restart_copies, seed)
+    )
     request = prepare(agents, environment, wishes)
     how = (crew_of(workers), progress or Silence())
     if out is None:
