@@ -103,6 +103,19 @@ def clipped_after_the_limit() -> gymnasium.Env:
     return ClipAction(TimeLimit(OrderEnforcing(TimeLimit(Corridor(), 9)), 7))
 
 
+class Twice(gymnasium.Wrapper):
+    """Steps twice a step."""
+
+    def step(self, action: np.ndarray) -> tuple[np.ndarray, float, bool, bool, dict]:
+        first = self.env.step(action)
+        return first if first[2] or first[3] else self.env.step(action)
+
+
+def repeated_within_a_limit() -> gymnasium.Env:
+    """Return an environment whose limit counts steps that are not those of the whole."""
+    return ClipAction(Twice(TimeLimit(Corridor(), 8)))
+
+
 class Blind(Corridor):
     """Observes nothing."""
 

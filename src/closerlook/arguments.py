@@ -2,8 +2,9 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
+from numbers import Integral, Real
 from types import UnionType
-from typing import TYPE_CHECKING, Any, TypeVar, get_args, get_origin, get_type_hints
+from typing import TYPE_CHECKING, Any, TypeVar, cast, get_args, get_origin, get_type_hints
 
 import numpy as np
 
@@ -48,20 +49,25 @@ def _converted(name: str, value: Any, hint: Any) -> Any:
         return value
     several = np.atleast_1d(np.asarray(value, dtype=object)).ravel()
     convert = {int: _whole, float: _number}.get(get_args(kind)[0], lambda _, one: one)
+    expected = get_args(kind)
+    if get_origin(kind) is tuple and Ellipsis not in expected and len(several) != len(expected):
+        raise InputError(f"{name} is {value!r}", f"give {len(expected)} of them")
     return tuple(convert(name, one) for one in several)
 
 
 def _number(name: str, value: Any) -> float:
-    try:
-        return float(value)
-    except (TypeError, ValueError):
-        raise InputError(f"{name} is {value!r}", "give a number") from None
+    """Return a number; one of Python's own as it is, as names of stored results tell 1 from 1.0."""
+    if type(value) in {int, float}:
+        return cast("float", value)
+    if isinstance(value, bool) or not isinstance(value, Real):
+        raise InputError(f"{name} is {value!r}", "give a number")
+    return float(value)
 
 
 def _whole(name: str, value: Any) -> int:
     number = _number(name, value)
-    if isinstance(value, bool) or not number.is_integer():
+    if not (isinstance(value, Integral) or float(number).is_integer()):
         raise InputError(f"{name} is {value!r}", "give a whole number")
     if name != "seed" and abs(number) > MOST:
-        raise InputError(f"{name} is {number:g}", f"give {MOST:.0e} at most")
+        raise InputError(f"{name} is {float(number):g}", f"give {MOST:.0e} at most")
     return int(value)

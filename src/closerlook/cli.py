@@ -9,7 +9,6 @@ import os
 import re
 import sys
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 from typing import Any, TextIO
 
 import tyro
@@ -49,9 +48,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         Exit code.
     """
     given = list(sys.argv[1:] if arguments is None else arguments)
-    for name in ("stdout", "stderr"):  # closed by whoever started the command
-        if getattr(sys, name) is None:
-            setattr(sys, name, Path(os.devnull).open("w", encoding="utf-8"))  # noqa: SIM115 - for as long as it lives
+    _open_what_is_closed()
     os.environ.setdefault("MPLBACKEND", "Agg")  # figures are saved, never shown
     folder = ""
     try:
@@ -70,6 +67,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # whoever read stdout has read enough
         _let_go_of_stdout()
     return 0
+
+
+def _open_what_is_closed() -> None:
+    """Have what is written to a stdout or stderr that was closed go nowhere, from worker processes too."""
+    for number, name in ((1, "stdout"), (2, "stderr")):
+        if getattr(sys, name) is None:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), number)
+            os.set_inheritable(number, True)  # where the free number was this one, nothing was copied
+            setattr(sys, name, os.fdopen(number, "w", encoding="utf-8"))
 
 
 def _introduce(given: Sequence[str]) -> int:

@@ -1,7 +1,5 @@
 """Agents: any torch module, populations, what acts and what is differentiated agree."""
 
-import re
-
 import numpy as np
 import pytest
 import torch
@@ -11,6 +9,7 @@ from closerlook.agents.identity import probe
 from closerlook.agents.normalization import Scaling
 from closerlook.agents.policies import CategoricalMLP, GaussianMLP, MLPValue
 from closerlook.errors import InputError
+from closerlook.estimation.distributions import DiagonalGaussian
 from closerlook.estimation.networks import MLP
 from closerlook.randomness import generator
 
@@ -164,36 +163,65 @@ class Answers(torch.nn.Module):
         return self.answer(self.linear(observations), self.log_std)
 
 
-def laplace(outputs):
-    return torch.distributions.Independent(torch.distributions.Laplace(outputs[0], outputs[1].exp()), 1)
+SHARED = {
+    "vector": lambda mean, log_std: (mean, log_std),
+    "row": lambda mean, log_std: (mean, log_std[None]),
+    "one": lambda mean, log_std: (mean, log_std[:1]),
+    "number": lambda mean, log_std: (mean, log_std[0]),
+    "rows": lambda mean, log_std: (mean, log_std.expand_as(mean)),
+    "within": lambda mean, log_std: (torch.stack([mean, log_std.expand_as(mean)], 1),),
+}
+"""Ways to answer a deviation that no state changes; the last is one tensor [N, 2, A]."""
 
 
-def test_what_a_module_answers_for_all_rows_is_each_row_s():
-    agents = [Agent.from_torch(Answers(lambda mean, log_std: (mean, log_std)), distribution=laplace) for _ in range(3)]
+@pytest.mark.parametrize("family", [torch.distributions.Laplace, torch.distributions.Normal])
+@pytest.mark.parametrize("way", SHARED)
+def test_what_a_module_answers_for_all_rows_is_each_row_s(way, family):
+    def build(outputs):
+        mean, log_std = outputs if len(outputs) == 2 else outputs[0].unbind(-2)
+        return torch.distributions.Independent(family(mean, log_std.exp()), 1)
+
+    agents = [Agent.from_torch(Answers(SHARED[way]), distribution=build) for _ in range(3)]
     population = Agent.stack(agents)
     rows = torch.randn(3, 5, 3, generator=torch.Generator().manual_seed(0))
-    together = population.policy.distribution(population.policy_parameters, rows)
     actions = torch.ones(3, 5, 2)
+    together = population.policy.distribution(population.policy_parameters, rows).log_prob(actions)
+    acted = population.policy.actor(population.policy_parameters)(rows.numpy(), noise_of(population.policy, (3, 5)))
+    assert acted.shape == (3, 5, 2)
     for i, agent in enumerate(agents):
         state = agent.policy_parameters
         mean = torch.nn.functional.linear(rows[i], state["linear.weight"], state["linear.bias"])
-        by_hand = laplace((mean, state["log_std"])).log_prob(actions[i])
+        log_std = state["log_std"][:1] if way in {"one", "number"} else state["log_std"]
+        by_hand = family(mean, log_std.exp()).log_prob(actions[i]).sum(-1)
         alone = agents[0].policy.distribution(state, rows[i])
         torch.testing.assert_close(alone.log_prob(actions[i]), by_hand)
-        torch.testing.assert_close(together.log_prob(actions)[i], by_hand)
-        assert alone.sample(torch.arange(5)[:, None]).shape == (5, 2)
+        torch.testing.assert_close(together[i], by_hand)
+        if family is torch.distributions.Normal:
+            assert isinstance(alone, DiagonalGaussian)
+
+
+def noise_of(policy, lanes):
+    source = np.random.default_rng(0)
+    shape = (*lanes, policy.noise.size)
+    return source.integers(2**31, size=shape) if policy.noise.kind == "seed" else source.standard_normal(shape)
 
 
 @pytest.mark.parametrize(
-    ("answer", "shape"),
+    ("answer", "message"),
     [
-        (lambda mean, _: mean[:, 0], "[8]"),
-        (lambda mean, _: mean[:, None], "[8, 1, 2]"),
+        (lambda mean, _: mean.T, r"answers 2 observations with \[2, 2\], 3 with \[2, 3\]; return a row for each"),
+        (lambda mean, _: mean[:-1], "answers 2 observations with"),
     ],
 )
-def test_answers_that_are_no_rows_are_refused(answer, shape):
-    agent = Agent.from_torch(Answers(answer), distribution=lambda outputs: torch.distributions.Laplace(0.0, 1.0))
-    with pytest.raises(InputError, match=re.escape(f"answers observations [8, 3] with {shape}; return rows")):
+def test_answers_that_are_no_rows_are_refused(answer, message):
+    agent = Agent.from_torch(Answers(answer), distribution=normal)
+    with pytest.raises(InputError, match=message):
+        agent.policy.distribution(agent.policy_parameters, torch.zeros(8, 3))
+
+
+def test_a_distribution_of_other_than_the_rows_is_refused():
+    agent = Agent.from_torch(Answers(lambda mean, _: mean), distribution=lambda mean: normal(mean[None]))
+    with pytest.raises(InputError, match=r"the agent's policy failed .*of \[8\] observations has the batch shape"):
         agent.policy.distribution(agent.policy_parameters, torch.zeros(8, 3))
 
 

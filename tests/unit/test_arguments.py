@@ -46,6 +46,11 @@ def test_numbers_of_any_kind_become_python_s_own() -> None:
     )
     found = with_plain_values(given)
     assert found == Asked(200_000, 3, (1, 2), (0.5,), (0.0, 3.0), "kept", ("zero",), 2**63)
+    assert [type(one) for one in with_plain_values(Asked(lambdas=[1, 1.0, np.float32(1)])).lambdas] == [
+        int,
+        float,
+        float,
+    ]
     assert {type(found.pairs), type(found.most), type(found.sizes[0]), type(found.seed)} == {int}
     assert with_plain_values(Asked()) == Asked()
 
@@ -54,11 +59,14 @@ def test_numbers_of_any_kind_become_python_s_own() -> None:
     ("changes", "message"),
     [
         ({"pairs": 1.5}, "pairs is 1.5; give a whole number"),
-        ({"pairs": True}, "pairs is True; give a whole number"),
-        ({"pairs": "many"}, "pairs is 'many'; give a number"),
+        ({"pairs": True}, "pairs is True; give a number"),
+        ({"pairs": "5"}, "pairs is '5'; give a number"),
+        ({"pairs": 10**30}, r"pairs is 1e\+30; give 1e\+11 at most"),
+        ({"lambdas": [b"1"]}, "lambdas is b'1'; give a number"),
         ({"pairs": None}, "pairs is None; give a number"),
         ({"pairs": float("nan")}, "pairs is nan; give a whole number"),
         ({"pairs": 1e300}, r"pairs is 1e\+300; give 1e\+11 at most"),
+        ({"range": (0.0, 1.0, 2.0)}, r"range is \(0\.0, 1\.0, 2\.0\); give 2 of them"),
         ({"sizes": [32, 1.5]}, "sizes is 1.5"),
         ({"seed": None}, "seed is None"),
     ],

@@ -103,6 +103,13 @@ def test_only_packed_columns_are_replaced(folders: tuple[Path, Path], tmp_path: 
     assert not list(tmp_path.rglob("run.json"))
 
 
+def test_what_a_killed_write_left_does_not_count_and_the_rest_does() -> None:
+    names = ["run.json", ".run.json.42.tmp", "checkpoints/000150/03/agent.json", "checkpoints/1/2/.state.packed.4.tmp"]
+    assert all(module._is_packed(Path(name)) for name in names)
+    others = ["notes.txt", "notes/a/b/run.json", "checkpoints/run.json", "checkpoints/1/2/state.safetensors"]
+    assert not any(module._is_packed(Path(name)) for name in others)
+
+
 def test_a_packed_column_is_replaced_where_that_was_asked(folders: tuple[Path, Path], tmp_path: Path) -> None:
     copied = tmp_path / "atlas"
     shutil.copytree(folders[1], copied)

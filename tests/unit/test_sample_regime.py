@@ -11,7 +11,9 @@ import xarray as xr
 from closerlook.cli import main
 from closerlook.commands.study import table_of
 from closerlook.errors import InputError
+from closerlook.execution import Silence
 from closerlook.figures.sample_regime import plot_sample_regime
+from closerlook.results.store import RunFolder
 from closerlook.studies.sample_regime import (
     WINDOWS,
     Regimes,
@@ -208,6 +210,32 @@ def test_without_resuming_everything_is_computed_again_with_other_settings_too(t
     assert main(command) == 0
     assert all(path.stat().st_mtime_ns > stamp for path, stamp in stamps.items())
     assert main([*command, "--seeds", "3"]) == 0, capsys.readouterr().err
+
+
+def test_a_study_that_began_anew_and_was_interrupted_does_not_mix_runs(tmp_path):
+    regimes = Regimes("training_environments:make_target", (64,), (1e-3, 2e-3), seeds=2, steps=128, estimates=0)
+    sample_regime(regimes, out=tmp_path, workers=1)
+
+    def stop_at_the_second(name, _streams):
+        if name.startswith("2 of"):
+            raise KeyboardInterrupt
+        return Silence()
+
+    with pytest.raises(KeyboardInterrupt):
+        sample_regime(replace(regimes, steps=192), out=tmp_path, workers=1, resume=False, told=stop_at_the_second)
+    assert not list(tmp_path.glob("runs/64-0.002/jobs/*.npz"))
+    found = sample_regime(replace(regimes, steps=192), out=tmp_path, workers=1)
+    assert found.attrs["steps"] == 192
+
+
+def test_a_study_forgets_nothing_of_another_kind(tmp_path):
+    regimes = Regimes("training_environments:make_target", (64,), (1e-3,), seeds=2, steps=128, estimates=0)
+    sample_regime(regimes, out=tmp_path, workers=1)
+    RunFolder(tmp_path / "runs" / "mine").open_for("values", {})
+    before = {file: file.read_bytes() for file in tmp_path.rglob("*") if file.is_file()}
+    with pytest.raises(InputError, match="mine holds another run"):
+        sample_regime(regimes, out=tmp_path, workers=1, resume=False)
+    assert {file: file.read_bytes() for file in tmp_path.rglob("*") if file.is_file()} == before
 
 
 def test_several_tasks_are_one_object_and_a_users_environment_is_measured_too(tmp_path, capsys):

@@ -97,18 +97,36 @@ def test_answers_come_back_as_they_went(tmp_path):
         np.testing.assert_array_equal(found[name], array)
 
 
-def test_a_run_that_begins_anew_finds_no_answers_and_deletes_them_with_its_first(tmp_path):
+def test_a_run_that_begins_anew_forgets_answers_and_transitions(tmp_path):
     RunFolder(tmp_path).open_for("gradients", SETTINGS)
     for folder in ("jobs", "shards"):
         JobFiles(tmp_path / folder).save("key", {"a": np.arange(3)})
     RunFolder(tmp_path).write_text("figure.svg", "kept")
-    jobs = RunFolder(tmp_path).open_for("gradients", {"seed": 1}, resume=False).jobs()
-    assert jobs.load("key") is None
-    assert (tmp_path / "jobs/key.npz").exists()
-    jobs.save("other", {"a": np.arange(3)})
-    assert jobs.load("other") is not None
-    kept = {str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*.*")}
+    with RunFolder(tmp_path).open_for("gradients", {"seed": 1}, resume=False) as folder:
+        assert folder.jobs().load("key") is None
+        assert not (tmp_path / "shards/key.npz").exists()
+        folder.jobs().save("other", {"a": np.arange(3)})
+        folder.finish(1)
+    kept = {str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*.*") if path.is_file()}
     assert kept == {"figure.svg", "run.json", "jobs/other.npz"}
+    assert not (tmp_path / "jobs.old").exists()
+
+
+@pytest.mark.parametrize("how", ["interrupted", "killed"])
+def test_a_run_that_began_anew_and_was_ended_does_not_go_on_from_older_answers(tmp_path, how):
+    RunFolder(tmp_path).open_for("gradients", SETTINGS).jobs().save("key", {"a": np.arange(3)})
+
+    def interrupt():
+        with RunFolder(tmp_path).open_for("gradients", SETTINGS, resume=False):
+            raise KeyboardInterrupt
+
+    if how == "killed":
+        RunFolder(tmp_path).open_for("gradients", SETTINGS, resume=False)
+    else:
+        with pytest.raises(KeyboardInterrupt):
+            interrupt()
+    assert RunFolder(tmp_path).open_for("gradients", SETTINGS).jobs().load("key") is None
+    assert not (tmp_path / "jobs.old").exists()
 
 
 def test_a_run_of_another_kind_is_never_replaced(tmp_path):
@@ -122,15 +140,26 @@ def test_a_run_of_another_kind_is_never_replaced(tmp_path):
 @pytest.mark.parametrize("resume", [True, False])
 def test_a_run_refused_before_its_first_answer_leaves_the_folder_as_it_was(tmp_path, resume):
     path = tmp_path / "run"
-    with pytest.raises(InputError), RunFolder(path).open_for("gradients", SETTINGS, resume=resume):
-        raise InputError("it takes days", "ask for less")
+
+    def refuse(asked):
+        with RunFolder(path).open_for("gradients", asked, resume=resume):
+            raise InputError("it takes days", "ask for less")
+
+    with pytest.raises(InputError):
+        refuse(SETTINGS)
     assert not path.exists()
     with RunFolder(path).open_for("gradients", SETTINGS) as folder:
         folder.jobs().save("key", {"a": np.arange(3)})
         folder.finish(7)
-    asked = SETTINGS if resume else {"pairs": 10**9}
-    with pytest.raises(InputError), RunFolder(path).open_for("gradients", asked, resume=resume):
-        raise InputError("it takes days", "ask for less")
+    before = {file: file.read_bytes() for file in path.rglob("*") if file.is_file()}
+    if resume:  # what is stored is gone on from, and the time it took is noted
+        with pytest.raises(InputError):
+            refuse(SETTINGS)
+        assert set(before) == {file for file in path.rglob("*") if file.is_file()}
+    else:
+        with pytest.raises(InputError):
+            refuse({"pairs": 10**9})
+        assert before == {file: file.read_bytes() for file in path.rglob("*") if file.is_file()}
     with RunFolder(path).open_for("gradients", SETTINGS) as folder:
         assert folder.jobs().load("key") is not None
 

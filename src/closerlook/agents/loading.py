@@ -32,6 +32,15 @@ def checkpoint_folder(run: Path, iteration: int, agent_seed: int) -> Path:
     return run / CHECKPOINTS / f"{iteration:06d}" / f"{agent_seed:02d}"
 
 
+def checkpoints_of(run: Path) -> dict[tuple[int, int], Path]:
+    """Return the folders of a run's agents by iteration and seed."""
+    return {
+        (int(agent.parent.name), int(agent.name)): agent
+        for agent in (run / CHECKPOINTS).glob("*/*")
+        if agent.name.isdecimal() and agent.parent.name.isdecimal() and (agent / DESCRIPTION).is_file()
+    }
+
+
 @overload
 def load(source: Source, *, env: Environment = ..., iteration: int | None = ..., seed: int) -> Agent: ...
 
@@ -111,11 +120,13 @@ def find_agents(source: Source, *, iteration: int | None = None, seed: int | Non
 
 def _path_of(source: object) -> Path:
     """Return what may be a path, or a name that is none."""
+    mend = "give a run folder, an agent's folder, or module:function"
     try:
         path = Path(source)  # type: ignore[arg-type]
         path.exists()
-    except (TypeError, ValueError, OSError):  # no text, a text with a null byte, or one that is too long
-        mend = "give a run folder, an agent's folder, or module:function"
+    except OSError as error:  # it is too long, or may not be looked at
+        raise InputError(f"{source!r:.60} cannot be read ({error.strerror})", mend) from None
+    except (TypeError, ValueError):  # no text, or one with a null byte
         raise InputError(f"{source!r:.60} names no agent", mend) from None
     return path
 
@@ -161,11 +172,7 @@ def _nothing_there(path: Path) -> InputError:
 
 
 def _from_run(run: Path, iteration: int | None, seed: int | None) -> list[Agent]:
-    found = {
-        (int(agent.parent.name), int(agent.name)): agent
-        for agent in (run / CHECKPOINTS).glob("*/*")
-        if agent.name.isdecimal() and agent.parent.name.isdecimal() and (agent / DESCRIPTION).is_file()
-    }
+    found = checkpoints_of(run)
     if not found:
         raise InputError(f"{run} holds no checkpoint yet", "wait for the first, or give the train command again")
     iterations, seeds = {it for it, _ in found}, {s for _, s in found}

@@ -207,27 +207,26 @@ class ModulePolicy:
         """Build the action distributions at policy inputs."""
         with self._users_code():
             outputs = _call(self._rows_alone, parameters, observations)
-            shape = list(tree_leaves(outputs)[0].shape)
-            if shape[:-1] != list(observations.shape[:-1]):
-                raise InputError(
-                    f"the agent's policy answers observations {list(observations.shape)} with {shape}",
-                    "return rows of one axis first, [N, A]; the distribution may reshape them",
-                )
-            return recognise(outputs, self.build)
+            return recognise(outputs, self.build, tuple(observations.shape[:-1]))
 
     @cached_property
     def _is_shared(self) -> list[bool]:
         """Whether each tensor that the module answers is one for all rows, like a deviation that no state changes."""
         with torch.no_grad():
             few, more = (tree_leaves(self.module(torch.zeros(rows, self.observation_size))) for rows in (2, 3))
-        return [one.shape[:1] != (2,) or other.shape[:1] != (3,) for one, other in zip(few, more, strict=True)]
+        for one, other in zip(few, more, strict=True):
+            if one.shape != other.shape and (one.shape[:1], other.shape[:1]) != ((2,), (3,)):
+                raise InputError(
+                    f"the agent's policy answers 2 observations with {list(one.shape)}, 3 with {list(other.shape)}",
+                    "return a row for each, [N, A], or one tensor for all",
+                )
+        return [one.shape == other.shape for one, other in zip(few, more, strict=True)]
 
     def _rows_alone(self, parameters: Parameters, observations: Tensor) -> Any:
         """Call the module on rows [N, obs]; what it answers for all rows is given to each."""
         leaves, form = tree_flatten(functional_call(self.module, dict(parameters), (observations,)))
-        rows = len(observations)
         each = [
-            leaf.expand(rows, *(leaf.shape or (1,))) if shared else leaf
+            _for_each(leaf, len(observations)) if shared else leaf
             for leaf, shared in zip(leaves, self._is_shared, strict=True)
         ]
         return tree_unflatten(each, form)
@@ -302,6 +301,12 @@ def _call(rows_alone: Callable[[Parameters, Tensor], Any], parameters: Parameter
             for i, rows in enumerate(observations)
         ]
         return tree_map(lambda *tensors: torch.stack(tensors), *each)
+
+
+def _for_each(leaf: Tensor, rows: int) -> Tensor:
+    """Repeat a tensor without rows, or with one that stands for all, so that it has as many as there are."""
+    own = leaf.shape[1:] if leaf.ndim > 1 and len(leaf) == 1 else leaf.shape or (1,)
+    return leaf.expand(rows, *own)
 
 
 def _population(parameters: Mapping[str, Tensor]) -> int:

@@ -21,6 +21,7 @@ from closerlook.algorithms.adam import PopulationAdam
 from closerlook.algorithms.minibatches import with_ones
 from closerlook.errors import InputError
 from closerlook.estimation.backward import Array, CategoricalHead, GaussianHead, Head, LayerLayout, StackedMLP
+from closerlook.estimation.distributions import AnyDistribution
 from closerlook.estimation.surrogate import clipped_surrogate
 
 
@@ -77,7 +78,7 @@ class PolicyByAutograd:
         objective = clipped_surrogate(distribution.log_prob(actions), old_log_probs, advantages, weight.clip).mean(-1)
         if weight.entropy_coefficient:
             entropy = distribution.entropy()
-            if entropy.isnan().all():
+            if isinstance(distribution, AnyDistribution) and entropy.isnan().all():
                 what = (
                     f"entropy_coefficient is {weight.entropy_coefficient:g}, and torch knows no entropy of the policy"
                 )

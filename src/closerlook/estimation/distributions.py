@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.distributions import Distribution as TorchDistribution
 from torch.distributions import kl_divergence
-from torch.utils._pytree import tree_leaves, tree_map
+from torch.utils._pytree import tree_map
 
 LOG_2PI = 1.8378770664093453
 
@@ -124,6 +124,7 @@ class AnyDistribution:
 
     outputs: Any
     build: Callable[[Any], TorchDistribution]
+    rows: tuple[int, ...]
 
     @property
     def inner(self) -> TorchDistribution:
@@ -149,31 +150,41 @@ class AnyDistribution:
         try:
             return self._per_row(self.inner.entropy())
         except NotImplementedError:
-            return torch.full(_leading_shape(self.outputs), torch.nan)
+            return torch.full(self.rows, torch.nan)
 
     def kl(self, other: "AnyDistribution") -> Tensor:
         """KL(self || other) in nats, where torch knows it: [...]."""
         return self._per_row(kl_divergence(self.inner, other.inner))
 
     def _per_row(self, values: Tensor) -> Tensor:
-        rows = _leading_shape(self.outputs)
-        return values.flatten(len(rows)).sum(-1) if values.ndim > len(rows) else values
+        return values.flatten(len(self.rows)).sum(-1) if values.ndim > len(self.rows) else values
 
 
-def recognise(outputs: Any, build: Callable[[Any], TorchDistribution]) -> Distribution:
-    """Return `build(outputs)` in this module's terms: normal and categorical ones directly, others wrapped."""
+def recognise(outputs: Any, build: Callable[[Any], TorchDistribution], rows: tuple[int, ...]) -> Distribution:
+    """Return `build(outputs)` in this module's terms: normal and categorical ones directly, others wrapped.
+
+    Parameters
+    ----------
+    outputs : tensor or nested tensors
+        What a module answered, rows first.
+    build : callable
+        Makes the torch distribution.
+    rows : tuple of int
+        (N,), or (P, N) of a population.
+
+    Raises
+    ------
+    ValueError
+        Where the distribution's batch is not of these rows.
+    """
     inner = build(outputs)
+    if tuple(inner.batch_shape[: len(rows)]) != rows:
+        raise ValueError(f"the distribution of {list(rows)} observations has the batch shape {list(inner.batch_shape)}")
     base = inner
     while isinstance(base, torch.distributions.Independent):
         base = base.base_dist
-    rows = len(_leading_shape(outputs))
-    if type(base) is torch.distributions.Normal and base.mean.ndim == rows + 1:
+    if type(base) is torch.distributions.Normal and base.mean.ndim == len(rows) + 1:
         return DiagonalGaussian(base.mean, base.stddev.log())
-    if type(base) is torch.distributions.Categorical and base.logits.ndim == rows + 1:
+    if type(base) is torch.distributions.Categorical and base.logits.ndim == len(rows) + 1:
         return Categorical(base.logits)
-    return AnyDistribution(outputs, build)
-
-
-def _leading_shape(outputs: Any) -> tuple[int, ...]:
-    """Rows of a module's output: the shape of its first tensor, less the last axis."""
-    return tuple(tree_leaves(outputs)[0].shape[:-1])
+    return AnyDistribution(outputs, build, rows)

@@ -2,7 +2,7 @@
 
 import hashlib
 import zipfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from io import BytesIO
 from pathlib import Path
 
@@ -18,18 +18,17 @@ class JobFiles:
     ----------
     path : Path
         Their folder.
-    instead_of : sequence of Path
-        Folders of answers that count for nothing: none is found, and all are deleted when the first one is stored.
     """
 
-    def __init__(self, path: Path, *, instead_of: Sequence[Path] = ()) -> None:
-        self.path, self._instead_of = path, instead_of
-        self.has_saved = False
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __bool__(self) -> bool:
+        """Whether any answer is stored."""
+        return any(self.path.glob("*.npz"))
 
     def load(self, key: str) -> dict[str, np.ndarray] | None:
         """Return a stored answer; None where there is none, or its file is not what `save` left there."""
-        if self._is_outdated:
-            return None
         try:
             content = BytesIO((self.path / f"{key}.npz").read_bytes())
             with np.load(content, allow_pickle=False) as arrays:
@@ -37,10 +36,6 @@ class JobFiles:
                 return found if arrays.zip.comment == _digest(key, found) else None
         except (OSError, ValueError, KeyError, EOFError, AttributeError, RuntimeError, zipfile.BadZipFile):
             return None
-
-    @property
-    def _is_outdated(self) -> bool:
-        return bool(self._instead_of) and not self.has_saved
 
     def discard(self, key: str) -> None:
         """Delete a stored answer, where there is one, so that it is computed again."""
@@ -62,12 +57,7 @@ class JobFiles:
                 with archive.open(f"{name}.npy", "w", force_zip64=True) as member:
                     np.lib.format.write_array(member, np.asanyarray(array), allow_pickle=False)
             archive.comment = _digest(key, result)
-        if self._is_outdated:
-            for file in (file for folder in self._instead_of for file in folder.glob("*.npz")):
-                with mendable(file):
-                    file.unlink(missing_ok=True)
         write_bytes(self.path / f"{key}.npz", content.getvalue())
-        self.has_saved = True
 
 
 def _digest(key: str, arrays: Mapping[str, np.ndarray]) -> bytes:

@@ -24,8 +24,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from closerlook.errors import InputError
+from closerlook.results import writing
 from closerlook.results.answers import JobFiles
-from closerlook.results.writing import mendable, write_atomically, write_bytes
+from closerlook.results.writing import mendable
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -47,7 +48,6 @@ class RunFolder:
         self._opened = time.monotonic()
         self._record: dict[str, Any] = {"finished": False, "wall_seconds": 0.0}
         self._found: dict[str, Any] | None = None
-        self._answers = JobFiles(self.path / "jobs")
         self._has_begun = False
 
     def open_for(self, kind: str, settings: Mapping[str, Any], *, resume: bool = True) -> "RunFolder":
@@ -61,7 +61,7 @@ class RunFolder:
             All that decides the results, as JSON values; not how they are computed (workers, progress).
         resume : bool
             Whether to go on with the run that the folder holds; else its answers and transitions count for nothing,
-            and are deleted once there is a first answer in their place.
+            and are deleted in the end, unless this run is refused before its first answer.
 
         Raises
         ------
@@ -70,10 +70,10 @@ class RunFolder:
             record is not one; where it cannot be made.
         """
         found = self._found = self.require_same(kind, settings if resume else None)
+        self._clear_away()
         if not resume:
-            outdated = [self.path / name for name in ("jobs", "shards")]
-            self._answers = JobFiles(self.path / "jobs", instead_of=outdated)
-        before = found if found is not None and resume else {"wall_seconds": 0.0, "pairs": 0}
+            self._set_aside()
+        before = found if found is not None and resume else {}
         self._record = {
             "kind": kind,
             "settings": as_json(settings),
@@ -81,8 +81,8 @@ class RunFolder:
             "finished": False,
             "versions": versions(),
             "host": host(),
-            "wall_seconds": before["wall_seconds"],
-            "pairs": before["pairs"],
+            "wall_seconds": before.get("wall_seconds", 0.0),
+            "pairs": before.get("pairs", 0),
         }
         with mendable(self.path):
             self.path.mkdir(parents=True, exist_ok=True)
@@ -97,20 +97,55 @@ class RunFolder:
         return self
 
     def __exit__(self, _kind: object, raised: object, _trace: object) -> None:
-        if self._record["finished"]:
-            return
         with suppress(InputError, OSError):  # what ended the block matters more than the time it took
-            if not isinstance(raised, InputError) or self._answers.has_saved or self._has_begun:
-                self._note(finished=False)
-            elif self._found is not None:
-                self.write_json("run.json", self._found)
+            if isinstance(raised, InputError) and not self.jobs() and not self._has_begun:
+                self._put_back()
             else:
-                (self.path / "run.json").unlink()
-                self.path.rmdir()
+                self._clear_away()
+                if not self._record["finished"]:
+                    self._note(finished=False)
+
+    def _set_aside(self) -> None:
+        """Take answers and transitions of an earlier run out of the way."""
+        with mendable(self.path):
+            for shard in (self.path / "shards").glob("*.npz"):
+                shard.unlink()
+            if self.jobs():
+                (self.path / "jobs").rename(self._aside)
+
+    def _put_back(self) -> None:
+        """Leave the folder as it was found."""
+        if self._aside.exists():
+            with suppress(FileNotFoundError):
+                (self.path / "jobs").rmdir()
+            self._aside.rename(self.path / "jobs")
+        if self._found is not None:
+            self.write_json("run.json", self._found)
+        else:
+            (self.path / "run.json").unlink()
+            self.path.rmdir()
+
+    def _clear_away(self) -> None:
+        """Delete what was set aside, by this run or by one that was killed."""
+        with mendable(self._aside), suppress(FileNotFoundError):
+            for answer in self._aside.glob("*.npz"):
+                answer.unlink()
+            self._aside.rmdir()
+
+    @property
+    def _aside(self) -> Path:
+        return self.path / "jobs.old"
 
     def begin(self) -> None:
         """Say that the run has begun, though its answers are not stored here: what it finds is not put back."""
         self._has_begun = True
+
+    def forget(self) -> None:
+        """Delete the record and the answers of finished jobs, so that all is computed again; keep the rest."""
+        with mendable(self.path):
+            for answer in self.path.glob("jobs/*.npz"):
+                answer.unlink()
+            (self.path / "run.json").unlink(missing_ok=True)
 
     def finish(self, pairs: float) -> None:
         """Note that the run is complete: its pairs in all, and the seconds it took, noted attempts included."""
@@ -126,7 +161,7 @@ class RunFolder:
 
     def jobs(self) -> "JobFiles":
         """Return the answers of finished jobs."""
-        return self._answers
+        return JobFiles(self.path / "jobs")
 
     def read_record(self) -> dict[str, Any] | None:
         """Read what the folder says of its run, None where it holds none.
@@ -139,9 +174,10 @@ class RunFolder:
         record = self.read_json("run.json")
         if record is None:
             return None
-        expected = {"kind": str, "settings": dict, "wall_seconds": int | float, "pairs": int | float}
-        for name, kind in expected.items():
-            if not isinstance(record.get(name), kind):
+        usual: dict[str, Any] = {"kind": None, "settings": None, "wall_seconds": 0.0, "pairs": 0}
+        kinds = (str, dict, int | float, int | float)
+        for (name, default), kind in zip(usual.items(), kinds, strict=True):
+            if not isinstance(record.get(name, default), kind):
                 what = f"{self.path / 'run.json'} is not the record of a run ({name} is {_shown(record.get(name))})"
                 raise InputError(what, "delete it, or give another --out")
         return record
@@ -197,11 +233,11 @@ class RunFolder:
 
     def write_bytes(self, name: str, content: bytes) -> Path:
         """Write a binary file."""
-        return write_bytes(self.path / name, content)
+        return writing.write_bytes(self.path / name, content)
 
     def write_dataset(self, name: str, dataset: "xr.Dataset") -> Path:
         """Write a dataset as netCDF."""
-        return write_atomically(self.path / name, lambda path: _write_netcdf(path, dataset))
+        return writing.write_atomically(self.path / name, lambda path: _write_netcdf(path, dataset))
 
 
 def as_json(value: Any) -> Any:

@@ -12,7 +12,14 @@ from gymnasium.envs.registration import EnvSpec, load_env_creator
 from gymnasium.spaces import Box, Discrete
 from gymnasium.utils import EzPickle
 from gymnasium.utils.seeding import np_random
-from gymnasium.wrappers import OrderEnforcing, PassiveEnvChecker, TimeLimit
+from gymnasium.wrappers import (
+    NormalizeObservation,
+    NormalizeReward,
+    OrderEnforcing,
+    PassiveEnvChecker,
+    RecordEpisodeStatistics,
+    TimeLimit,
+)
 from numpy.typing import NDArray
 
 from closerlook.agents.environment import EnvironmentSpec, import_module
@@ -21,6 +28,20 @@ from closerlook.simulation.lanes import FloatArray, IntArray, StepResult
 from closerlook.simulation.mujoco_state import copy_state
 
 AnyEnv = gymnasium.Env[Any, Any]
+
+_STEPS_ONCE = {
+    kind.step
+    for kind in (
+        gymnasium.Wrapper,
+        gymnasium.ActionWrapper,
+        gymnasium.ObservationWrapper,
+        gymnasium.RewardWrapper,
+        NormalizeObservation,
+        NormalizeReward,
+        RecordEpisodeStatistics,
+    )
+}
+"""Ways to step that step what is wrapped exactly once."""
 
 _NAMES = "give a Gymnasium id such as Hopper-v5, module:Id, or package.module:function"
 _STEP = "mend its step(), which returns (observation, reward, terminated, truncated, info)"
@@ -84,7 +105,6 @@ def build_environment(spec: EnvironmentSpec) -> tuple[AnyEnv, int | None]:
         Where it is unknown or its constructor refuses the arguments.
     """
     source = find_source(spec)
-    _require_no_paths(spec)
     try:
         if isinstance(source, EnvSpec):
             return _from_registry(source, dict(spec.arguments))
@@ -106,31 +126,17 @@ def _from_registry(source: EnvSpec, arguments: dict[str, Any]) -> tuple[AnyEnv, 
     return env, inner if limit in (None, -1) else int(limit)
 
 
-def _require_no_paths(spec: EnvironmentSpec) -> None:
-    """Refuse arguments read from a file that name a file of this machine.
-
-    Raises
-    ------
-    InputError
-        Where there is one.
-    """
-    for name, value in {} if spec.trusted else spec.arguments.items():
-        if isinstance(value, str) and ("/" in value or "\\" in value or value.endswith(".xml")):
-            what = f"a file gives environment {spec.id!r} the argument {name} {value!r}, which names another file"
-            raise InputError(
-                what, "if you know that file, give the environment to closerlook.load as an EnvironmentSpec"
-            )
-
-
 def _bare(env: AnyEnv) -> tuple[AnyEnv, int | None]:
-    """Take time limits, order enforcement and checks off an environment, wherever among its wrappers they are."""
+    """Take time limits, order enforcement and checks off an environment, under wrappers that step once a step too."""
     if not isinstance(env, gymnasium.Env):
         raise TypeError(f"a {type(env).__name__} is not a gymnasium.Env")
     bare, limits = _without_limits(env)
     for layer in _layers(bare):
-        if isinstance(layer, gymnasium.Wrapper):
-            layer.env, inner = _without_limits(layer.env)
-            limits += inner
+        if type(layer).step not in _STEPS_ONCE:  # a limit within counts other steps, as where actions are repeated
+            break
+        assert isinstance(layer, gymnasium.Wrapper)
+        layer.env, inner = _without_limits(layer.env)
+        limits += inner
     return bare, min(limits, default=None)
 
 

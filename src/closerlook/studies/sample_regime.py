@@ -22,7 +22,8 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from closerlook.agents.loading import find_agents
+from closerlook.agents.files import delete_agent
+from closerlook.agents.loading import checkpoints_of, find_agents
 from closerlook.diagnostics.gradient_quality import gradient_quality
 from closerlook.errors import InputError, NonFiniteError
 from closerlook.estimation.statistics import Interval, mean_interval, plain_jackknife
@@ -177,14 +178,16 @@ def sample_regime(
         A setting whose training is not finite is NaN and counted, and the others go on.
     """
     everything = {setting: regimes.settings(*setting).resolved() for setting in regimes.each()}
+    if not resume:
+        _forget(Path(out))
     with RunFolder(out).open_for("sample-regime", as_json(asdict(regimes)), resume=resume) as folder:
         folder.begin()
-        found, how = [], {"workers": workers, "resume": resume}
+        found = []
         for number, ((batch, rate), settings) in enumerate(everything.items(), start=1):
             name = f"{number} of {len(everything)}: {batch:,} pairs at {rate:g}"
             run = folder.path / "runs" / f"{batch}-{rate!r}"
             measured = folder.path / "gradients" / run.name
-            found.append(_one_regime(settings, regimes, (run, measured), how, (name, told)))
+            found.append(_one_regime(settings, regimes, (run, measured), workers, (name, told)))
         dataset = build_dataset(regimes, found)
         folder.write_dataset("sample-regime.nc", dataset)
         folder.write_json("sample-regime.json", summary(dataset))
@@ -192,11 +195,28 @@ def sample_regime(
     return dataset
 
 
+def _forget(study: Path) -> None:
+    """Forget a study with its runs, their agents and their measurements, and nothing of another kind.
+
+    Raises
+    ------
+    InputError
+        Where one of the folders holds a run of another kind.
+    """
+    inner = [(run, "train") for run in study.glob("runs/*")] + [(run, "gradients") for run in study.glob("gradients/*")]
+    for folder, kind in ((study, "sample-regime"), *inner):
+        RunFolder(folder).require_same(kind)
+    for folder, _ in inner:
+        RunFolder(folder).forget()
+        for agent in checkpoints_of(folder).values():
+            delete_agent(agent)
+
+
 def _one_regime(
     settings: TrainSettings,
     regimes: Regimes,
     folders: tuple[Path, Path],
-    how: Mapping[str, Any],
+    workers: int | None,
     heard: tuple[str, Callable[[str, int], Progress] | None],
 ) -> dict[str, np.ndarray]:
     """Train one regime and measure its gradients; what is not finite on the way leaves the rest NaN."""
@@ -204,10 +224,12 @@ def _one_regime(
     found = _nothing(regimes)
     progress = None if told is None else told(name, settings.seeds * settings.n_envs)
     try:
-        log = train(settings, out=run, **how, progress=progress).log
+        log = train(settings, out=run, workers=workers, progress=progress).log
         found |= rewards_of(log, regimes)
         progress = None if told is None else told(f"gradients of {name}", 0)
-        found["regime_cosine"] = _cosines(run, settings, regimes, {**how, "out": measured, "progress": progress})
+        found["regime_cosine"] = _cosines(
+            run, settings, regimes, {"out": measured, "workers": workers, "progress": progress}
+        )
     except NonFiniteError as error:
         found["regime_failed"] = np.array(1)
         if progress is not None:

@@ -33,9 +33,6 @@ ENTRIES: dict[str, tuple[str, Algorithm]] = {
 }
 """The six columns by name: task and algorithm."""
 
-PACKED_FILES = ("run.json", "training.csv.gz", f"{CHECKPOINTS}/*/*/{DESCRIPTION}", f"{CHECKPOINTS}/*/*/{PACKED}")
-"""Files of a packed column, from its folder."""
-
 LARGEST = 40_000_000
 """Bytes the atlas may have."""
 
@@ -139,13 +136,18 @@ def require_place(entry: Entry, *, runs: Path, atlas: Path, resume: bool) -> Non
 
 
 def _settings_of(packed: Path) -> Any:
-    """Return what a packed column was trained with; None where there is none, or it is not whole."""
+    """Return what a packed column was trained with; None where it was not packed to the end."""
     return (RunFolder(packed).read_record() or {}).get("settings")
 
 
 def _is_packed(path: Path) -> bool:
-    """Whether a file, by its place in a column's folder, is one that `pack_run` writes."""
-    return any(path.match(pattern) for pattern in PACKED_FILES) and len(path.parts) in {1, 4}
+    """Whether a file, by its place in a column's folder, is one that `pack_run` writes, or was writing."""
+    if path.match(".*.tmp"):
+        return True
+    *folders, name = path.parts
+    if not folders:
+        return name in {"run.json", "training.csv.gz"}
+    return folders[0] == CHECKPOINTS and len(folders) == 3 and name in {DESCRIPTION, PACKED}
 
 
 def pack_run(run: TrainingRun, out: Path, *, with_optimizer: int) -> Path:

@@ -87,6 +87,12 @@ class Plan:
         ends = {last, *([0] if first == 0 else [])} & set(self.settings.checkpoints)
         return all(_is_whole(checkpoint_folder(self.folder, it, number)) for it in ends)
 
+    def reached(self, number: int) -> set[int]:
+        """Return the iterations that an agent was stored at, whether or not its state was let go since; 0 with any."""
+        answers = [self.cache.load(keys[number]) for keys in self.keys]
+        done = {int(answer["done"]) for answer in answers if answer is not None}
+        return done | {0} if done else done
+
     def missing_pairs(self) -> float:
         """Count the environment steps still to be made."""
         pairs = self.settings.regime.batch_pairs

@@ -14,7 +14,6 @@ frozen standardisation would be undefined.
 """
 
 import os
-import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -24,13 +23,12 @@ from typing import Any, Protocol, runtime_checkable
 import numpy as np
 
 from closerlook.agents.agent import Agent
-from closerlook.agents.files import DESCRIPTION, save_agent
-from closerlook.agents.loading import CHECKPOINTS, checkpoint_folder
+from closerlook.agents.files import delete_agent, save_agent
+from closerlook.agents.loading import CHECKPOINTS, checkpoint_folder, checkpoints_of
 from closerlook.errors import InputError, NonFiniteError
 from closerlook.execution import Progress, Silence, crew_of
 from closerlook.execution.threads import single_thread
 from closerlook.results.store import RunFolder
-from closerlook.results.writing import mendable
 from closerlook.simulation.engine import describe_environment
 from closerlook.training.events import EventFiles, NoEvents
 from closerlook.training.log import Row, as_arrays, as_line, header, log_rows
@@ -111,16 +109,20 @@ def train(
     environment = describe_environment(settings.environment)
     events = EventFiles(Path(out) / "tensorboard") if tensorboard else NoEvents()
     agents = initial_agents(settings, range(settings.seeds))
-    _prepare_checkpoints(RunFolder(out), resume=resume)
+    is_known = RunFolder(out).read_record() is not None
     with RunFolder(out).open_for("train", settings.to_json(), resume=resume) as folder, events:
         _remove_leftovers(folder.path)
         plan = Plan(settings, environment, crew, folder.jobs(), folder.path)
+        if resume and not is_known:
+            _require_own_agents(folder.path, plan)
         log = _Log(folder, events, progress)
         heard = progress or Silence()
         heard.start(plan.missing_pairs(), "training")
         try:
             for number, (first, last) in enumerate(plan.segments):
                 answers = plan.answer(number, agents, heard)
+                if number == 0:
+                    _delete_strangers(folder.path, plan)
                 agents = [
                     with_answer(*pair) if has_state(pair[1]) else pair[0] for pair in zip(agents, answers, strict=True)
                 ]
@@ -134,25 +136,25 @@ def train(
     return TrainingRun(folder.path, agents, as_arrays(log.rows))
 
 
-def _prepare_checkpoints(folder: RunFolder, *, resume: bool) -> None:
-    """See to it that no agent of another run is taken for one of this: delete them, or refuse them.
+def _require_own_agents(run: Path, plan: Plan) -> None:
+    """Refuse to train where there are agents of which neither a record nor an answer tells.
 
     Raises
     ------
     InputError
-        Where there are agents that no record tells of, and they are to stay; where the folder holds another kind of
-        run.
+        Where there are such.
     """
-    agents = [agent for agent in folder.path.glob(f"{CHECKPOINTS}/*/*") if (agent / DESCRIPTION).is_file()]
-    if resume:
-        if agents and folder.read_record() is None:
-            what = f"{folder.path / CHECKPOINTS} holds agents of another run"
-            raise InputError(what, "give another --out, or --no-resume to replace them")
-        return
-    folder.require_same("train")
-    for agent in agents:
-        with mendable(agent):
-            shutil.rmtree(agent)
+    if checkpoints_of(run) and not any(plan.reached(number) for number in range(plan.settings.seeds)):
+        what = f"{run / CHECKPOINTS} holds agents of another run"
+        raise InputError(what, "give another --out, or --no-resume to replace them")
+
+
+def _delete_strangers(run: Path, plan: Plan) -> None:
+    """Delete agents that an earlier run left: they would be taken for agents of this one."""
+    own = {(iteration, number) for number in range(plan.settings.seeds) for iteration in plan.reached(number)}
+    for place, agent in checkpoints_of(run).items():
+        if place not in own:
+            delete_agent(agent)
 
 
 class _Log:
