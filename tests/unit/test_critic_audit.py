@@ -85,8 +85,3 @@ def test_the_numbers_are_those_of_a_slow_twin():
     assert found["audit_explained_variance_returns_heldout"][number] == pytest.approx(
         1 - np.var(returns - values) / np.var(returns), abs=1e-3
     )
-
-
-def test_without_a_critic_there_is_nothing_to_audit(tmp_path):
-    run = train(replace(TINY, baseline="none", audit_critic=True), out=tmp_path, workers=1)
-    assert all(np.isnan(run.log[name]).all() for name in AUDITED)

@@ -70,9 +70,9 @@ def agents() -> Agent:
     policy = GaussianMLP(MLP((2, 4, 1)))
     parameters = policy.initialize(np.random.default_rng(0), "orthogonal")
     stored = RunningMoments(np.array([5.0]), np.array([[1.0]]), np.array([[16.0]]))
-    single = Agent(policy, None, {}, reward_scaling=Scaling(epsilon=0.0, clip=3.0)).with_state({"policy": parameters})
     returns = {name: tensor[0] for name, tensor in moments_state(stored).items()}
-    return Agent.stack([single.with_state({"returns": returns})])
+    bare = Agent(policy, None, {}, reward_scaling=Scaling(epsilon=0.0, clip=3.0))
+    return Agent.stack([bare.with_state({"policy": parameters, "returns": returns})])
 
 
 def test_frozen_scaling_divides_by_what_is_stored(agents):

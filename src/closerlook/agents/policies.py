@@ -212,8 +212,10 @@ class ModulePolicy:
     @cached_property
     def _is_shared(self) -> list[bool]:
         """Whether each tensor that the module answers is one for all rows, like a deviation that no state changes."""
+        dtype = next(self.module.parameters()).dtype
         with torch.no_grad():
-            few, more = (tree_leaves(self.module(torch.zeros(rows, self.observation_size))) for rows in (2, 3))
+            inputs = [torch.zeros(rows, self.observation_size, dtype=dtype) for rows in (2, 3)]
+            few, more = (tree_leaves(self.module(rows)) for rows in inputs)
         for one, other in zip(few, more, strict=True):
             if one.shape != other.shape and (one.shape[:1], other.shape[:1]) != ((2,), (3,)):
                 raise InputError(
