@@ -40,7 +40,7 @@ AUDITED: Mapping[str, str] = {
 def audit_critics(
     before: Agent, after: Agent, batch: Batch, settings: TrainSettings, seeds: Sequence[int], iteration: int
 ) -> dict[str, np.ndarray]:
-    """Judge a population's critics after an update; NaN where there are none.
+    """Judge a population's critics after an update.
 
     Held-out pairs have streams of their own, named by the iteration, so that training is the same with an audit as
     without. Targets near zero count as 1% of their root mean square in divisors.
@@ -67,8 +67,6 @@ def audit_critics(
     ----------
     Ilyas et al., 2020, Figures 3, 11 and 12.
     """
-    if before.value is None:
-        return {name: np.full(len(seeds), np.nan) for name in AUDITED}
     asked = with_complete_returns(Sampling(settings.n_steps), settings.gamma)
     streams = range(iteration * settings.n_envs, (iteration + 1) * settings.n_envs)
     held_out = rollout(
