@@ -90,11 +90,12 @@ def test_any_distribution_sums_over_components_that_are_not_independent_by_decla
     def build(outputs):
         return torch.distributions.Beta(outputs.exp(), 1.0)
 
-    outputs = torch.zeros(3, 2)
+    outputs = torch.linspace(-1, 1, 6).reshape(3, 2)  # at zero each is uniform, with an entropy of zero
     distribution = recognise(outputs, build, (3,))
     actions = torch.full((3, 2), 0.25)
     assert distribution.log_prob(actions).shape == (3,)
     torch.testing.assert_close(distribution.entropy(), build(outputs).entropy().sum(-1))
+    torch.testing.assert_close(distribution.log_prob(actions), build(outputs).log_prob(actions).sum(-1))
 
 
 def test_what_reaches_beyond_one_axis_is_not_taken_for_a_known_family():
