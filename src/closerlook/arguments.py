@@ -1,6 +1,6 @@
-"""Numbers that a caller gives, in the form that the rest takes for granted."""
+"""What a caller gives: numbers in the form that the rest takes for granted, and choices that there are."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from numbers import Integral, Real
 from types import UnionType
@@ -34,6 +34,32 @@ def with_plain_values(given: Given) -> Given:
     """
     hints = get_type_hints(type(given))
     return replace(given, **{name: _converted(name, getattr(given, name), hint) for name, hint in hints.items()})
+
+
+def require_choices(given: object, choices: Mapping[str, Sequence[str]], of: str = "") -> None:
+    """Check that attributes are among their choices.
+
+    Raises
+    ------
+    InputError
+        Where one is not; `of` says whose it is.
+    """
+    for name, possible in choices.items():
+        if getattr(given, name) not in possible:
+            raise InputError(f"{name}{of} is {getattr(given, name)!r}", f"choose from {', '.join(possible)}")
+
+
+def require_fractions(given: object, names: Sequence[str], of: str = "") -> None:
+    """Check that attributes are numbers from 0 to 1.
+
+    Raises
+    ------
+    InputError
+        Where one is not; `of` says whose it is.
+    """
+    for name in names:
+        if not 0.0 <= getattr(given, name) <= 1.0:
+            raise InputError(f"{name}{of} is {getattr(given, name)}", "give a number from 0 to 1")
 
 
 def _converted(name: str, value: Any, hint: Any) -> Any:

@@ -156,7 +156,7 @@ def _give_back(kept: TextIO) -> None:
 
 def _is_the_process_own(stream: TextIO) -> bool:
     try:
-        return stream.fileno() == 1 and os.fstat(2) is not None
+        return stream.fileno() == 1
     except (OSError, ValueError):
         return False
 

@@ -13,6 +13,7 @@ from torch.distributions import Distribution as TorchDistribution
 from closerlook.agents.environment import EnvironmentSpec
 from closerlook.agents.normalization import RunningMoments, Scaling
 from closerlook.agents.policies import ModulePolicy, ModuleValue, Policy, Value
+from closerlook.arguments import require_choices, require_fractions
 from closerlook.errors import InputError
 
 ActionTransform = Literal["none", "clip", "squash"]
@@ -32,11 +33,12 @@ State = Mapping[str, Tensor]
 ``returns.{count,mean,squares}`` (moments of the discounted return that scales rewards), ``optimizer.*``."""
 
 
-_CHOICES: dict[str, tuple[str, ...]] = {
+CHOICES: dict[str, tuple[str, ...]] = {
     "action_transform": get_args(ActionTransform),
     "bootstrap": get_args(Bootstrap),
     "value_target": get_args(ValueTarget),
 }
+"""Fields of an agent that are one of a few."""
 _SCALED = {"observation": "observations", "reward": "returns"}
 
 
@@ -150,18 +152,13 @@ class Agent:
         InputError
             Where there are such.
         """
-        for name, choices in _CHOICES.items():
-            if getattr(self, name) not in choices:
-                raise InputError(f"{name} of the agent is {getattr(self, name)!r}", f"choose from {', '.join(choices)}")
-        for name in ("gamma", "gae_lambda"):
-            if not 0.0 <= getattr(self, name) <= 1.0:
-                raise InputError(f"{name} of the agent is {getattr(self, name)}", "give a number from 0 to 1")
+        require_choices(self, CHOICES, " of the agent")
+        require_fractions(self, ("gamma", "gae_lambda"), " of the agent")
         environment: object = self.environment
         if not isinstance(environment, EnvironmentSpec | None):
             what = f"environment of the agent is a {type(environment).__name__}"
             raise InputError(what, "name it by closerlook.EnvironmentSpec")
-        for scaled in ("observation", "reward"):
-            moments_of = _SCALED[scaled]
+        for scaled, moments_of in _SCALED.items():
             if self.state and getattr(self, f"{scaled}_scaling") and f"{moments_of}.count" not in self.state:
                 what = f"{scaled}s of the agent are scaled, and its state has no moments of {moments_of}"
                 raise InputError(

@@ -31,7 +31,7 @@ from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
 from torch import Tensor
 
-from closerlook.agents.agent import Agent, Regime
+from closerlook.agents.agent import CHOICES, Agent, Regime
 from closerlook.agents.environment import EnvironmentSpec
 from closerlook.agents.normalization import Scaling
 from closerlook.agents.packing import pack, unpack
@@ -265,10 +265,10 @@ def _agent_of(description: Mapping[str, Any], path: Path) -> Agent:
         gae_lambda=fields.number("gae_lambda", 0.0, 1.0),
         observation_scaling=_scaling(fields, "observation_scaling"),
         reward_scaling=_scaling(fields, "reward_scaling"),
-        action_transform=fields.text("action_transform", ("none", "clip", "squash")),
+        action_transform=fields.text("action_transform", CHOICES["action_transform"]),
         normalize_advantages=fields.flag("normalize_advantages"),
-        bootstrap=fields.text("bootstrap", ("correct", "paper")) if fields.given("bootstrap") else "correct",
-        value_target=fields.text("value_target", ("gae", "returns")) if fields.given("value_target") else "gae",
+        bootstrap=fields.text("bootstrap", CHOICES["bootstrap"]) if fields.given("bootstrap") else "correct",
+        value_target=fields.text("value_target", CHOICES["value_target"]) if fields.given("value_target") else "gae",
         algorithm=fields.text("algorithm") if fields.given("algorithm") else None,
         algorithm_settings=fields.mapping("algorithm_settings"),
         regime=_regime(fields.inner("regime")),

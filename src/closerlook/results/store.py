@@ -136,6 +136,11 @@ class RunFolder:
     def _aside(self) -> Path:
         return self.path / "jobs.old"
 
+    @property
+    def is_new(self) -> bool:
+        """Whether the folder held no record when it was opened."""
+        return self._found is None
+
     def begin(self) -> None:
         """Say that the run has begun, though its answers are not stored here: what it finds is not put back."""
         self._has_begun = True

@@ -5,10 +5,11 @@ import math
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
-from closerlook.agents.agent import Bootstrap, ValueTarget
+from closerlook.agents.agent import CHOICES
 from closerlook.agents.files import MOST_LAYERS, WIDEST
 from closerlook.algorithms.ppo import PPOSettings
 from closerlook.algorithms.rules import ALGORITHMS
+from closerlook.arguments import require_choices, require_fractions
 from closerlook.errors import InputError
 from closerlook.estimation.networks import Initialization
 
@@ -19,9 +20,9 @@ Baseline = Literal["value", "none"]
 _CHOICES: dict[str, tuple[str, ...]] = {
     "algo": tuple(ALGORITHMS),
     "initialization": get_args(Initialization),
-    "bootstrap": get_args(Bootstrap),
+    "bootstrap": CHOICES["bootstrap"],
     "baseline": get_args(Baseline),
-    "value_target": get_args(ValueTarget),
+    "value_target": CHOICES["value_target"],
 }
 
 
@@ -33,9 +34,7 @@ def require_sensible(settings: "TrainSettings") -> None:
     InputError
         Where one means nothing, would not be used, or could not be kept with the agents.
     """
-    for name, choices in _CHOICES.items():
-        if getattr(settings, name) not in choices:
-            raise InputError(f"{name} is {getattr(settings, name)!r}", f"choose from {', '.join(choices)}")
+    require_choices(settings, _CHOICES)
     _require_numbers(settings)
     _require_network(settings.hidden)
     _require_json(settings.env_arguments)
@@ -47,9 +46,7 @@ def _require_numbers(settings: "TrainSettings") -> None:
     for name in ("seeds", "n_envs", "n_steps"):
         if getattr(settings, name) < 1:
             raise InputError(f"{name} is {getattr(settings, name)}", "give 1 or more")
-    for name in ("gamma", "gae_lambda"):
-        if not 0.0 <= getattr(settings, name) <= 1.0:
-            raise InputError(f"{name} is {getattr(settings, name)}", "give a number from 0 to 1")
+    require_fractions(settings, ("gamma", "gae_lambda"))
     for name in ("observation_clip", "reward_clip"):
         clip = getattr(settings, name)
         if clip is not None and not 0.0 < clip < math.inf:

@@ -65,6 +65,8 @@ class Plan:
         decided = {k: v for k, v in settings.to_json().items() if k not in {"seeds", "seed", "checkpoints"}}
         start = content_key("training", VERSION, torch.__version__, decided, environment)
         self.keys = [[content_key(start, seed, bounds) for seed in self.seeds] for bounds in self.segments]
+        self.reached: list[set[int]] = [set() for _ in self.seeds]
+        """Iterations after which each agent was stored, whether or not its state was let go since."""
         missing = [self._missing(number) for number in range(settings.seeds)]
         self.work = [[k for k, own in enumerate(missing) if j in own] for j in range(len(self.segments))]
 
@@ -77,8 +79,12 @@ class Plan:
         missing: set[int] = set()
         for j in reversed(range(len(self.segments))):
             answer = self.cache.load(self.keys[j][number])
-            needed = j + 1 in missing or j == len(self.segments) - 1 or not self._is_saved(j, number)
-            if answer is None or (needed and not has_state(answer)):
+            if answer is None:
+                missing.add(j)
+                continue
+            self.reached[number].add(int(answer["done"]))
+            is_last = j == len(self.segments) - 1
+            if not has_state(answer) and (j + 1 in missing or is_last or not self._is_saved(j, number)):
                 missing.add(j)
         return missing
 
@@ -86,12 +92,6 @@ class Plan:
         first, last = self.segments[segment]
         ends = {last, *([0] if first == 0 else [])} & set(self.settings.checkpoints)
         return all(_is_whole(checkpoint_folder(self.folder, it, number)) for it in ends)
-
-    def reached(self, number: int) -> set[int]:
-        """Return the iterations that an agent was stored at, whether or not its state was let go since; 0 with any."""
-        answers = [self.cache.load(keys[number]) for keys in self.keys]
-        done = {int(answer["done"]) for answer in answers if answer is not None}
-        return done | {0} if done else done
 
     def missing_pairs(self) -> float:
         """Count the environment steps still to be made."""

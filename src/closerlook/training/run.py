@@ -109,11 +109,10 @@ def train(
     environment = describe_environment(settings.environment)
     events = EventFiles(Path(out) / "tensorboard") if tensorboard else NoEvents()
     agents = initial_agents(settings, range(settings.seeds))
-    is_known = RunFolder(out).read_record() is not None
     with RunFolder(out).open_for("train", settings.to_json(), resume=resume) as folder, events:
         _remove_leftovers(folder.path)
         plan = Plan(settings, environment, crew, folder.jobs(), folder.path)
-        if resume and not is_known:
+        if resume and folder.is_new:
             _require_own_agents(folder.path, plan)
         log = _Log(folder, events, progress)
         heard = progress or Silence()
@@ -122,7 +121,7 @@ def train(
             for number, (first, last) in enumerate(plan.segments):
                 answers = plan.answer(number, agents, heard)
                 if number == 0:
-                    _delete_strangers(folder.path, plan)
+                    _delete_strangers(folder.path, plan, answers)
                 agents = [
                     with_answer(*pair) if has_state(pair[1]) else pair[0] for pair in zip(agents, answers, strict=True)
                 ]
@@ -144,14 +143,17 @@ def _require_own_agents(run: Path, plan: Plan) -> None:
     InputError
         Where there are such.
     """
-    if checkpoints_of(run) and not any(plan.reached(number) for number in range(plan.settings.seeds)):
+    if checkpoints_of(run) and not any(plan.reached):
         what = f"{run / CHECKPOINTS} holds agents of another run"
         raise InputError(what, "give another --out, or --no-resume to replace them")
 
 
-def _delete_strangers(run: Path, plan: Plan) -> None:
-    """Delete agents that an earlier run left: they would be taken for agents of this one."""
-    own = {(iteration, number) for number in range(plan.settings.seeds) for iteration in plan.reached(number)}
+def _delete_strangers(run: Path, plan: Plan, first: Sequence[Mapping[str, np.ndarray]]) -> None:
+    """Delete agents that an earlier run left: they would be taken for agents of this one.
+
+    An agent is this run's where an answer is stored of its iteration, or is the first, which has come by now.
+    """
+    own = {(it, k) for k, answer in enumerate(first) for it in {0, int(answer["done"]), *plan.reached[k]}}
     for place, agent in checkpoints_of(run).items():
         if place not in own:
             delete_agent(agent)
