@@ -52,6 +52,31 @@ def test_the_same_settings_resume_and_others_are_refused_by_name(tmp_path):
     assert "\n" not in message
 
 
+def test_agents_that_differ_on_another_processor_may_be_the_same(tmp_path):
+    RunFolder(tmp_path).open_for("gradients", {**SETTINGS, "agents": ["a"]})
+    here = json.loads((tmp_path / "run.json").read_text())
+    others = {**SETTINGS, "agents": ["b"]}
+    for processor, asked, told in (
+        (here["host"]["processor"], others, False),
+        ("Abacus", others, True),
+        ("Abacus", {**others, "pairs": 2000}, False),
+        (None, others, False),
+    ):
+        (tmp_path / "run.json").write_text(json.dumps(here | {"host": here["host"] | {"processor": processor}}))
+        with pytest.raises(InputError, match="give another --out, or delete that one") as caught:
+            RunFolder(tmp_path).open_for("gradients", asked)
+        assert ("(Abacus there" in str(caught.value) and "MKL_CBWR=COMPATIBLE" in str(caught.value)) is told
+
+
+def test_records_with_no_host_are_refused_by_their_settings(tmp_path):
+    RunFolder(tmp_path).open_for("gradients", {**SETTINGS, "agents": ["a"]})
+    here = json.loads((tmp_path / "run.json").read_text())
+    for host in (None, "Abacus", []):
+        (tmp_path / "run.json").write_text(json.dumps(here | {"host": host}))
+        with pytest.raises(InputError, match="holds another run .* there, .* asked"):
+            RunFolder(tmp_path).open_for("gradients", {**SETTINGS, "agents": ["b"]})
+
+
 def test_another_kind_is_refused(tmp_path):
     RunFolder(tmp_path).open_for("gradients", SETTINGS)
     with pytest.raises(InputError, match='kind "gradients" there, "train" asked'):

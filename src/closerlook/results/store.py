@@ -225,7 +225,7 @@ class RunFolder:
                 f"{name} {_shown(found.get(name, _MISSING))} there, {_shown(asked.get(name, _MISSING))} asked"
                 for name in names
             )
-            raise InputError(f"{self.path} holds another run ({differences})", "give another --out, or delete that one")
+            raise InputError(f"{self.path} holds another run ({differences})", _way_on(names, record))
         return record
 
     def write_json(self, name: str, content: Mapping[str, Any]) -> Path:
@@ -272,7 +272,34 @@ def versions() -> dict[str, str]:
 
 def host() -> dict[str, Any]:
     """Return what is worth knowing about this machine."""
-    return {"name": platform.node(), "system": f"{sys.platform} {platform.machine()}", "cores": os.cpu_count()}
+    return {
+        "name": platform.node(),
+        "system": f"{sys.platform} {platform.machine()}",
+        "processor": _processor(),
+        "cores": os.cpu_count(),
+    }
+
+
+@cache
+def _processor() -> str:
+    """Name the type of processor: networks answer other last bits on others."""
+    with suppress(OSError):
+        for line in Path("/proc/cpuinfo").read_text(errors="replace").splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor()
+
+
+def _way_on(names: list[str], record: Mapping[str, Any]) -> str:
+    """Say what to do where a folder holds a run that differs in these settings."""
+    usual, there = "give another --out, or delete that one", record.get("host")
+    processor = there.get("processor") if isinstance(there, dict) else None
+    if names != ["agents"] or not isinstance(processor, str) or processor == _processor():
+        return usual
+    return (
+        f"{usual}; the same agents answer other last bits on another processor ({processor} there, {_processor()} "
+        "here): go on there, or start anew with MKL_CBWR=COMPATIBLE set on both"
+    )
 
 
 def _shown(value: Any) -> str:
