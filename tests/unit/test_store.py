@@ -73,7 +73,7 @@ def test_records_with_no_host_are_refused_by_their_settings(tmp_path):
     here = json.loads((tmp_path / "run.json").read_text())
     for host in (None, "Abacus", []):
         (tmp_path / "run.json").write_text(json.dumps(here | {"host": host}))
-        with pytest.raises(InputError, match="holds another run .* there, .* asked"):
+        with pytest.raises(InputError, match=r"holds another run .* there, .* asked"):
             RunFolder(tmp_path).open_for("gradients", {**SETTINGS, "agents": ["b"]})
 
 
