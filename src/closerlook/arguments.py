@@ -1,7 +1,7 @@
-"""What a caller gives: numbers in the form that the rest takes for granted, and choices that there are."""
+"""What a caller gives: numbers in the form that the rest takes for granted, choices that there are, short names."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import is_dataclass, replace
 from numbers import Integral, Real
 from types import UnionType
 from typing import TYPE_CHECKING, Any, TypeVar, cast, get_args, get_origin, get_type_hints
@@ -17,15 +17,25 @@ if TYPE_CHECKING:
 else:
     Given = TypeVar("Given")
 
+SHORT_NAMES = {
+    name.lower(): f"{name}-v5" for name in ("Hopper", "Walker2d", "Humanoid", "HalfCheetah", "Ant", "Swimmer")
+}
+"""Names that may be used for environments' ids."""
+
 MOST = 10**11
 """Largest number of anything that may be asked for: beyond it not even the list of jobs could be made."""
+
+
+def environment_id(name: str) -> str:
+    """Return the id of an environment, which may be a short name: hopper, walker2d, humanoid ..."""
+    return SHORT_NAMES.get(name.lower(), name)
 
 
 def with_plain_values(given: Given) -> Given:
     """Return a dataclass with its numbers as Python's own, and what may be several of anything as a tuple.
 
-    Whole numbers may be given as floats without a fraction (2e5), all numbers as NumPy's, and one alone where there
-    may be several.
+    So are dataclasses in it. Whole numbers may be given as floats without a fraction (2e5), all numbers as NumPy's, and
+    one alone where there may be several.
 
     Raises
     ------
@@ -66,6 +76,8 @@ def _converted(name: str, value: Any, hint: Any) -> Any:
     kinds = get_args(hint) if isinstance(hint, UnionType) else (hint,)
     if value is None and type(None) in kinds:
         return None
+    if is_dataclass(value) and not isinstance(value, type):
+        return with_plain_values(value)
     kind = kinds[0]
     if kind is int:
         return _whole(name, value)
@@ -95,5 +107,6 @@ def _whole(name: str, value: Any) -> int:
     if not (isinstance(value, Integral) or float(number).is_integer()):
         raise InputError(f"{name} is {value!r}", "give a whole number")
     if name != "seed" and abs(number) > MOST:
-        raise InputError(f"{name} is {float(number):g}", f"give {MOST:.0e} at most")
+        size = f"{float(number):g}" if abs(number) <= 1e300 else "far larger"
+        raise InputError(f"{name} is {size}", f"give {MOST:.0e} at most")
     return int(value)

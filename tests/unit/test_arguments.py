@@ -7,12 +7,14 @@ import numpy as np
 import pytest
 
 from closerlook.agents.agent import Regime
-from closerlook.arguments import MOST, with_plain_values
+from closerlook.agents.loading import load
+from closerlook.arguments import MOST, environment_id, with_plain_values
 from closerlook.diagnostics.common.checks import as_agents, find_environment
 from closerlook.diagnostics.gradient_quality import gradient_quality
 from closerlook.diagnostics.value_prediction import value_prediction
 from closerlook.errors import InputError
 from closerlook.execution import crew_of
+from closerlook.training.settings import TrainSettings
 from misbehaving import corridor
 from small_measurements import ASKED
 from tiny_environments import Corridor
@@ -55,6 +57,20 @@ def test_numbers_of_any_kind_become_python_s_own() -> None:
     assert with_plain_values(Asked()) == Asked()
 
 
+@dataclass(frozen=True)
+class Around:
+    inner: Asked
+    maybe: Asked | None = None
+
+
+def test_dataclasses_within_are_converted_too() -> None:
+    found = with_plain_values(Around(Asked(most=np.int64(3), sizes=[1, 2])))
+    assert found == Around(Asked(most=3, sizes=(1, 2)))
+    assert type(found.inner.most) is int
+    with pytest.raises(InputError, match=r"pairs is 1\.5"):
+        with_plain_values(Around(Asked(), Asked(pairs=1.5)))  # type: ignore[arg-type]
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
@@ -62,6 +78,8 @@ def test_numbers_of_any_kind_become_python_s_own() -> None:
         ({"pairs": True}, "pairs is True; give a number"),
         ({"pairs": "5"}, "pairs is '5'; give a number"),
         ({"pairs": 10**30}, r"pairs is 1e\+30; give 1e\+11 at most"),
+        ({"pairs": 10**400}, r"pairs is far larger; give 1e\+11 at most"),
+        ({"pairs": -(10**400)}, r"give 1e\+11 at most"),
         ({"lambdas": [b"1"]}, "lambdas is b'1'; give a number"),
         ({"pairs": None}, "pairs is None; give a number"),
         ({"pairs": float("nan")}, "pairs is nan; give a whole number"),
@@ -75,6 +93,14 @@ def test_what_is_no_number_is_named(changes: dict, message: str) -> None:
     assert MOST == 10**11
     with pytest.raises(InputError, match=message):
         with_plain_values(Asked(**changes))
+
+
+@pytest.mark.parametrize("name", ["hopper", "Ant", "HALFCHEETAH", "Hopper-v5"])
+def test_environments_have_short_names_everywhere(name: str) -> None:
+    known = {"hopper": "Hopper-v5", "ant": "Ant-v5", "halfcheetah": "HalfCheetah-v5"}
+    expected = known.get(name.lower(), name)
+    assert environment_id(name) == find_environment([AGENT], name).id == expected
+    assert TrainSettings(env=name).environment.id == load(AGENT, env=name).environment.id == expected
 
 
 def test_a_measurement_takes_numpy_s_numbers_and_gives_the_same() -> None:

@@ -9,6 +9,7 @@ from typing import TypeAlias, overload
 from closerlook.agents.agent import Agent
 from closerlook.agents.environment import EnvironmentSpec, import_module
 from closerlook.agents.files import DESCRIPTION, load_agent
+from closerlook.arguments import environment_id
 from closerlook.errors import InputError, in_one_line, users_code
 
 Source: TypeAlias = str | Path | Agent
@@ -75,7 +76,7 @@ def load(
     """
     agents = find_agents(source, iteration=iteration, seed=seed)
     if env is not None:
-        spec = EnvironmentSpec(env) if isinstance(env, str) else env
+        spec = EnvironmentSpec(environment_id(env)) if isinstance(env, str) else env
         agents = [replace(agent, environment=spec) for agent in agents]
     return agents[0] if len(agents) == 1 else agents
 

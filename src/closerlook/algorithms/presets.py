@@ -13,9 +13,6 @@ from closerlook.errors import InputError
 PresetName = Literal["paper", "ppo-m"]
 """``paper``: Table 1. ``ppo-m``: PPO without the optimisations the table does not call part of the algorithm."""
 
-TASKS = {"hopper": "Hopper-v5", "walker2d": "Walker2d-v5", "humanoid": "Humanoid-v5"}
-"""The paper's tasks, by the short names that may be used for them. The paper's were version 2."""
-
 _PPO: Mapping[str, Mapping[str, float | None]] = {
     "Humanoid-v5": {"policy_learning_rate": 2.5e-4, "value_learning_rate": 1e-4, "value_clip": 0.2},
     "Walker2d-v5": {"policy_learning_rate": 4e-4, "value_learning_rate": 3e-4, "value_clip": 0.2},

@@ -9,7 +9,8 @@ import tyro
 
 from closerlook.agents.agent import Agent
 from closerlook.agents.loading import find_agents
-from closerlook.commands.options import Output, environment_id, folder_name, option
+from closerlook.arguments import environment_id
+from closerlook.commands.options import Output, folder_name, option
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -10,9 +10,6 @@ import tyro
 
 from closerlook.execution import crew_of
 
-TASKS = {name.lower(): f"{name}-v5" for name in ("Hopper", "Walker2d", "Humanoid", "HalfCheetah", "Ant", "Swimmer")}
-"""Short names of environments."""
-
 
 def option(metavar: str, default: str) -> Any:
     """Say what an option's value looks like, and in words what happens without it."""
@@ -46,11 +43,6 @@ class Output:
     def crew(self) -> int:
         """Number of workers, given or not."""
         return crew_of(self.workers)
-
-
-def environment_id(name: str) -> str:
-    """Return the id of an environment, which may be a short name: hopper, walker2d, humanoid ..."""
-    return TASKS.get(name.lower(), name)
 
 
 def folder_name(text: str) -> str:

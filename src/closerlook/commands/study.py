@@ -8,8 +8,9 @@ from typing import Annotated, Any, Literal, get_args
 import tyro
 from rich.table import Table
 
+from closerlook.arguments import environment_id
 from closerlook.commands.live import PopulationBar
-from closerlook.commands.options import Output, environment_id, option
+from closerlook.commands.options import Output, option
 from closerlook.console import Bar, Shown, duration, make_table, usual_rate
 from closerlook.errors import InputError
 from closerlook.execution import Progress

@@ -19,7 +19,6 @@ from typing import Any
 
 from closerlook.agents.files import DESCRIPTION, PACKED, load_agent, save_agent
 from closerlook.agents.loading import ATLAS, CHECKPOINTS
-from closerlook.algorithms.presets import TASKS
 from closerlook.algorithms.rules import Algorithm
 from closerlook.errors import InputError
 from closerlook.execution import Progress
@@ -29,7 +28,7 @@ from closerlook.training.run import TrainingRun, train
 from closerlook.training.settings import TrainSettings
 
 ENTRIES: dict[str, tuple[str, Algorithm]] = {
-    f"{task}-{algo}": (task, algo) for task in TASKS for algo in ("ppo", "trpo")
+    f"{task}-{algo}": (task, algo) for task in ("hopper", "walker2d", "humanoid") for algo in ("ppo", "trpo")
 }
 """The six columns by name: task and algorithm."""
 

@@ -14,11 +14,11 @@ from closerlook.agents.normalization import RunningMoments, Scaling
 from closerlook.agents.policies import CategoricalMLP, GaussianMLP, MLPValue
 from closerlook.algorithms.natural import NaturalSettings
 from closerlook.algorithms.ppo import PPOSettings
-from closerlook.algorithms.presets import TASKS, PresetName, find_preset
+from closerlook.algorithms.presets import PresetName, find_preset
 from closerlook.algorithms.rules import ALGORITHMS, Algorithm, UpdateSettings
 from closerlook.algorithms.trpo import TRPOSettings
 from closerlook.algorithms.vanilla import VanillaSettings
-from closerlook.arguments import with_plain_values
+from closerlook.arguments import environment_id, with_plain_values
 from closerlook.estimation.networks import MLP, Initialization
 from closerlook.randomness import derive_seed, generator
 from closerlook.simulation.engine import make_engine
@@ -36,7 +36,7 @@ class TrainSettings:
     """
 
     env: str = "Hopper-v5"
-    """Gymnasium id, module:Id, or a task of the paper: hopper, walker2d, humanoid."""
+    """Gymnasium id, module:Id, or a short name: hopper, walker2d, humanoid ..."""
     algo: Algorithm = "ppo"
     """Algorithm; the settings of its update are those below its name."""
     seeds: int = 10
@@ -103,7 +103,7 @@ class TrainSettings:
             ``paper``: Table 1's column for the task and the algorithm. ``ppo-m``: PPO without reward normalisation,
             annealing, value clipping, orthogonal initial weights, and the clipping of observations and rewards.
         env : str
-            Gymnasium id, or a task of the paper.
+            Gymnasium id, or a short name.
         algo : str
             Algorithm.
         **changes
@@ -114,14 +114,14 @@ class TrainSettings:
         InputError
             Where there is no such preset, or it says nothing of the environment or the algorithm.
         """
-        preset = find_preset(name, TASKS.get(env.lower(), env), algo)
+        preset = find_preset(name, environment_id(env), algo)
         update = ALGORITHMS[algo](**preset.update)
         return cls(env=env, algo=algo, **{**preset.training, algo: update, **changes})
 
     @property
     def environment(self) -> EnvironmentSpec:
         """The environment by name."""
-        return EnvironmentSpec(TASKS.get(self.env.lower(), self.env), dict(self.env_arguments))
+        return EnvironmentSpec(environment_id(self.env), dict(self.env_arguments))
 
     @property
     def regime(self) -> Regime:

@@ -9,6 +9,7 @@ import torch
 from closerlook.agents.agent import Agent, Regime
 from closerlook.agents.environment import EnvironmentSpec
 from closerlook.agents.identity import observation_size
+from closerlook.arguments import environment_id
 from closerlook.errors import InputError, NonFiniteError
 from closerlook.simulation.acting import check_actions
 from closerlook.simulation.records import Sampling
@@ -84,7 +85,7 @@ def find_environment(agents: Sequence[Agent], environment: object) -> Environmen
     if isinstance(environment, EnvironmentSpec):
         return environment
     if isinstance(environment, str):
-        return EnvironmentSpec(environment)
+        return EnvironmentSpec(environment_id(environment))
     if environment is not None:
         what = f"a {type(environment).__name__} was given for an environment"
         raise InputError(what, "name it, by its Gymnasium id or as module:function, so that workers can build it")
