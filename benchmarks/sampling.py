@@ -40,6 +40,7 @@ from closerlook.randomness import generator
 from closerlook.simulation.engine import EngineChoice, make_engine
 from closerlook.simulation.gymnasium_engine import build_environment
 from closerlook.simulation.rollout import Sampling, rollout
+from closerlook.simulation.timers import mujoco_clock
 from closerlook.training import TrainSettings, train
 
 TASKS = ("Hopper-v5", "Walker2d-v5", "Humanoid-v5")
@@ -124,7 +125,8 @@ class OpenLoop:
     def rate(self) -> float:
         """Control steps per second."""
         start = time.perf_counter()
-        self.pool.rollout(self.model, self.data, self.states, self.controls)
+        with mujoco_clock().stopped():  # as closed loops have it
+            self.pool.rollout(self.model, self.data, self.states, self.controls)
         return self.controls.shape[0] * self.controls.shape[1] / self.frame_skip / (time.perf_counter() - start)
 
 

@@ -1,16 +1,13 @@
 """MuJoCo's timers are stopped while lanes step, and only then."""
 
-import ctypes
-
 import gymnasium
 import mujoco
 import numpy as np
 import pytest
 
 from closerlook.agents.environment import EnvironmentSpec
-from closerlook.simulation import timers
 from closerlook.simulation.mujoco_engine import MujocoEngine
-from closerlook.simulation.timers import stopped_timers
+from closerlook.simulation.timers import Clock, mujoco_clock
 
 
 def seconds_of_a_step() -> float:
@@ -23,9 +20,9 @@ def seconds_of_a_step() -> float:
 
 def test_timers_stand_still_within_and_go_on_after():
     assert seconds_of_a_step() > 0
-    with stopped_timers():
+    with mujoco_clock().stopped():
         assert seconds_of_a_step() == 0
-    with pytest.raises(KeyError), stopped_timers():
+    with pytest.raises(KeyError), mujoco_clock().stopped():
         raise KeyError
     assert seconds_of_a_step() > 0
 
@@ -40,9 +37,17 @@ def test_lanes_step_without_them_and_leave_them_to_others():
     assert seconds_of_a_step() > 0
 
 
-def test_a_library_without_that_clock_is_left_alone(monkeypatch):
-    monkeypatch.setattr(timers._functions, "__file__", ctypes.util.find_library("m") or "libm.so.6")
-    timers._clock.cache_clear()
-    with stopped_timers():
+def test_they_go_on_when_the_last_of_several_is_done():
+    clock = mujoco_clock()
+    first, second = clock.stopped(), clock.stopped()  # of two threads: neither is within the other
+    first.__enter__()
+    second.__enter__()
+    first.__exit__(None, None, None)
+    assert seconds_of_a_step() == 0
+    second.__exit__(None, None, None)
+    assert seconds_of_a_step() > 0
+
+
+def test_a_clock_that_is_not_found_stays():
+    with Clock(None).stopped():
         assert seconds_of_a_step() > 0
-    timers._clock.cache_clear()

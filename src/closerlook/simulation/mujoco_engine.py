@@ -30,7 +30,7 @@ from closerlook.simulation.gymnasium_engine import build_environment, find_sourc
 from closerlook.simulation.lanes import FloatArray, IntArray, StepResult
 from closerlook.simulation.mujoco_state import LaneStates
 from closerlook.simulation.tasks import TASKS, Fields, Task
-from closerlook.simulation.timers import stopped_timers
+from closerlook.simulation.timers import mujoco_clock
 
 _BESIDE_THE_TASK = frozenset({"xml_file", "frame_skip", "default_camera_config", "max_episode_steps"})
 """Arguments honoured through the model that Gymnasium builds, or that change nothing here."""
@@ -101,7 +101,7 @@ class MujocoEngine:
         """Step lanes; see `closerlook.simulation.lanes.Engine`."""
         where: Any = slice(None) if len(lanes) == len(self._positions) else lanes
         self._states.columns["ctrl"][where] = actions
-        with stopped_timers():
+        with mujoco_clock().stopped():
             self._simulate(range(len(self._positions)) if isinstance(where, slice) else lanes.tolist())
         fields = self._fields.of(where)
         positions = self._task.positions(fields)

@@ -6,6 +6,7 @@ does neither; states do not depend on it.
 """
 
 import ctypes
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
@@ -13,24 +14,43 @@ from functools import cache
 from mujoco import _functions
 
 
-@contextmanager
-def stopped_timers() -> Iterator[None]:
-    """Take MuJoCo's clock away from this process, and give it back however the block ends."""
-    clock = _clock()
-    if clock is None:
-        yield
-        return
-    before, clock.value = clock.value, None
-    try:
-        yield
-    finally:
-        clock.value = before
+class Clock:
+    """The clock of this process's MuJoCo: taken away while anybody, in any thread, wants it away.
+
+    Parameters
+    ----------
+    place : ctypes.c_void_p or None
+        Where the library keeps it; None where it is not to be found, and then stays.
+    """
+
+    def __init__(self, place: ctypes.c_void_p | None) -> None:
+        self._place, self._lock = place, threading.Lock()
+        self._stopped_by = 0
+        self._usual: int | None = None
+
+    @contextmanager
+    def stopped(self) -> Iterator[None]:
+        """Take it away, and give it back however the block ends, unless others want it away still."""
+        if self._place is None:
+            yield
+            return
+        with self._lock:
+            if not self._stopped_by:
+                self._usual, self._place.value = self._place.value, None
+            self._stopped_by += 1
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._stopped_by -= 1
+                if not self._stopped_by:
+                    self._place.value = self._usual
 
 
 @cache
-def _clock() -> ctypes.c_void_p | None:
-    """Find where the library keeps its clock, None where it is not to be found."""
+def mujoco_clock() -> Clock:
+    """Find MuJoCo's clock."""
     try:
-        return ctypes.c_void_p.in_dll(ctypes.CDLL(_functions.__file__), "mjcb_time")
+        return Clock(ctypes.c_void_p.in_dll(ctypes.CDLL(_functions.__file__), "mjcb_time"))
     except (OSError, ValueError):
-        return None
+        return Clock(None)
