@@ -10,8 +10,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
-
-from mujoco import _functions
+from importlib import import_module
 
 
 class Clock:
@@ -49,8 +48,9 @@ class Clock:
 
 @cache
 def mujoco_clock() -> Clock:
-    """Find MuJoCo's clock."""
+    """Find MuJoCo's clock, through a module of its package, which is bound to the library."""
     try:
-        return Clock(ctypes.c_void_p.in_dll(ctypes.CDLL(_functions.__file__), "mjcb_time"))
-    except (OSError, ValueError):
+        library = ctypes.CDLL(import_module("mujoco._functions").__file__)
+        return Clock(ctypes.c_void_p.in_dll(library, "mjcb_time"))
+    except (ImportError, OSError, ValueError):
         return Clock(None)
