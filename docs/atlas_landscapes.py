@@ -24,7 +24,7 @@ from measured import (
     take_in_given,
 )
 
-from closerlook.figures import plot_landscape, save_figure
+from closerlook.figures import plot_budgets, plot_landscape, save_figure
 from closerlook.results import landscape_variables
 from closerlook.studies.claims import judge
 
@@ -32,6 +32,8 @@ PAGE = DOCS / "atlas_landscapes.md"
 LIMITS = DOCS / "landscape.md"
 STEPS = ("few", "many")
 BUDGET = 2048
+MILLION = ("walker2d", "ppo")
+MILLION_DATA = DATA / f"landscape-million-{'-'.join(MILLION)}.nc"
 Column = tuple[str, str]
 
 
@@ -121,19 +123,44 @@ def noise(datasets: dict[tuple[str, Column], xr.Dataset]) -> str:
     return table(head, each(datasets, cells))
 
 
+def budgets_of_a_million(few: xr.Dataset, million: xr.Dataset) -> str:
+    """Lay out what 20,480 pairs a point told of the noise at other budgets, and what a million tell of it."""
+    head = ["pairs a point", "noise, told from 20,480", "told from a million", "within", "1 - r² to the largest plane"]
+    told = few.isel(agent=int(np.flatnonzero(few["iteration"].values == int(million["iteration"]))[0]))
+    whole = million["reward_at_budget"].isel(budget=-1).values.ravel()
+    rows = []
+    for budget in million["usual_budget"].values.tolist():
+        where = {"usual_budget": budget}
+        share, low, high = (
+            float(million["noise_share"].sel(where)),
+            *(float(told[f"noise_share_{end}"].sel(where)) for end in ("low", "high")),
+        )
+        plane = million["reward_at_budget"].sel(budget=budget).values.ravel()
+        other = "-" if budget == million["budget"].values[-1] else f"{1 - np.corrcoef(plane, whole)[0, 1] ** 2:.3f}"
+        numbers = [number(one, "noise_share", 3, **where) for one in (told, million)]
+        rows.append([f"{budget:,}", *numbers, "yes" if low <= share <= high else "no", other])
+    return table(head, rows)
+
+
 def main() -> int:
     """Write tables and figures."""
     take_in_given(__doc__, take_in)
     datasets = found()
+    million = xr.load_dataset(MILLION_DATA, engine="h5netcdf")
     names = {variable.name for variable in landscape_variables.VARIABLES}
     by_task = {(f"{task} {steps_of}", algorithm): data for (steps_of, (task, algorithm)), data in datasets.items()}
-    judged = [(claim, judge(claim, by_task)) for claim in claims_on(names)]
+    of_noise = {(f"{MILLION[0]} few, a million a point", MILLION[1]): million}  # its step is judged among the others
+    judged = [
+        (claim, judge(claim, by_task | (of_noise if claim.variable == "noise_share" else {})))
+        for claim in claims_on(names)
+    ]
     pairs = [column for column in COLUMNS if all((steps_of, column) in datasets for steps_of in STEPS)]
     page = PAGE.read_text()
     for name, content in (
         ("agreement", agreement(datasets)),
         ("steps", steps(datasets)),
         ("noise", noise(datasets)),
+        ("million", budgets_of_a_million(datasets["few", MILLION], million)),
         ("claims", claims_text(judged)),
         ("figures", "".join(f"![{steps_of} pairs]({image_of(steps_of, column)})\n" for steps_of, column in datasets)),
         ("paper", "".join(f"![few and many pairs]({image_of('both', column)})\n" for column in pairs)),
@@ -143,6 +170,7 @@ def main() -> int:
     LIMITS.write_text(replaced(LIMITS.read_text(), "limits", landscape_table(datasets)))
     for (steps_of, column), dataset in datasets.items():
         save_figure(plot_landscape(dataset), DOCS / image_of(steps_of, column, suffix=""), ("png",), dpi=70)
+    save_figure(plot_budgets(million), DOCS / image_of("budgets", MILLION, suffix=""), ("png",), dpi=70)
     for column in pairs:
         both = [datasets[steps_of, column] for steps_of in STEPS]
         save_figure(plot_landscape(both), DOCS / image_of("both", column, suffix=""), ("png",), dpi=70)

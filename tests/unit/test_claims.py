@@ -203,6 +203,9 @@ def test_a_single_agent_is_judged_by_the_interval_of_its_own():
     judged = judge(less, {("hopper few", "ppo"): agents})
     assert [(one.value, one.low, one.high) for one in judged][1] == (-1.5, -3.5, 0.5)
     assert [one.mark for one in judged] == ["holds", "not enough data", "does not hold"]
+    alone = {("hopper few", "ppo"): agents.isel(agent=2)}
+    assert [(one.mark, one.where) for one in judge(claim, alone)] == [(judged[2].mark, judged[2].where)]
+    assert judge(replace(claim, statistic="level"), alone)[0].value == -4.0
     assert not judge(replace(claim, algorithms=("trpo",)), {("hopper few", "ppo"): agents})
     assert not judge(replace(claim, where={"region": "plane"}, variable="unknown"), {("hopper few", "ppo"): agents})
 

@@ -141,8 +141,10 @@ def judge(claim: Claim, datasets: Datasets, others: Datasets | None = None) -> l
         One for each task and algorithm, or pair of tasks; and iteration, unless the claim is of a change or a relation;
         and agent, where it is of single ones.
     """
+    datasets = {place: _of_agents(dataset) for place, dataset in datasets.items()}
     if claim.statistic == "relation":
-        return _relations(claim, datasets, others or {})
+        others = {place: _of_agents(dataset) for place, dataset in (others or {}).items()}
+        return _relations(claim, datasets, others)
     if claim.statistic == "single":
         return [one for place, dataset in _meant(claim, datasets).items() for one in _singles(claim, place, dataset)]
     if claim.statistic == "study":
@@ -161,6 +163,14 @@ def judge(claim: Claim, datasets: Datasets, others: Datasets | None = None) -> l
             for iteration, row in rows.items():
                 found += _over_seeds(claim, f"{task}, {algorithm}, iteration {iteration}", list(row.values()))
     return found
+
+
+def _of_agents(dataset: xr.Dataset) -> xr.Dataset:
+    """Return a dataset of several agents, of one where a single one was measured."""
+    whose = ["iteration", "agent_seed"]
+    if "agent" in dataset.dims or not set(whose) <= set(dataset.coords):
+        return dataset
+    return dataset.reset_coords(whose).expand_dims("agent").set_coords(whose)
 
 
 def _over_seeds(claim: Claim, where: str, values: Sequence[float]) -> list[Judgement]:
