@@ -60,12 +60,17 @@ def number(agent: xr.Dataset, name: str, digits: int, **where: object) -> str:
     return "-" if np.isnan(value) else f"{value:.{digits}f} ({low:.{digits}f} to {high:.{digits}f})"
 
 
+def agent_at(dataset: xr.Dataset, iteration: int) -> xr.Dataset:
+    """Return the agent of one iteration."""
+    return dataset.isel(agent=int(np.flatnonzero(dataset["iteration"].values == iteration)[0]))
+
+
 def each(datasets: dict[tuple[str, Column], xr.Dataset], cells) -> list[list[str]]:
     """Lay out a row for each dataset and iteration."""
     rows = []
     for (_, column), dataset in datasets.items():
         for place, iteration in enumerate(iterations(dataset)):
-            agent = dataset.isel(agent=int(np.flatnonzero(dataset["iteration"].values == iteration)[0]))
+            agent = agent_at(dataset, iteration)
             pairs = f"{heading(column)}, {dataset.attrs['step_pairs']:,} pairs"
             rows.append([pairs if place == 0 else "", str(iteration), *cells(agent)])
     return rows
@@ -127,7 +132,7 @@ def noise(datasets: dict[tuple[str, Column], xr.Dataset]) -> str:
 def budgets_of_a_million(few: xr.Dataset, million: xr.Dataset) -> str:
     """Lay out what 20,480 pairs a point told of the noise at other budgets, and what a million tell of it."""
     head = ["pairs a point", "noise, told from 20,480", "told from a million", "within", "1 - r² to the largest plane"]
-    told = few.isel(agent=int(np.flatnonzero(few["iteration"].values == int(million["iteration"]))[0]))
+    told = agent_at(few, int(million["iteration"]))
     whole = million["reward_at_budget"].isel(budget=-1).values.ravel()
     rows = []
     for budget in million["usual_budget"].values.tolist():

@@ -12,10 +12,9 @@ from closerlook.simulation.timers import Clock, mujoco_clock
 
 def seconds_of_a_step() -> float:
     """Return what MuJoCo's timer counts of one step of somebody's own simulation."""
-    data = gymnasium.make("Hopper-v5").unwrapped.data
-    model = gymnasium.make("Hopper-v5").unwrapped.model
-    mujoco.mj_step(model, data, 4)
-    return float(data.timer[mujoco.mjtTimer.mjTIMER_STEP].duration)
+    simulation = gymnasium.make("Hopper-v5").unwrapped
+    mujoco.mj_step(simulation.model, simulation.data, 4)
+    return float(simulation.data.timer[mujoco.mjtTimer.mjTIMER_STEP].duration)
 
 
 def test_timers_stand_still_within_and_go_on_after():
