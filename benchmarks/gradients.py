@@ -30,10 +30,10 @@ from closerlook.agents.environment import EnvironmentSpec
 from closerlook.agents.loading import find_agents
 from closerlook.agents.policies import GaussianMLP, MLPValue
 from closerlook.algorithms import stream_sums
-from closerlook.algorithms.stream_sums import FINISHED_STREAMS, PAIRS_IN_MEMORY, StreamRange, stream_groups
-from closerlook.algorithms.truths import Truth, continuation_steps
-from closerlook.diagnostics.gradient_quality import gradient_quality
-from closerlook.estimation.networks import MLP
+from closerlook.diagnostics.gradients import gradient_quality
+from closerlook.measurements.stream_sums import FINISHED_STREAMS, PAIRS_IN_MEMORY, StreamRange, stream_groups
+from closerlook.measurements.truths import Truth, continuation_steps
+from closerlook.nn.networks import MLP
 from closerlook.randomness import generator
 from closerlook.simulation.engine import LANES, describe_environment
 from closerlook.simulation.records import Rollout, Sampling

@@ -19,10 +19,10 @@ import torch
 
 from closerlook.agents.agent import Agent, moments
 from closerlook.agents.loading import find_agents
-from closerlook.algorithms.stream_sums import StreamRange, sample_sums
-from closerlook.diagnostics.gradient_quality import gradient_quality
-from closerlook.estimation.statistics import Interval, cosine_matrix, mean_pairwise_cosine
+from closerlook.diagnostics.gradients import gradient_quality
+from closerlook.measurements.stream_sums import StreamRange, sample_sums
 from closerlook.simulation.records import Sampling
+from closerlook.statistics.estimates import Interval, cosine_matrix, mean_pairwise_cosine
 
 
 class Obvious:

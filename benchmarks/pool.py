@@ -20,7 +20,7 @@ from tempfile import TemporaryDirectory
 
 import numpy as np
 
-from closerlook.diagnostics.gradient_quality import gradient_quality
+from closerlook.diagnostics.gradients import gradient_quality
 from closerlook.execution import close_pool
 from gradients import find_agent
 

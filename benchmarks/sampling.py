@@ -34,8 +34,8 @@ from closerlook.agents.agent import Agent
 from closerlook.agents.environment import EnvironmentSpec
 from closerlook.agents.normalization import Scaling
 from closerlook.agents.policies import GaussianMLP
-from closerlook.estimation.networks import MLP
 from closerlook.execution import Job, close_pool, run_jobs
+from closerlook.nn.networks import MLP
 from closerlook.randomness import generator
 from closerlook.simulation.engine import EngineChoice, make_engine
 from closerlook.simulation.gymnasium_engine import build_environment

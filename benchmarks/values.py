@@ -18,8 +18,8 @@ import torch
 
 from closerlook.agents.agent import Agent
 from closerlook.agents.environment import EnvironmentSpec
-from closerlook.algorithms.value_shards import with_complete_returns
-from closerlook.diagnostics.value_prediction import value_prediction
+from closerlook.diagnostics.values import value_prediction
+from closerlook.measurements.value_shards import with_complete_returns
 from closerlook.simulation.records import Sampling
 from closerlook.simulation.rollout import rollout
 from gradients import N_STEPS, TASKS, make_agent

@@ -8,7 +8,7 @@ import torch
 from closerlook.agents.agent import Agent
 from closerlook.agents.policies import CategoricalMLP, GaussianMLP, MLPValue
 from closerlook.algorithms.batch import Batch
-from closerlook.estimation.networks import MLP
+from closerlook.nn.networks import MLP
 
 OBSERVATIONS, ACTIONS, HIDDEN = 5, 3, (16, 16)
 

@@ -16,7 +16,7 @@ from closerlook.agents.agent import Agent, Regime, moments_state
 from closerlook.agents.environment import EnvironmentSpec
 from closerlook.agents.normalization import RunningMoments, Scaling
 from closerlook.agents.policies import GaussianMLP, ModuleValue
-from closerlook.estimation.networks import MLP
+from closerlook.nn.networks import MLP
 
 CONTEXT, ACTIONS = 4, 3
 TARGET = np.array([[0.5, -0.3, 0.2, 0.0], [0.1, 0.4, -0.2, 0.3], [-0.6, 0.0, 0.1, 0.2]])

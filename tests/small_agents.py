@@ -6,7 +6,7 @@ import torch
 from closerlook.agents.agent import Agent, moments_state
 from closerlook.agents.normalization import RunningMoments, Scaling
 from closerlook.agents.policies import CategoricalMLP, GaussianMLP
-from closerlook.estimation.networks import MLP
+from closerlook.nn.networks import MLP
 from closerlook.randomness import generator
 
 

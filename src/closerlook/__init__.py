@@ -29,10 +29,10 @@ if TYPE_CHECKING:
     from closerlook.algorithms.vanilla import VanillaSettings as VanillaSettings
     from closerlook.diagnostics import summary as summary
     from closerlook.diagnostics import verdicts as verdicts
-    from closerlook.diagnostics.gradient_quality import gradient_quality as gradient_quality
+    from closerlook.diagnostics.gradients import gradient_quality as gradient_quality
     from closerlook.diagnostics.landscape import landscape as landscape
     from closerlook.diagnostics.trust_region import trust_region as trust_region
-    from closerlook.diagnostics.value_prediction import value_prediction as value_prediction
+    from closerlook.diagnostics.values import value_prediction as value_prediction
     from closerlook.errors import InputError as InputError
     from closerlook.errors import NonFiniteError as NonFiniteError
     from closerlook.figures import plot_budgets as plot_budgets
@@ -58,7 +58,7 @@ _HOMES = {
     "TRPOSettings": "algorithms.trpo",
     "TrainSettings": "training",
     "VanillaSettings": "algorithms.vanilla",
-    "gradient_quality": "diagnostics.gradient_quality",
+    "gradient_quality": "diagnostics.gradients",
     "landscape": "diagnostics.landscape",
     "load": "agents.loading",
     "load_agent": "agents.files",
@@ -74,7 +74,7 @@ _HOMES = {
     "summary": "diagnostics",
     "train": "training",
     "trust_region": "diagnostics.trust_region",
-    "value_prediction": "diagnostics.value_prediction",
+    "value_prediction": "diagnostics.values",
     "verdicts": "diagnostics",
 }
 

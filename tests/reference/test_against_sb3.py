@@ -15,7 +15,7 @@ from closerlook.agents.policies import GaussianMLP, MLPValue
 from closerlook.algorithms.batch import Batch
 from closerlook.algorithms.ppo import PPOSettings, ppo_update
 from closerlook.algorithms.trpo import TRPOSettings, trpo_update
-from closerlook.estimation.networks import MLP
+from closerlook.nn.networks import MLP
 from closerlook.randomness import generator
 from training_environments import Target
 

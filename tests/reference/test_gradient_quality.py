@@ -10,24 +10,24 @@ from closerlook.agents.agent import Agent, Regime
 from closerlook.agents.environment import EnvironmentSpec
 from closerlook.agents.policies import MLPValue
 from closerlook.algorithms.batch import evaluate_critic, make_batch
-from closerlook.algorithms.pooled import Pooled
-from closerlook.algorithms.stream_sums import Question, StreamRange, sample_sums
-from closerlook.algorithms.weightings import OWN, Weighting, weigh
-from closerlook.diagnostics.gradient_quality import gradient_quality
-from closerlook.diagnostics.gradient_quality.findings import find
-from closerlook.estimation import blocks
-from closerlook.estimation.blocks import Sums
-from closerlook.estimation.networks import MLP, flatten
-from closerlook.estimation.noise import noise_scale
-from closerlook.estimation.pool import plan_pool
-from closerlook.estimation.returns import advantages_if_cut
-from closerlook.estimation.score_squares import layer_slices
-from closerlook.estimation.statistics import Interval, cosine_matrix, gradient_estimate, mean_pairwise_cosine
-from closerlook.estimation.truths import Shares
-from closerlook.estimation.truths import true_cosine as true_cosine_of
+from closerlook.algorithms.returns import advantages_if_cut
+from closerlook.diagnostics.gradients import gradient_quality
+from closerlook.diagnostics.gradients.findings import find
 from closerlook.execution import Job, content_key, run_jobs
+from closerlook.measurements.pooled import Pooled
+from closerlook.measurements.stream_sums import Question, StreamRange, sample_sums
+from closerlook.measurements.weightings import OWN, Weighting, weigh
+from closerlook.nn.networks import MLP, flatten
+from closerlook.nn.score_squares import layer_slices
 from closerlook.simulation.records import Sampling
 from closerlook.simulation.rollout import rollout
+from closerlook.statistics import blocks
+from closerlook.statistics.blocks import Sums
+from closerlook.statistics.estimates import Interval, cosine_matrix, gradient_estimate, mean_pairwise_cosine
+from closerlook.statistics.noise import noise_scale
+from closerlook.statistics.pool import plan_pool
+from closerlook.statistics.truths import Shares
+from closerlook.statistics.truths import true_cosine as true_cosine_of
 from environments import (
     HORIZON,
     bandit_agent,

@@ -6,9 +6,9 @@ import torch
 from torch import Tensor
 
 from closerlook.agents.policies import CategoricalMLP, GaussianMLP, ModulePolicy
-from closerlook.estimation import gradients
-from closerlook.estimation.gradients import autograd_score_sums, categorical_head, gaussian_head, mlp_score_sums
-from closerlook.estimation.networks import MLP, flatten
+from closerlook.nn import gradients
+from closerlook.nn.gradients import autograd_score_sums, categorical_head, gaussian_head, mlp_score_sums
+from closerlook.nn.networks import MLP, flatten
 
 PAIRS = 70
 

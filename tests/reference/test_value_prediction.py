@@ -9,22 +9,22 @@ import torch
 from closerlook.agents.agent import Agent, Regime, moments_state
 from closerlook.agents.environment import EnvironmentSpec
 from closerlook.agents.normalization import RunningMoments, Scaling
-from closerlook.algorithms import value_sums
 from closerlook.algorithms.batch import evaluate_critic, make_batch
-from closerlook.algorithms.fitted_values import Critic
-from closerlook.algorithms.restarted_values import sample_restarts
-from closerlook.algorithms.stream_sums import StreamRange
-from closerlook.algorithms.truths import discounted_returns
-from closerlook.algorithms.value_sums import ValueQuestion, sample_value_sums
-from closerlook.algorithms.weightings import OWN, Weighting, weigh
-from closerlook.diagnostics.value_prediction import summary, value_prediction, verdicts
-from closerlook.diagnostics.value_prediction.audit import audit_restarts
-from closerlook.diagnostics.value_prediction.baselines import _Groups
-from closerlook.diagnostics.value_prediction.measure import reward_divisor
+from closerlook.diagnostics.values import summary, value_prediction, verdicts
+from closerlook.diagnostics.values.audit import audit_restarts
+from closerlook.diagnostics.values.baselines import _Groups
+from closerlook.diagnostics.values.measure import reward_divisor
 from closerlook.errors import InputError
-from closerlook.estimation.blocks import Sums
+from closerlook.measurements import value_sums
+from closerlook.measurements.fitted_values import Critic
+from closerlook.measurements.restarted_values import sample_restarts
+from closerlook.measurements.stream_sums import StreamRange
+from closerlook.measurements.truths import discounted_returns
+from closerlook.measurements.value_sums import ValueQuestion, sample_value_sums
+from closerlook.measurements.weightings import OWN, Weighting, weigh
 from closerlook.simulation.records import Rollout, Sampling
 from closerlook.simulation.rollout import rollout
+from closerlook.statistics.blocks import Sums
 from environments import QuadraticCritic, endless_quadratic_agent, linear_quadratic_agent, quadratic_value
 from small_agents import gaussian_agent
 

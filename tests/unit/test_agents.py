@@ -9,8 +9,8 @@ from closerlook.agents.identity import probe
 from closerlook.agents.normalization import Scaling
 from closerlook.agents.policies import CategoricalMLP, GaussianMLP, MLPValue
 from closerlook.errors import InputError
-from closerlook.estimation.distributions import DiagonalGaussian
-from closerlook.estimation.networks import MLP
+from closerlook.nn.distributions import DiagonalGaussian
+from closerlook.nn.networks import MLP
 from closerlook.randomness import generator
 
 

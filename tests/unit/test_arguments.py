@@ -10,8 +10,8 @@ from closerlook.agents.agent import Regime
 from closerlook.agents.loading import load
 from closerlook.arguments import MOST, environment_id, with_plain_values
 from closerlook.diagnostics.common.checks import as_agents, find_environment
-from closerlook.diagnostics.gradient_quality import gradient_quality
-from closerlook.diagnostics.value_prediction import value_prediction
+from closerlook.diagnostics.gradients import gradient_quality
+from closerlook.diagnostics.values import value_prediction
 from closerlook.errors import InputError
 from closerlook.execution import crew_of
 from closerlook.training.settings import TrainSettings

@@ -14,9 +14,9 @@ from closerlook.algorithms.critic import CriticByAutograd, CriticByHand, critic_
 from closerlook.algorithms.minibatches import deal, pairs_of, shuffle, standardize_each
 from closerlook.algorithms.ppo import PPOSettings
 from closerlook.algorithms.ppo_learners import PolicyByAutograd, PolicyByHand, policy_learner, surrogate_slopes
-from closerlook.estimation.backward import CategoricalHead, FlatLayout, GaussianHead, LayerLayout, StackedMLP
-from closerlook.estimation.networks import MLP
-from closerlook.estimation.surrogate import clipped_surrogate, standardize
+from closerlook.algorithms.surrogate import clipped_surrogate, standardize
+from closerlook.nn.backward import CategoricalHead, FlatLayout, GaussianHead, LayerLayout, StackedMLP
+from closerlook.nn.networks import MLP
 
 POLICIES = 3
 

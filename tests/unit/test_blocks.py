@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 
 from closerlook.errors import InputError
-from closerlook.estimation import blocks
-from closerlook.estimation.blocks import BlockKeeper, Sums, block_streams, partition, total
-from closerlook.estimation.pool import plan_pool
+from closerlook.statistics import blocks
+from closerlook.statistics.blocks import BlockKeeper, Sums, block_streams, partition, total
+from closerlook.statistics.pool import plan_pool
 
 
 def stream(number: int) -> Sums:

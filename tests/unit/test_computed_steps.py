@@ -9,21 +9,21 @@ import torch
 from closerlook.agents.agent import Agent, Regime
 from closerlook.agents.policies import MLPValue
 from closerlook.algorithms.batch import make_batch
-from closerlook.algorithms.computed_steps import sample_batch, sample_steps, take_step
 from closerlook.algorithms.natural import NaturalSettings, natural_update
 from closerlook.algorithms.ppo import PPOSettings, ppo_update
 from closerlook.algorithms.rules import Rule, rule_of
-from closerlook.algorithms.stream_sums import StreamRange
 from closerlook.algorithms.trpo import TRPOSettings, trpo_update
 from closerlook.algorithms.vanilla import VanillaSettings, vanilla_update
-from closerlook.diagnostics.gradient_quality import gradient_quality, summary
-from closerlook.diagnostics.gradient_quality.steps import find_steps, plan_steps
+from closerlook.diagnostics.gradients import gradient_quality, summary
+from closerlook.diagnostics.gradients.steps import find_steps, plan_steps
 from closerlook.errors import InputError
-from closerlook.estimation.networks import MLP, flatten
-from closerlook.estimation.truths import Shares
+from closerlook.measurements.computed_steps import sample_batch, sample_steps, take_step
+from closerlook.measurements.stream_sums import StreamRange
+from closerlook.nn.networks import MLP, flatten
 from closerlook.randomness import derive_seed
 from closerlook.simulation.records import Sampling
 from closerlook.simulation.rollout import rollout
+from closerlook.statistics.truths import Shares
 from environments import linear_quadratic_agent
 
 SMALL = PPOSettings(policy_epochs=2, value_epochs=2, minibatches=4, total_iterations=10)

@@ -9,9 +9,9 @@ import torch
 
 from closerlook.agents.agent import Agent
 from closerlook.algorithms.ppo import PPOSettings
-from closerlook.estimation.value_errors import near_zero
 from closerlook.simulation.records import Sampling
 from closerlook.simulation.rollout import rollout
+from closerlook.statistics.value_errors import near_zero
 from closerlook.training import TrainSettings, train
 from closerlook.training.critic_audit import AUDITED, PURPOSE, audit_critics
 from closerlook.training.segment import gather, improve

@@ -6,7 +6,7 @@ import torch
 
 from closerlook.agents.agent import Agent
 from closerlook.agents.policies import CategoricalMLP, GaussianMLP
-from closerlook.estimation.curvature import (
+from closerlook.nn.curvature import (
     LinearizedMLP,
     categorical_fisher,
     conjugate_gradient,
@@ -15,8 +15,8 @@ from closerlook.estimation.curvature import (
     kl_fisher,
     quadratic_kl,
 )
-from closerlook.estimation.distributions import DiagonalGaussian
-from closerlook.estimation.networks import MLP, flatten, unflatten
+from closerlook.nn.distributions import DiagonalGaussian
+from closerlook.nn.networks import MLP, flatten, unflatten
 from closerlook.randomness import generator
 
 FISHERS = {GaussianMLP: gaussian_fisher, CategoricalMLP: categorical_fisher}

@@ -5,7 +5,7 @@ import pytest
 import torch
 from scipy import integrate, stats
 
-from closerlook.estimation.distributions import AnyDistribution, Categorical, DiagonalGaussian, recognise
+from closerlook.nn.distributions import AnyDistribution, Categorical, DiagonalGaussian, recognise
 
 
 @pytest.fixture

@@ -8,13 +8,13 @@ import torch
 
 from closerlook.agents.agent import Agent
 from closerlook.agents.environment import EnvironmentSpec
-from closerlook.algorithms.episode_returns import exploded, sample_returns, unfinished, with_parameters
-from closerlook.algorithms.stream_sums import StreamRange
 from closerlook.errors import PolicyError
-from closerlook.estimation.mean_returns import mean_returns, paired_gains
-from closerlook.estimation.networks import flatten
+from closerlook.measurements.episode_returns import exploded, sample_returns, unfinished, with_parameters
+from closerlook.measurements.stream_sums import StreamRange
+from closerlook.nn.networks import flatten
 from closerlook.simulation.records import Sampling
 from closerlook.simulation.rollout import rollout, rollout_episodes
+from closerlook.statistics.mean_returns import mean_returns, paired_gains
 from environments import HORIZON, linear_quadratic_agent, linear_quadratic_return
 from small_agents import gaussian_agent
 

@@ -18,7 +18,7 @@ from closerlook.agents.loading import checkpoint_folder
 from closerlook.agents.loading import find_agents as load_agents
 from closerlook.agents.policies import CategoricalMLP, MLPValue
 from closerlook.errors import InputError, NonFiniteError
-from closerlook.estimation.networks import MLP
+from closerlook.nn.networks import MLP
 from closerlook.training.settings import TrainSettings, initial_agents
 
 SETTINGS = TrainSettings(

@@ -7,12 +7,12 @@ import pytest
 import torch
 
 from closerlook.agents.agent import Agent
-from closerlook.algorithms import value_shards
-from closerlook.algorithms.fitted_values import ROWS, Critic, FitSettings, _Moments, fit_values, fitted_critics
-from closerlook.algorithms.stream_scores import stream_squared_norms
-from closerlook.algorithms.stream_sums import StreamRange
-from closerlook.algorithms.value_shards import Shards, Transitions, spill
 from closerlook.errors import InputError
+from closerlook.measurements import value_shards
+from closerlook.measurements.fitted_values import ROWS, Critic, FitSettings, _Moments, fit_values, fitted_critics
+from closerlook.measurements.stream_scores import stream_squared_norms
+from closerlook.measurements.stream_sums import StreamRange
+from closerlook.measurements.value_shards import Shards, Transitions, spill
 from closerlook.results.answers import JobFiles
 from closerlook.simulation.records import Sampling
 from closerlook.simulation.rollout import rollout

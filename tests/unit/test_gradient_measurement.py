@@ -13,12 +13,12 @@ from closerlook.agents.environment import EnvironmentSpec
 from closerlook.agents.identity import probe
 from closerlook.agents.normalization import Scaling
 from closerlook.agents.policies import MLPValue
-from closerlook.algorithms.stream_sums import Question, StreamRange, sample_sums
 from closerlook.commands.gradient_tables import tables_of
-from closerlook.diagnostics.gradient_quality import gradient_quality, summary, verdicts
+from closerlook.diagnostics.gradients import gradient_quality, summary, verdicts
 from closerlook.errors import InputError, NonFiniteError
-from closerlook.estimation.networks import MLP
 from closerlook.execution import content_key
+from closerlook.measurements.stream_sums import Question, StreamRange, sample_sums
+from closerlook.nn.networks import MLP
 from closerlook.results.schema import SCHEMA
 from closerlook.simulation.records import Sampling
 from environments import bandit_agent, linear_quadratic_agent
@@ -60,7 +60,7 @@ def test_lanes_and_the_split_into_jobs_give_the_same_bytes():
 
 def test_a_folder_is_taken_up_again(tmp_path, monkeypatch):
     first = gradient_quality(agent(), **SMALL, out=tmp_path)
-    monkeypatch.setattr("closerlook.diagnostics.gradient_quality.measure.sample_sums", None)
+    monkeypatch.setattr("closerlook.diagnostics.gradients.measure.sample_sums", None)
     again = gradient_quality(agent(), **SMALL, out=tmp_path)
     assert same(first, again)
     stored = json.loads((tmp_path / "gradients.json").read_text())
@@ -109,7 +109,7 @@ def test_layers_are_summarised_and_laid_out():
 def test_agents_measured_in_groups_give_the_same(monkeypatch):
     agents = [agent(seed=k) for k in range(3)]
     whole = gradient_quality(agents, **SMALL)
-    monkeypatch.setattr("closerlook.diagnostics.gradient_quality.measure.ANSWERS_IN_MEMORY", 1)
+    monkeypatch.setattr("closerlook.diagnostics.gradients.measure.ANSWERS_IN_MEMORY", 1)
     assert same(whole, gradient_quality(agents, **SMALL))
 
 
@@ -266,7 +266,7 @@ def test_a_policy_of_the_users_own_is_measured():
 
 
 def test_very_much_memory_is_warned_of(monkeypatch):
-    monkeypatch.setattr("closerlook.diagnostics.gradient_quality.request.MUCH_MEMORY", 1000)
+    monkeypatch.setattr("closerlook.diagnostics.gradients.request.MUCH_MEMORY", 1000)
     with pytest.warns(UserWarning, match=r"about 0\.0 GB of memory; fewer --pairs"):
         gradient_quality(agent(), **SMALL)
 

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from closerlook.estimation.lambda_sweep import Comparison, compare, find_best, gain_of_best, interval_of
-from closerlook.estimation.variance_reduction import _traces, reduce_variance
+from closerlook.statistics.lambda_sweep import Comparison, compare, find_best, gain_of_best, interval_of
+from closerlook.statistics.variance_reduction import _traces, reduce_variance
 
 REPEATS, GROUPS, SIZE, PAIRS = 500, 40, 60, 100.0
 TRUTH = np.full(SIZE, 1.0 / np.sqrt(SIZE))

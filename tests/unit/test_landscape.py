@@ -10,22 +10,22 @@ import xarray as xr
 
 from closerlook.agents.agent import Agent
 from closerlook.agents.environment import EnvironmentSpec
-from closerlook.algorithms.computed_steps import sample_batch, sample_steps
-from closerlook.algorithms.episode_returns import with_parameters
 from closerlook.algorithms.rules import rule_of
-from closerlook.algorithms.stream_sums import StreamRange
-from closerlook.algorithms.surfaces import (
+from closerlook.diagnostics.landscape import landscape, summary, verdicts
+from closerlook.diagnostics.landscape.measure import STEP_PURPOSE
+from closerlook.errors import InputError
+from closerlook.execution import Job
+from closerlook.figures import plot_landscape, save_figure
+from closerlook.measurements.computed_steps import sample_batch, sample_steps
+from closerlook.measurements.episode_returns import with_parameters
+from closerlook.measurements.stream_sums import StreamRange
+from closerlook.measurements.surfaces import (
     Points,
     filter_normalized,
     flat_parameters,
     random_direction,
     sample_surrogates,
 )
-from closerlook.diagnostics.landscape import landscape, summary, verdicts
-from closerlook.diagnostics.landscape.measure import STEP_PURPOSE
-from closerlook.errors import InputError
-from closerlook.execution import Job
-from closerlook.figures import plot_landscape, save_figure
 from closerlook.report.landscape import write_page
 from closerlook.simulation.records import Sampling
 from environments import linear_quadratic_agent, linear_quadratic_return

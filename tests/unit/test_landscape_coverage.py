@@ -5,8 +5,8 @@ import pytest
 import xarray as xr
 
 from closerlook.agents.agent import Agent, Regime
-from closerlook.algorithms.episode_returns import with_parameters
 from closerlook.diagnostics.landscape import landscape
+from closerlook.measurements.episode_returns import with_parameters
 from environments import OFFSET, TARGET, bandit_agent
 
 PLANES = 200

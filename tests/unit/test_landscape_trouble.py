@@ -12,16 +12,16 @@ from test_episode_returns import torch_agent
 
 from closerlook.agents.agent import Agent
 from closerlook.agents.environment import EnvironmentSpec
-from closerlook.algorithms.computed_steps import sample_batch
-from closerlook.algorithms.episode_returns import with_parameters
-from closerlook.algorithms.stream_sums import StreamRange
 from closerlook.commands.landscape_tables import tables_of
 from closerlook.diagnostics.landscape import landscape, summary, verdicts
 from closerlook.diagnostics.landscape.findings import _chance_below_zero, _tail_gain, _tail_parts
 from closerlook.errors import InputError, NonFiniteError
-from closerlook.estimation.mean_returns import FEWEST_EPISODES, gain_freedom, lower_tail, paired_gains
-from closerlook.estimation.statistics import Interval, plain_jackknife
+from closerlook.measurements.computed_steps import sample_batch
+from closerlook.measurements.episode_returns import with_parameters
+from closerlook.measurements.stream_sums import StreamRange
 from closerlook.simulation.records import Sampling
+from closerlook.statistics.estimates import Interval, plain_jackknife
+from closerlook.statistics.mean_returns import FEWEST_EPISODES, gain_freedom, lower_tail, paired_gains
 from environments import (
     bandit_agent,
     endless_quadratic_agent,

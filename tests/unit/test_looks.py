@@ -8,11 +8,11 @@ import pytest
 import xarray as xr
 
 from closerlook.agents.agent import Regime
-from closerlook.diagnostics.gradient_quality import gradient_quality, summary
-from closerlook.diagnostics.gradient_quality.looks import FIRST_ESTIMATES, JOB_STREAMS, Target, looks, pairs_wanted
+from closerlook.diagnostics.gradients import gradient_quality, summary
+from closerlook.diagnostics.gradients.looks import FIRST_ESTIMATES, JOB_STREAMS, Target, looks, pairs_wanted
 from closerlook.errors import InputError
-from closerlook.estimation.statistics import cosine_matrix, mean_pairwise_cosine
 from closerlook.execution import Silence
+from closerlook.statistics.estimates import cosine_matrix, mean_pairwise_cosine
 from environments import bandit_agent
 
 AGENT = replace(bandit_agent(), regime=Regime(1, 40))

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from closerlook.estimation.mean_returns import (
+from closerlook.statistics.mean_returns import (
     influences,
     lower_tail,
     mean_returns,

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from closerlook.estimation.networks import MLP, flatten, for_tiles, unflatten
+from closerlook.nn.networks import MLP, flatten, for_tiles, unflatten
 from closerlook.randomness import generator
 
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from closerlook.estimation.networks import TILE
+from closerlook.nn.networks import TILE
 from closerlook.simulation.placement import StreamQueue
 
 

@@ -10,17 +10,17 @@ import torch
 from closerlook.agents.agent import Agent, Regime
 from closerlook.agents.policies import MLPValue
 from closerlook.algorithms.batch import evaluate_critic, make_batch
-from closerlook.algorithms.pooled import Pooled
-from closerlook.algorithms.stream_sums import Question, StreamRange, sample_sums
-from closerlook.algorithms.truths import covariates, truth_returns
-from closerlook.diagnostics.gradient_quality import gradient_quality
-from closerlook.diagnostics.gradient_quality.findings import find
-from closerlook.estimation.gradients import autograd_score_sums
-from closerlook.estimation.networks import MLP
-from closerlook.estimation.pool import plan_pool
-from closerlook.estimation.score_squares import layer_slices
+from closerlook.diagnostics.gradients import gradient_quality
+from closerlook.diagnostics.gradients.findings import find
+from closerlook.measurements.pooled import Pooled
+from closerlook.measurements.stream_sums import Question, StreamRange, sample_sums
+from closerlook.measurements.truths import covariates, truth_returns
+from closerlook.nn.gradients import autograd_score_sums
+from closerlook.nn.networks import MLP
+from closerlook.nn.score_squares import layer_slices
 from closerlook.simulation.records import Sampling
 from closerlook.simulation.rollout import rollout
+from closerlook.statistics.pool import plan_pool
 from environments import endless_quadratic_agent, linear_quadratic_agent
 
 STREAMS, STEPS = 40, 20

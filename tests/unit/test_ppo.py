@@ -12,10 +12,10 @@ from closerlook.agents.policies import CategoricalMLP, GaussianMLP, MLPValue
 from closerlook.algorithms.batch import Batch
 from closerlook.algorithms.critic import value_loss
 from closerlook.algorithms.ppo import PPOSettings, ppo_update
+from closerlook.algorithms.surrogate import clipped_surrogate, standardize
 from closerlook.algorithms.update import explained_variance
 from closerlook.errors import InputError, NonFiniteError
-from closerlook.estimation.networks import MLP
-from closerlook.estimation.surrogate import clipped_surrogate, standardize
+from closerlook.nn.networks import MLP
 from closerlook.randomness import generator
 
 OBSERVATIONS, ACTIONS, HIDDEN = 5, 3, (16, 16)

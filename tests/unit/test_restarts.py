@@ -8,7 +8,7 @@ from gymnasium.utils import EzPickle
 
 from closerlook.agents.agent import Agent
 from closerlook.agents.environment import EnvironmentSpec
-from closerlook.diagnostics.value_prediction import value_prediction
+from closerlook.diagnostics.values import value_prediction
 from closerlook.errors import InputError
 from closerlook.simulation.engine import make_engine
 from closerlook.simulation.records import Sampling

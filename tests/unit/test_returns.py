@@ -9,8 +9,8 @@ import torch
 from closerlook.agents.agent import Agent
 from closerlook.agents.policies import GaussianMLP, MLPValue
 from closerlook.algorithms.batch import make_batch
-from closerlook.estimation.networks import MLP
-from closerlook.estimation.returns import discounted_sums, gae
+from closerlook.algorithms.returns import discounted_sums, gae
+from closerlook.nn.networks import MLP
 from closerlook.simulation.records import Boundaries, Episodes, Rollout
 
 F, T = False, True

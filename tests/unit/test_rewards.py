@@ -7,7 +7,7 @@ from closerlook.agents.agent import Agent, moments, moments_state
 from closerlook.agents.normalization import RunningMoments, Scaling
 from closerlook.agents.policies import GaussianMLP
 from closerlook.agents.rewards import frozen_rewards, scaled_rewards
-from closerlook.estimation.networks import MLP
+from closerlook.nn.networks import MLP
 
 GAMMA = 0.9
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 from scipy import stats
 
-from closerlook.estimation.statistics import (
+from closerlook.statistics.estimates import (
     agreement,
     cosine_matrix,
     gradient_estimate,

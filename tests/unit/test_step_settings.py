@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from closerlook.algorithms.policy_change import CHANGES
 from closerlook.diagnostics.trust_region.step_settings import loss_share, model_reach, step_settings
+from closerlook.measurements.policy_change import CHANGES
 
 MULTIPLES = np.array([0.5, 1.0, 2.0, 4.0])
 

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from closerlook.estimation.mean_returns import Means
-from closerlook.estimation.surfaces import (
+from closerlook.statistics.mean_returns import Means
+from closerlook.statistics.surfaces import (
     best_point,
     correlation,
     noise_share,

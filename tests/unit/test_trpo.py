@@ -18,7 +18,7 @@ from closerlook.algorithms.objective import Objective
 from closerlook.algorithms.trpo import TRPOSettings, trpo_update
 from closerlook.algorithms.vanilla import VanillaSettings, vanilla_update
 from closerlook.errors import InputError
-from closerlook.estimation.curvature import kl_fisher, quadratic_kl
+from closerlook.nn.curvature import kl_fisher, quadratic_kl
 
 SEEDS = [11, 22, 33]
 HARD = [(0.02, 0.1), (0.5, 0.1), (10.0, 0.9)]

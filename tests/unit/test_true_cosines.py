@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from closerlook.estimation.noise import (
+from closerlook.statistics.estimates import Interval
+from closerlook.statistics.noise import (
     Squares,
     between_share,
     effective_sample_fraction,
@@ -15,8 +16,7 @@ from closerlook.estimation.noise import (
     together,
     true_cosine_at,
 )
-from closerlook.estimation.statistics import Interval
-from closerlook.estimation.truths import (
+from closerlook.statistics.truths import (
     Shares,
     TrueCosine,
     cosine_between,

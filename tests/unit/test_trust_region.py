@@ -14,23 +14,23 @@ from test_episode_returns import torch_agent
 
 from closerlook.agents.agent import Agent
 from closerlook.agents.environment import EnvironmentSpec
-from closerlook.algorithms.computed_steps import sample_batch, sample_steps, take_step
-from closerlook.algorithms.episode_returns import with_parameters
-from closerlook.algorithms.natural_comparison import compare_with_natural
 from closerlook.algorithms.objective import Objective
-from closerlook.algorithms.policy_change import CHANGES, policy_change
-from closerlook.algorithms.policy_look import Look
 from closerlook.algorithms.rules import rule_of
-from closerlook.algorithms.step_audits import audit_step, stages_of
-from closerlook.algorithms.stream_sums import StreamRange
-from closerlook.algorithms.surfaces import flat_parameters
 from closerlook.commands.trust_tables import tables_of
 from closerlook.diagnostics.trust_region import summary, trust_region, verdicts
 from closerlook.diagnostics.trust_region.findings import _algorithm, _along, _rewards, crossing
 from closerlook.errors import InputError
-from closerlook.estimation.statistics import mean_interval
 from closerlook.figures import plot_trust_region, save_figure
+from closerlook.measurements.computed_steps import sample_batch, sample_steps, take_step
+from closerlook.measurements.episode_returns import with_parameters
+from closerlook.measurements.natural_comparison import compare_with_natural
+from closerlook.measurements.policy_change import CHANGES, policy_change
+from closerlook.measurements.policy_look import Look
+from closerlook.measurements.step_audits import audit_step, stages_of
+from closerlook.measurements.stream_sums import StreamRange
+from closerlook.measurements.surfaces import flat_parameters
 from closerlook.simulation.records import Sampling
+from closerlook.statistics.estimates import mean_interval
 from environments import (
     bandit_agent,
     bandit_gradient,

@@ -9,8 +9,9 @@ import torch
 from closerlook.agents.agent import Agent, Regime
 from closerlook.agents.environment import EnvironmentSpec
 from closerlook.algorithms.batch import evaluate_critic
-from closerlook.algorithms.stream_sums import Question, StreamRange, sample_sums
-from closerlook.algorithms.truths import (
+from closerlook.errors import InputError
+from closerlook.measurements.stream_sums import Question, StreamRange, sample_sums
+from closerlook.measurements.truths import (
     COVARIATES,
     TIME_UNIT,
     continuation_steps,
@@ -18,13 +19,12 @@ from closerlook.algorithms.truths import (
     incomplete_returns,
     truth_returns,
 )
-from closerlook.errors import InputError
-from closerlook.estimation.blocks import Sums, total
-from closerlook.estimation.gradients import autograd_score_sums, categorical_head, gaussian_head
-from closerlook.estimation.networks import MLP
-from closerlook.estimation.score_squares import autograd_score_squares, layer_slices, mlp_score_squares
+from closerlook.nn.gradients import autograd_score_sums, categorical_head, gaussian_head
+from closerlook.nn.networks import MLP
+from closerlook.nn.score_squares import autograd_score_squares, layer_slices, mlp_score_squares
 from closerlook.simulation.records import Sampling
 from closerlook.simulation.rollout import rollout
+from closerlook.statistics.blocks import Sums, total
 from environments import linear_quadratic_agent
 from small_agents import categorical_agent, gaussian_agent
 

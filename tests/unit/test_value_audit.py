@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from closerlook.diagnostics.value_prediction.audit import mean_of_intervals
-from closerlook.estimation.statistics import Interval
-from closerlook.estimation.value_errors import explained_variance, mean_interval
+from closerlook.diagnostics.values.audit import mean_of_intervals
+from closerlook.statistics.estimates import Interval
+from closerlook.statistics.value_errors import explained_variance, mean_interval
 
 REPEATS = 1000
 

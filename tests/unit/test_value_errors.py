@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from closerlook.estimation.value_errors import (
+from closerlook.statistics.value_errors import (
     calibration,
     explained_variance,
     floor_of_returns,

@@ -38,7 +38,7 @@ from closerlook.agents.packing import pack, unpack
 from closerlook.agents.policies import CategoricalMLP, GaussianMLP, MLPValue, Policy, Value
 from closerlook.agents.state_checks import check_state
 from closerlook.errors import InputError
-from closerlook.estimation.networks import MLP
+from closerlook.nn.networks import MLP
 from closerlook.results.writing import mendable, write_bytes
 
 FORMAT_VERSION = 1

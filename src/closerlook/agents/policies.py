@@ -18,7 +18,7 @@ from torch.func import functional_call
 from torch.utils._pytree import tree_flatten, tree_leaves, tree_map, tree_unflatten
 
 from closerlook.errors import InputError, PolicyError, users_code
-from closerlook.estimation.distributions import (
+from closerlook.nn.distributions import (
     AnyDistribution,
     Categorical,
     DiagonalGaussian,
@@ -26,7 +26,7 @@ from closerlook.estimation.distributions import (
     Noise,
     recognise,
 )
-from closerlook.estimation.networks import MLP, TILE, Initialization, Parameters, for_tiles
+from closerlook.nn.networks import MLP, TILE, Initialization, Parameters, for_tiles
 
 Actor = Callable[[np.ndarray, np.ndarray], np.ndarray]
 """Maps policy inputs (P, N, obs) float32 and noise (P, N, size) to actions (P, N, A) float32 or (P, N) int64. A row's

@@ -6,8 +6,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from closerlook.estimation.backward import Array, FlatLayout, Layout
-from closerlook.estimation.networks import Parameters
+from closerlook.nn.backward import Array, FlatLayout, Layout
+from closerlook.nn.networks import Parameters
 
 BETAS = (0.9, 0.999)
 

@@ -17,8 +17,8 @@ import torch
 from torch import Tensor
 
 from closerlook.agents.agent import Agent, Bootstrap
-from closerlook.estimation.networks import TILE
-from closerlook.estimation.returns import discounted_sums, gae
+from closerlook.algorithms.returns import discounted_sums, gae
+from closerlook.nn.networks import TILE
 from closerlook.simulation.rollout import Rollout
 
 

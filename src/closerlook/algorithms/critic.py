@@ -12,8 +12,8 @@ from closerlook.agents.policies import MLPValue
 from closerlook.algorithms.adam import PopulationAdam
 from closerlook.algorithms.batch import Batch
 from closerlook.algorithms.minibatches import deal, pairs_of, shuffle, with_ones
-from closerlook.estimation.backward import Array, LayerLayout, StackedMLP
-from closerlook.estimation.networks import Parameters
+from closerlook.nn.backward import Array, LayerLayout, StackedMLP
+from closerlook.nn.networks import Parameters
 
 
 class CriticSettings(Protocol):

@@ -16,8 +16,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from closerlook.estimation.backward import Array
-from closerlook.estimation.surrogate import standardize
+from closerlook.algorithms.surrogate import standardize
+from closerlook.nn.backward import Array
 from closerlook.randomness import generator
 
 
@@ -79,7 +79,7 @@ def standardize_each(advantages: Array, count: int) -> tuple[Array, Array]:
     Returns
     -------
     standardized : ndarray, (P, N)
-        As `closerlook.estimation.surrogate.standardize` returns them.
+        As `closerlook.algorithms.surrogate.standardize` returns them.
     constant : ndarray, (P,), int64
         How many minibatches had advantages that were all equal.
     """

@@ -27,7 +27,7 @@ from closerlook.algorithms.settings import CriticFields, require_numbers
 from closerlook.algorithms.steps import GradientInfo, describe_step
 from closerlook.algorithms.update import require_finite
 from closerlook.errors import InputError
-from closerlook.estimation.curvature import (
+from closerlook.nn.curvature import (
     VectorProduct,
     categorical_fisher,
     conjugate_gradient,
@@ -36,7 +36,7 @@ from closerlook.estimation.curvature import (
     gaussian_fisher,
     kl_fisher,
 )
-from closerlook.estimation.networks import Parameters
+from closerlook.nn.networks import Parameters
 from closerlook.randomness import generator
 
 Accept = Callable[[Tensor, Tensor, Tensor], Tensor]
@@ -112,7 +112,7 @@ class FullStep:
     unusable : Tensor, (P,), bool
         Where there is a gradient, and no finite step of finite length came of it.
     residual, cg_steps : Tensor, (P,)
-        See `closerlook.estimation.curvature.Solution`.
+        See `closerlook.nn.curvature.Solution`.
     """
 
     vector: Tensor

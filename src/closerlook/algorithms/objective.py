@@ -19,9 +19,9 @@ from closerlook.agents.agent import Agent
 from closerlook.agents.policies import Policy
 from closerlook.algorithms.batch import Batch
 from closerlook.algorithms.minibatches import pairs_of
-from closerlook.estimation.distributions import Distribution
-from closerlook.estimation.networks import flatten, unflatten
-from closerlook.estimation.surrogate import clipped_surrogate, standardize
+from closerlook.algorithms.surrogate import clipped_surrogate, standardize
+from closerlook.nn.distributions import Distribution
+from closerlook.nn.networks import flatten, unflatten
 
 ROWS = 8192
 """Pairs evaluated at a time, to bound memory."""

@@ -19,7 +19,7 @@ from closerlook.algorithms.minibatches import deal, pairs_of, shuffle, standardi
 from closerlook.algorithms.ppo_learners import policy_learner
 from closerlook.algorithms.update import UpdateInfo, describe_update, require_finite
 from closerlook.errors import InputError
-from closerlook.estimation.networks import Parameters
+from closerlook.nn.networks import Parameters
 
 Watch = Callable[[int, Callable[[], Parameters]], None]
 """Told after every minibatch how many the policies have taken, and how to read their parameters as they are then."""

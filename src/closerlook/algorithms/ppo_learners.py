@@ -19,10 +19,10 @@ from closerlook.agents.agent import Agent
 from closerlook.agents.policies import CategoricalMLP, GaussianMLP
 from closerlook.algorithms.adam import PopulationAdam
 from closerlook.algorithms.minibatches import with_ones
+from closerlook.algorithms.surrogate import clipped_surrogate
 from closerlook.errors import InputError
-from closerlook.estimation.backward import Array, CategoricalHead, GaussianHead, Head, LayerLayout, StackedMLP
-from closerlook.estimation.distributions import AnyDistribution
-from closerlook.estimation.surrogate import clipped_surrogate
+from closerlook.nn.backward import Array, CategoricalHead, GaussianHead, Head, LayerLayout, StackedMLP
+from closerlook.nn.distributions import AnyDistribution
 
 
 class ClimbSettings(Protocol):

@@ -6,8 +6,8 @@ from typing import Any, Literal, get_args
 
 from closerlook.agents.agent import Agent
 from closerlook.algorithms.natural import NaturalSettings, natural_update
-from closerlook.algorithms.policy_change import SURROGATES
 from closerlook.algorithms.ppo import PPOSettings, ppo_update
+from closerlook.algorithms.surrogate import SURROGATES
 from closerlook.algorithms.trpo import TRPOSettings, trpo_update
 from closerlook.algorithms.update import UpdateInfo
 from closerlook.algorithms.vanilla import VanillaSettings, vanilla_update
@@ -65,7 +65,7 @@ def clip_of(settings: UpdateSettings) -> float:
 
 
 def climbed_surrogate(agent: Agent, rule: Rule) -> int:
-    """Return which surrogate an update climbs, by its place among `closerlook.algorithms.policy_change.SURROGATES`."""
+    """Return which surrogate an update climbs, by its place among `closerlook.algorithms.surrogate.SURROGATES`."""
     if isinstance(rule.settings, PPOSettings):
         return SURROGATES.index("clipped")
     return SURROGATES.index("normalised" if agent.normalize_advantages else "plain")

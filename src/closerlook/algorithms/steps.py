@@ -10,7 +10,7 @@ from closerlook.agents.agent import Agent
 from closerlook.algorithms.batch import Batch
 from closerlook.algorithms.objective import Objective
 from closerlook.algorithms.update import UpdateInfo, describe_update
-from closerlook.estimation.curvature import dot
+from closerlook.nn.curvature import dot
 
 
 @dataclass(frozen=True)

@@ -11,10 +11,9 @@ from closerlook.algorithms.batch import Batch
 from closerlook.algorithms.critic import critic_values, value_loss
 from closerlook.algorithms.minibatches import pairs_of
 from closerlook.algorithms.objective import ROWS, Objective
-from closerlook.algorithms.policy_change import divergence
+from closerlook.algorithms.surrogate import deviation
 from closerlook.errors import NonFiniteError
-from closerlook.estimation.distributions import DiagonalGaussian, Distribution
-from closerlook.estimation.surrogate import deviation
+from closerlook.nn.distributions import DiagonalGaussian, Distribution, divergence
 
 
 @dataclass(frozen=True)

@@ -15,8 +15,8 @@ from closerlook.algorithms.objective import Objective
 from closerlook.algorithms.settings import CriticFields, require_numbers
 from closerlook.algorithms.steps import GradientInfo, describe_step
 from closerlook.algorithms.update import require_finite
-from closerlook.estimation.curvature import dot
-from closerlook.estimation.networks import flatten
+from closerlook.nn.curvature import dot
+from closerlook.nn.networks import flatten
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from closerlook.commands import gradient_tables
 from closerlook.commands import train as train_command
 from closerlook.commands.options import Output
 from closerlook.console import Bar, Shown
-from closerlook.diagnostics.gradient_quality import gradient_quality, summary
+from closerlook.diagnostics.gradients import gradient_quality, summary
 from closerlook.figures import plot_gradient_quality, plot_training, save_figure
 from closerlook.report import Demo as DemoResults
 from closerlook.report import demo_page

@@ -9,7 +9,7 @@ from closerlook.commands.gradient_tables import tables_of
 from closerlook.commands.measuring import Measuring
 from closerlook.commands.options import option
 from closerlook.console import Bar, Shown
-from closerlook.diagnostics.gradient_quality import gradient_quality, summary
+from closerlook.diagnostics.gradients import gradient_quality, summary
 from closerlook.figures import plot_gradient_quality, save_figure
 
 

@@ -7,7 +7,7 @@ from closerlook.commands.measuring import Measuring
 from closerlook.commands.options import option
 from closerlook.commands.value_tables import tables_of
 from closerlook.console import Bar, Shown
-from closerlook.diagnostics.value_prediction import summary, value_prediction
+from closerlook.diagnostics.values import summary, value_prediction
 from closerlook.figures import plot_value_prediction, save_figure
 
 

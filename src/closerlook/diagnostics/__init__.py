@@ -8,8 +8,8 @@ import xarray as xr
 from closerlook.results.schema import require_kind
 
 _PACKAGES = {
-    "gradients": "gradient_quality",
-    "values": "value_prediction",
+    "gradients": "gradients",
+    "values": "values",
     "landscape": "landscape",
     "trust-region": "trust_region",
 }

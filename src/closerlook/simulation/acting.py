@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from closerlook.agents.agent import ActionTransform, Agent, moments
 from closerlook.agents.normalization import RunningMoments, Scaling
 from closerlook.errors import InputError
-from closerlook.estimation.distributions import Categorical, DiagonalGaussian, Noise
+from closerlook.nn.distributions import Categorical, DiagonalGaussian, Noise
 from closerlook.randomness import generator, rekey
 from closerlook.simulation.lanes import BoolArray, FloatArray, IntArray
 

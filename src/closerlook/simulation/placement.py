@@ -3,14 +3,14 @@
 from collections import defaultdict
 from collections.abc import Sequence
 
-from closerlook.estimation.networks import TILE
+from closerlook.nn.networks import TILE
 
 
 class StreamQueue:
     """Hands out one policy's streams, each with a row of the policy's input at its own place modulo `TILE`.
 
     A stream's place follows from its key alone, so what a policy answers there does not depend, to the last bit, on
-    which other streams run, nor on how many (see `closerlook.estimation.networks.TILE`).
+    which other streams run, nor on how many (see `closerlook.nn.networks.TILE`).
 
     Parameters
     ----------

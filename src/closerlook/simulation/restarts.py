@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from closerlook.agents.agent import Agent
 from closerlook.agents.environment import EnvironmentSpec
 from closerlook.errors import InputError, NonFiniteError
-from closerlook.estimation.networks import TILE
+from closerlook.nn.networks import TILE
 from closerlook.randomness import derive_seed
 from closerlook.simulation.acting import ActionNoise, ObservationFilter, make_transform
 from closerlook.simulation.engine import LANES, lend_engine

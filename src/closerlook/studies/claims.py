@@ -19,7 +19,7 @@ import yaml
 from numpy.typing import ArrayLike
 from scipy import stats
 
-from closerlook.estimation.statistics import plain_jackknife
+from closerlook.statistics.estimates import plain_jackknife
 from closerlook.studies.relations import FEWEST_SEEDS as FEWEST_RELATED
 from closerlook.studies.relations import common, rank_relation
 

@@ -24,13 +24,13 @@ import xarray as xr
 
 from closerlook.agents.files import delete_agent
 from closerlook.agents.loading import checkpoints_of, find_agents
-from closerlook.diagnostics.gradient_quality import gradient_quality
+from closerlook.diagnostics.gradients import gradient_quality
 from closerlook.errors import InputError, NonFiniteError
-from closerlook.estimation.statistics import Interval, mean_interval, plain_jackknife
 from closerlook.execution import Progress
 from closerlook.results.schema import validate
 from closerlook.results.store import RunFolder, as_json
 from closerlook.simulation.engine import describe_environment
+from closerlook.statistics.estimates import Interval, mean_interval, plain_jackknife
 from closerlook.training import TrainSettings, train
 
 WINDOWS = 20

@@ -11,7 +11,7 @@ from closerlook.algorithms.ppo import PPOSettings
 from closerlook.algorithms.rules import ALGORITHMS
 from closerlook.arguments import require_choices, require_fractions
 from closerlook.errors import InputError
-from closerlook.estimation.networks import Initialization
+from closerlook.nn.networks import Initialization
 
 if TYPE_CHECKING:
     from closerlook.training.settings import TrainSettings

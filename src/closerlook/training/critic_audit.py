@@ -16,12 +16,12 @@ from closerlook.agents.agent import Agent
 from closerlook.algorithms.batch import Batch, evaluate_critic
 from closerlook.algorithms.critic import critic_values
 from closerlook.algorithms.minibatches import pairs_of
-from closerlook.algorithms.truths import cut_returns, discounted_returns
-from closerlook.algorithms.value_shards import with_complete_returns
-from closerlook.algorithms.weightings import OWN, weigh
-from closerlook.estimation.value_errors import explained_variance, near_zero, relative_errors
+from closerlook.measurements.truths import cut_returns, discounted_returns
+from closerlook.measurements.value_shards import with_complete_returns
+from closerlook.measurements.weightings import OWN, weigh
 from closerlook.simulation.records import Rollout, Sampling
 from closerlook.simulation.rollout import rollout
+from closerlook.statistics.value_errors import explained_variance, near_zero, relative_errors
 from closerlook.training.settings import TrainSettings
 
 PURPOSE = "critic audit"

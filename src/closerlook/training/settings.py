@@ -19,7 +19,7 @@ from closerlook.algorithms.rules import ALGORITHMS, Algorithm, UpdateSettings
 from closerlook.algorithms.trpo import TRPOSettings
 from closerlook.algorithms.vanilla import VanillaSettings
 from closerlook.arguments import environment_id, with_plain_values
-from closerlook.estimation.networks import MLP, Initialization
+from closerlook.nn.networks import MLP, Initialization
 from closerlook.randomness import derive_seed, generator
 from closerlook.simulation.engine import make_engine
 from closerlook.training.checks import Baseline, require_sensible

@@ -7,9 +7,10 @@ import torch
 
 from closerlook.agents.agent import Agent
 from closerlook.algorithms.batch import Batch
-from closerlook.algorithms.policy_change import CHANGES, SURROGATES
-from closerlook.algorithms.policy_look import Look
 from closerlook.algorithms.rules import clip_of
+from closerlook.algorithms.surrogate import SURROGATES
+from closerlook.measurements.policy_change import CHANGES
+from closerlook.measurements.policy_look import Look
 from closerlook.training.settings import TrainSettings
 
 TRUST_AUDITED: Mapping[str, str] = {

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from closerlook.estimation.statistics import Interval
+from closerlook.statistics.estimates import Interval
 
 Found = dict[str, np.ndarray]
 """Numbers of one agent, by the schema's names, without the agent axis."""

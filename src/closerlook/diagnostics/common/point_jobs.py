@@ -4,8 +4,8 @@ from collections.abc import Iterator, Mapping
 
 import numpy as np
 
-from closerlook.algorithms.episode_returns import LISTED, SUMS
-from closerlook.algorithms.pooled import Answers
+from closerlook.measurements.episode_returns import LISTED, SUMS
+from closerlook.measurements.pooled import Answers
 from closerlook.simulation.engine import LANES
 
 STREAMS_OF_A_JOB = 16

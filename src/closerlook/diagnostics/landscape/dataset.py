@@ -8,7 +8,7 @@ import numpy as np
 import xarray as xr
 
 from closerlook.agents.agent import Agent
-from closerlook.algorithms.policy_change import SURROGATES
+from closerlook.algorithms.surrogate import SURROGATES
 from closerlook.diagnostics.common.labels import agent_attributes, agent_coordinates, known
 from closerlook.diagnostics.common.layout import Found
 from closerlook.diagnostics.landscape.findings import BUDGETS, PAIRS_OF, REGIONS, budgets

@@ -19,14 +19,14 @@ from scipy import stats
 
 from closerlook.agents.agent import Agent
 from closerlook.agents.rewards import reward_unit
-from closerlook.algorithms.episode_returns import LISTED, SUMS, exploded, unfinished
-from closerlook.algorithms.policy_change import SURROGATES
 from closerlook.algorithms.rules import climbed_surrogate, rule_of
+from closerlook.algorithms.surrogate import SURROGATES
 from closerlook.diagnostics.common.layout import Found, interval, intervals
 from closerlook.diagnostics.landscape.request import Request
-from closerlook.estimation.mean_returns import Means, gain_freedom, lower_tail, mean_returns, paired_gains, pairing_gain
-from closerlook.estimation.statistics import FEWEST, NOTHING, Interval, mean_interval, plain_jackknife, without_bias
-from closerlook.estimation.surfaces import (
+from closerlook.measurements.episode_returns import LISTED, SUMS, exploded, unfinished
+from closerlook.statistics.estimates import FEWEST, NOTHING, Interval, mean_interval, plain_jackknife, without_bias
+from closerlook.statistics.mean_returns import Means, gain_freedom, lower_tail, mean_returns, paired_gains, pairing_gain
+from closerlook.statistics.surfaces import (
     MOST_GROUPS,
     best_point,
     correlation,
@@ -53,9 +53,9 @@ class Surfaces:
     Parameters
     ----------
     batch, heldout : mapping
-        Of `closerlook.algorithms.surfaces.sample_surrogates`, the plane's points, then the line's.
+        Of `closerlook.measurements.surfaces.sample_surrogates`, the plane's points, then the line's.
     plane, line : mapping
-        Sums over episodes, see `closerlook.algorithms.episode_returns.sample_returns`.
+        Sums over episodes, see `closerlook.measurements.episode_returns.sample_returns`.
     """
 
     batch: Mapping[str, np.ndarray]

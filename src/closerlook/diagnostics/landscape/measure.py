@@ -12,18 +12,7 @@ import xarray as xr
 from closerlook.agents.agent import Agent, Regime
 from closerlook.agents.environment import EnvironmentSpec
 from closerlook.agents.identity import own_seed, probe, sampling_part
-from closerlook.algorithms.computed_steps import sample_attempt
-from closerlook.algorithms.pooled import Answers, Pooled
 from closerlook.algorithms.rules import clip_of, rule_of
-from closerlook.algorithms.stream_sums import Question, StreamRange, sample_sums
-from closerlook.algorithms.surfaces import (
-    Points,
-    filter_normalized,
-    flat_parameters,
-    random_direction,
-    sample_point_returns,
-    sample_surrogates,
-)
 from closerlook.arguments import with_plain_values
 from closerlook.diagnostics.common.checks import as_agents
 from closerlook.diagnostics.common.layout import Found
@@ -41,12 +30,23 @@ from closerlook.diagnostics.landscape.request import (
     prepare,
 )
 from closerlook.errors import InputError, NonFiniteError
-from closerlook.estimation.pool import Pool, plan_pool
 from closerlook.execution import Job, Progress, Silence, content_key, crew_of
 from closerlook.execution.threads import single_thread
+from closerlook.measurements.computed_steps import sample_attempt
+from closerlook.measurements.pooled import Answers, Pooled
+from closerlook.measurements.stream_sums import Question, StreamRange, sample_sums
+from closerlook.measurements.surfaces import (
+    Points,
+    filter_normalized,
+    flat_parameters,
+    random_direction,
+    sample_point_returns,
+    sample_surrogates,
+)
 from closerlook.randomness import derive_seed
 from closerlook.results.store import RunFolder, versions
 from closerlook.simulation.records import Sampling
+from closerlook.statistics.pool import Pool, plan_pool
 
 MEASUREMENT_VERSION = 2
 """Raised whenever the same job would answer otherwise, so that no stored answer is taken for the new one."""

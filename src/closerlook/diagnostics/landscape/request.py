@@ -10,11 +10,11 @@ import numpy as np
 from closerlook.agents.agent import Agent, Regime
 from closerlook.agents.environment import EnvironmentSpec
 from closerlook.agents.identity import probe
-from closerlook.algorithms.computed_steps import LARGEST_BATCH
 from closerlook.algorithms.rules import ALGORITHMS
 from closerlook.diagnostics.common.checks import find_environment, require_alike, require_fit, sampling_of, step_regime
 from closerlook.errors import InputError
 from closerlook.execution import content_key
+from closerlook.measurements.computed_steps import LARGEST_BATCH
 from closerlook.simulation.engine import describe_environment
 from closerlook.simulation.records import Sampling
 

@@ -7,14 +7,15 @@ import numpy as np
 import xarray as xr
 
 from closerlook.agents.agent import Agent
-from closerlook.algorithms.policy_change import CHANGES, SURROGATES
 from closerlook.algorithms.rules import rule_of
-from closerlook.algorithms.step_audits import stages_of
+from closerlook.algorithms.surrogate import SURROGATES
 from closerlook.diagnostics.common.labels import agent_attributes, agent_coordinates, known
 from closerlook.diagnostics.common.layout import Found
 from closerlook.diagnostics.trust_region.findings import AVERAGED, PAIRS_OF
 from closerlook.diagnostics.trust_region.request import Request
 from closerlook.diagnostics.trust_region.verdicts import verdicts
+from closerlook.measurements.policy_change import CHANGES
+from closerlook.measurements.step_audits import stages_of
 from closerlook.results.schema import SCHEMA, validate
 from closerlook.results.store import as_json
 

@@ -18,16 +18,17 @@ import numpy as np
 from closerlook.agents.agent import Agent
 from closerlook.agents.rewards import reward_unit
 from closerlook.algorithms.natural import NaturalSettings
-from closerlook.algorithms.policy_change import CHANGES, SURROGATES
 from closerlook.algorithms.ppo import PPOSettings
 from closerlook.algorithms.rules import Rule, climbed_surrogate, rule_of
-from closerlook.algorithms.step_audits import stages_of
+from closerlook.algorithms.surrogate import SURROGATES
 from closerlook.diagnostics.common.layout import Found, interval, intervals
 from closerlook.diagnostics.trust_region.request import Request
 from closerlook.diagnostics.trust_region.step_settings import loss_share, step_settings
-from closerlook.estimation.mean_returns import paired_gains
-from closerlook.estimation.statistics import FEWEST, NOTHING, Interval, mean_interval
-from closerlook.estimation.surfaces import best_point
+from closerlook.measurements.policy_change import CHANGES
+from closerlook.measurements.step_audits import stages_of
+from closerlook.statistics.estimates import FEWEST, NOTHING, Interval, mean_interval
+from closerlook.statistics.mean_returns import paired_gains
+from closerlook.statistics.surfaces import best_point
 
 Sums = Mapping[str, np.ndarray]
 """Sums over episodes of one update: the agent itself, then each multiple, (1 + M, S)."""
@@ -79,9 +80,9 @@ def find(agent: Agent, request: Request, audits: Sequence[Mapping[str, np.ndarra
     request : Request
         What was asked.
     audits : sequence of mappings, length R
-        Of `closerlook.algorithms.step_audits.audit_step`.
+        Of `closerlook.measurements.step_audits.audit_step`.
     rewards : sequence of mappings or None, length R
-        Sums over episodes, see `closerlook.algorithms.episode_returns.sample_returns`; None where there are none.
+        Sums over episodes, see `closerlook.measurements.episode_returns.sample_returns`; None where there are none.
     """
     rule = rule_of(agent, request.wishes.algorithm)
     stacked = {name: np.stack([audit[name] for audit in audits]) for name in audits[0]}

@@ -13,11 +13,7 @@ import xarray as xr
 from closerlook.agents.agent import Agent
 from closerlook.agents.environment import EnvironmentSpec
 from closerlook.agents.identity import own_seed, probe, sampling_part
-from closerlook.algorithms.pooled import Answers
 from closerlook.algorithms.rules import clip_of, rule_of
-from closerlook.algorithms.step_audits import audit_step
-from closerlook.algorithms.stream_sums import StreamRange
-from closerlook.algorithms.surfaces import Points, sample_point_returns
 from closerlook.arguments import with_plain_values
 from closerlook.diagnostics.common.checks import as_agents
 from closerlook.diagnostics.common.layout import Found
@@ -28,6 +24,10 @@ from closerlook.diagnostics.trust_region.findings import find
 from closerlook.diagnostics.trust_region.request import Request, Wishes, prepare
 from closerlook.execution import Job, Progress, Silence, content_key, crew_of
 from closerlook.execution.threads import single_thread
+from closerlook.measurements.pooled import Answers
+from closerlook.measurements.step_audits import audit_step
+from closerlook.measurements.stream_sums import StreamRange
+from closerlook.measurements.surfaces import Points, sample_point_returns
 from closerlook.randomness import derive_seed
 from closerlook.results.store import RunFolder, versions
 

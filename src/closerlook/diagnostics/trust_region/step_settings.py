@@ -13,9 +13,9 @@ from collections.abc import Mapping
 import numpy as np
 from scipy import stats
 
-from closerlook.algorithms.policy_change import CHANGES
 from closerlook.diagnostics.common.layout import Found
-from closerlook.estimation.statistics import NOTHING, Interval
+from closerlook.measurements.policy_change import CHANGES
+from closerlook.statistics.estimates import NOTHING, Interval
 
 MODEL_OFF = 1.25
 """Factor by which the quadratic model is off, either way, where it is said to hold no longer."""

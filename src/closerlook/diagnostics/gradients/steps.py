@@ -1,0 +1,181 @@
+"""Computed steps: how much the updates agree that an agent's algorithm makes of independent batches.
+
+====== ============================================
+symbol meaning
+====== ============================================
+n      batches
+B      sizes of a batch
+D      policy parameters, flattened
+====== ============================================
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from closerlook.agents.agent import Agent, Regime
+from closerlook.agents.environment import EnvironmentSpec
+from closerlook.agents.identity import probe
+from closerlook.algorithms.rules import rule_of
+from closerlook.diagnostics.common.layout import Found, intervals
+from closerlook.errors import InputError
+from closerlook.execution import Job, content_key
+from closerlook.measurements.computed_steps import LARGEST_BATCH, sample_steps
+from closerlook.measurements.stream_sums import StreamRange
+from closerlook.results.store import versions
+from closerlook.simulation.records import Sampling
+from closerlook.statistics.estimates import agreement
+from closerlook.statistics.truths import Shares, cosine_to_sampled
+
+STEPS_VERSION = 2
+"""Raised whenever the same job would answer otherwise."""
+PURPOSE = "steps"
+GROWTH = 4
+"""Ratio of neighbouring default sizes."""
+
+
+@dataclass(frozen=True)
+class StepPlan:
+    """Which batches updates are computed from.
+
+    Parameters
+    ----------
+    sizes : tuple of int
+        Pairs of a batch, in rising order.
+    streams : int
+        Streams of the largest.
+    batches : int
+        Independent batches of each size.
+    algorithm : str or None
+        Whose update; None: the agent's own.
+    """
+
+    sizes: tuple[int, ...]
+    streams: int
+    batches: int
+    algorithm: str | None
+
+
+def plan_steps(regime: Regime, most: int, batches: int, sizes: Sequence[int] | None, algorithm: str | None) -> StepPlan:
+    """Choose the sizes of the batches.
+
+    Parameters
+    ----------
+    regime : Regime
+        How the agent gathers a batch.
+    most : int
+        Pairs of the largest default size, about.
+    batches : int
+        Independent batches of each size.
+    sizes : sequence of int or None
+        Pairs of a batch: below a stream the first pairs of one, above whole streams, rounded down. Default the
+        training batch, and four times, sixteen times ... as much.
+    algorithm : str or None
+        Whose update.
+
+    Raises
+    ------
+    InputError
+        Where a size is below 2 pairs or too large to hold.
+    """
+    if sizes is not None and (not sizes or min(sizes) < 2 or max(sizes) > LARGEST_BATCH):
+        what = f"steps from {list(sizes)} pairs"
+        raise InputError(f"{what} cannot be computed", f"give sizes from 2 to {LARGEST_BATCH:,} pairs")
+    wanted = sorted(set(sizes)) if sizes is not None else _default_sizes(regime.batch_pairs, most)
+    used = sorted({size if size < regime.n_steps else size // regime.n_steps * regime.n_steps for size in wanted})
+    return StepPlan(tuple(used), max(1, used[-1] // regime.n_steps), batches, algorithm)
+
+
+def _default_sizes(batch: int, most: int) -> list[int]:
+    sizes = [batch]
+    while sizes[-1] * GROWTH <= min(most, LARGEST_BATCH):
+        sizes.append(sizes[-1] * GROWTH)
+    return sizes
+
+
+def step_jobs(
+    number: int,
+    agent: Agent,
+    environment: tuple[EnvironmentSpec, Mapping[str, object]],
+    sampling: Sampling,
+    seed: int,
+    plan: StepPlan,
+) -> list[Job]:
+    """List one agent's jobs: one for each batch.
+
+    Parameters
+    ----------
+    number : int
+        The agent's, for messages.
+    agent : Agent
+        With its optimiser's state, where that was kept.
+    environment : EnvironmentSpec and mapping
+        Where it acts, and what that is, for the key.
+    sampling : Sampling
+        How streams are sampled.
+    seed : int
+        Root seed of the measurement.
+    plan : StepPlan
+        Which batches.
+    """
+    rule, (spec, description) = rule_of(agent, plan.algorithm), environment
+    identity, optimizer = probe(agent), agent.part("optimizer.policy")
+    jobs = []
+    for batch in range(plan.batches):
+        part = StreamRange(seed, PURPOSE, batch * plan.streams, (batch + 1) * plan.streams)
+        asked = (dict(description), sampling, part, list(plan.sizes), rule, agent.normalize_advantages)
+        jobs.append(
+            Job(
+                name=f"steps of agent {number}, streams {part.first} to {part.stop - 1}",
+                key=content_key("steps", STEPS_VERSION, versions(), identity, optimizer, *asked),
+                function=sample_steps,
+                arguments={
+                    "agent": agent,
+                    "environment": spec,
+                    "sampling": sampling,
+                    "streams": part,
+                    "sizes": plan.sizes,
+                    "rule": rule,
+                },
+                pairs=plan.streams * sampling.n_steps,
+            )
+        )
+    return jobs
+
+
+def find_steps(
+    answers: Sequence[Mapping[str, np.ndarray]],
+    gradient: Shares,
+    groups: tuple[np.ndarray, np.ndarray],
+    *,
+    fresh_optimizer: bool,
+) -> Found:
+    """Compare the updates with one another, and with the gradient of the surrogate.
+
+    Parameters
+    ----------
+    answers : sequence of mappings
+        Of one agent's jobs.
+    gradient : Shares
+        The surrogate's gradient, from streams that no update has seen: all of it in the rest.
+    groups : (ndarray, (K, D), ndarray, (K,))
+        Its sums over equal groups of these streams, and their pairs.
+    fresh_optimizer : bool
+        Whether the optimiser began without a memory.
+    """
+    steps = np.array([answer["displacement"] for answer in answers], np.float64)
+    agreed = [agreement(steps[:, at]) for at in range(steps.shape[1])]
+    cosines = [
+        cosine_to_sampled(steps[steps[:, at].any(axis=1), at], gradient, *groups) for at in range(steps.shape[1])
+    ]
+    return {
+        **intervals("step_pairwise_cosine", [one.cosine for one in agreed]),
+        **intervals("step_true_cosine", [one.plain for one in cosines]),
+        **intervals("step_true_cosine_corrected", [one.corrected for one in cosines]),
+        "step_norm": np.array([one.norm for one in agreed]),
+        "zero_steps": np.array([one.zeros for one in agreed]),
+        "step_mean_kl": np.mean([answer["mean_kl"] for answer in answers], axis=0),
+        "step_batches": np.array(len(answers)),
+        "step_fresh_optimizer": np.array(fresh_optimizer),
+    }

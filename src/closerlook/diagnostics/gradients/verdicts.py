@@ -1,0 +1,144 @@
+"""What the numbers of one dataset say about an agent, in words: with evidence, and with what a change would buy.
+
+A small cosine at the training batch is no verdict: healthy agents have it, late in training or on a hard task, and
+learn by the sum of many updates. What is judged is whether there is a signal at all, how many batches it takes to see
+it, and whether that is more than trained agents usually take. The limits are from the atlas (docs/atlas_gradients.md).
+"""
+
+from collections.abc import Mapping
+
+import numpy as np
+import xarray as xr
+
+from closerlook.diagnostics.common.labels import batch_place, each_agent
+from closerlook.diagnostics.common.verdict import Level, Verdict, make_verdict, span
+from closerlook.statistics.noise import true_cosine_at
+
+AREA = "gradients"
+UNUSUAL = 500.0
+"""Training batches in the noise scale's lower end from which it is unusual: of the trained agents of the atlas (150
+iterations and more, three tasks, two algorithms, ten seeds; 2e5 pairs of each) none had more than 335."""
+USUAL = (2, 700)
+"""Training batches in the noise scale of the trained agents of the atlas, about."""
+CLEAR = 0.7
+"""Cosine to the true gradient from which the batch is larger than the noise scale: signal outweighs noise."""
+USUAL_ESTIMATES = 10
+"""Estimates that the pairs are told for where the training batch was not measured."""
+STUCK = 0.5
+"""Share of computed steps that do not move from which the updates are at fault."""
+
+
+def verdicts(dataset: xr.Dataset) -> list[Verdict]:
+    """Judge each agent of a dataset at its training batch.
+
+    Returns
+    -------
+    list of dict
+        For each agent ``{area, level, statement, evidence, advice}``; level is ``ok``, ``watch``, ``problem`` or
+        ``not_enough_data``. One more where most of its computed steps do not move.
+    """
+    agents = each_agent(dataset)
+    return [verdict for name, agent in agents for verdict in (_judge(agent, name), *_judge_steps(agent, name))]
+
+
+def _judge(agent: xr.Dataset, name: str) -> Verdict:
+    batch, pairs = int(agent.attrs["batch_pairs"]), int(agent["pairs"])
+    at = batch_place(agent)
+    if at is None:
+        statement = f"Estimates of the training batch's {batch:,} pairs were not measured."
+        advice = _how_to_measure(batch, pairs)
+        return _verdict(name, "not_enough_data", statement, {"pairs": pairs, "batch_pairs": batch}, advice)
+    here = agent.isel(size=at)
+    evidence = _evidence(here, batch)
+    if here["zero_gradients"] > 0 and not np.isfinite(here["pairwise_cosine"]):
+        statement = f"{int(here['zero_gradients'])} of {int(here['estimates'])} estimates are exactly zero."
+        advice = "Look at the rewards and the critic: advantages that are all equal leave nothing to follow."
+        return _verdict(name, "problem", statement, evidence, advice)
+    return _judge_noise(name, evidence)
+
+
+def _how_to_measure(batch: int, pairs: int) -> str:
+    needed = USUAL_ESTIMATES * batch
+    if pairs >= needed:
+        return f"Leave {batch:,} among the --sizes, or ask for fewer --estimates."
+    return f"Give more --pairs ({USUAL_ESTIMATES} estimates take {needed:,}; there were {pairs:,})."
+
+
+def _evidence(here: xr.Dataset, batch: int) -> dict[str, float]:
+    intervals = ("pairwise_cosine", "true_cosine_corrected", "noise_scale_pairs")
+    numbers = {f"{name}{end}": float(here[f"{name}{end}"]) for name in intervals for end in ("", "_low", "_high")}
+    scale = numbers["noise_scale_pairs"]
+    return {
+        "pairs": int(here["pairs"]),
+        "batch_pairs": batch,
+        "pairs_used": int(here["pairs_used"]),
+        "estimates": int(here["estimates"]),
+        "zero_gradients": int(here["zero_gradients"]),
+        **numbers,
+        "pairs_for_true_cosine_half": float(here["pairs_for_true_cosine_half"]),
+        "true_cosine_of_twice_the_batch": float(true_cosine_at(np.array(2.0 * batch), scale)),
+    }
+
+
+def _judge_noise(name: str, evidence: dict[str, float]) -> Verdict:
+    batch, low, high = (evidence[key] for key in ("batch_pairs", "noise_scale_pairs_low", "noise_scale_pairs_high"))
+    if np.isnan(low):
+        statement = f"{int(evidence['estimates'])} estimates are too few to tell signal from noise."
+        return _verdict(name, "not_enough_data", statement, evidence, "Give more --pairs.")
+    if np.isfinite(low) and low > UNUSUAL * batch:
+        statement = (
+            f"Unusually little signal: it takes at least {low / batch:,.0f} training batches for the gradient to "
+            f"outweigh its noise. Trained agents mostly take {USUAL[0]} to {USUAL[1]}."
+        )
+        advice = "Look at the reward, its scale and the critic before the algorithm; a larger batch alone buys little."
+        return _verdict(name, "watch", statement, evidence, advice)
+    if not np.isfinite(high):
+        least = f"at least {low:,.0f} pairs" if np.isfinite(low) else "more pairs than were sampled"
+        statement = (
+            f"No direction can be told from noise in these {evidence['pairs']:,.0f} pairs; the noise scale is {least}. "
+            "Trained agents show this too."
+        )
+        return _verdict(
+            name, "not_enough_data", statement, evidence, f"Give about {4 * evidence['pairs']:,.0f} --pairs."
+        )
+    return _judge_signal(name, evidence)
+
+
+def _judge_signal(name: str, evidence: dict[str, float]) -> Verdict:
+    batch, scale = evidence["batch_pairs"], evidence["noise_scale_pairs"]
+    cosine, low = evidence["true_cosine_corrected"], evidence["true_cosine_corrected_low"]
+    shown = f"{cosine:.2f} ({span(low, evidence['true_cosine_corrected_high'], '.2f')})"
+    half, twice = evidence["pairs_for_true_cosine_half"], evidence["true_cosine_of_twice_the_batch"]
+    used = int(evidence["pairs_used"])
+    whose = "One training batch" if used == batch else f"One training batch (as of {used:,} pairs)"
+    if low >= CLEAR:
+        statement = f"{whose} points along the true gradient, cosine {shown}: signal outweighs noise."
+        return _verdict(name, "ok", statement, evidence, "A smaller batch may serve as well.")
+    times, points = scale / batch, f"{whose} points along the true gradient with a cosine of {shown}"
+    statement = f"{points}; signal and noise are about equal."
+    if times > 1:
+        usual = f" That is usual: trained agents learn with {USUAL[0]} to {USUAL[1]}."
+        usual = usual if USUAL[0] <= times <= USUAL[1] else ""
+        statement = f"{points}; noise outweighs signal {times:,.1f} to 1.{usual}"
+    advice = f"Twice the pairs per batch would make it {twice:.2f}; a cosine of 0.5 takes about {half:,.0f} pairs."
+    return _verdict(name, "ok", statement, evidence, advice)
+
+
+def _judge_steps(agent: xr.Dataset, name: str) -> list[Verdict]:
+    """Complain where most updates do not move, at the batch nearest to the agent's own."""
+    if "step_size" not in agent.dims:
+        return []
+    at = int(np.abs(agent["step_size"].values - agent.attrs["batch_pairs"]).argmin())
+    stuck, batches = int(agent["zero_steps"][at]), int(agent["step_batches"])
+    if stuck <= STUCK * batches:
+        return []
+    statement = f"{stuck} of {batches} computed steps do not move the policy."
+    advice = (
+        "For TRPO, look at the line search: a smaller max_kl or more conjugate-gradient steps; else at the rewards."
+    )
+    evidence = {"zero_steps": stuck, "step_batches": batches, "step_size": int(agent["step_size"][at])}
+    return [_verdict(name, "problem", statement, evidence, advice)]
+
+
+def _verdict(name: str, level: Level, statement: str, evidence: Mapping[str, float], advice: str) -> Verdict:
+    return make_verdict(AREA, level, (name, statement), evidence, advice)

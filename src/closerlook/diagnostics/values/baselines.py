@@ -1,0 +1,182 @@
+"""What baselines and lambda do to gradient estimates, from one pool.
+
+====== ==========================================
+symbol meaning
+====== ==========================================
+n      estimates of one size
+K      groups of streams
+D      policy parameters, flattened
+====== ==========================================
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from closerlook.diagnostics.common.layout import Found, interval, intervals
+from closerlook.measurements.pooled import Answers, Pooled, Target
+from closerlook.measurements.value_sums import ValueQuestion
+from closerlook.measurements.weightings import Weighting
+from closerlook.statistics.blocks import Sums
+from closerlook.statistics.estimates import NOTHING, Interval, agreement
+from closerlook.statistics.lambda_sweep import Comparison, compare, find_best, gain_of_best, interval_of
+from closerlook.statistics.pool import Size
+from closerlook.statistics.variance_reduction import reduce_variance
+
+BASELINES = ("zero", "mean", "critic", "fitted", "optimal")
+BATCHES = (1, 10)
+"""Training batches for which the best lambda is told."""
+
+
+def compare_baselines(pooled: Pooled, question: ValueQuestion, *, normalize: bool) -> Found:
+    """Return how estimates agree with each baseline, and how much each varies.
+
+    Parameters
+    ----------
+    pooled : Pooled
+        Of the answers' ``streams``.
+    question : ValueQuestion
+        What was asked.
+    normalize : bool
+        Whether the agent's own estimates standardise advantages.
+    """
+    sizes = pooled.pool.sizes
+    own = [_own(pooled, question, name, size, normalize=normalize) for name in BASELINES for size in sizes]
+    complete = [_complete(pooled, question, name, size, normalize) for name in BASELINES for size in sizes]
+    shape = (len(BASELINES), len(sizes))
+    found = intervals("baseline_pairwise_cosine", own, shape) | intervals("complete_pairwise_cosine", complete, shape)
+    return found | _variances(pooled, question, normalize)
+
+
+def _standardised(name: str, normalize: bool) -> bool:
+    """Whether a baseline's advantages are standardised: as the two names without a value mean, else as the agent's."""
+    return {"zero": False, "mean": True}.get(name, normalize)
+
+
+def _own(pooled: Pooled, question: ValueQuestion, name: str, size: Size, *, normalize: bool) -> Interval:
+    place = _place(question.own, "zero" if name == "mean" else name)
+    if place is None:
+        return NOTHING
+    return agreement(pooled.estimates(size, place, normalize=_standardised(name, normalize))).cosine
+
+
+def _complete(pooled: Pooled, question: ValueQuestion, name: str, size: Size, normalize: bool) -> Interval:
+    target = _complete_target(pooled, question, name, normalize)
+    return NOTHING if target is None or size.is_beginning else agreement(pooled.means(size, target)).cosine
+
+
+def _complete_target(pooled: Pooled, question: ValueQuestion, name: str, normalize: bool) -> Target | None:
+    """Return the gradient by complete returns less a baseline, centred in the pool where advantages are standardised.
+
+    A constant error of the baseline then costs nothing, as it costs the agent nothing. The optimal baseline is optimal
+    as it is.
+    """
+    place = _place(question.fine, "zero" if name == "mean" else name, complete=True)
+    if place is None:
+        return None
+    return pooled.by_weights(place, centred=name != "optimal" and _standardised(name, normalize))
+
+
+def _place(weightings: Sequence[Weighting], baseline: str, *, complete: bool = False) -> int | None:
+    for place, weighting in enumerate(weightings):
+        if weighting.baseline == baseline and weighting.complete == complete:
+            return place
+    return None
+
+
+def _variances(pooled: Pooled, question: ValueQuestion, normalize: bool) -> Found:
+    means = {}
+    for name in BASELINES:
+        target = _complete_target(pooled, question, name, normalize)
+        if target is not None:
+            sums, pairs = pooled.groups(target)
+            means[name] = sums / pairs[:, None]
+    reduction = reduce_variance(means, "mean", "critic", "fitted")
+    ratios = [reduction.ratios.get(name, NOTHING) for name in BASELINES]
+    return {
+        **intervals("variance_ratio", ratios),
+        **interval("delivered_reduction", reduction.delivered),
+        **interval("excess_variance", reduction.excess),
+    }
+
+
+def sweep_lambdas(
+    answers: Answers, question: ValueQuestion, lambdas: Sequence[float], own: float, batch_pairs: int
+) -> Found:
+    """Return bias and variance by lambda, and which lambda serves best.
+
+    Parameters
+    ----------
+    answers : sequence of mappings
+        With ``sweep.*``.
+    question : ValueQuestion
+        What was asked; without a sweep everything is NaN.
+    lambdas : sequence of float
+        As in the question.
+    own : float
+        The agent's.
+    batch_pairs : int
+        Pairs of its training batch.
+    """
+    count = len(lambdas)
+    if not question.sweep:
+        return _no_sweep(count)
+    groups = _Groups([Sums.from_arrays(answer, "sweep") for answer in answers], question.sweep_block)
+    compared = _compare(groups, count)
+    comparisons = compared[0]
+    length = np.where(comparisons[0].truth > 0, comparisons[0].truth, np.nan)
+    found = intervals("lambda_squared_bias", [interval_of(one.squared_bias / length) for one in comparisons])
+    found |= intervals("lambda_variance", [interval_of(one.variance / batch_pairs / length) for one in comparisons])
+    cosines = [interval_of(one.cosine(times * batch_pairs)) for times in BATCHES for one in comparisons]
+    found |= intervals("lambda_cosine", cosines, (len(BATCHES), count))
+    return found | _best(compared, list(lambdas), own, batch_pairs)
+
+
+def _compare(groups: "_Groups", count: int) -> list[list[Comparison]]:
+    """Compare each lambda's estimates with the truth: on all groups, on the even ones and on the odd ones."""
+    truth = groups(count)
+    parts = (slice(None), slice(0, None, 2), slice(1, None, 2))
+    found: list[list[Comparison]] = [[] for _ in parts]
+    for at in range(count):
+        means = groups(at)
+        for part, own in zip(parts, found, strict=True):
+            own.append(compare(means[part], truth[part], groups.pairs))
+    return found
+
+
+def _no_sweep(count: int) -> Found:
+    found = intervals("lambda_squared_bias", [NOTHING] * count) | intervals("lambda_variance", [NOTHING] * count)
+    found |= intervals("lambda_cosine", [NOTHING] * count * len(BATCHES), (len(BATCHES), count))
+    found |= intervals("lambda_gain", [NOTHING] * len(BATCHES))
+    return found | intervals("best_lambda", [NOTHING] * len(BATCHES))
+
+
+def _best(compared: Sequence[Sequence[Comparison]], lambdas: list[float], own: float, batch_pairs: int) -> Found:
+    chosen = [find_best(compared[0], times * batch_pairs) for times in BATCHES]
+    gains = [gain_of_best(compared[1:], lambdas.index(own), times * batch_pairs) for times in BATCHES]
+    best = [
+        NOTHING if one.place is None else Interval(lambdas[one.place], lambdas[min(one.among)], lambdas[max(one.among)])
+        for one in chosen
+    ]
+    return intervals("best_lambda", best) | intervals("lambda_gain", gains)
+
+
+class _Groups:
+    """Equal groups of streams: by the place of a weighting, the mean over each, less the weighting's mean."""
+
+    def __init__(self, parts: Sequence[Sums], block: int) -> None:
+        self._parts = parts
+        self._moments = np.sum([part.moments.sum(axis=0) for part in parts], axis=0)
+        streams = sum(int(part.streams.sum()) for part in parts)
+        self._block = max(block, *(int(part.streams.max()) for part in parts))
+        self._count = streams // self._block
+        self.pairs = float(self._moments[0] / streams * self._block)
+
+    def __call__(self, place: int) -> np.ndarray:
+        mean = self._moments[1 + 2 * place] / self._moments[0]
+        found = np.zeros((self._count, self._parts[0].scores.shape[2]))
+        for part in self._parts:
+            for at, first in enumerate(part.first // self._block):
+                if first < self._count:
+                    found[first] += part.scores[at, place].astype(np.float64) - mean * part.scores[at, -1]
+        return found / self.pairs

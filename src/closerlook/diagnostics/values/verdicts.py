@@ -1,0 +1,208 @@
+"""What the numbers of one dataset say about critics, in words: with evidence, and with what a change would buy.
+
+A relative error to the returns is no verdict: part of it is noise that no critic can predict. What is judged is how
+much the critic delivers of the variance reduction that is possible, and what it leaves; whether it fits its own target
+rather than the returns; and whether another lambda would serve better. The limits are from the atlas
+(docs/atlas_values.md).
+"""
+
+from collections.abc import Iterator, Mapping
+
+import numpy as np
+import xarray as xr
+
+from closerlook.diagnostics.common.labels import each_agent
+from closerlook.diagnostics.common.verdict import Level, Verdict, make_verdict
+from closerlook.measurements.truths import FOLLOWED
+
+AREA = "values"
+HARMFUL = 1.1
+"""Variance with the critic over that with a constant from which it does harm."""
+USELESS = 0.2
+"""Share of the possible variance reduction below which it is useless."""
+GOOD = 0.8
+"""Share from which it is good."""
+AS_GOOD = 1.05
+"""Variance with the critic over that with V* up to which there is nothing to gain."""
+COSTLY = 3.0
+"""Variance with the critic over that with V* from which a better critic would be worth much."""
+FITS_OWN_TARGET = 0.8
+"""Explained variance of its own target from which a critic fits it."""
+MISSES_RETURNS = 0.5
+"""Explained variance of the returns, over what is possible, below which it misses them."""
+WORTH_IT = 1.05
+"""Cosine by the best lambda over that by the agent's own above which the whole interval must lie for a complaint."""
+
+INCOMPLETE = 0.01
+"""Share of trajectories whose returns could not be followed to their end from which returns are no truth."""
+
+
+def audited(dataset: xr.Dataset) -> str:
+    """Say which critic the fixed numbers are of: the updated one where any agent has it, else the one as it is."""
+    known = np.isfinite(dataset["mean_relative_error"].sel(critic="updated", target="gae")).any()
+    return "updated" if bool(known) else "as_is"
+
+
+def verdicts(dataset: xr.Dataset) -> list[Verdict]:
+    """Judge each agent of a dataset.
+
+    Returns
+    -------
+    list of dict
+        One of the critic's worth as a baseline for each agent, and more where it chases its own target, where another
+        lambda would be better, or where the environment could not be followed far enough to judge it.
+    """
+    return [verdict for name, agent in each_agent(dataset) for verdict in _judge(agent, name)]
+
+
+def _judge(agent: xr.Dataset, name: str) -> Iterator[Verdict]:
+    yield from _judge_critic(agent, name)
+    yield from _judge_returns(agent, name)
+
+
+def _judge_returns(agent: xr.Dataset, name: str) -> Iterator[Verdict]:
+    """Complain where complete returns are not complete; datasets of earlier versions do not count them."""
+    if "incomplete_returns" not in agent:
+        return
+    short, all_of_them = float(agent["incomplete_returns"].sel(truth=FOLLOWED)), float(agent["trajectories"])
+    if short < INCOMPLETE * all_of_them:
+        return
+    evidence = {"incomplete_returns": short, "trajectories": all_of_them}
+    statement = (
+        f"After {short:,.0f} of {all_of_them:,.0f} trajectories the environment could not go on past its own limit: "
+        "complete returns are short there, and whatever is judged by them (errors to returns, V*, baselines, lambdas) "
+        "is judged by too little."
+    )
+    advice = "Leave the limit to Gymnasium (max_episode_steps, or the wrapper TimeLimit): it is lifted to go on."
+    yield _verdict(name, "problem", statement, evidence, advice)
+
+
+def _judge_critic(agent: xr.Dataset, name: str) -> Iterator[Verdict]:
+    evidence = _evidence(agent)
+    if not np.isfinite(evidence["explained_variance_returns"]):
+        yield _without_critic(agent, name, evidence)
+        return
+    yield _judge_worth(name, evidence)
+    if _chases(evidence):
+        yield _verdict(
+            name,
+            "watch",
+            f"The critic fits its own target (it explains {evidence['explained_variance_gae']:.0%} of its variance), "
+            f"not the returns ({evidence['explained_variance_returns']:.0%}, of {evidence['possible']:.0%} possible): "
+            "it chases itself.",
+            evidence,
+            "Train it on returns (--value-target returns), or with a lambda nearer to 1, and compare.",
+        )
+    yield from _judge_lambda(agent, name)
+
+
+def _evidence(agent: xr.Dataset) -> dict[str, float]:
+    kind = audited(agent)
+    explained = agent["explained_variance"].sel(critic=kind)
+    numbers = {
+        "explained_variance_gae": explained.sel(target="gae"),
+        "explained_variance_returns": explained.sel(target="returns"),
+        "explained_variance_returns_high": agent["explained_variance_high"].sel(critic=kind, target="returns"),
+        "possible": agent["fitted_explained_variance"],
+        "returns_mre": agent["mean_relative_error"].sel(critic=kind, target="returns"),
+        "noise_floor_mre": agent["noise_floor_mre"],
+    }
+    for end in ("", "_low", "_high"):
+        numbers[f"delivered_reduction{end}"] = agent[f"delivered_reduction{end}"]
+        numbers[f"excess_variance{end}"] = agent[f"excess_variance{end}"]
+        numbers[f"variance_ratio{end}"] = agent[f"variance_ratio{end}"].sel(baseline="critic")
+    numbers["possible_variance_ratio"] = agent["variance_ratio"].sel(baseline="fitted")
+    return {key: float(value) for key, value in numbers.items()}
+
+
+def _without_critic(agent: xr.Dataset, name: str, evidence: Mapping[str, float]) -> Verdict:
+    if not _has_critic(agent):
+        ratio = evidence["possible_variance_ratio"]
+        gain = f" A well-fitted one would take off {1 - ratio:.0%} of the variance." if np.isfinite(ratio) else ""
+        statement = f"There is no critic; returns stand in for advantages.{gain}"
+        return _verdict(name, "watch", statement, evidence, "Train with a critic (--baseline value).")
+    statement = "The returns are all equal: there is nothing for a critic to predict."
+    return _verdict(name, "problem", statement, evidence, "Look at the rewards: are they always the same?")
+
+
+def _has_critic(agent: xr.Dataset) -> bool:
+    """Whether an agent has one: what all have in common does not say where only some do."""
+    kinds = agent.attrs["baseline"]
+    return kinds == "critic" or (kinds != "none" and bool(np.isfinite(agent["calibration_predicted"]).any()))
+
+
+def _judge_worth(name: str, evidence: Mapping[str, float]) -> Verdict:
+    share, low, high = (evidence[f"delivered_reduction{end}"] for end in ("", "_low", "_high"))
+    if not np.isfinite(low):
+        return _judge_alone(name, evidence)
+    excess, least = evidence["excess_variance"], evidence["excess_variance_low"]
+    what = f"{share:.0%} ({low:.0%} to {high:.0%}) of the variance that a well-fitted value V* takes off gradients"
+    advice = f"With V* in its place the same noise would take {1 / excess:.0%} of the pairs."
+    if excess <= AS_GOOD:
+        advice = "V* is no better; one fitted to more pairs (--fit-pairs) might be."
+    if evidence["variance_ratio_low"] > HARMFUL:
+        statement = f"The critic harms: with it gradients have {_beside_constant(evidence)}."
+        return _verdict(name, "problem", statement, evidence, advice)
+    if high < USELESS:
+        return _verdict(name, "problem", f"The critic is useless as a baseline: it takes off {what}.", evidence, advice)
+    if low < USELESS:
+        statement = f"The critic takes off {what}: too few pairs to say more."
+        return _verdict(name, "not_enough_data", statement, evidence, "Give more --pairs.")
+    left = f"what varies with it is {excess:.1f} times what varies with V*"
+    if high < GOOD or least > COSTLY:
+        return _verdict(name, "watch", f"The critic leaves much: it takes off {what}, but {left}.", evidence, advice)
+    return _verdict(name, "ok", f"The critic is good: it takes off {what}; {left}.", evidence, advice)
+
+
+def _beside_constant(evidence: Mapping[str, float]) -> str:
+    ratio, low, high = (evidence[f"variance_ratio{end}"] for end in ("", "_low", "_high"))
+    return f"{ratio:.2f} times the variance that they have with a constant baseline ({low:.2f} to {high:.2f})"
+
+
+def _judge_alone(name: str, evidence: Mapping[str, float]) -> Verdict:
+    """Judge where nothing says what is possible."""
+    low, high = (evidence[f"variance_ratio{end}"] for end in ("_low", "_high"))
+    statement = f"With the critic gradients have {_beside_constant(evidence)}."
+    if not np.isfinite(low):
+        return _verdict(
+            name, "not_enough_data", "Too few streams to tell variances apart.", evidence, "Give more --pairs."
+        )
+    advice = "Give --fit-pairs, to know what is possible."
+    if np.isfinite(evidence["possible_variance_ratio"]):
+        advice = "What V* takes off cannot be told from nothing: more --pairs may tell."
+    return _verdict(name, "problem" if low > 1 else "watch" if high > 1 else "ok", statement, evidence, advice)
+
+
+def _chases(evidence: Mapping[str, float]) -> bool:
+    fits = evidence["explained_variance_gae"] >= FITS_OWN_TARGET
+    return fits and evidence["explained_variance_returns_high"] < MISSES_RETURNS * evidence["possible"]
+
+
+def _judge_lambda(agent: xr.Dataset, name: str) -> Iterator[Verdict]:
+    """Complain where another lambda serves clearly better at the training batch."""
+    own = agent.attrs.get("gae_lambda")
+    here = agent.sel(batches=1)
+    best, gain, least = (float(here[key]) for key in ("best_lambda", "lambda_gain", "lambda_gain_low"))
+    if own is None or not np.isfinite(least) or least <= WORTH_IT or best == own:
+        return
+    side = "high" if best < own else "low"
+    evidence = {
+        "gae_lambda": own,
+        "best_lambda": best,
+        "best_lambda_low": float(here["best_lambda_low"]),
+        "best_lambda_high": float(here["best_lambda_high"]),
+        "lambda_gain": gain,
+        "lambda_gain_low": least,
+        "lambda_gain_high": float(here["lambda_gain_high"]),
+    }
+    statement = (
+        f"Lambda {own:g} is too {side} for this batch: with {best:g} estimates point {gain:.2f} times as much along "
+        "the gradient of the returns."
+    )
+    among = f"{evidence['best_lambda_low']:g} to {evidence['best_lambda_high']:g}"
+    advice = f"Try --gae-lambda {best:g}; {among} serve about as well."
+    yield _verdict(name, "watch", statement, evidence, advice)
+
+
+def _verdict(name: str, level: Level, statement: str, evidence: Mapping[str, float], advice: str) -> Verdict:
+    return make_verdict(AREA, level, (name, statement), evidence, advice)

@@ -1,1 +1,0 @@
-"""Pure functions of tensors: networks, returns, gradients, intervals. No environments, files or settings."""

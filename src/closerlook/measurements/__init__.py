@@ -1,0 +1,1 @@
+"""What workers answer: rollouts reduced to small sums, updates and what they do to a policy, surfaces."""

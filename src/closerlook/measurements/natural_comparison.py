@@ -1,0 +1,50 @@
+"""How near a step comes to the natural gradient of its whole batch, solved to the end."""
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from closerlook.algorithms.natural import policy_fisher
+from closerlook.algorithms.objective import Objective
+from closerlook.errors import InputError
+from closerlook.nn.curvature import VectorProduct, conjugate_gradient, damped, dot
+
+SOLVED_STEPS = 200
+"""Steps of conjugate gradient that count as solving the system to the end."""
+SOLVED_TOLERANCE = 1e-5
+
+
+def compare_with_natural(objective: Objective, start: Tensor, step: Tensor, damping: float) -> dict[str, np.ndarray]:
+    """Compare a step (1, D) with the natural gradient of the whole batch, solved to the end.
+
+    Returns
+    -------
+    dict of str to ndarray
+        ``natural_residual``: how much of the gradient's length the step leaves unexplained under the damped Fisher
+        matrix F of all the batch's states, whatever the step's own length: sine of the angle between g and F d.
+        ``natural_efficiency``: the gain that the gradient predicts of the step, as a share of what it predicts of the
+        solution of ``F x = g`` of the same length under F: the cosine of d and x under F. NaN for a zero step, a zero
+        gradient, and where no KL is known.
+    """
+    unknown = {"natural_residual": np.array(np.nan), "natural_efficiency": np.array(np.nan)}
+    _, gradient = objective.gradient(start)
+    product = batch_fisher(objective, start)
+    if product is None or not (bool(torch.isfinite(step).all()) and bool(step.any()) and bool(gradient.any())):
+        return unknown
+    whole = damped(product, damping)
+    found = conjugate_gradient(whole, gradient, steps=SOLVED_STEPS, tolerance=SOLVED_TOLERANCE)
+    image = whole(step)
+    along = dot(gradient, image) / (dot(gradient, gradient) * dot(image, image)).sqrt()
+    lengths = (dot(step, image) * dot(found.vector, found.image)).sqrt()
+    return {
+        "natural_residual": np.array(float((1.0 - along.square()).clamp(min=0.0).sqrt())),
+        "natural_efficiency": np.array(float(dot(found.image, step) / lengths)),
+    }
+
+
+def batch_fisher(objective: Objective, start: Tensor) -> VectorProduct | None:
+    """Prepare products with the Fisher matrix of all the batch's states; None where no KL is known."""
+    try:
+        return policy_fisher(objective.policy, objective.named(start), objective.observations)
+    except InputError:
+        return None

@@ -1,0 +1,145 @@
+"""How far a policy is from the one that sampled a batch, and what the surrogates say of it.
+
+====== ==============================
+symbol meaning
+====== ==============================
+P      policies: a population of one here
+N      pairs of the batch
+S      streams they come from, N / S pairs each, one after the other
+D      policy parameters, flattened
+====== ==============================
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from closerlook.algorithms.objective import Objective
+from closerlook.algorithms.surrogate import SURROGATES
+from closerlook.errors import PolicyError, users_code
+from closerlook.nn.distributions import DiagonalGaussian, divergence
+
+TAIL = 0.99
+"""Which quantile over states stands beside the mean and the largest divergence."""
+CHANGES = (
+    "mean_kl",
+    "max_kl",
+    "high_kl",
+    "mean_reverse_kl",
+    "max_reverse_kl",
+    "high_reverse_kl",
+    "max_ratio",
+    "clip_fraction",
+)
+"""Of KL(old || new) and KL(new || old) in nats mean, largest and 99th percentile over the batch's states; the largest
+ratio of new to old probability over its pairs, and the share of pairs whose ratio is further from 1 than epsilon."""
+
+
+@dataclass(frozen=True)
+class PolicyChange:
+    """What a batch says of another policy.
+
+    Parameters
+    ----------
+    surrogates : ndarray, (3,)
+        In the order of `SURROGATES`; not finite where ratios overflow, NaN where the other policy is not one.
+    change : ndarray, (8,)
+        In the order of `CHANGES`; NaN where no formula is known for the KL, or where the other policy is not one.
+    by_stream : ndarray, (3, S)
+        The surrogates of each stream's pairs alone, advantages standardised over all.
+    """
+
+    surrogates: np.ndarray
+    change: np.ndarray
+    by_stream: np.ndarray
+
+
+def policy_change(
+    plain: Objective,
+    normalised: Objective,
+    start: Tensor,
+    vector: Tensor,
+    clip: float,
+    *,
+    standardize: bool = True,
+    streams: int = 1,
+) -> PolicyChange:
+    """Compare the policy that sampled a batch with another one, which may be none: it is not known then.
+
+    Parameters
+    ----------
+    plain, normalised : Objective
+        Of the batch, with advantages as they are and standardised, (1, N).
+    start, vector : Tensor, (1, D)
+        The old policy's flat parameters and the new one's.
+    clip : float
+        Epsilon of the clipped surrogate, and of the ratios counted.
+    standardize : bool
+        Whether the clipped surrogate's advantages are standardised: whether the agent's algorithm does.
+    streams : int
+        S.
+
+    Raises
+    ------
+    PolicyError
+        Where the old policy itself fails.
+    """
+    if not bool(torch.isfinite(vector).all()):
+        return _not_a_policy(streams)
+    try:
+        with users_code("the agent's policy", "look at its distribution", PolicyError):
+            return _compare((plain, normalised, normalised if standardize else plain), start, vector, clip, streams)
+    except PolicyError:
+        if torch.equal(start, vector):
+            raise
+        return _not_a_policy(streams)
+
+
+def _not_a_policy(streams: int) -> PolicyChange:
+    """Return what is said of parameters that are not finite, or that the agent's policy refuses: nothing."""
+    count = len(SURROGATES)
+    return PolicyChange(np.full(count, np.nan), np.full(len(CHANGES), np.nan), np.full((count, streams), np.nan))
+
+
+@torch.no_grad()
+def _compare(
+    objectives: tuple[Objective, Objective, Objective], start: Tensor, vector: Tensor, clip: float, streams: int
+) -> PolicyChange:
+    totals, gained = np.zeros(len(SURROGATES)), []
+    columns = []
+    for raw, standard, own in zip(*(one.parts() for one in objectives), strict=True):
+        old, new = raw.distribution(start), raw.distribution(vector)
+        log_probs = new.log_prob(raw.actions)
+        gains = (raw.gains(log_probs), standard.gains(log_probs), own.gains(log_probs, clip))
+        totals += [float(gain.double().sum()) for gain in gains]
+        gained.append(torch.cat(gains).double())
+        ratio = torch.exp(log_probs - raw.old_log_probs)
+        columns.append((divergence(old, new, like=ratio), divergence(new, old, like=ratio), ratio))
+    forward, backward, ratios = (torch.cat(column, dim=1)[0].double().numpy() for column in zip(*columns, strict=True))
+    outside = (np.abs(ratios - 1.0) > clip).mean() if not np.isnan(ratios).any() else np.nan
+    change = [*_over_states(forward), *_over_states(backward), ratios.max(), outside]
+    by_stream = torch.cat(gained, dim=1).reshape(len(SURROGATES), streams, -1).mean(dim=-1)
+    return PolicyChange(totals / ratios.size, np.array(change), by_stream.numpy())
+
+
+@torch.no_grad()
+def smallest_deviation(objective: Objective, vector: Tensor) -> float:
+    """Return the smallest standard deviation of an action component at any of the batch's states.
+
+    NaN for a policy that is not Gaussian.
+    """
+    smallest = np.inf
+    for part in objective.parts():
+        distribution = part.distribution(vector)
+        if not isinstance(distribution, DiagonalGaussian):
+            return np.nan
+        smallest = min(smallest, float(distribution.log_std.exp().min()))
+    return smallest
+
+
+def _over_states(values: np.ndarray) -> tuple[float, float, float]:
+    """Return mean, largest and 99th percentile; a percentile of what is not finite is not known."""
+    high = np.quantile(values, TAIL) if np.isfinite(values).all() else np.nan
+    return float(values.mean()), float(values.max()), float(high)

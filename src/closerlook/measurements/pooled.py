@@ -1,0 +1,214 @@
+"""What the answers of one agent's jobs add up to: estimates of every size, and what they are compared with.
+
+====== =========================================================
+symbol meaning
+====== =========================================================
+n      estimates of one size
+b      blocks of the pool that belong to no estimate
+W      weightings
+K, F   truths, covariates of their baseline
+Q      W + K + F + 1: rows of sums, weighted by each, and by ones
+D      policy parameters, flattened
+====== =========================================================
+"""
+
+from collections.abc import Hashable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from closerlook.measurements.stream_sums import Question
+from closerlook.measurements.truths import COVARIATES
+from closerlook.statistics.blocks import Sums, partition, total
+from closerlook.statistics.estimates import gradient_estimate
+from closerlook.statistics.noise import Squares
+from closerlook.statistics.pool import Pool, Size
+from closerlook.statistics.truths import Shares
+
+Answers = Sequence[Mapping[str, np.ndarray]]
+
+MOST_GROUPS = 128
+"""Groups of streams that the variance of a gradient is estimated from, about."""
+
+
+@dataclass(frozen=True)
+class Target:
+    """A gradient that estimates are compared with, as a combination of the rows of sums.
+
+    Parameters
+    ----------
+    name : str
+        ``surrogate``, or a truth.
+    coefficients : ndarray, (Q,)
+        Its sum over any pairs is ``coefficients @ scores``, its baseline taken off.
+    """
+
+    name: str
+    coefficients: np.ndarray
+
+
+class Pooled:
+    """The sums of one agent's pool.
+
+    Parameters
+    ----------
+    answers : sequence of mappings
+        Of its jobs, in the order of their streams.
+    pool : Pool
+        How it is divided.
+    question : Question
+        What was asked.
+    """
+
+    def __init__(self, answers: Answers, pool: Pool, question: Question) -> None:
+        self.pool, self.question, self._answers = pool, question, answers
+        self._streams = [Sums.from_arrays(answer, "streams") for answer in answers]
+        self._shares: dict[Hashable, Shares] = {}  # the latest of each target: small sizes divide the pool alike
+
+    def of_streams(self, name: str) -> np.ndarray:
+        """Put an array of all streams, or of the first ones, together."""
+        return np.concatenate([answer[name] for answer in self._answers if name in answer])
+
+    def moments(self) -> np.ndarray:
+        """Return the moments of the pool: pairs, then sum and sum of squares for each row of weights."""
+        return np.asarray(np.sum([part.moments.sum(axis=0) for part in self._streams], axis=0))
+
+    def estimates(self, size: Size, place: int, *, normalize: bool) -> np.ndarray:
+        """Return the disjoint estimates of one size, by the weighting at a place: (n, D), float64."""
+        name = f"first_{size.used}"
+        first = [Sums.from_arrays(answer, name) for answer in self._answers if f"{name}.first" in answer]
+        parts = first if size.is_beginning else self._streams
+        estimates = np.empty((size.count, parts[0].scores.shape[-1]))
+        for i in range(size.count):
+            scores, moments = total(parts, i * size.streams, size.streams)
+            own = moments[[0, 1 + 2 * place, 2 + 2 * place]]
+            estimates[i] = gradient_estimate(scores[[place, -1]], own, normalize=normalize)
+        return estimates
+
+    def means(self, size: Size, target: Target) -> np.ndarray:
+        """Return the disjoint estimates of a target of one size of whole streams: (n, D), float64."""
+        found = np.empty((size.count, self._parameters))
+        for i in range(size.count):
+            scores, moments = total(self._streams, i * size.streams, size.streams)
+            found[i] = target.coefficients @ scores / moments[0]
+        return found
+
+    def by_weights(self, place: int, *, centred: bool) -> Target:
+        """Return the gradient by one weighting as it is, or less its mean in the pool."""
+        moments = self.moments()
+        coefficients = np.zeros(self._rows)
+        coefficients[place] = 1.0
+        coefficients[-1] = -moments[1 + 2 * place] / moments[0] if centred else 0.0
+        return Target(f"weighting {place}", coefficients)
+
+    def surrogate(self, place: int = 0) -> Target:
+        """Return the gradient of the surrogate by one weighting, its advantages centred in the pool."""
+        return replace(self.by_weights(place, centred=True), name="surrogate")
+
+    def truths(self) -> list[Target]:
+        """Return the gradients of the returns, less the baseline that fits them best in the pool.
+
+        A baseline of the state and the time moves no gradient's mean. It is fitted by least squares to the pool's own
+        returns, which moves it by a part of the order of 1 over the pool's trajectories.
+        """
+        if not self.question.truths:
+            return []
+        crossed = self.of_streams("crossed").sum(axis=0)
+        known = 1 + COVARIATES
+        scale = 1.0 / np.sqrt(np.maximum(np.diag(crossed)[:known], np.finfo(float).tiny))
+        scaled = crossed[:known, :known] * np.outer(scale, scale)
+        fitted = np.linalg.lstsq(scaled, crossed[:known, known:] * scale[:, None], rcond=1e-10)[0] * scale[:, None]
+        first = len(self.question.weightings)
+        targets = []
+        for k, truth in enumerate(self.question.truths):
+            coefficients = np.zeros(self._rows)
+            coefficients[first + k] = 1.0
+            coefficients[first + len(self.question.truths) : -1] = -fitted[1:, k]
+            coefficients[-1] = -fitted[0, k]
+            targets.append(Target(truth, coefficients))
+        return targets
+
+    def shares(self, size: Size, target: Target, directed: np.ndarray) -> Shares:
+        """Divide a target's sum over the pool among the estimates of one size, and what is left.
+
+        Parameters
+        ----------
+        size : Size
+            Of the estimates.
+        target : Target
+            What is summed.
+        directed : ndarray, (n,), bool
+            Which estimates have a direction; the others' streams are left to the rest.
+        """
+        key = (size.streams, target.coefficients.tobytes(), directed.tobytes())
+        if key not in self._shares:
+            if len(self._shares) > len(self.question.truths):
+                del self._shares[next(iter(self._shares))]
+            self._shares[key] = self._divided(size, target, directed)
+        return self._shares[key]
+
+    def _divided(self, size: Size, target: Target, directed: np.ndarray) -> Shares:
+        place = np.cumsum(directed) - 1
+        own, pairs = np.zeros((int(directed.sum()), self._parameters)), np.zeros(int(directed.sum()))
+        rest, rest_pairs, squares, pairs_squares = np.zeros(self._parameters), 0.0, 0.0, 0.0
+        for first, count, total_of_block in self._blocks(target):
+            estimate = first // size.streams
+            if estimate < size.count and directed[estimate]:
+                own[place[estimate]] += total_of_block
+                pairs[place[estimate]] += count
+            else:
+                rest += total_of_block
+                rest_pairs += count
+                squares += total_of_block @ total_of_block
+                pairs_squares += count**2
+        return Shares(own, pairs, rest, rest_pairs, squares, pairs_squares)
+
+    def all_in_the_rest(self, target: Target) -> Shares:
+        """Return a target's sum over the pool for estimates from other streams, which own none of it."""
+        size = self.pool.sizes[0]
+        return self.shares(size, target, np.zeros(size.count, np.bool_))
+
+    def groups(self, target: Target) -> tuple[np.ndarray, np.ndarray]:
+        """Return a target's sums over groups of streams of one size (K, D), and their pairs (K,)."""
+        streams = self.pool.streams
+        found = partition(streams, max(1, streams // MOST_GROUPS), min(streams, MOST_GROUPS))
+        assert found is not None
+        sums, pairs = np.zeros((found.count, self._parameters)), np.zeros(found.count)
+        for first, count, total_of_block in self._blocks(target):
+            group = first // found.streams
+            if group < found.count:
+                sums[group] += total_of_block
+                pairs[group] += count
+        return sums, pairs
+
+    def squares(self, target: Target, layers: Sequence[slice]) -> list[Squares]:
+        """Return the squared scores of the first streams, advantages centred as in the target, for each layer."""
+        squares, lengths = self.of_streams("squares"), self.of_streams("squared_lengths")
+        streams, mean = len(squares), -target.coefficients[-1]
+        by_pair, by_trajectory = (squares.sum(axis=0)[:, at : at + 3] @ [1, -2 * mean, mean**2] for at in (0, 3))
+        total = np.sum([own for first, _, own in self._blocks(target) if first < streams], axis=0)
+        counts = (
+            float(streams * self.pool.n_steps),
+            float(self.of_streams("trajectories")[:streams].sum()),
+            float(lengths.sum()),
+        )
+        return [
+            Squares(float(single), float(together), float(total[part] @ total[part]), *counts)
+            for single, together, part in zip(by_pair, by_trajectory, layers, strict=True)
+        ]
+
+    def _blocks(self, target: Target) -> Iterator[tuple[int, float, np.ndarray]]:
+        """Yield the first stream, the pairs and the target's sum (D,) of every block."""
+        for part in self._streams:
+            rows = np.flatnonzero(target.coefficients)
+            for at in range(len(part)):
+                combined = target.coefficients[rows] @ part.scores[at, rows].astype(np.float64)
+                yield int(part.first[at]), float(part.moments[at, 0]), combined
+
+    @property
+    def _rows(self) -> int:
+        return int(self._streams[0].scores.shape[1])
+
+    @property
+    def _parameters(self) -> int:
+        return int(self._streams[0].scores.shape[2])

@@ -1,0 +1,205 @@
+"""What a worker answers about critics and baselines: streams are simulated, judged, reduced, and let go.
+
+====== ================================================
+symbol meaning
+====== ================================================
+S      streams of the range
+T      pairs of a stream
+J      streams that critics are judged on
+C      critics that are judged
+W      weightings
+====== ================================================
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from closerlook.agents.agent import Agent
+from closerlook.agents.environment import EnvironmentSpec
+from closerlook.algorithms.batch import Evaluation, evaluate_critic
+from closerlook.measurements.fitted_values import Critic
+from closerlook.measurements.stream_scores import stream_sums
+from closerlook.measurements.stream_sums import (
+    FINISHED_STREAMS,
+    PAIRS_IN_MEMORY,
+    StreamRange,
+    episode_counts,
+    require_finite_weights,
+    stream_groups,
+)
+from closerlook.measurements.truths import FOLLOWED, cut_returns, discounted_returns, incomplete_returns
+from closerlook.measurements.value_shards import with_complete_returns
+from closerlook.measurements.weightings import OWN, Weighting, Weights, weigh
+from closerlook.simulation.records import Rollout, Sampling
+from closerlook.simulation.rollout import rollout
+from closerlook.statistics.blocks import MOST_BLOCKS, BlockKeeper, Sums
+
+JUDGED_PAIRS = 2**20
+"""Pairs, those of the first streams of the pool, that critics are judged on one by one: medians and calibration need
+them at once, four bytes for each critic and target."""
+FEWEST_JUDGED_STREAMS = 64
+"""Streams judged however long they are."""
+
+
+def judged_streams(n_steps: int) -> int:
+    """Return how many streams of so many pairs critics are judged on, at most."""
+    return max(FEWEST_JUDGED_STREAMS, JUDGED_PAIRS // n_steps)
+
+
+@dataclass(frozen=True)
+class ValueQuestion:
+    """What is asked of each stream.
+
+    Parameters
+    ----------
+    beginnings : tuple of int
+        As in `closerlook.measurements.stream_sums.Question`; of the estimates by the agent's own lambda.
+    own : tuple of Weighting
+        Estimates as the agent's algorithm would make them, by baseline.
+    complete : tuple of Weighting
+        Estimates by complete returns, by baseline.
+    sweep : tuple of Weighting
+        Estimates by lambda, and the truth they are compared with, last.
+    sweep_block : int
+        Streams whose sums by lambda are kept together, a power of two.
+    """
+
+    beginnings: tuple[int, ...]
+    own: tuple[Weighting, ...]
+    complete: tuple[Weighting, ...]
+    sweep: tuple[Weighting, ...]
+    sweep_block: int = 1
+
+    @property
+    def fine(self) -> tuple[Weighting, ...]:
+        """Weightings whose sums are kept stream by stream."""
+        return (*self.own, *self.complete)
+
+
+def sample_value_sums(
+    agent: Agent,
+    environment: EnvironmentSpec,
+    sampling: Sampling,
+    streams: StreamRange,
+    question: ValueQuestion,
+    critics: Mapping[str, Critic],
+    updated: Sequence[Critic],
+) -> dict[str, np.ndarray]:
+    """Simulate streams of one agent, judge critics on them, and add up scores weighted by what critics say.
+
+    Parameters
+    ----------
+    agent : Agent
+        A single one.
+    environment : EnvironmentSpec
+        Where it acts.
+    sampling : Sampling
+        How each stream is sampled; how far it goes on past a cut is decided here.
+    streams : StreamRange
+        Which ones.
+    question : ValueQuestion
+        What is asked of each.
+    critics : mapping of str to Critic
+        The baselines that weightings name, beside the agent's own.
+    updated : sequence of Critic
+        The agent's own critic after updates on batches of its own: judged, not used as baselines.
+
+    Returns
+    -------
+    dict of str to ndarray
+        Blocks of sums as ``streams.*`` (W weightings: own, then complete), ``first_<N>.*`` (own) and ``sweep.*``; for
+        each stream ``trajectories``, ``episodes``, ``returns``, and ``incomplete``, how many complete returns could not
+        be followed to their end, (S,). Of the first streams ``values`` (J, C, T)
+        float32: the agent's critic if it has one, then those of `critics`, then `updated`; ``gae_targets``,
+        ``complete_returns``, ``cut_returns`` (J, T) in the critic's units; ``true_returns`` (J, T).
+    """
+    tally = _Tally(question, critics, updated)
+    asked = with_complete_returns(sampling, agent.gamma)
+    agents = Agent.stack([agent])
+    for group in stream_groups(streams, max(64, PAIRS_IN_MEMORY // sampling.n_steps)):
+        wanted = Sampling(
+            asked.n_steps, asked.burn_in, asked.continuation_steps, finish_episodes=group.start < FINISHED_STREAMS
+        )
+        sampled = rollout(agents, environment, wanted, seeds=[streams.seed], purpose=streams.purpose, streams=group)
+        tally.add(agents, sampled, group)
+    return tally.answer()
+
+
+class _Tally:
+    """The sums of a job, as its streams come in."""
+
+    def __init__(self, question: ValueQuestion, critics: Mapping[str, Critic], updated: Sequence[Critic]) -> None:
+        self._question, self._critics, self._updated = question, critics, updated
+        self._keeper, self._sweep = BlockKeeper(), BlockKeeper(question.sweep_block)
+        self._first: dict[int, list[Sums]] = {pairs: [] for pairs in question.beginnings}
+        self._streams: dict[str, list[np.ndarray]] = {}
+
+    def add(self, agents: Agent, sampled: Rollout, group: range) -> None:
+        """Reduce a population of one on a group of streams."""
+        question = self._question
+        judged = {"critic": evaluate_critic(agents, sampled, agents.bootstrap)}
+        judged |= {name: critic.judge(agents, sampled) for name, critic in self._critics.items()}
+        weights = weigh(agents, sampled, judged, [*question.fine, *question.sweep])
+        require_finite_weights(weights, group)
+        self._add_scores(agents, sampled, group, weights)
+        count = judged_streams(sampled.n_steps) - group.start
+        if count > 0:
+            found = self._judgements(agents, sampled, judged)
+            self._keep({name: array[:count] for name, array in found.items()})
+        further = sampled.boundaries.continuation_rewards.shape[1]
+        self._keep({"incomplete": incomplete_returns(sampled, further, (FOLLOWED,))[0]})
+        self._keep(episode_counts(sampled, finished=group.start < FINISHED_STREAMS))
+
+    def _add_scores(self, agents: Agent, sampled: Rollout, group: range, weights: Sequence[Weights]) -> None:
+        beginnings = self._question.beginnings if group.start < MOST_BLOCKS else ()
+        fine, own = len(self._question.fine), len(self._question.own)
+        windows = [torch.stack([one.whole for one in weights])]
+        windows += [torch.stack([one.if_cut(pairs) for one in weights[:own]]) for pairs in beginnings]
+        for place, stream in enumerate(group):
+            whole, *first = stream_sums(agents, sampled, place, stream, [window[:, place] for window in windows])
+            self._keeper.add(whole.select(range(fine)))
+            if len(weights) > fine:
+                self._sweep.add(whole.select(range(fine, len(weights))))
+            for pairs, sums in zip(beginnings, first, strict=True):
+                self._first[pairs].append(sums.narrow())
+
+    def _judgements(self, agents: Agent, sampled: Rollout, judged: Mapping[str, Evaluation]) -> dict[str, np.ndarray]:
+        """Return what critics say of every pair, and what they are judged by."""
+        values = [one.values[0] for name, one in judged.items() if name != "critic" or agents.value is not None]
+        values += [critic.judge(agents, sampled).values[0] for critic in self._updated]
+        return {
+            "values": _as_rows(values, sampled),
+            "gae_targets": self._gae_targets(agents, sampled, judged["critic"]).numpy(),
+            "complete_returns": discounted_returns(agents, sampled, scaled=True).float().numpy(),
+            "cut_returns": cut_returns(agents, sampled).float().numpy(),
+            "true_returns": discounted_returns(agents, sampled).float().numpy(),
+        }
+
+    @staticmethod
+    def _gae_targets(agents: Agent, sampled: Rollout, critic: Evaluation) -> Tensor:
+        (own,) = weigh(agents, sampled, {"critic": critic}, [OWN])
+        return critic.values[0] + own.whole
+
+    def _keep(self, arrays: Mapping[str, np.ndarray]) -> None:
+        for name, array in arrays.items():
+            self._streams.setdefault(name, []).append(array)
+
+    def answer(self) -> dict[str, np.ndarray]:
+        """Lay everything out by name."""
+        arrays = self._keeper.blocks.to_arrays("streams")
+        if self._question.sweep:
+            arrays |= self._sweep.blocks.to_arrays("sweep")
+        for pairs, sums in self._first.items():
+            arrays |= Sums.concatenate(sums).to_arrays(f"first_{pairs}") if sums else {}
+        return arrays | {name: np.concatenate(parts) for name, parts in self._streams.items()}
+
+
+def _as_rows(values: Sequence[Tensor], sampled: Rollout) -> np.ndarray:
+    """Stack values (C of (S, T)) to (S, C, T); of no critic to none."""
+    if not values:
+        return np.zeros((sampled.n_streams, 0, sampled.n_steps), np.float32)
+    return torch.stack(list(values), dim=1).numpy()

@@ -1,0 +1,1 @@
+"""Networks, distributions, scores and curvature: functions of tensors; no environments, files or settings."""

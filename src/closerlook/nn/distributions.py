@@ -1,0 +1,198 @@
+"""Action distributions as small immutable batches: sample, log_prob, entropy and KL divergence.
+
+Sampling takes its noise as an argument: nothing here draws a random number, so the caller decides which draws are
+shared (see `closerlook.randomness`). ``...`` below is any batch shape: [N], [P, N].
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Literal, Protocol
+
+import torch
+from torch import Tensor
+from torch.distributions import Distribution as TorchDistribution
+from torch.distributions import kl_divergence
+from torch.utils._pytree import tree_map
+
+LOG_2PI = 1.8378770664093453
+
+NoiseKind = Literal["normal", "uniform", "seed"]
+
+
+@dataclass(frozen=True)
+class Noise:
+    """The noise one action needs: `size` numbers, standard normal or uniform on [0, 1), or one integer seed."""
+
+    kind: NoiseKind
+    size: int
+
+
+class Distribution(Protocol):
+    """A batch of action distributions."""
+
+    def sample(self, noise: Tensor) -> Tensor:
+        """Turn noise [..., size] into actions."""
+
+    def log_prob(self, actions: Tensor) -> Tensor:
+        """Log density (or mass) of the actions, [...]."""
+
+    def entropy(self) -> Tensor:
+        """Entropy in nats, [...]."""
+
+    def kl(self, other: Any) -> Tensor:
+        """KL(self || other) in nats, [...]."""
+
+
+@dataclass(frozen=True)
+class DiagonalGaussian:
+    """Independent normal action components.
+
+    Parameters
+    ----------
+    mean : Tensor, (..., A)
+        Means.
+    log_std : Tensor, broadcastable to (..., A)
+        Log standard deviations, state-independent in the paper's agents.
+    """
+
+    mean: Tensor
+    log_std: Tensor
+
+    def sample(self, noise: Tensor) -> Tensor:
+        """Return ``mean + std * noise``, for standard normal noise [..., A]."""
+        return self.mean + torch.exp(self.log_std) * noise
+
+    def log_prob(self, actions: Tensor) -> Tensor:
+        """Log density of actions [..., A], summed over components: [...]."""
+        standard = (actions - self.mean) * torch.exp(-self.log_std)
+        return -(0.5 * standard.square() + self.log_std + 0.5 * LOG_2PI).sum(-1)
+
+    def entropy(self) -> Tensor:
+        """Differential entropy in nats: [...]."""
+        return (self.log_std + 0.5 * (LOG_2PI + 1.0)).expand_as(self.mean).sum(-1)
+
+    def kl(self, other: "DiagonalGaussian") -> Tensor:
+        """KL(self || other) in nats, in closed form: [...]."""
+        variance_ratio = torch.exp(2 * (self.log_std - other.log_std))
+        shift = ((self.mean - other.mean) * torch.exp(-other.log_std)).square()
+        return (0.5 * (variance_ratio + shift - 1.0) + other.log_std - self.log_std).sum(-1)
+
+
+@dataclass(frozen=True)
+class Categorical:
+    """A choice among A actions.
+
+    Parameters
+    ----------
+    logits : Tensor, (..., A)
+        Unnormalised log probabilities.
+    """
+
+    logits: Tensor
+
+    @property
+    def log_probs(self) -> Tensor:
+        """Normalised log probabilities, [..., A]."""
+        return torch.log_softmax(self.logits, dim=-1)
+
+    def sample(self, noise: Tensor) -> Tensor:
+        """Invert the cumulative distribution at uniform noise [..., 1]: integer actions [...]."""
+        cumulative = torch.softmax(self.logits.double(), dim=-1).cumsum(-1)
+        index = torch.searchsorted(cumulative.contiguous(), noise.double().contiguous(), right=True).squeeze(-1)
+        return index.clamp(max=self.logits.shape[-1] - 1)
+
+    def log_prob(self, actions: Tensor) -> Tensor:
+        """Log probability of integer actions [...]."""
+        return self.log_probs.gather(-1, actions.long().unsqueeze(-1)).squeeze(-1)
+
+    def entropy(self) -> Tensor:
+        """Entropy in nats: [...]."""
+        return -(self.log_probs.exp() * self.log_probs).sum(-1)
+
+    def kl(self, other: "Categorical") -> Tensor:
+        """KL(self || other) in nats: [...]."""
+        return (self.log_probs.exp() * (self.log_probs - other.log_probs)).sum(-1)
+
+
+@dataclass(frozen=True)
+class AnyDistribution:
+    """Any `torch.distributions` distribution whose batch shape is the rows.
+
+    Sampling is row by row under a forked generator seeded with that row's noise, which is slow, and keyed like
+    everything else. Normal and categorical distributions never come here: see `recognise`.
+    """
+
+    outputs: Any
+    build: Callable[[Any], TorchDistribution]
+    rows: tuple[int, ...]
+
+    @property
+    def inner(self) -> TorchDistribution:
+        """The torch distribution of all rows."""
+        return self.build(self.outputs)
+
+    def sample(self, noise: Tensor) -> Tensor:
+        """Draw one action for each row [N] from its integer seed [N, 1]."""
+        rows = []
+        with torch.random.fork_rng(devices=[]):
+            for row, seed in enumerate(noise.reshape(-1).tolist()):
+                torch.manual_seed(seed)
+                one = self.build(tree_map(lambda tensor, row=row: tensor[row : row + 1], self.outputs))
+                rows.append(one.sample())
+        return torch.cat(rows)
+
+    def log_prob(self, actions: Tensor) -> Tensor:
+        """Log density of the actions, summed over whatever is not a row: [...]."""
+        return self._per_row(self.inner.log_prob(actions))
+
+    def entropy(self) -> Tensor:
+        """Entropy in nats, NaN where torch does not know it: [...]."""
+        try:
+            return self._per_row(self.inner.entropy())
+        except NotImplementedError:
+            return torch.full(self.rows, torch.nan)
+
+    def kl(self, other: "AnyDistribution") -> Tensor:
+        """KL(self || other) in nats, where torch knows it: [...]."""
+        return self._per_row(kl_divergence(self.inner, other.inner))
+
+    def _per_row(self, values: Tensor) -> Tensor:
+        return values.flatten(len(self.rows)).sum(-1) if values.ndim > len(self.rows) else values
+
+
+def recognise(outputs: Any, build: Callable[[Any], TorchDistribution], rows: tuple[int, ...]) -> Distribution:
+    """Return `build(outputs)` in this module's terms: normal and categorical ones directly, others wrapped.
+
+    Parameters
+    ----------
+    outputs : tensor or nested tensors
+        What a module answered, rows first.
+    build : callable
+        Makes the torch distribution.
+    rows : tuple of int
+        (N,), or (P, N) of a population.
+
+    Raises
+    ------
+    ValueError
+        Where the distribution's batch is not of these rows.
+    """
+    inner = build(outputs)
+    if tuple(inner.batch_shape[: len(rows)]) != rows:
+        raise ValueError(f"the distribution of {list(rows)} observations has the batch shape {list(inner.batch_shape)}")
+    base = inner
+    while isinstance(base, torch.distributions.Independent):
+        base = base.base_dist
+    if type(base) is torch.distributions.Normal and base.mean.ndim == len(rows) + 1:
+        return DiagonalGaussian(base.mean, base.stddev.log())
+    if type(base) is torch.distributions.Categorical and base.logits.ndim == len(rows) + 1:
+        return Categorical(base.logits)
+    return AnyDistribution(outputs, build, rows)
+
+
+def divergence(first: Distribution, second: Distribution, *, like: Tensor) -> Tensor:
+    """Return KL(first || second) at each pair, in nats; NaN, shaped as `like`, where no formula is known."""
+    try:
+        return first.kl(second)
+    except NotImplementedError:  # torch knows none for this pair of distributions
+        return torch.full_like(like, torch.nan)

@@ -1,0 +1,1 @@
+"""Pure functions of arrays: estimates and their intervals; no torch, no files."""

@@ -1,0 +1,195 @@
+"""Bias and variance of gradients by the lambda of generalised advantage estimation, and which lambda serves best.
+
+Every estimate is compared with one truth, the gradient of complete returns (lambda 1). With ``L`` the squared length of
+an estimate's exact mean, ``P`` its product with the truth, ``L_1`` that of the truth and ``V / N`` the trace of its
+covariance at N pairs, its squared bias is ``L - 2 P + L_1`` and its cosine to the truth about
+``P / sqrt(L_1 (L + V / N))``. All of them are from products of different groups of streams, so that noise which
+estimate and truth share makes nothing look alike.
+
+====== =====================================================
+symbol meaning
+====== =====================================================
+K      equal groups of streams
+D      policy parameters, flattened
+b      pairs of a group
+R      replicates: 1 + K, the first from all groups, then without each
+====== =====================================================
+
+What is gained by the best is another question than which is best: the largest of several noisy numbers is too large. So
+the best is chosen on one half of the groups and its gain measured on the other, and the other way round.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from closerlook.statistics.estimates import NOTHING, Interval, log_jackknife, plain_jackknife
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """One estimator against the truth: from all groups, and without each. All arrays are (R,).
+
+    Parameters
+    ----------
+    signal : ndarray
+        ``L``, squared length of the estimator's mean.
+    product : ndarray
+        ``P``, its product with the truth.
+    truth : ndarray
+        ``L_1``, squared length of the truth.
+    variance : ndarray
+        ``V``, trace of the covariance of an estimate times its pairs.
+    """
+
+    signal: np.ndarray
+    product: np.ndarray
+    truth: np.ndarray
+    variance: np.ndarray
+
+    @property
+    def squared_bias(self) -> np.ndarray:
+        """``L - 2 P + L_1``: unbiased, so that it may come out negative."""
+        return np.asarray(self.signal - 2 * self.product + self.truth)
+
+    def squared_length(self, pairs: float) -> np.ndarray:
+        """Return the expected squared length of an estimate of so many pairs; NaN where it is not positive."""
+        found = self.signal + self.variance / pairs
+        return np.where(found > 0, found, np.nan)
+
+    def cosine(self, pairs: float) -> np.ndarray:
+        """Return the cosine to the truth of an estimate of so many pairs; NaN where its length is not known."""
+        truth = np.where(self.truth > 0, self.truth, np.nan)
+        return np.asarray(self.product / np.sqrt(truth * self.squared_length(pairs)))
+
+
+def compare(means: np.ndarray, truth: np.ndarray, pairs: float) -> Comparison:
+    """Compare an estimator with the truth.
+
+    Parameters
+    ----------
+    means, truth : ndarray, (K, D)
+        Both gradients' means over each of the same groups.
+    pairs : float
+        Of each group.
+    """
+    own, cross, other = means @ means.T, means @ truth.T, truth @ truth.T
+    signal = _different(own)
+    counts = np.array([len(means), *[len(means) - 1] * len(means)])
+    squares = np.concatenate([[np.trace(own)], np.trace(own) - np.diag(own)])
+    with np.errstate(divide="ignore", invalid="ignore"):  # too few groups to leave one out
+        variance = (squares / counts - signal) * pairs
+    return Comparison(signal, _different(cross), _different(other), variance)
+
+
+def _different(table: np.ndarray) -> np.ndarray:
+    """Return the mean of a table's elements off the diagonal: of all, and without each row and column, (R,)."""
+    count, diagonal = len(table), np.diag(table)
+    total = table.sum() - diagonal.sum()
+    without = total - (table.sum(axis=0) + table.sum(axis=1) - 2 * diagonal)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        means = np.concatenate([[total / (count * (count - 1))], without / ((count - 1) * (count - 2))])
+    return np.where(np.isfinite(means), means, np.nan)  # rounding over none of them is infinite
+
+
+def interval_of(replicates: np.ndarray) -> Interval:
+    """Return a number with the jackknife interval of its replicates (R,)."""
+    return plain_jackknife(float(replicates[0]), replicates[1:])
+
+
+@dataclass(frozen=True)
+class Best:
+    """Which of several estimators comes nearest to the truth at one number of pairs.
+
+    Parameters
+    ----------
+    place : int or None
+        Of the best; None where there is no telling: no product with the truth is positive.
+    among : tuple of int
+        Those that may as well be it: not clearly worse, one by one.
+    """
+
+    place: int | None
+    among: tuple[int, ...]
+
+
+def find_best(comparisons: Sequence[Comparison], pairs: float) -> Best:
+    """Find the estimator with the largest cosine to the truth at so many pairs.
+
+    The truth's length is the same for all and plays no part. An estimator is clearly worse where the 95% interval of
+    the ratio of its cosine to the best one's, jackknifed, lies below 1.
+
+    Parameters
+    ----------
+    comparisons : sequence of Comparison
+        To choose from.
+    pairs : float
+        Of an estimate.
+    """
+    scores = _scores(comparisons, pairs)
+    place = _largest(scores)
+    if place is None or not scores[place][0] > 0:
+        return Best(None, ())
+    among = tuple(at for at, score in enumerate(scores) if not _ratio(score, scores[place]).high < 1)
+    return Best(place, among)
+
+
+def gain_of_best(halves: Sequence[Sequence[Comparison]], own: int, pairs: float) -> Interval:
+    """Return the cosine to the truth of the best estimator over that of the agent's own, none judged by its choosers.
+
+    Of two halves of the groups each chooses the best for the other, which measures it: the sum of what both halves
+    find of the chosen, over the sum of what they find of the agent's own. It is a ratio of sums, since one half by
+    itself may find that a good estimator points away; were such agents left out, the lucky ones would remain. Where
+    all estimators are equally good both sums are the same on average, and where both halves choose the agent's own it
+    is 1 exactly. It is what half the groups find, so that it may fall short of the true best's. The jackknife leaves
+    out each group where it measures; the choices stay.
+
+    Parameters
+    ----------
+    halves : two sequences of Comparison
+        The same estimators, on each half of the groups.
+    own : int
+        Place of the agent's own among them.
+    pairs : float
+        Of an estimate.
+
+    Returns
+    -------
+    Interval
+        NaN where the agent's own is not found to point along the truth; without ends where that hangs on one group,
+        or where it is not positive.
+    """
+    first, second = (_scores(half, pairs) for half in halves)
+    chosen = [_largest(scores) for scores in (first, second)]
+    if chosen[0] is None or chosen[1] is None:
+        return NOTHING
+    if chosen[0] == chosen[1] == own:
+        return Interval(1.0, 1.0, 1.0)
+    above, below = _sums(first[chosen[1]], second[chosen[0]]), _sums(first[own], second[own])
+    with np.errstate(divide="ignore", invalid="ignore"):
+        gains = np.where(below > 0, above / below, np.nan)
+    return log_jackknife(float(gains[0]), gains[1:])
+
+
+def _sums(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    """Return the sum of what two halves find (R,): of all groups, without each of the first's, of the second's."""
+    return np.concatenate([first[:1] + second[0], first[1:] + second[0], first[0] + second[1:]])
+
+
+def _scores(comparisons: Sequence[Comparison], pairs: float) -> list[np.ndarray]:
+    """Return each cosine but for the length of the truth, which is the same for all: (R,)."""
+    return [one.product / np.sqrt(one.squared_length(pairs)) for one in comparisons]
+
+
+def _largest(scores: Sequence[np.ndarray]) -> int | None:
+    firsts = np.array([score[0] for score in scores])
+    return int(np.nanargmax(firsts)) if np.isfinite(firsts).any() else None
+
+
+def _ratio(above: np.ndarray, below: np.ndarray) -> Interval:
+    if above is below:
+        return Interval(1.0, 1.0, 1.0)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        ratio = np.where((above > 0) & (below > 0), above / below, np.nan)
+    return log_jackknife(float(ratio[0]), ratio[1:])

@@ -1,0 +1,203 @@
+"""Signal and noise of a policy gradient: what decides how estimates of any number of pairs would agree.
+
+With the exact gradient G and the covariance S / N of an estimate of N pairs (N whole streams), the simple noise scale
+``B = tr S / |G|^2`` is the number of pairs at which noise and signal are equal: the mean pairwise cosine of estimates
+is about ``1 / (1 + B / N)``, the mean cosine to the exact gradient about ``1 / sqrt(1 + B / N)``, where noise is spread
+over many directions.
+
+====== ===============================================================
+symbol meaning
+====== ===============================================================
+K      equal groups of streams
+D      policy parameters, flattened
+b      pairs of a group
+B      simple noise scale, in pairs
+====== ===============================================================
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import stats
+
+from closerlook.statistics.estimates import NOTHING, Interval
+
+Real = np.ndarray | float
+"""A number, or one for each replicate."""
+
+
+@dataclass(frozen=True)
+class NoiseScale:
+    """Signal, noise and their ratio.
+
+    Parameters
+    ----------
+    squared_norm : float
+        ``|G|^2``, unbiased; it may come out negative where noise hides it.
+    variance : float
+        ``tr S``: the trace of an estimate's covariance times its pairs.
+    pairs : Interval
+        ``B``. NaN where ``|G|^2`` is not estimated to be positive; its upper end is infinite where the data are
+        compatible with no signal at all.
+    """
+
+    squared_norm: float
+    variance: float
+    pairs: Interval
+
+
+def noise_scale(sums: np.ndarray, pairs: np.ndarray, *, confidence: float = 0.95) -> NoiseScale:
+    """Estimate the noise scale from independent groups.
+
+    The interval is that of ``log(1 + b / B)``, jackknifed over groups with Student's t: near 0 it is linear in
+    ``|G|^2``, which may be negative, and far from it logarithmic.
+
+    Parameters
+    ----------
+    sums : ndarray, (K, D)
+        The gradient's sum over the pairs of each group.
+    pairs : ndarray, (K,)
+        Pairs of each, all equal.
+    confidence : float
+        Of the interval.
+
+    Raises
+    ------
+    ValueError
+        Where groups differ in pairs.
+
+    References
+    ----------
+    McCandlish et al., 2018, "An Empirical Model of Large-Batch Training", eq. 2.9 and appendix A.1.
+    """
+    if np.ptp(pairs) > 0:
+        raise ValueError("groups differ in pairs")
+    count, group = len(sums), float(pairs[0])
+    if count < 3:
+        return NoiseScale(np.nan, np.nan, NOTHING)
+    means = sums / group
+    gram = means @ means.T
+    signal, variance = _signal_and_variance(gram.sum(), float(np.trace(gram)), count)
+    own = np.diag(gram)
+    without = _signal_and_variance(gram.sum() - 2 * gram.sum(axis=1) + own, np.trace(gram) - own, count - 1)
+    scale = NoiseScale(float(signal), float(variance) * group, NOTHING)
+    if variance <= 0:
+        return scale
+    quantile = stats.t.ppf((1 + confidence) / 2, count - 1)
+    logs = np.log1p(np.maximum(without[0] / without[1], _LEAST))
+    reach = quantile * np.sqrt((count - 1) / count * np.square(logs - logs.mean()).sum())
+    middle = np.log1p(max(float(signal / variance), _LEAST))
+    low, high = (_pairs(np.expm1(end), group) for end in (middle + reach, middle - reach))
+    value = _pairs(float(signal / variance), group) if signal > 0 else np.nan
+    return NoiseScale(scale.squared_norm, scale.variance, Interval(value, low, high))
+
+
+_LEAST = -0.999
+"""Of signal to variance of a group: it cannot be below -1 / (K - 1)."""
+
+
+def _signal_and_variance(total: Real, squares: Real, count: int) -> tuple[Real, Real]:
+    """Return |G|^2 and the trace of a group's covariance, from the sum and the trace of the groups' Gram matrix."""
+    signal = (total - squares) / (count * (count - 1))
+    return signal, squares / count - signal
+
+
+def _pairs(ratio: float, group: float) -> float:
+    return float(group / ratio) if ratio > 0 else np.inf
+
+
+def pairwise_cosine_at(pairs: np.ndarray, scale: float) -> np.ndarray:
+    """Predict the mean pairwise cosine of estimates of so many pairs: ``1 / (1 + B / N)``."""
+    return np.asarray(1.0 / (1.0 + scale / np.asarray(pairs, dtype=np.float64)))
+
+
+def true_cosine_at(pairs: np.ndarray, scale: float) -> np.ndarray:
+    """Predict the mean cosine of estimates to the exact gradient: ``1 / sqrt(1 + B / N)``."""
+    return np.asarray(np.sqrt(pairwise_cosine_at(pairs, scale)))
+
+
+def pairs_for_pairwise_cosine(cosine: float, scale: Interval) -> Interval:
+    """Return the pairs at which the pairwise cosine is predicted to reach a value: ``B c / (1 - c)``."""
+    return _times(scale, cosine / (1 - cosine))
+
+
+def pairs_for_true_cosine(cosine: float, scale: Interval) -> Interval:
+    """Return the pairs at which the cosine to the exact gradient is predicted to: ``B c^2 / (1 - c^2)``."""
+    return _times(scale, cosine**2 / (1 - cosine**2))
+
+
+def _times(scale: Interval, factor: float) -> Interval:
+    return Interval(scale.value * factor, scale.low * factor, scale.high * factor)
+
+
+@dataclass(frozen=True)
+class Squares:
+    """Sums of squared scores over some streams, their advantages less a constant.
+
+    Parameters
+    ----------
+    single : float
+        ``sum |A g|^2`` over pairs.
+    trajectory : float
+        ``sum |s|^2 / n`` over trajectories of n pairs, ``s`` their sum of ``A g``.
+    total : float
+        ``|sum A g|^2`` over all pairs.
+    pairs, trajectories, squared_lengths : float
+        How many there are, and the sum of the trajectories' squared numbers of pairs.
+    """
+
+    single: float
+    trajectory: float
+    total: float
+    pairs: float
+    trajectories: float
+    squared_lengths: float
+
+    @property
+    def pair_variance(self) -> float:
+        """Trace of the covariance of what single pairs contribute."""
+        return self.single / self.pairs - self.total / self.pairs**2
+
+
+def together(parts: Sequence[Squares]) -> Squares:
+    """Add up the squares of several layers of the same streams."""
+    first = parts[0]
+    return Squares(
+        single=sum(part.single for part in parts),
+        trajectory=sum(part.trajectory for part in parts),
+        total=sum(part.total for part in parts),
+        pairs=first.pairs,
+        trajectories=first.trajectories,
+        squared_lengths=first.squared_lengths,
+    )
+
+
+def between_share(squares: Squares) -> float:
+    """Return the share of single pairs' variance that lies between trajectories; NaN where it is not known.
+
+    One-way analysis of variance with unequal groups: unbiased components, so that the share may come out slightly
+    negative where pairs of a trajectory are as different as any.
+
+    References
+    ----------
+    Searle, Casella and McCulloch, 1992, "Variance Components", section 3.6.
+    """
+    between_freedom, within_freedom = squares.trajectories - 1, squares.pairs - squares.trajectories
+    if between_freedom < 1 or within_freedom < 1:
+        return np.nan
+    between = (squares.trajectory - squares.total / squares.pairs) / between_freedom
+    within = (squares.single - squares.trajectory) / within_freedom
+    length = (squares.pairs - squares.squared_lengths / squares.pairs) / between_freedom
+    component = (between - within) / length
+    whole = component + within
+    return float(component / whole) if whole > 0 else np.nan
+
+
+def effective_sample_fraction(pair_variance: float, variance: float) -> float:
+    """Return the share of pairs that independent pairs would take for the same noise; NaN where it is not known.
+
+    The trace of single pairs' covariance, over that of an estimate of N pairs times N: 1 where pairs are independent,
+    small where those of a trajectory push the same way.
+    """
+    return float(pair_variance / variance) if variance > 0 else np.nan

@@ -1,0 +1,207 @@
+"""How two surfaces over the same points agree: one that is known, and one that is a mean over noisy streams.
+
+====== ==========================================================
+symbol meaning
+====== ==========================================================
+P      points
+S      streams of each point; those of equal number may share draws
+====== ==========================================================
+"""
+
+from collections.abc import Callable
+
+import numpy as np
+from scipy import stats
+
+from closerlook.statistics.estimates import FEWEST, NOTHING, Interval, plain_jackknife, without_bias
+from closerlook.statistics.mean_returns import Means, influences
+
+MOST_GROUPS = 64
+"""Groups of streams that a jackknife leaves out in turn, at most."""
+
+
+def stream_surfaces(returns: np.ndarray, episodes: np.ndarray) -> np.ndarray:
+    """Return one surface for each stream, whose mean is that of mean returns: (S, P).
+
+    Mean plus influence (see `closerlook.statistics.mean_returns.influences`): independent from stream to stream.
+
+    Parameters
+    ----------
+    returns, episodes : ndarray, (P, S)
+        Sum of the returns of a stream's episodes, and their number.
+    """
+    mean = returns.sum(axis=1, keepdims=True) / episodes.sum(axis=1, keepdims=True)
+    return np.asarray((mean + influences(returns, episodes)).T)
+
+
+def squared_length(surfaces: np.ndarray) -> float:
+    """Return the squared length of the mean of independent surfaces (S, P), products of different streams only.
+
+    Of a mean over noise alone it is zero on average, where the plain square is the noise's variance; so it may be
+    negative.
+    """
+    count = len(surfaces)
+    total = surfaces.sum(axis=0)
+    return float((total @ total - np.square(surfaces).sum()) / (count * (count - 1)))
+
+
+def correlation(surfaces: np.ndarray, known: np.ndarray) -> Interval:
+    """Return the correlation over points of a surface with the expectation of noisy ones, noise taken off.
+
+    Their centred product, linear in the noise, over the known one's length and the root of the unbiased squared length
+    of the other. A plain correlation is smaller the noisier the surfaces; this one errs the other way, by noise along
+    the surface itself, which product and length share: the jackknife takes that bias off.
+
+    Parameters
+    ----------
+    surfaces : ndarray, (S, P)
+        Independent from stream to stream, see `stream_surfaces`.
+    known : ndarray, (P,) or (K, P)
+        Without noise; or independent surfaces, also of the others, whose expectation is meant: its length is unbiased
+        then too.
+
+    Returns
+    -------
+    Interval
+        Delete-one-group jackknife, Student's t, in both samples where there are two. NaN where one of them is flat, or
+        nothing but noise.
+
+    References
+    ----------
+    Spearman, 1904, "The proof and measurement of association between two things", on the correction for attenuation.
+    Quenouille, 1956, "Notes on bias in estimation", on the jackknife's.
+    """
+    samples = [one - one.mean(axis=1, keepdims=True) for one in (surfaces, np.atleast_2d(known))]
+    if len(surfaces) < FEWEST or not samples[1].any():
+        return NOTHING
+
+    def corrected(rows: np.ndarray, others: np.ndarray) -> float:
+        mean = others.mean(axis=0)
+        squares = squared_length(rows), float(mean @ mean) if len(others) == 1 else squared_length(others)
+        product = float(mean @ rows.mean(axis=0))
+        return float(product / np.sqrt(squares[1]) / np.sqrt(squares[0])) if min(squares) > 0 else np.nan
+
+    return _jackknife(corrected, *samples, debiased=True)
+
+
+def rank_correlation(surfaces: np.ndarray, known: np.ndarray) -> Interval:
+    """Return Spearman's correlation over points of a surface with the mean of noisy ones, as measured.
+
+    Noise makes it smaller; its interval says how it varies, not what it would be without noise. Delete-one-group
+    jackknife, Student's t. Parameters as for `correlation`.
+    """
+    samples = (surfaces, np.atleast_2d(known))
+    if len(surfaces) < FEWEST or np.ptp(samples[1].mean(axis=0)) == 0:
+        return NOTHING
+
+    def spearman(rows: np.ndarray, others: np.ndarray) -> float:
+        ranks = [stats.rankdata(one.mean(axis=0)) for one in (rows, others)]
+        return float(np.corrcoef(ranks[0], ranks[1])[0, 1]) if min(map(np.ptp, ranks)) > 0 else np.nan
+
+    return _jackknife(spearman, *samples)
+
+
+def sign_agreement(gains: Means, known: np.ndarray | Means) -> Interval:
+    """Return the share of points at which a known and a measured gain have the same sign.
+
+    Points where either is zero do not count. The interval takes a point whose own interval holds zero for either sign:
+    its lower end counts the points that agree for certain, its upper end all but those that disagree for certain. It
+    is wider than one that trusted points to err independently, which with shared draws they do not.
+
+    Parameters
+    ----------
+    gains : Means, (P,)
+        Measured, with intervals.
+    known : ndarray or Means, (P,)
+        Without noise, or measured too.
+    """
+    both = [gains, known if isinstance(known, Means) else Means(known, known, known)]
+    counted = np.all([np.isfinite(one.value) & (one.value != 0) for one in both], axis=0)
+    if not counted.any():
+        return NOTHING
+    mine, other = (one.at(counted) for one in both)
+    alike = np.sign(mine.value) == np.sign(other.value)
+    sure = np.all([(one.low > 0) | (one.high < 0) for one in (mine, other)], axis=0)
+    return Interval(float(alike.mean()), float((alike & sure).mean()), float(1 - (~alike & sure).mean()))
+
+
+def best_point(surfaces: np.ndarray, *, paired: bool = True, confidence: float = 0.95) -> tuple[int, np.ndarray]:
+    """Return the point whose mean is highest, and which points may be the best.
+
+    A point may be the best unless some other is significantly above it, by one-sided t tests at ``(1 - confidence)``
+    over the number of others (Bonferroni): the best one is among them with that confidence at least.
+
+    Parameters
+    ----------
+    surfaces : ndarray, (S, P)
+        Independent from stream to stream, see `stream_surfaces`.
+    paired : bool
+        Whether points of the same stream share draws.
+    confidence : float
+        That the best is among those returned.
+
+    Returns
+    -------
+    best : int
+        Of the measured means.
+    candidates : ndarray, (P,), bool
+        All where there are fewer than 3 streams.
+
+    References
+    ----------
+    Hsu, 1981, "Simultaneous confidence intervals for all distances from the 'best'".
+    """
+    count, points = surfaces.shape
+    mean = surfaces.mean(axis=0)
+    best = int(np.argmax(mean))
+    if count < FEWEST or points < 2:
+        return best, np.ones(points, np.bool_)
+    if paired:
+        deviations = np.array([(surfaces - surfaces[:, [at]]).std(axis=0, ddof=1) for at in range(points)])
+    else:
+        own = surfaces.var(axis=0, ddof=1)
+        deviations = np.sqrt(own + own[:, None])
+    level = 1 - (1 - confidence) / (points - 1)
+    reach = stats.t.ppf(level, count - 1) * deviations / np.sqrt(count)
+    return best, np.asarray((mean - mean[:, None] <= reach).all(axis=1))
+
+
+def noise_share(surfaces: np.ndarray, streams: float) -> Interval:
+    """Return how much of a surface measured from so many independent streams a point would be noise.
+
+    Variance over points of the noise, over that and the variance of the expectation: 0.5 where noise and relief are
+    alike. Streams are taken as independent from point to point, as in Figure 5 of the paper, whether they were or not.
+
+    Parameters
+    ----------
+    surfaces : ndarray, (S, P)
+        Independent from stream to stream, see `stream_surfaces`.
+    streams : float
+        Of each point.
+    """
+    if len(surfaces) < FEWEST:
+        return NOTHING
+
+    def share(rows: np.ndarray) -> float:
+        points = rows.shape[1]
+        relief = squared_length(rows - rows.mean(axis=1, keepdims=True)) / points
+        noise = rows.var(axis=0, ddof=1).mean() / streams * (points - 1) / points  # what is left of it once centred
+        return float(noise / (noise + max(relief, 0.0))) if noise != 0 else 0.0
+
+    found = _jackknife(share, surfaces)
+    return Interval(found.value, max(0.0, found.low), min(1.0, found.high))
+
+
+def _jackknife(statistic: Callable[..., float], *samples: np.ndarray, debiased: bool = False) -> Interval:
+    """Return a statistic of independent samples of surfaces (S, P), with a delete-one-group jackknife of each.
+
+    A sample of one is known without noise. Debiased: less the statistic's bias, of order 1 / S, too.
+    """
+    value = statistic(*samples)
+    replicates = []
+    for place, sample in enumerate(samples):
+        groups = np.arange(len(sample)) * min(len(sample), MOST_GROUPS) // len(sample)
+        kept = [sample[groups != group] for group in range(groups[-1] + 1)] if len(sample) > 1 else []
+        replicates.append(np.array([statistic(*samples[:place], some, *samples[place + 1 :]) for some in kept]))
+    noisy = [without for without in replicates if len(without)]
+    return plain_jackknife(without_bias(value, *noisy) if debiased else value, *noisy)

@@ -1,0 +1,72 @@
+"""What baselines take off the variance of gradient estimates whose mean they leave alone.
+
+====== ==========================================
+symbol meaning
+====== ==========================================
+K      equal groups of streams
+D      policy parameters, flattened
+====== ==========================================
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from closerlook.statistics.estimates import NOTHING, Interval, log_jackknife, plain_jackknife
+
+
+@dataclass(frozen=True)
+class Reduction:
+    """Variances against that of a reference.
+
+    Parameters
+    ----------
+    ratios : mapping of str to Interval
+        Each baseline's variance over the reference's.
+    delivered : Interval
+        Of the reduction that the best achieves, the share that the judged one does: 1 all of it, 0 none, negative
+        where it adds noise. NaN where the best achieves none.
+    excess : Interval
+        The judged one's variance over the best one's: so many times as many pairs does it take.
+    """
+
+    ratios: dict[str, Interval]
+    delivered: Interval
+    excess: Interval
+
+
+def reduce_variance(means: Mapping[str, np.ndarray], reference: str, judged: str, best: str) -> Reduction:
+    """Compare the traces of covariances, jackknifed over groups of streams that all share.
+
+    Parameters
+    ----------
+    means : mapping of str to ndarray, (K, D)
+        By baseline, the gradient's means over the same groups.
+    reference, judged, best : str
+        Names among them; `judged` or `best` may be missing.
+    """
+    traces = {name: _traces(rows) for name, rows in means.items()}
+    with np.errstate(divide="ignore", invalid="ignore"):
+        ratios = {name: _interval(trace / traces[reference]) for name, trace in traces.items()}
+        if judged not in traces or best not in traces:
+            return Reduction(ratios, NOTHING, NOTHING)
+        possible = traces[reference] - traces[best]
+        share = (traces[reference] - traces[judged]) / np.where(possible > 0, possible, np.nan)
+        excess = _interval(traces[judged] / traces[best])
+    return Reduction(ratios, plain_jackknife(float(share[0]), share[1:]), excess)
+
+
+def _interval(ratio: np.ndarray) -> Interval:
+    return log_jackknife(float(ratio[0]), ratio[1:])
+
+
+def _traces(rows: np.ndarray) -> np.ndarray:
+    """Return the trace of the rows' sample covariance: of all, and without each, (1 + K,)."""
+    count = len(rows)
+    centred = rows - rows.mean(axis=0)
+    squares = np.square(centred).sum(axis=1)
+    total = squares.sum()
+    with np.errstate(divide="ignore", invalid="ignore"):
+        without = (total - squares * count / (count - 1)) / (count - 2)
+        return np.concatenate([[total / (count - 1)], without])
