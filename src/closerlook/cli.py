@@ -17,6 +17,7 @@ from closerlook.commands import COMMANDS
 from closerlook.commands.options import REGISTRY
 from closerlook.console import OutputError, Shown, warnings_as_notes
 from closerlook.errors import InputError
+from closerlook.results.ownership import kept, taking_over
 from closerlook.results.store import versions
 
 USAGE = """\
@@ -130,7 +131,8 @@ def _run(command: Any) -> None:
     """Run a command; with --json nothing but the result reaches stdout."""
     shown = Shown(as_json=command.json)
     aside = _only_for(shown) if command.json else contextlib.nullcontext()
-    with aside, warnings_as_notes(shown):
+    takes = taking_over() if command.take_over else contextlib.nullcontext()
+    with aside, warnings_as_notes(shown), takes, kept():
         command.run(shown)
 
 

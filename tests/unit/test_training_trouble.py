@@ -253,13 +253,3 @@ def test_a_run_of_another_kind_keeps_its_agents(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="another run"):
         train(BASE, out=tmp_path, workers=1, resume=False)
     assert files_of(tmp_path) == before
-
-
-def test_half_written_files_of_a_dead_process_are_removed(tmp_path: Path) -> None:
-    (tmp_path / "jobs").mkdir()
-    dead, mine = (tmp_path / f"jobs/.x.npz.{name}.tmp" for name in (2**22 + 1, 1))
-    dead.touch()
-    mine.touch()
-    train(BASE, out=tmp_path, workers=1)
-    assert not dead.exists()
-    assert mine.exists()

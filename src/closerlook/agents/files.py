@@ -45,6 +45,8 @@ FORMAT_VERSION = 1
 DESCRIPTION, STATE, PACKED = "agent.json", "state.safetensors", "state.packed"
 
 _LONGEST_DESCRIPTION = 1_000_000
+_ALWAYS_ROOM, _MOST_GROWTH = 64_000_000, 100
+"""Bytes that a packed state may have, and how many more for each byte of its file: weights hardly shrink."""
 WIDEST = 1_000_000
 """Units of a layer, at most."""
 MOST_LAYERS = 98
@@ -173,23 +175,28 @@ def _refuse_constant(name: str) -> float:
     raise ValueError(name)
 
 
-def _read(path: Path, *, longest: int | None = None) -> bytes:
+def _read(path: Path, *, longest: int) -> bytes:
     try:
         if not path.is_file():
             raise InputError(f"{path} does not exist", "give the folder of a checkpoint")
-        if longest is not None and path.stat().st_size > longest:
-            raise InputError(f"{path} is too long to describe an agent", _MEND)
+        if path.stat().st_size > longest:
+            raise InputError(f"{path} is longer than that of such an agent can be", _MEND)
         return path.read_bytes()
     except (OSError, ValueError) as error:
         raise InputError(f"{path} cannot be read ({error})", "check the path and its permissions") from None
 
 
-def _read_packed(path: Path, agent: Agent) -> bytes:
-    """Unpack a state, which is no longer than that of such an agent can be."""
+def _longest_state(agent: Agent) -> int:
+    """Return how many bytes the numbers of such an agent, its optimizer's among them, have at most."""
     shapes = [*agent.policy.parameter_shapes.values(), *(agent.value.parameter_shapes.values() if agent.value else ())]
-    longest = 1_000_000 + 12 * sum(math.prod(shape) for shape in shapes) + 16 * shapes[0][-1]
+    parameters: int = sum(math.prod(shape) for shape in shapes)
+    return 1_000_000 + 12 * parameters + 16 * int(shapes[0][-1])
+
+
+def _read_packed(path: Path, longest: int) -> bytes:
+    packed = _read(path, longest=longest)
     try:
-        return unpack(_read(path), longest=longest)
+        return unpack(packed, longest=min(longest, _ALWAYS_ROOM + _MOST_GROWTH * len(packed)))
     except (ValueError, MemoryError):
         raise InputError(f"{path} is damaged", _MEND) from None
 
@@ -308,8 +315,9 @@ def _environment(fields: _Fields) -> EnvironmentSpec:
 
 
 def _read_state(path: Path, digest: str, agent: Agent) -> dict[str, Tensor]:
-    packed = path.with_name(PACKED)
-    content = _read(path) if path.exists() or not packed.exists() else _read_packed(packed, agent)
+    packed, longest = path.with_name(PACKED), _longest_state(agent)
+    is_packed = packed.exists() and not path.exists()
+    content = _read_packed(packed, longest) if is_packed else _read(path, longest=longest)
     if _digest(content) != digest:
         raise InputError(f"{path} is damaged, or is not the one its {DESCRIPTION} was written with", _MEND)
     try:

@@ -26,6 +26,8 @@ class Output:
     """Worker processes."""
     resume: bool = True
     """Go on from what an earlier run of the same command finished; --no-resume computes it again."""
+    take_over: tyro.conf.FlagCreatePairsOff[bool] = False
+    """Take the folder from a command on another host that shares it, though that one seems to be at work."""
     json: tyro.conf.FlagCreatePairsOff[bool] = False
     """Print one JSON object on stdout, and everything else on stderr."""
 

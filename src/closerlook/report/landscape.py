@@ -8,6 +8,8 @@ import plotly.graph_objects as go
 import xarray as xr
 from plotly.subplots import make_subplots
 
+from closerlook.results.writing import write_bytes
+
 SURFACE, BAND = "Viridis", "#0072B2"
 WIDTH, ROW_HEIGHT = 1600, 520
 TOP = 150
@@ -25,7 +27,8 @@ def write_page(dataset: xr.Dataset, path: Path) -> None:
     path : Path
         Where to.
     """
-    path.write_text(interactive(dataset).to_html(include_plotlyjs=True, full_html=True), encoding="utf-8")
+    page = interactive(dataset).to_html(include_plotlyjs=True, full_html=True, div_id="landscape")
+    write_bytes(path, page.encode())
 
 
 def interactive(dataset: xr.Dataset) -> go.Figure:

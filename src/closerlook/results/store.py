@@ -4,6 +4,7 @@
 
     runs/hopper/
       run.json          what was asked, of which versions, where, how long
+      .owner            whose the folder is, while a command works there (see `closerlook.results.ownership`)
       jobs/<key>.npz    one file for each finished job
       <diagnostic>.nc, .json, .svg, .png
 """
@@ -26,12 +27,16 @@ import numpy as np
 from closerlook.errors import InputError
 from closerlook.results import writing
 from closerlook.results.answers import JobFiles
+from closerlook.results.ownership import Ownership, let_go, owned, take
 from closerlook.results.writing import mendable
 
 if TYPE_CHECKING:
     import xarray as xr
 
+RECORD = "run.json"
 _MISSING = "(not set)"
+_LARGEST = 10**18
+"""No run takes so many seconds, or pairs."""
 
 
 class RunFolder:
@@ -49,9 +54,10 @@ class RunFolder:
         self._record: dict[str, Any] = {"finished": False, "wall_seconds": 0.0}
         self._found: dict[str, Any] | None = None
         self._has_begun = False
+        self._own: Ownership | None = None
 
     def open_for(self, kind: str, settings: Mapping[str, Any], *, resume: bool = True) -> "RunFolder":
-        """Take the folder for a run, new or the same again.
+        """Take the folder for a run, new or the same again; it is let go at the end of the ``with`` block.
 
         Parameters
         ----------
@@ -66,11 +72,23 @@ class RunFolder:
         Raises
         ------
         InputError
-            Where the folder holds a run of another kind, or of other settings to go on from, naming them; where its
-            record is not one; where it cannot be made.
+            Where another command is at work there; where the folder holds a run of another kind, or of other
+            settings to go on from, naming them; where its record is not one; where it cannot be made.
         """
+        with mendable(self.path):
+            self.path.mkdir(parents=True, exist_ok=True)
+        self._own = take(self.path)
+        try:
+            return self._begin(kind, settings, resume=resume)
+        except BaseException:
+            self._leave()
+            raise
+
+    def _begin(self, kind: str, settings: Mapping[str, Any], *, resume: bool) -> "RunFolder":
+        """Go on with the run that the folder holds, or put a new one in its place."""
         found = self._found = self.require_same(kind, settings if resume else None)
-        self._clear_away()
+        writing.clear_half_written(self.path, apart=RECORD)
+        writing.remove(self._aside)
         if not resume:
             self._set_aside()
         before = found if found is not None and resume else {}
@@ -84,9 +102,7 @@ class RunFolder:
             "wall_seconds": before.get("wall_seconds", 0.0),
             "pairs": before.get("pairs", 0),
         }
-        with mendable(self.path):
-            self.path.mkdir(parents=True, exist_ok=True)
-        self.write_json("run.json", self._record)
+        self.write_json(RECORD, self._record)
         return self
 
     def __enter__(self) -> "RunFolder":
@@ -98,12 +114,35 @@ class RunFolder:
 
     def __exit__(self, _kind: object, raised: object, _trace: object) -> None:
         with suppress(InputError, OSError):  # what ended the block matters more than the time it took
+            self.require_own()
             if isinstance(raised, InputError) and not self.jobs() and not self._has_begun:
                 self._put_back()
             else:
-                self._clear_away()
+                writing.remove(self._aside)
                 if not self._record["finished"]:
                     self._note(finished=False)
+        if raised is None and self._own is not None:
+            let_go(self._own)
+        else:
+            self._leave()
+
+    def require_own(self) -> None:
+        """Go on only where the folder, if it was taken, is still this run's.
+
+        Raises
+        ------
+        InputError
+            Where another command has taken it over.
+        """
+        if self._own is not None:
+            self._own.require()
+
+    def _leave(self) -> None:
+        """Let the folder go at once, and delete it where nothing is in it."""
+        if self._own is not None:
+            self._own.release()
+            with suppress(OSError):
+                self.path.rmdir()
 
     def _set_aside(self) -> None:
         """Take answers and transitions of an earlier run out of the way."""
@@ -116,21 +155,12 @@ class RunFolder:
     def _put_back(self) -> None:
         """Leave the folder as it was found."""
         if self._aside.exists():
-            with suppress(FileNotFoundError):
-                (self.path / "jobs").rmdir()
+            writing.remove(self.path / "jobs")
             self._aside.rename(self.path / "jobs")
         if self._found is not None:
-            self.write_json("run.json", self._found)
+            self.write_json(RECORD, self._found)
         else:
-            (self.path / "run.json").unlink()
-            self.path.rmdir()
-
-    def _clear_away(self) -> None:
-        """Delete what was set aside, by this run or by one that was killed."""
-        with mendable(self._aside), suppress(FileNotFoundError):
-            for answer in self._aside.glob("*.npz"):
-                answer.unlink()
-            self._aside.rmdir()
+            (self.path / RECORD).unlink()
 
     @property
     def _aside(self) -> Path:
@@ -147,10 +177,10 @@ class RunFolder:
 
     def forget(self) -> None:
         """Delete the record and the answers of finished jobs, so that all is computed again; keep the rest."""
-        with mendable(self.path):
+        with owned(self.path), mendable(self.path):
             for answer in self.path.glob("jobs/*.npz"):
                 answer.unlink()
-            (self.path / "run.json").unlink(missing_ok=True)
+            (self.path / RECORD).unlink(missing_ok=True)
 
     def finish(self, pairs: float) -> None:
         """Note that the run is complete: its pairs in all, and the seconds it took, noted attempts included."""
@@ -162,11 +192,11 @@ class RunFolder:
         seconds = round(self._record["wall_seconds"] + now - self._opened, 3)
         self._opened = now
         self._record |= {"finished": finished, "wall_seconds": seconds}
-        self.write_json("run.json", self._record)
+        self.write_json(RECORD, self._record)
 
     def jobs(self) -> "JobFiles":
         """Return the answers of finished jobs."""
-        return JobFiles(self.path / "jobs")
+        return JobFiles(self.path / "jobs", self.require_own)
 
     def read_record(self) -> dict[str, Any] | None:
         """Read what the folder says of its run, None where it holds none.
@@ -176,14 +206,14 @@ class RunFolder:
         InputError
             Where it cannot be read, or is not such a record.
         """
-        record = self.read_json("run.json")
+        record = self.read_json(RECORD)
         if record is None:
             return None
-        usual: dict[str, Any] = {"kind": None, "settings": None, "wall_seconds": 0.0, "pairs": 0}
-        kinds = (str, dict, int | float, int | float)
-        for (name, default), kind in zip(usual.items(), kinds, strict=True):
-            if not isinstance(record.get(name, default), kind):
-                what = f"{self.path / 'run.json'} is not the record of a run ({name} is {_shown(record.get(name))})"
+        checks = {"kind": _is_text, "settings": _is_object, "wall_seconds": _is_amount, "pairs": _is_amount}
+        usual = {"wall_seconds": 0.0, "pairs": 0} | record
+        for name, holds in checks.items():
+            if not holds(usual.get(name)):
+                what = f"{self.path / RECORD} is not the record of a run ({name} is {_shown(record.get(name))})"
                 raise InputError(what, "delete it, or give another --out")
         return record
 
@@ -238,11 +268,26 @@ class RunFolder:
 
     def write_bytes(self, name: str, content: bytes) -> Path:
         """Write a binary file."""
+        self.require_own()
         return writing.write_bytes(self.path / name, content)
 
     def write_dataset(self, name: str, dataset: "xr.Dataset") -> Path:
         """Write a dataset as netCDF."""
+        self.require_own()
         return writing.write_atomically(self.path / name, lambda path: _write_netcdf(path, dataset))
+
+
+def _is_text(value: Any) -> bool:
+    return isinstance(value, str)
+
+
+def _is_object(value: Any) -> bool:
+    return isinstance(value, dict)
+
+
+def _is_amount(value: Any) -> bool:
+    """Whether a value is a number that seconds or pairs can be: none that is negative, endless, or no number."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= _LARGEST
 
 
 def as_json(value: Any) -> Any:

@@ -2,16 +2,20 @@
 
 import errno
 import os
+import re
+import secrets
+import shutil
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from closerlook.errors import InputError
 
 _FULL = {errno.ENOSPC, errno.EDQUOT}
+_HALF_WRITTEN = re.compile(r"\..+\.[0-9a-f]+\.tmp")
 
 
-def write_atomically(path: Path, write: Callable[[Path], None]) -> Path:
+def write_atomically(path: Path, write: Callable[[Path], None], *, durable: bool = True) -> Path:
     """Write a file beside its place and move it there whole.
 
     Parameters
@@ -19,32 +23,85 @@ def write_atomically(path: Path, write: Callable[[Path], None]) -> Path:
     path : Path
         Where it belongs; its folder is made.
     write : callable
-        Writes the file at the path it is given.
+        Writes the file at the path it is given, whose name no other process on any host writes to.
+    durable : bool
+        Whether what is there after a power loss is whole, too; else it may be empty, though it is there.
 
     Raises
     ------
     InputError
         Where the disk is full or cannot be written: what was there before is still there.
     """
-    beside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    beside = path.with_name(f".{path.name}.{secrets.token_hex(8)}.tmp")
     with mendable(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
             write(beside)
+            if durable:
+                _send_to_disk(beside)
             beside.replace(path)
         except BaseException:
-            beside.unlink(missing_ok=True)
+            with suppress(OSError):
+                beside.unlink()
             raise
     return path
 
 
-def write_bytes(path: Path, content: bytes) -> Path:
+def write_bytes(path: Path, content: bytes, *, durable: bool = True) -> Path:
     """Write a file of these bytes, as `write_atomically` does."""
 
     def write(beside: Path) -> None:
         beside.write_bytes(content)
 
-    return write_atomically(path, write)
+    return write_atomically(path, write, durable=durable)
+
+
+def _send_to_disk(path: Path) -> None:
+    """Wait until a file's content is on disk: a new name that is there before it would name an empty file."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def is_half_written(name: str) -> bool:
+    """Whether a file of this name is one that `write_atomically` did not finish, in this version or an earlier one."""
+    return _HALF_WRITTEN.fullmatch(name) is not None
+
+
+def clear_half_written(folder: Path, *, apart: str) -> None:
+    """Delete files that killed processes did not finish; only for who owns the folder.
+
+    Parameters
+    ----------
+    folder : Path
+        With all folders in it, but not those that hold a file of the name `apart`: they are others'.
+    apart : str
+        Name of a file.
+    """
+    for place, inner, files in os.walk(folder):
+        if apart in files and Path(place) != folder:
+            inner.clear()
+            continue
+        for name in filter(is_half_written, files):
+            with suppress(OSError):
+                Path(place, name).unlink()
+
+
+def remove(path: Path) -> None:
+    """Delete a file, a link, or a folder with all that is in it, whatever that is; what is not there is no error.
+
+    Raises
+    ------
+    InputError
+        Where it cannot be deleted.
+    """
+    with mendable(path), suppress(FileNotFoundError):
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        else:
+            path.unlink()
 
 
 @contextmanager

@@ -178,9 +178,9 @@ def sample_regime(
         A setting whose training is not finite is NaN and counted, and the others go on.
     """
     everything = {setting: regimes.settings(*setting).resolved() for setting in regimes.each()}
-    if not resume:
-        _forget(Path(out))
     with RunFolder(out).open_for("sample-regime", as_json(asdict(regimes)), resume=resume) as folder:
+        if not resume:
+            _forget(folder.path)
         folder.begin()
         found = []
         for number, ((batch, rate), settings) in enumerate(everything.items(), start=1):
@@ -196,7 +196,7 @@ def sample_regime(
 
 
 def _forget(study: Path) -> None:
-    """Forget a study with its runs, their agents and their measurements, and nothing of another kind.
+    """Forget a study's runs, their agents and their measurements, and nothing of another kind.
 
     Raises
     ------
@@ -204,7 +204,7 @@ def _forget(study: Path) -> None:
         Where one of the folders holds a run of another kind.
     """
     inner = [(run, "train") for run in study.glob("runs/*")] + [(run, "gradients") for run in study.glob("gradients/*")]
-    for folder, kind in ((study, "sample-regime"), *inner):
+    for folder, kind in inner:
         RunFolder(folder).require_same(kind)
     for folder, _ in inner:
         RunFolder(folder).forget()

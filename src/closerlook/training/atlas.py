@@ -11,7 +11,6 @@ The first seeds keep their optimiser's state, without which a PPO step is not de
 """
 
 import gzip
-import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,7 +21,9 @@ from closerlook.agents.loading import ATLAS, CHECKPOINTS
 from closerlook.algorithms.rules import Algorithm
 from closerlook.errors import InputError
 from closerlook.execution import Progress
-from closerlook.results.store import RunFolder, as_json
+from closerlook.results.ownership import OWNER, owned
+from closerlook.results.store import RECORD, RunFolder, as_json
+from closerlook.results.writing import is_half_written, remove
 from closerlook.training.log import COLUMNS, as_line, header
 from closerlook.training.run import TrainingRun, train
 from closerlook.training.settings import TrainSettings
@@ -32,6 +33,7 @@ ENTRIES: dict[str, tuple[str, Algorithm]] = {
 }
 """The six columns by name: task and algorithm."""
 
+_LOG = "training.csv.gz"
 LARGEST = 40_000_000
 """Bytes the atlas may have."""
 
@@ -141,11 +143,11 @@ def _settings_of(packed: Path) -> Any:
 
 def _is_packed(path: Path) -> bool:
     """Whether a file, by its place in a column's folder, is one that `pack_run` writes, or was writing."""
-    if path.match(".*.tmp"):
-        return True
     *folders, name = path.parts
+    if is_half_written(name):
+        return True
     if not folders:
-        return name in {"run.json", "training.csv.gz"}
+        return name in {RECORD, _LOG, OWNER}
     return folders[0] == CHECKPOINTS and len(folders) == 3 and name in {DESCRIPTION, PACKED}
 
 
@@ -161,15 +163,17 @@ def pack_run(run: TrainingRun, out: Path, *, with_optimizer: int) -> Path:
     with_optimizer : int
         The first seeds, which keep their optimiser's state.
     """
-    shutil.rmtree(out, ignore_errors=True)
-    for folder in sorted((run.folder / CHECKPOINTS).glob("*/*")):
-        keep = int(folder.name) < with_optimizer
-        place = out / CHECKPOINTS / folder.parent.name / folder.name
-        save_agent(load_agent(folder), place, optimizer=keep, packed=True)
-    packed = RunFolder(out)
-    packed.write_bytes("training.csv.gz", gzip.compress(_short_log(run).encode(), 9, mtime=0))
-    record = RunFolder(run.folder).read_json("run.json") or {}
-    packed.write_json("run.json", record | {"host": {k: v for k, v in record.get("host", {}).items() if k != "name"}})
+    with owned(out):
+        for name in (RECORD, _LOG, CHECKPOINTS):
+            remove(out / name)
+        for folder in sorted((run.folder / CHECKPOINTS).glob("*/*")):
+            keep = int(folder.name) < with_optimizer
+            place = out / CHECKPOINTS / folder.parent.name / folder.name
+            save_agent(load_agent(folder), place, optimizer=keep, packed=True)
+        packed = RunFolder(out)
+        packed.write_bytes(_LOG, gzip.compress(_short_log(run).encode(), 9, mtime=0))
+        record = RunFolder(run.folder).read_json(RECORD) or {}
+        packed.write_json(RECORD, record | {"host": {k: v for k, v in record.get("host", {}).items() if k != "name"}})
     return out
 
 

@@ -103,8 +103,18 @@ class Plan:
         )
 
     def answer(self, number: int, agents: Sequence[Agent], progress: Progress) -> list[Answer]:
-        """Train those who need it through one segment, and return every agent's answer."""
+        """Train those who need it through one segment, and return every agent's answer.
+
+        Raises
+        ------
+        InputError
+            Where what was stored as the plan was made has gone: no agent is trained on from an older state.
+        """
         missing = self.work[number]
+        first, _ = self.segments[number]
+        for k in missing:
+            if number > 0 and agents[k].iteration != first:
+                raise self._gone(f"the state of agent {k} after {first} iterations")
         chunks = [chunk.tolist() for chunk in np.array_split(missing, self.workers) if chunk.size]
         jobs = [self._job(number, agents, chunk) for chunk in chunks]
         names = {job.key: [self.keys[number][k] for k in chunk] for job, chunk in zip(jobs, chunks, strict=True)}
@@ -123,8 +133,14 @@ class Plan:
 
     def _stored(self, number: int, agent: int) -> Answer:
         answer = self.cache.load(self.keys[number][agent])
-        assert answer is not None, "it was there when the run began"
+        if answer is None:
+            raise self._gone("agent {} through iterations {} to {}".format(agent, *self.segments[number]))
         return answer
+
+    def _gone(self, what: str) -> InputError:
+        return InputError(
+            f"{what} was stored in {self.folder} when this run began, and is gone", "give the same command again"
+        )
 
     def prune(self, number: int) -> None:
         """Let the states of a segment go, and keep its rows of the log."""

@@ -13,9 +13,7 @@ Checkpoint 0 holds the parameters before any update together with the statistics
 frozen standardisation would be undefined.
 """
 
-import os
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
@@ -99,8 +97,8 @@ def train(
     Raises
     ------
     InputError
-        Where a setting means nothing, the folder holds another run, the disk is full, or TensorBoard is asked for
-        and not installed.
+        Where a setting means nothing, another command is at work in the folder, it holds another run, the disk is
+        full, or TensorBoard is asked for and not installed.
     NonFiniteError
         Where rewards, observations or parameters are not finite: names agent and iteration; the log and the last good
         state are on disk.
@@ -110,7 +108,6 @@ def train(
     events = EventFiles(Path(out) / "tensorboard") if tensorboard else NoEvents()
     agents = initial_agents(settings, range(settings.seeds))
     with RunFolder(out).open_for("train", settings.to_json(), resume=resume) as folder, events:
-        _remove_leftovers(folder.path)
         plan = Plan(settings, environment, crew, folder.jobs(), folder.path)
         if resume and folder.is_new:
             _require_own_agents(folder.path, plan)
@@ -125,6 +122,7 @@ def train(
                 agents = [
                     with_answer(*pair) if has_state(pair[1]) else pair[0] for pair in zip(agents, answers, strict=True)
                 ]
+                folder.require_own()
                 log.add(log_rows(answers, first))
                 _save_checkpoints(folder.path, settings, agents, answers, first, last)
                 if number > 0:
@@ -175,25 +173,6 @@ class _Log:
         self.events.add(rows)
         if self.listener is not None:
             self.listener.report(rows)
-
-
-def _remove_leftovers(run: Path) -> None:
-    """Delete half-written files of a run that was killed, but not those of one that goes on somewhere."""
-    for leftover in run.glob("**/.*.tmp"):
-        process = leftover.name.split(".")[-2]
-        if not (process.isdecimal() and _is_running(int(process))):
-            with suppress(OSError):
-                leftover.unlink()
-
-
-def _is_running(process: int) -> bool:
-    try:
-        os.kill(process, 0)
-    except (ProcessLookupError, OverflowError):
-        return False
-    except OSError:
-        return True
-    return True
 
 
 def _save_checkpoints(
