@@ -43,11 +43,14 @@ if TYPE_CHECKING:
     from closerlook.figures import plot_trust_region as plot_trust_region
     from closerlook.figures import plot_value_prediction as plot_value_prediction
     from closerlook.figures import save_figure as save_figure
+    from closerlook.monitor.batch import Batch as Batch
+    from closerlook.monitor.lint import lint as lint
     from closerlook.training import TrainSettings as TrainSettings
     from closerlook.training import train as train
 
 _HOMES = {
     "Agent": "agents.agent",
+    "Batch": "monitor.batch",
     "EnvironmentSpec": "agents.environment",
     "InputError": "errors",
     "NonFiniteError": "errors",
@@ -60,6 +63,7 @@ _HOMES = {
     "VanillaSettings": "algorithms.vanilla",
     "gradient_quality": "diagnostics.gradients",
     "landscape": "diagnostics.landscape",
+    "lint": "monitor.lint",
     "load": "agents.loading",
     "load_agent": "agents.files",
     "plot_budgets": "figures",

@@ -25,6 +25,7 @@ COMMANDS = {
     "values": Entry("values", "Values", "does the critic know the value, and what is it worth as a baseline?"),
     "landscape": Entry("landscape", "Landscape", "does the surrogate point where the true reward is?"),
     "trust-region": Entry("trust_region", "TrustRegion", "does the step do what its constraint and its model promise?"),
+    "lint": Entry("lint", "Lint", "is a training batch what it should be? recomputes an .npz of it"),
     "study": Entry("study", "Study", "experiments of the paper that train many agents"),
     "atlas": Entry("atlas", "Atlas", "train and pack the sixty agents of the repository: hours"),
 }

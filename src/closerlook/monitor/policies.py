@@ -1,0 +1,220 @@
+"""Policies and critics of any library as functions of rows of observations, with the parameters they depend on.
+
+====== ==================================
+symbol meaning
+====== ==================================
+B      rows: pairs of a batch, flattened
+====== ==================================
+"""
+
+import copy
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.distributions import Distribution as TorchDistribution
+from torch.distributions import kl_divergence
+
+from closerlook.agents.agent import Agent
+from closerlook.errors import InputError, PolicyError, users_code
+from closerlook.nn.distributions import Categorical, DiagonalGaussian
+
+ROWS = 8192
+"""Rows that a network is given at once."""
+
+
+class RowDistribution(Protocol):
+    """What is asked of the action distributions of B rows."""
+
+    def log_prob(self, actions: Tensor) -> Tensor:
+        """Log density or mass of the actions, (B,)."""
+
+    def entropy(self) -> Tensor:
+        """Entropy in nats, (B,); NaN where it is not known."""
+
+    def kl(self, other: Any) -> Tensor:
+        """KL(self || other) in nats, (B,); NaN where no formula is known."""
+
+
+@dataclass(frozen=True)
+class AnyRows:
+    """A distribution of torch or of another library, or several side by side, whose batch begins with the rows."""
+
+    inner: Any
+    rows: int
+
+    def log_prob(self, actions: Tensor) -> Tensor:
+        """Log density or mass, summed over whatever is not a row: (B,)."""
+        return _per_row(self.inner.log_prob(actions), self.rows)
+
+    def entropy(self) -> Tensor:
+        """Entropy in nats, NaN where it is not known: (B,)."""
+        try:
+            entropy = self.inner.entropy()
+        except NotImplementedError:
+            entropy = None
+        return self._unknown() if entropy is None else _per_row(entropy, self.rows)
+
+    def kl(self, other: "AnyRows") -> Tensor:
+        """KL(self || other) in nats, NaN where torch knows no formula: (B,)."""
+        parts = zip(_torch_parts(self.inner), _torch_parts(other.inner), strict=True)
+        try:
+            return torch.stack([_per_row(kl_divergence(one, two), self.rows) for one, two in parts]).sum(0)
+        except (NotImplementedError, RuntimeError):
+            return self._unknown()
+
+    def _unknown(self) -> Tensor:
+        return torch.full((self.rows,), torch.nan)
+
+
+def _per_row(values: Tensor, rows: int) -> Tensor:
+    return values.reshape(rows, -1).sum(-1)
+
+
+def _torch_parts(inner: Any) -> list[Any]:
+    """Return the torch distributions that a library's own is made of."""
+    inner = inner if isinstance(inner, TorchDistribution) else getattr(inner, "distribution", None)
+    return list(inner) if isinstance(inner, list | tuple) else [inner]
+
+
+def as_distribution(answer: Any, rows: int) -> RowDistribution:
+    """Return what a policy answered in this package's terms: Gaussian and categorical, or wrapped.
+
+    Raises
+    ------
+    InputError
+        Where it is no distribution.
+    """
+    if isinstance(answer, DiagonalGaussian | Categorical | AnyRows):
+        return answer
+    # libraries keep one object whose parts change with every call: the copy keeps those of this call
+    inner = answer if isinstance(answer, TorchDistribution) else copy.copy(answer)
+    squashed = hasattr(inner, "bijector")
+    parts = [inner] if squashed else _torch_parts(inner)
+    base = parts[0] if len(parts) == 1 else None
+    while isinstance(base, torch.distributions.Independent):
+        base = base.base_dist
+    if type(base) is torch.distributions.Normal and base.mean.ndim == 2:
+        return DiagonalGaussian(base.mean, base.stddev.log())
+    if type(base) is torch.distributions.Categorical and base.logits.ndim == 2:
+        return Categorical(base.logits)
+    if not hasattr(inner, "log_prob"):
+        raise InputError(
+            f"the policy answers with a {type(answer).__name__}", "return a torch.distributions distribution"
+        )
+    return AnyRows(inner, rows)
+
+
+@dataclass(frozen=True)
+class RowPolicy:
+    """A policy as a function of rows.
+
+    Parameters
+    ----------
+    call : callable
+        Maps observations (B, ...) to a distribution of any kind.
+    parameters : mapping of str to Tensor
+        What it depends on, for gradients; empty where that is not known.
+    """
+
+    call: Callable[[Tensor], Any]
+    parameters: Mapping[str, Tensor] = field(default_factory=dict, repr=False)
+
+    def __call__(self, observations: Tensor) -> RowDistribution:
+        """Return the action distributions at observations (B, ...)."""
+        with users_code("the batch's policy", "let it map observations (B, ...) to a distribution", PolicyError):
+            return as_distribution(self.call(observations), len(observations))
+
+
+@dataclass(frozen=True)
+class Critic:
+    """A critic as a function of rows; see `RowPolicy`."""
+
+    call: Callable[[Tensor], Tensor]
+    parameters: Mapping[str, Tensor] = field(default_factory=dict, repr=False)
+
+    def __call__(self, observations: Tensor) -> Tensor:
+        """Return the values (B,) of observations (B, ...)."""
+        with users_code("the batch's critic", "let it map observations (B, ...) to values (B,)"):
+            return self.call(observations).reshape(len(observations))
+
+
+def as_policy(given: Any) -> RowPolicy:
+    """Take a policy of any kind for what it is.
+
+    Known are: policies of Stable-Baselines3 (``get_distribution``), agents of CleanRL's scripts (``actor_mean`` and
+    ``actor_logstd``, or ``actor``), `closerlook.Agent`, and anything that maps observations to a distribution.
+
+    Raises
+    ------
+    InputError
+        Where it cannot be called.
+    """
+    if isinstance(given, RowPolicy):
+        return given
+    if isinstance(given, Agent):
+        own, policy = _leaves(given.policy_parameters), given.policy
+        return RowPolicy(lambda observations: policy.distribution(own, observations), own)
+    parameters = _parameters_of(given)
+    if hasattr(given, "get_distribution"):
+        return RowPolicy(given.get_distribution, parameters)
+    if hasattr(given, "actor_mean") and hasattr(given, "actor_logstd"):
+        return RowPolicy(lambda x: DiagonalGaussian(given.actor_mean(x), given.actor_logstd), parameters)
+    if hasattr(given, "actor") and hasattr(given, "get_action_and_value"):
+        return RowPolicy(lambda x: Categorical(given.actor(_features(given, x))), parameters)
+    if not callable(given):
+        raise InputError(f"policy is a {type(given).__name__}", "give a function or a module of observations")
+    return RowPolicy(given, parameters)
+
+
+def as_critic(given: Any) -> Critic | None:
+    """Take a critic of any kind for what it is; None where an agent has none.
+
+    Raises
+    ------
+    InputError
+        Where it cannot be called.
+    """
+    if isinstance(given, Critic):
+        return given
+    if isinstance(given, Agent):
+        value = given.value
+        if value is None:
+            return None
+        own = _leaves(given.value_parameters)
+        return Critic(lambda observations: value(own, observations), own)
+    parameters = _parameters_of(given)
+    for name in ("predict_values", "get_value"):
+        if hasattr(given, name):
+            return Critic(getattr(given, name), parameters)
+    if not callable(given):
+        raise InputError(f"critic is a {type(given).__name__}", "give a function or a module of observations")
+    return Critic(given, parameters)
+
+
+def _features(agent: Any, observations: Tensor) -> Tensor:
+    """Return what the actor of a CleanRL script takes: images go through a network that the critic shares."""
+    network = getattr(agent, "network", None)
+    return observations if network is None else network(observations / 255.0)
+
+
+def _leaves(parameters: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {name: tensor.detach().clone().requires_grad_() for name, tensor in parameters.items()}
+
+
+def _parameters_of(given: Any) -> dict[str, Tensor]:
+    named = given.named_parameters() if isinstance(given, torch.nn.Module) else ()
+    return {name: tensor for name, tensor in named if tensor.requires_grad}
+
+
+def rows_of(array: np.ndarray, like: RowPolicy | Critic | None = None) -> Tensor:
+    """Flatten (T, N, ...) to a tensor (T N, ...), on the device of what it is for; double precision becomes single."""
+    flat = np.ascontiguousarray(array.reshape(-1, *array.shape[2:]))
+    tensor = torch.from_numpy(flat.astype(np.float32) if flat.dtype.kind == "f" else flat)
+    first = next(iter(like.parameters.values()), None) if like is not None else None
+    if first is None:
+        return tensor
+    return tensor.to(first.device, first.dtype if tensor.is_floating_point() else tensor.dtype)
