@@ -241,6 +241,11 @@ class Batch:
             changes |= {"terminated": None, "truncated": None}
         return replace(self, **changes)
 
+    def frozen(self) -> "Batch":
+        """Return this batch with policy and critic as they are now, whatever an update makes of their parameters."""
+        policy, critic = (None if one is None else one.frozen() for one in (self.policy, self.critic))
+        return replace(self, policy=policy, critic=critic)
+
     @staticmethod
     def from_sb3(model: Any) -> "Batch":
         """Take the batch that a Stable-Baselines3 or sb3-contrib model has in its rollout buffer.

@@ -9,14 +9,15 @@ B      rows: pairs of a batch, flattened
 
 import copy
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
-from typing import Any, Protocol
+from dataclasses import dataclass, field, replace
+from typing import Any, Protocol, Self
 
 import numpy as np
 import torch
 from torch import Tensor
 from torch.distributions import Distribution as TorchDistribution
 from torch.distributions import kl_divergence
+from torch.func import functional_call
 
 from closerlook.agents.agent import Agent
 from closerlook.errors import InputError, PolicyError, users_code
@@ -108,20 +109,50 @@ def as_distribution(answer: Any, rows: int) -> RowDistribution:
     return AnyRows(inner, rows)
 
 
+class _Called(torch.nn.Module):
+    """A function of a module, as a module: so that it can be run with other parameters."""
+
+    def __init__(self, module: torch.nn.Module, call: Callable[[Tensor], Any]) -> None:
+        super().__init__()
+        self.module, self.call = module, call
+
+    def forward(self, observations: Tensor) -> Any:
+        """Run the function."""
+        return self.call(observations)
+
+
 @dataclass(frozen=True)
-class RowPolicy:
-    """A policy as a function of rows.
+class _Rows:
+    """A function of rows of observations.
 
     Parameters
     ----------
     call : callable
-        Maps observations (B, ...) to a distribution of any kind.
+        Maps observations (B, ...) to what is asked.
     parameters : mapping of str to Tensor
         What it depends on, for gradients; empty where that is not known.
+    module : torch.nn.Module or None
+        Whose parameters these are, where they may change.
     """
 
     call: Callable[[Tensor], Any]
     parameters: Mapping[str, Tensor] = field(default_factory=dict, repr=False)
+    module: torch.nn.Module | None = field(default=None, repr=False)
+
+    def frozen(self) -> Self:
+        """Return the same function as it is now, whatever becomes of the module's parameters."""
+        if self.module is None:
+            return self
+        called = _Called(self.module, self.call)
+        changing = {**dict(called.named_buffers()), **dict(called.named_parameters())}
+        state = {name: tensor.detach().clone() for name, tensor in changing.items()}
+        own = {name: state[f"module.{name}"].requires_grad_() for name in self.parameters}
+        return replace(self, call=lambda x: functional_call(called, state, (x,)), parameters=own, module=None)
+
+
+@dataclass(frozen=True)
+class RowPolicy(_Rows):
+    """A policy as a function of rows; its answer is a distribution of any kind."""
 
     def __call__(self, observations: Tensor) -> RowDistribution:
         """Return the action distributions at observations (B, ...)."""
@@ -130,16 +161,14 @@ class RowPolicy:
 
 
 @dataclass(frozen=True)
-class Critic:
-    """A critic as a function of rows; see `RowPolicy`."""
-
-    call: Callable[[Tensor], Tensor]
-    parameters: Mapping[str, Tensor] = field(default_factory=dict, repr=False)
+class Critic(_Rows):
+    """A critic as a function of rows; its answer is (B,) or (B, 1)."""
 
     def __call__(self, observations: Tensor) -> Tensor:
         """Return the values (B,) of observations (B, ...)."""
         with users_code("the batch's critic", "let it map observations (B, ...) to values (B,)"):
-            return self.call(observations).reshape(len(observations))
+            values: Tensor = self.call(observations)
+            return values.reshape(len(observations))
 
 
 def as_policy(given: Any) -> RowPolicy:
@@ -158,16 +187,15 @@ def as_policy(given: Any) -> RowPolicy:
     if isinstance(given, Agent):
         own, policy = _leaves(given.policy_parameters), given.policy
         return RowPolicy(lambda observations: policy.distribution(own, observations), own)
-    parameters = _parameters_of(given)
     if hasattr(given, "get_distribution"):
-        return RowPolicy(given.get_distribution, parameters)
+        return RowPolicy(given.get_distribution, *_module_of(given))
     if hasattr(given, "actor_mean") and hasattr(given, "actor_logstd"):
-        return RowPolicy(lambda x: DiagonalGaussian(given.actor_mean(x), given.actor_logstd), parameters)
+        return RowPolicy(lambda x: DiagonalGaussian(given.actor_mean(x), given.actor_logstd), *_module_of(given))
     if hasattr(given, "actor") and hasattr(given, "get_action_and_value"):
-        return RowPolicy(lambda x: Categorical(given.actor(_features(given, x))), parameters)
+        return RowPolicy(lambda x: Categorical(given.actor(_features(given, x))), *_module_of(given))
     if not callable(given):
         raise InputError(f"policy is a {type(given).__name__}", "give a function or a module of observations")
-    return RowPolicy(given, parameters)
+    return RowPolicy(given, *_module_of(given))
 
 
 def as_critic(given: Any) -> Critic | None:
@@ -186,13 +214,12 @@ def as_critic(given: Any) -> Critic | None:
             return None
         own = _leaves(given.value_parameters)
         return Critic(lambda observations: value(own, observations), own)
-    parameters = _parameters_of(given)
     for name in ("predict_values", "get_value"):
         if hasattr(given, name):
-            return Critic(getattr(given, name), parameters)
+            return Critic(getattr(given, name), *_module_of(given))
     if not callable(given):
         raise InputError(f"critic is a {type(given).__name__}", "give a function or a module of observations")
-    return Critic(given, parameters)
+    return Critic(given, *_module_of(given))
 
 
 def _features(agent: Any, observations: Tensor) -> Tensor:
@@ -205,9 +232,11 @@ def _leaves(parameters: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return {name: tensor.detach().clone().requires_grad_() for name, tensor in parameters.items()}
 
 
-def _parameters_of(given: Any) -> dict[str, Tensor]:
-    named = given.named_parameters() if isinstance(given, torch.nn.Module) else ()
-    return {name: tensor for name, tensor in named if tensor.requires_grad}
+def _module_of(given: Any) -> tuple[dict[str, Tensor], torch.nn.Module | None]:
+    """Return the parameters that training changes, and the module they are in."""
+    if not isinstance(given, torch.nn.Module):
+        return {}, None
+    return {name: tensor for name, tensor in given.named_parameters() if tensor.requires_grad}, given
 
 
 def rows_of(array: np.ndarray, like: RowPolicy | Critic | None = None) -> Tensor:

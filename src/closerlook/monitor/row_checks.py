@@ -145,28 +145,33 @@ def _step_cosine(batch: Batch, after: RowPolicy) -> tuple[str, float, int] | Non
     names = [name for name, tensor in before.parameters.items() if tensor.shape == _shape(after.parameters.get(name))]
     if not names or any(before.parameters[name] is after.parameters[name] for name in names):
         return None
-    gradient = surrogate_gradient(batch, [before.parameters[name] for name in names])
     step = torch.cat([(after.parameters[name] - before.parameters[name]).detach().reshape(-1).cpu() for name in names])
-    both = gradient.double() * (gradient != 0), step.double() * (gradient != 0)
-    norms = float(both[0].norm() * both[1].norm())
-    if not np.isfinite(norms) or norms == 0:
-        return None
-    return "cosine of step and gradient", float(both[0] @ both[1]) / norms, int((gradient != 0).sum())
+    cosines, moved = [], 0
+    # minibatches are standardized by means of their own: a step is turned around only if it is so either way
+    for standardize in (False, True):
+        gradient = surrogate_gradient(batch, [before.parameters[name] for name in names], standardize=standardize)
+        own = gradient != 0
+        norms = float(gradient.double().norm() * step[own].double().norm())
+        if np.isfinite(norms) and norms > 0:
+            cosines.append(float(gradient[own].double() @ step[own].double()) / norms)
+            moved = int(own.sum())
+    return ("cosine of step and gradient", max(cosines), moved) if cosines else None
 
 
 def _shape(tensor: Tensor | None) -> torch.Size | None:
     return None if tensor is None else tensor.shape
 
 
-def surrogate_gradient(batch: Batch, parameters: Sequence[Tensor]) -> Tensor:
-    """Return the gradient of ``mean A log pi``, advantages standardized, at the policy that sampled: flat, on CPU."""
+def surrogate_gradient(batch: Batch, parameters: Sequence[Tensor], *, standardize: bool) -> Tensor:
+    """Return the gradient of ``mean A log pi`` at the policy that sampled: flat, on the CPU."""
     assert batch.policy is not None
     assert batch.observations is not None
     assert batch.actions is not None
     assert batch.advantages is not None
     seen, taken = rows_of(batch.observations, batch.policy), rows_of(batch.actions, batch.policy)
     weights = rows_of(batch.advantages, batch.policy)
-    weights = (weights - weights.mean()) / (weights.std() + 1e-8)
+    if standardize:
+        weights = (weights - weights.mean()) / (weights.std() + 1e-8)
     total = torch.zeros(sum(parameter.numel() for parameter in parameters))
     for start in range(0, len(seen), ROWS):
         part = slice(start, start + ROWS)
