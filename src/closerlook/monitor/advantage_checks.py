@@ -12,6 +12,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from closerlook.monitor.batch import Batch
+from closerlook.monitor.checks import Check, ok, unknown
+from closerlook.monitor.suspects import EXPLANATIONS, Given, Suspect, suspects
 from closerlook.statistics.recursions import (
     COARSE_STEPS,
     TOLERANCE,
@@ -24,9 +27,6 @@ from closerlook.statistics.recursions import (
     following_rows,
     residuals,
 )
-from closerlook.monitor.batch import Batch
-from closerlook.monitor.checks import Check, ok, unknown
-from closerlook.monitor.suspects import EXPLANATIONS, Given, Suspect, suspects
 
 STANDARDIZED = 0.02
 """Advantages whose mean is this near to 0, and whose deviation to 1, may have been standardized."""

@@ -12,10 +12,10 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from closerlook.statistics.recursions import FloatArray, coarsest_step, fit_terms
 from closerlook.monitor.batch import Batch
 from closerlook.monitor.checks import Check, ok, unknown
 from closerlook.monitor.recomputed import log_probs_of, values_of
+from closerlook.statistics.recursions import FloatArray, coarsest_step, fit_terms
 
 ROUNDING = 5e-4
 """Log-probabilities nearer than this, times 1 and their size, are equal but for single precision."""

@@ -15,8 +15,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from closerlook.nn.distributions import Categorical, DiagonalGaussian
 from closerlook.monitor.policies import ROWS, Critic, RowDistribution, RowPolicy, rows_of
+from closerlook.nn.distributions import Categorical, DiagonalGaussian
 
 if TYPE_CHECKING:
     from closerlook.monitor.batch import Batch

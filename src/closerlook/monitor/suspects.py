@@ -15,8 +15,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from closerlook.statistics.recursions import FloatArray, Recursion, Residuals, following_rows, residuals
 from closerlook.monitor.batch import Batch
+from closerlook.statistics.recursions import FloatArray, Recursion, Residuals, following_rows, residuals
 
 Mask = NDArray[np.bool_]
 
