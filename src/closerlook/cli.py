@@ -131,7 +131,7 @@ def _run(command: Any) -> None:
     """Run a command; with --json nothing but the result reaches stdout."""
     shown = Shown(as_json=command.json)
     aside = _only_for(shown) if command.json else contextlib.nullcontext()
-    takes = taking_over() if command.take_over else contextlib.nullcontext()
+    takes = taking_over() if getattr(command, "take_over", False) else contextlib.nullcontext()
     with aside, warnings_as_notes(shown), takes, kept():
         command.run(shown)
 
