@@ -28,8 +28,9 @@ from measured import (
     with_interval,
 )
 
-from closerlook.figures import plot_gradient_quality, save_figure
-from closerlook.results import gradient_variables
+from closerlook.diagnostics.gradients import variables as gradient_variables
+from closerlook.diagnostics.gradients.figure import plot_gradient_quality
+from closerlook.drawing.style import save_figure
 from closerlook.studies.claims import judge
 
 PAGE = DOCS / "atlas_gradients.md"

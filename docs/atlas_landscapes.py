@@ -24,8 +24,10 @@ from measured import (
     take_in_given,
 )
 
-from closerlook.figures import plot_budgets, plot_landscape, save_figure
-from closerlook.results import landscape_variables
+from closerlook.diagnostics.landscape import variables as landscape_variables
+from closerlook.diagnostics.landscape.budget_figure import plot_budgets
+from closerlook.diagnostics.landscape.figure import plot_landscape
+from closerlook.drawing.style import save_figure
 from closerlook.studies.claims import judge
 
 PAGE = DOCS / "atlas_landscapes.md"

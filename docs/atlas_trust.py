@@ -26,8 +26,9 @@ from measured import (
     take_in_given,
 )
 
-from closerlook.figures import plot_trust_region, save_figure
-from closerlook.results import trust_variables
+from closerlook.diagnostics.trust_region import variables as trust_variables
+from closerlook.diagnostics.trust_region.figure import plot_trust_region
+from closerlook.drawing.style import save_figure
 from closerlook.studies.claims import judge, load_claims
 
 PAGE = DOCS / "atlas_trust.md"

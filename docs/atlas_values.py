@@ -26,8 +26,9 @@ from measured import (
     with_interval,
 )
 
-from closerlook.figures import plot_value_prediction, save_figure
-from closerlook.results import value_variables
+from closerlook.diagnostics.values import variables as value_variables
+from closerlook.diagnostics.values.figure import plot_value_prediction
+from closerlook.drawing.style import save_figure
 from closerlook.studies.claims import judge
 
 PAGE = DOCS / "atlas_values.md"

@@ -4,6 +4,7 @@ import sys
 from pathlib import Path
 
 from closerlook.results.schema import describe
+from closerlook.studies.schema import every_variable
 
 VARIABLES = Path(__file__).parent / "variables.md"
 
@@ -11,14 +12,14 @@ HEAD = """# Every variable defined
 
 Datasets hold only what is defined here, and every variable carries its definition with it (`ds.pairwise_cosine.attrs`).
 An `agent` dimension is absent where one agent was measured. Missing is NaN, in JSON null, never zero. This page is
-written by `docs/generate.py` from `closerlook/results/*_variables.py`.
+written by `docs/generate.py` from the `variables.py` of each diagnostic.
 
 """
 
 
 def main() -> int:
     """Write the pages, or compare them with what would be written."""
-    text = HEAD + describe()
+    text = HEAD + describe(every_variable().values())
     if "--check" in sys.argv[1:]:
         return int(VARIABLES.read_text() != text)
     VARIABLES.write_text(text)

@@ -10,8 +10,8 @@ import numpy as np
 import xarray as xr
 from measured import claims_on, claims_text, replaced
 
-from closerlook.figures.drawing import COLOURS, INK, QUIET, RULE, STYLE, mean_with_interval
-from closerlook.results import training_variables
+from closerlook.drawing.style import COLOURS, INK, QUIET, RULE, STYLE, mean_with_interval
+from closerlook.studies import training_variables
 from closerlook.studies.claims import judge
 from closerlook.studies.training_rewards import final_rewards
 

@@ -11,10 +11,10 @@ from functools import partial
 import xarray as xr
 from measured import DATA, DOCS, IMAGES, TASKS, claims_on, claims_text, replaced, table, take_in, take_in_given
 
-from closerlook.figures import save_figure
-from closerlook.figures.sample_regime import plot_sample_regime
-from closerlook.results import regime_variables
+from closerlook.drawing.style import save_figure
+from closerlook.studies import regime_variables
 from closerlook.studies.claims import judge
+from closerlook.studies.regime_figure import plot_sample_regime
 
 PAGE = DOCS / "sample_regimes.md"
 HEAD = ["pairs of an iteration", "learning rate", "final reward", "peak", "decline", "cosine"]

@@ -30,19 +30,20 @@ if TYPE_CHECKING:
     from closerlook.diagnostics import summary as summary
     from closerlook.diagnostics import verdicts as verdicts
     from closerlook.diagnostics.gradients import gradient_quality as gradient_quality
+    from closerlook.diagnostics.gradients.figure import plot_gradient_quality as plot_gradient_quality
     from closerlook.diagnostics.landscape import landscape as landscape
+    from closerlook.diagnostics.landscape.budget_figure import plot_budgets as plot_budgets
+    from closerlook.diagnostics.landscape.figure import plot_landscape as plot_landscape
+    from closerlook.diagnostics.runner import run as run
     from closerlook.diagnostics.trust_region import trust_region as trust_region
+    from closerlook.diagnostics.trust_region.figure import plot_trust_region as plot_trust_region
     from closerlook.diagnostics.values import value_prediction as value_prediction
+    from closerlook.diagnostics.values.figure import plot_value_prediction as plot_value_prediction
+    from closerlook.drawing.critic_audit import plot_critic_audit as plot_critic_audit
+    from closerlook.drawing.style import save_figure as save_figure
+    from closerlook.drawing.training import plot_training as plot_training
     from closerlook.errors import InputError as InputError
     from closerlook.errors import NonFiniteError as NonFiniteError
-    from closerlook.figures import plot_budgets as plot_budgets
-    from closerlook.figures import plot_critic_audit as plot_critic_audit
-    from closerlook.figures import plot_gradient_quality as plot_gradient_quality
-    from closerlook.figures import plot_landscape as plot_landscape
-    from closerlook.figures import plot_training as plot_training
-    from closerlook.figures import plot_trust_region as plot_trust_region
-    from closerlook.figures import plot_value_prediction as plot_value_prediction
-    from closerlook.figures import save_figure as save_figure
     from closerlook.monitor.batch import Batch as Batch
     from closerlook.monitor.lint import lint as lint
     from closerlook.training import TrainSettings as TrainSettings
@@ -64,17 +65,18 @@ _HOMES = {
     "gradient_quality": "diagnostics.gradients",
     "landscape": "diagnostics.landscape",
     "lint": "monitor.lint",
+    "run": "diagnostics.runner",
     "load": "agents.loading",
     "load_agent": "agents.files",
-    "plot_budgets": "figures",
-    "plot_critic_audit": "figures",
-    "plot_gradient_quality": "figures",
-    "plot_landscape": "figures",
-    "plot_training": "figures",
-    "plot_trust_region": "figures",
-    "plot_value_prediction": "figures",
+    "plot_budgets": "diagnostics.landscape.budget_figure",
+    "plot_critic_audit": "drawing.critic_audit",
+    "plot_gradient_quality": "diagnostics.gradients.figure",
+    "plot_landscape": "diagnostics.landscape.figure",
+    "plot_training": "drawing.training",
+    "plot_trust_region": "diagnostics.trust_region.figure",
+    "plot_value_prediction": "diagnostics.values.figure",
     "save_agent": "agents.files",
-    "save_figure": "figures",
+    "save_figure": "drawing.style",
     "summary": "diagnostics",
     "train": "training",
     "trust_region": "diagnostics.trust_region",

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import is_dataclass, replace
 from numbers import Integral, Real
 from types import UnionType
-from typing import TYPE_CHECKING, Any, TypeVar, cast, get_args, get_origin, get_type_hints
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, cast, get_args, get_origin, get_type_hints
 
 import numpy as np
 
@@ -21,6 +21,11 @@ SHORT_NAMES = {
     name.lower(): f"{name}-v5" for name in ("Hopper", "Walker2d", "Humanoid", "HalfCheetah", "Ant", "Swimmer")
 }
 """Names that may be used for environments' ids."""
+
+Algorithm = Literal["ppo", "trpo", "natural", "vanilla"]
+"""Updates that agents are trained with, and that diagnostics take."""
+LARGEST_BATCH = 2_000_000
+"""Pairs of a batch that an update is computed from, at most: they are held at once."""
 
 MOST = 10**11
 """Largest number of anything that may be asked for: beyond it not even the list of jobs could be made."""

@@ -11,9 +11,8 @@ import numpy as np
 import pytest
 
 from closerlook.arguments import environment_id
-from closerlook.cli import _in_one_line, main
-from closerlook.commands import demo
-from closerlook.commands.options import folder_name, whole_number
+from closerlook.cli import _in_one_line, demo, main
+from closerlook.cli.options import folder_name, whole_number
 from closerlook.results.store import RunFolder
 
 SMALL = ["--n-steps", "64", "--hidden", "8", "--ppo.minibatches", "2", "--ppo.policy-epochs", "1"]

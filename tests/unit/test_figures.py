@@ -7,19 +7,15 @@ import pytest
 import xarray as xr
 
 from closerlook.diagnostics import verdicts
+from closerlook.diagnostics.gradients.figure import plot_gradient_quality
+from closerlook.diagnostics.landscape.budget_figure import plot_budgets
+from closerlook.diagnostics.landscape.figure import plot_landscape
+from closerlook.diagnostics.trust_region.figure import plot_trust_region
+from closerlook.diagnostics.values.figure import plot_value_prediction
+from closerlook.drawing.critic_audit import has_audit, plot_critic_audit
+from closerlook.drawing.style import COLOURS, save_figure, scale_pairs, short_number, spread
+from closerlook.drawing.training import plot_training
 from closerlook.errors import InputError
-from closerlook.figures import (
-    plot_budgets,
-    plot_critic_audit,
-    plot_gradient_quality,
-    plot_landscape,
-    plot_training,
-    plot_trust_region,
-    plot_value_prediction,
-    save_figure,
-)
-from closerlook.figures.critic_audit import has_audit
-from closerlook.figures.drawing import COLOURS, scale_pairs, short_number, spread
 from cosines import cosine_dataset, training_log
 
 mpl.use("Agg")

@@ -13,14 +13,16 @@ from closerlook.agents.environment import EnvironmentSpec
 from closerlook.agents.identity import probe
 from closerlook.agents.normalization import Scaling
 from closerlook.agents.policies import MLPValue
-from closerlook.commands.gradient_tables import tables_of
-from closerlook.diagnostics.gradients import gradient_quality, summary, verdicts
+from closerlook.diagnostics import summary
+from closerlook.diagnostics.gradients import gradient_quality
+from closerlook.diagnostics.gradients.tables import tables_of
+from closerlook.diagnostics.gradients.verdicts import verdicts
 from closerlook.errors import InputError, NonFiniteError
 from closerlook.execution import content_key
 from closerlook.measurements.stream_sums import Question, StreamRange, sample_sums
 from closerlook.nn.networks import MLP
-from closerlook.results.schema import SCHEMA
 from closerlook.simulation.records import Sampling
+from closerlook.studies.schema import every_variable
 from environments import bandit_agent, linear_quadratic_agent
 
 QUESTION = Question((5, 9), truths=("discounted_return", "episode_return"))
@@ -115,7 +117,7 @@ def test_agents_measured_in_groups_give_the_same(monkeypatch):
 
 def test_every_variable_is_defined_and_labelled():
     found = gradient_quality(agent(), **SMALL)
-    assert set(found.data_vars) <= set(SCHEMA)
+    assert set(found.data_vars) <= set(every_variable())
     assert found["pairwise_cosine"].attrs["long_name"]
     assert found.attrs["baseline"] == "critic"
     assert found.attrs["advantages"] == "normalised"
@@ -224,7 +226,7 @@ def test_bad_questions_get_a_clear_answer(changes, message):
 
 @pytest.mark.parametrize(
     ("changes", "message"),
-    [({"lambdas": [0.5, 1.5]}, "between|from 0 to 1"), ({"baselines": ["mean"]}, "no baseline 'mean'")],
+    [({"lambdas": [0.5, 1.5]}, "between|from 0 to 1"), ({"baselines": ["mean"]}, "baselines cannot be 'mean'")],
 )
 def test_alternatives_that_mean_nothing_are_refused(changes, message):
     with pytest.raises(InputError, match=message):
@@ -266,7 +268,7 @@ def test_a_policy_of_the_users_own_is_measured():
 
 
 def test_very_much_memory_is_warned_of(monkeypatch):
-    monkeypatch.setattr("closerlook.diagnostics.gradients.request.MUCH_MEMORY", 1000)
+    monkeypatch.setattr("closerlook.diagnostics.gradients.measure.MUCH_MEMORY", 1000)
     with pytest.warns(UserWarning, match=r"about 0\.0 GB of memory; fewer --pairs"):
         gradient_quality(agent(), **SMALL)
 

@@ -11,11 +11,14 @@ import xarray as xr
 from closerlook.agents.agent import Agent
 from closerlook.agents.environment import EnvironmentSpec
 from closerlook.algorithms.rules import rule_of
-from closerlook.diagnostics.landscape import landscape, summary, verdicts
+from closerlook.diagnostics import summary, verdicts
+from closerlook.diagnostics.landscape import landscape
+from closerlook.diagnostics.landscape.figure import plot_landscape
 from closerlook.diagnostics.landscape.measure import STEP_PURPOSE
+from closerlook.diagnostics.landscape.page import write_page
+from closerlook.drawing.style import save_figure
 from closerlook.errors import InputError
 from closerlook.execution import Job
-from closerlook.figures import plot_landscape, save_figure
 from closerlook.measurements.computed_steps import sample_batch, sample_steps
 from closerlook.measurements.episode_returns import with_parameters
 from closerlook.measurements.stream_sums import StreamRange
@@ -26,7 +29,6 @@ from closerlook.measurements.surfaces import (
     random_direction,
     sample_surrogates,
 )
-from closerlook.report.landscape import write_page
 from closerlook.simulation.records import Sampling
 from environments import linear_quadratic_agent, linear_quadratic_return
 from small_agents import gaussian_agent
@@ -184,14 +186,14 @@ def test_a_line_alone_needs_one_axis():
     [
         ({"range": (1.0, 3.0)}, "does not hold the agent itself"),
         ({"axes": ("step", "step")}, "both axes are step"),
-        ({"axes": ("sideways",)}, "there is no axis 'sideways'"),
+        ({"axes": ("sideways",)}, "axes cannot be 'sideways'"),
         ({"axes": ()}, "0 axes were given"),
         ({"axes": ("difference",)}, "leads nowhere"),
-        ({"grid": 1}, "grid of 1 points"),
-        ({"pairs": 0}, "pairs is 0"),
-        ({"step_pairs": 1}, "cannot be computed"),
-        ({"algorithm": "sarsa"}, "no algorithm 'sarsa'"),
-        ({"draws": "loaded"}, "draws are 'loaded'"),
+        ({"grid": 1}, "grid must be from 2"),
+        ({"pairs": 0}, "pairs must be at least 2"),
+        ({"step_pairs": 1}, "step-pairs must be from 2"),
+        ({"algorithm": "sarsa"}, "algo cannot be 'sarsa'"),
+        ({"draws": "loaded"}, "draws cannot be 'loaded'"),
     ],
 )
 def test_bad_wishes_are_named(changes, words):

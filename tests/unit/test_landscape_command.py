@@ -85,7 +85,7 @@ def test_bad_input_is_one_line(trained, tmp_path, capsys, options, words):
 
 def test_what_is_stored_is_not_announced_again(trained, measured, tmp_path, capsys, monkeypatch):
     """Nothing is left to do, so that no time is too long for it."""
-    monkeypatch.setattr("closerlook.console.LONG_SECONDS", 0.0)
+    monkeypatch.setattr("closerlook.cli.console.LONG_SECONDS", 0.0)
     capsys.readouterr()
     assert main(["landscape", str(trained), "--iteration", "0", "4", *OPTIONS, "--out", str(measured)]) == 0
     assert "pairs of" not in capsys.readouterr().err

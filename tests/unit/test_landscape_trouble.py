@@ -12,9 +12,10 @@ from test_episode_returns import torch_agent
 
 from closerlook.agents.agent import Agent
 from closerlook.agents.environment import EnvironmentSpec
-from closerlook.commands.landscape_tables import tables_of
-from closerlook.diagnostics.landscape import landscape, summary, verdicts
+from closerlook.diagnostics import summary, verdicts
+from closerlook.diagnostics.landscape import landscape
 from closerlook.diagnostics.landscape.findings import _chance_below_zero, _tail_gain, _tail_parts
+from closerlook.diagnostics.landscape.tables import tables_of
 from closerlook.errors import InputError, NonFiniteError
 from closerlook.measurements.computed_steps import sample_batch
 from closerlook.measurements.episode_returns import with_parameters
@@ -55,7 +56,7 @@ def test_points_that_the_users_policy_refuses_are_counted(kind):
 
 
 def test_points_with_an_episode_that_does_not_end_did_not_explode(monkeypatch):
-    sampling = "closerlook.diagnostics.landscape.request.sampling_of"
+    sampling = "closerlook.diagnostics.subjects.sampling_of"
     monkeypatch.setattr(sampling, lambda agents, _: Sampling(agents[0].regime.n_steps, longest_finish=64))
     found = landscape(endless_quadratic_agent(), algorithm="ppo", range=(0, 0.1), **SMALL)
     assert int(found["exploded_points"]) == 0
@@ -129,7 +130,7 @@ def test_the_line_takes_ten_times_the_pairs_of_the_plane():
 
 def test_surrogates_do_not_depend_on_how_many_points_a_job_has(monkeypatch):
     whole = landscape(agent(), algorithm="ppo", **SMALL)
-    monkeypatch.setattr("closerlook.diagnostics.landscape.request.LARGEST_EVALUATION", 256 * 4)
+    monkeypatch.setattr("closerlook.diagnostics.landscape.plan.LARGEST_EVALUATION", 256 * 4)
     xr.testing.assert_identical(whole, landscape(agent(), algorithm="ppo", **SMALL))
 
 

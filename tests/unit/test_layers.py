@@ -9,6 +9,11 @@ import pytest
 import closerlook
 
 ENGINES = {"torch", "mujoco", "gymnasium", "ray"}
+SHOWN = [
+    f"diagnostics.{package}.{part}"
+    for package in ("gradients", "values", "landscape", "trust_region")
+    for part in ("variables", "verdicts", "summary", "tables", "figure")
+]
 HEAVY = ENGINES | {"matplotlib", "scipy", "xarray", "pandas", "numpy"}
 
 
@@ -22,9 +27,9 @@ def test_importing_the_package_imports_nothing_heavy():
     assert not imported_by("import closerlook") & HEAVY
 
 
-@pytest.mark.parametrize("module", ["results.store", "results.schema", "figures", "report"])
-def test_what_shows_results_stands_without_the_engines(module):
-    assert not imported_by(f"import closerlook.{module}") & ENGINES
+def test_what_shows_results_stands_without_the_engines():
+    modules = ["results.store", "results.schema", "drawing.style", "report", *SHOWN]
+    assert not imported_by("import " + ", ".join(f"closerlook.{module}" for module in modules)) & ENGINES
 
 
 def test_help_does_not_wait_for_the_engines():

@@ -8,8 +8,11 @@ import pytest
 import xarray as xr
 
 from closerlook.agents.agent import Regime
-from closerlook.diagnostics.gradients import gradient_quality, summary
-from closerlook.diagnostics.gradients.looks import FIRST_ESTIMATES, JOB_STREAMS, Target, looks, pairs_wanted
+from closerlook.diagnostics import summary
+from closerlook.diagnostics.analyses import amounts, progress_note
+from closerlook.diagnostics.gradients import Gradients, gradient_quality
+from closerlook.diagnostics.gradients.measure import FIRST_ESTIMATES, JOB_STREAMS
+from closerlook.diagnostics.gradients.options import Options
 from closerlook.errors import InputError
 from closerlook.execution import Silence
 from closerlook.statistics.estimates import cosine_matrix, mean_pairwise_cosine
@@ -18,15 +21,22 @@ from environments import bandit_agent
 AGENT = replace(bandit_agent(), regime=Regime(1, 40))
 
 
+def looks(size: int, n_steps: int, most: int) -> list[int]:
+    """The pairs of each interim analysis of a pool."""
+    return amounts(FIRST_ESTIMATES * max(size, n_steps), JOB_STREAMS * n_steps, most)
+
+
 def test_looks_double_up_to_the_most():
-    assert looks(Target(0.02, 2048), 2048, 1, 200_000) == [32768, 65536, 131072, 200_000]
-    assert looks(Target(0.02, 512), 2048, 1, 50_000) == [32768, 50_000]
-    assert looks(Target(0.02, 2048), 2048, 80_000, 200_000) == [98304, 196608, 200_000]
-    assert looks(Target(0.02, 2048), 2048, 1, 10_000) == [10_000]
-    assert pairs_wanted(1000, 0.1, Target(0.05, 1)) == pytest.approx(4000)
+    assert looks(2048, 2048, 200_000) == [32768, 65536, 131072, 200_000]
+    assert looks(512, 2048, 50_000) == [32768, 50_000]
+    assert amounts(80_000, 32768, 200_000) == [98304, 196608, 200_000]
+    assert looks(2048, 2048, 10_000) == [10_000]
     assert FIRST_ESTIMATES == JOB_STREAMS == 16
-    with pytest.raises(InputError, match="precision of 0 cannot be reached"):
-        Target(0.0, 128)
+    narrowing, options = Gradients().narrowing, Options(pairs=10_000, precision=0.05)
+    assert "after 1,000 pairs the pairwise cosine" in progress_note(narrowing, 1000, 0.1, options)
+    assert "about 4,000 will do" in progress_note(narrowing, 1000, 0.1, options)
+    with pytest.raises(InputError, match="precision must be above 0"):
+        gradient_quality(AGENT, precision=0.0)
 
 
 class Listener(Silence):
@@ -55,9 +65,9 @@ def test_sampling_stops_when_the_interval_is_narrow_enough():
     assert found.attrs["precision_reached"] == 1
     pairs = int(found["pairs"])
     assert pairs < 40_000
-    assert pairs in looks(Target(0.06, 40), 40, 1, 40_000)
+    assert pairs in looks(40, 40, 40_000)
     assert heard.pairs == pairs  # every pair once, though it was looked at several times
-    assert len(heard.notes) == looks(Target(0.06, 40), 40, 1, 40_000).index(pairs) >= 1
+    assert len(heard.notes) == looks(40, 40, 40_000).index(pairs) >= 1
     assert "will do" in heard.notes[0]
     half = gradient_quality(AGENT, pairs=pairs // 2, workers=1)
     before = half.sel(size=40)
@@ -99,7 +109,7 @@ class Interrupted(Listener):
 
 def test_what_a_look_found_stays_when_a_later_one_is_interrupted(tmp_path):
     asked = {"pairs": 3000, "precision": 0.001, "workers": 1, "out": tmp_path}
-    heard, (first, *_) = Interrupted(), looks(Target(0.001, 40), 40, 1, 3000)
+    heard, (first, *_) = Interrupted(), looks(40, 40, 3000)
     with pytest.raises(KeyboardInterrupt):
         gradient_quality(AGENT, **asked, progress=heard)
     assert heard.outlooks == [(first, 3000)]
@@ -136,7 +146,7 @@ def test_the_size_in_question_is_added_to_the_default_sizes():
 
 
 def test_computed_steps_are_the_same_at_every_look():
-    asked = {"pairs": 3000, "algo": "vanilla", "workers": 1}
+    asked = {"pairs": 3000, "algorithm": "vanilla", "workers": 1}
     heard = Listener()
     whole = gradient_quality(AGENT, **asked, precision=0.001, progress=heard)
     assert heard.notes
@@ -168,7 +178,7 @@ def test_an_interval_that_was_looked_at_until_it_was_narrow_still_covers(cosine,
     units = estimates(20_000)
     units /= np.linalg.norm(units, axis=1, keepdims=True)
     exact = (units.sum(0) @ units.sum(0) - len(units)) / (len(units) * (len(units) - 1))
-    pools = looks(Target(target, 1), 1, 1, 512)
+    pools = looks(1, 1, 512)
     covered, stopped = [], []
     for _ in range(500):
         cosines = cosine_matrix(estimates(512))

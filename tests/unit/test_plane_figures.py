@@ -8,9 +8,11 @@ import numpy as np
 import pytest
 import xarray as xr
 
+from closerlook.diagnostics.landscape.budget_figure import plot_budgets
+from closerlook.diagnostics.landscape.figure import plot_landscape
+from closerlook.diagnostics.landscape.page import interactive
+from closerlook.diagnostics.trust_region.figure import plot_trust_region
 from closerlook.errors import InputError
-from closerlook.figures import plot_budgets, plot_landscape, plot_trust_region
-from closerlook.report.landscape import interactive
 
 mpl.use("Agg")
 DATA = Path(__file__).parents[2] / "docs" / "data"

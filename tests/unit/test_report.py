@@ -5,7 +5,9 @@ from html.parser import HTMLParser
 
 import pytest
 
-from closerlook.figures import plot_gradient_quality, plot_training, save_figure
+from closerlook.diagnostics.gradients.figure import plot_gradient_quality
+from closerlook.drawing.style import save_figure
+from closerlook.drawing.training import plot_training
 from closerlook.report import Demo, demo_page
 from closerlook.results.store import RunFolder
 from cosines import cosine_dataset, training_log

@@ -9,11 +9,11 @@ import pytest
 import xarray as xr
 
 from closerlook.cli import main
-from closerlook.commands.study import table_of
+from closerlook.cli.study import table_of
 from closerlook.errors import InputError
 from closerlook.execution import Silence
-from closerlook.figures.sample_regime import plot_sample_regime
 from closerlook.results.store import RunFolder
+from closerlook.studies.regime_figure import plot_sample_regime
 from closerlook.studies.sample_regime import (
     WINDOWS,
     Regimes,

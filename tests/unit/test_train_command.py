@@ -8,9 +8,9 @@ import pytest
 from rich.console import Console
 
 from closerlook.cli import _parse, main
-from closerlook.commands.live import PopulationBar, population_table
-from closerlook.commands.train import table_of
-from closerlook.console import Bar, Shown, usual_rate
+from closerlook.cli.console import Bar, Shown, usual_rate
+from closerlook.cli.live import PopulationBar, population_table
+from closerlook.cli.train import table_of
 from closerlook.errors import InputError
 from closerlook.training.log import COLUMNS, NUMBERS
 

@@ -16,11 +16,13 @@ from closerlook.agents.agent import Agent
 from closerlook.agents.environment import EnvironmentSpec
 from closerlook.algorithms.objective import Objective
 from closerlook.algorithms.rules import rule_of
-from closerlook.commands.trust_tables import tables_of
-from closerlook.diagnostics.trust_region import summary, trust_region, verdicts
+from closerlook.diagnostics import summary, verdicts
+from closerlook.diagnostics.trust_region import trust_region
+from closerlook.diagnostics.trust_region.figure import plot_trust_region
 from closerlook.diagnostics.trust_region.findings import _algorithm, _along, _rewards, crossing
+from closerlook.diagnostics.trust_region.tables import tables_of
+from closerlook.drawing.style import save_figure
 from closerlook.errors import InputError
-from closerlook.figures import plot_trust_region, save_figure
 from closerlook.measurements.computed_steps import sample_batch, sample_steps, take_step
 from closerlook.measurements.episode_returns import with_parameters
 from closerlook.measurements.natural_comparison import compare_with_natural
@@ -477,13 +479,13 @@ def test_a_collapsed_deviation_is_named():
 @pytest.mark.parametrize(
     ("wish", "words"),
     [
-        ({"repeats": 0}, "0 updates"),
-        ({"pairs": 1}, "pairs is 1"),
-        ({"return_pairs": -1}, "return-pairs is -1"),
+        ({"repeats": 0}, "repeats must be from 1 to 1,000"),
+        ({"pairs": 1}, "pairs must be at least 2"),
+        ({"return_pairs": -1}, "return-pairs must be at least 0"),
         ({"multiples": (0.0,)}, "0 times"),
         ({"multiples": (float("nan"),)}, "nan times"),
-        ({"step_pairs": 1}, "1 pairs"),
-        ({"algorithm": "sac"}, "no algorithm 'sac'"),
+        ({"step_pairs": 1}, "step-pairs must be from 2 to 2,000,000"),
+        ({"algorithm": "sac"}, "algo cannot be 'sac'"),
     ],
 )
 def test_wishes_that_mean_nothing(wish, words):

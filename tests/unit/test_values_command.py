@@ -11,9 +11,8 @@ import xarray as xr
 
 from closerlook import load, summary, value_prediction, verdicts
 from closerlook.cli import main
-from closerlook.commands.value_tables import tables_of
-from closerlook.figures import plot_value_prediction
-from closerlook.figures.value_prediction import BASELINES
+from closerlook.diagnostics.values.figure import BASELINES, plot_value_prediction
+from closerlook.diagnostics.values.tables import tables_of
 
 mpl.use("Agg")
 SMALL = ["--n-steps", "64", "--hidden", "8", "--ppo.minibatches", "2", "--ppo.policy-epochs", "1", "--gamma", "0.9"]

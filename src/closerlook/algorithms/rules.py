@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields, replace
-from typing import Any, Literal, get_args
+from typing import Any, get_args
 
 from closerlook.agents.agent import Agent
 from closerlook.algorithms.natural import NaturalSettings, natural_update
@@ -11,9 +11,9 @@ from closerlook.algorithms.surrogate import SURROGATES
 from closerlook.algorithms.trpo import TRPOSettings, trpo_update
 from closerlook.algorithms.update import UpdateInfo
 from closerlook.algorithms.vanilla import VanillaSettings, vanilla_update
+from closerlook.arguments import Algorithm
 from closerlook.errors import InputError
 
-Algorithm = Literal["ppo", "trpo", "natural", "vanilla"]
 UpdateSettings = PPOSettings | TRPOSettings | NaturalSettings | VanillaSettings
 
 ALGORITHMS: Mapping[str, type[UpdateSettings]] = {

@@ -1,22 +1,75 @@
-"""Diagnostics: a package a question. What can be said of a dataset is looked up by its attribute ``diagnostic``."""
+"""Diagnostics: one package a question, found by name; other packages' by the entry point ``closerlook.diagnostics``.
 
-from importlib import import_module
-from typing import Any
+Nothing here loads the engines: what is stored can be read, judged and drawn anywhere.
+"""
 
-import xarray as xr
+import pkgutil
+from collections.abc import Mapping
+from functools import cache
+from importlib import import_module, metadata
+from typing import TYPE_CHECKING, Any
 
-from closerlook.results.schema import require_kind
+from closerlook.diagnostics.diagnostic import Diagnostic
+from closerlook.errors import InputError
 
-_PACKAGES = {
-    "gradients": "gradients",
-    "values": "values",
-    "landscape": "landscape",
-    "trust-region": "trust_region",
-}
+if TYPE_CHECKING:
+    import xarray as xr
+
+ENTRY_POINT = "closerlook.diagnostics"
+"""Group of entry points ``name = "package:DIAGNOSTIC"``, each a `Diagnostic` of another package."""
 
 
-def verdicts(dataset: xr.Dataset) -> list[dict[str, Any]]:
+@cache
+def all_diagnostics() -> Mapping[str, Diagnostic]:
+    """Return every diagnostic there is, by name: packages in this folder that have one, then those of others."""
+    found: dict[str, Diagnostic] = {}
+    for module in pkgutil.iter_modules(__path__):
+        if module.ispkg:
+            package = import_module(f"{__name__}.{module.name}")
+            if hasattr(package, "DIAGNOSTIC"):
+                found[package.DIAGNOSTIC.name] = package.DIAGNOSTIC
+    for point in metadata.entry_points(group=ENTRY_POINT):
+        if point.name not in found:
+            found[point.name] = point.load()
+    return found
+
+
+def find_diagnostic(name: str) -> Diagnostic:
+    """Return the diagnostic of a name.
+
+    Raises
+    ------
+    InputError
+        Where there is none.
+    """
+    known = all_diagnostics()
+    if name not in known:
+        raise InputError(f"there is no diagnostic {name!r}", f"choose from {', '.join(known)}")
+    return known[name]
+
+
+def diagnostic_of(dataset: object) -> Diagnostic:
+    """Return the diagnostic that a dataset is of.
+
+    Raises
+    ------
+    InputError
+        Where it is no dataset of a diagnostic.
+    """
+    from closerlook.results.schema import require_kind  # noqa: PLC0415 - xarray takes as long as the rest of --help
+
+    return all_diagnostics()[require_kind(dataset, *all_diagnostics())]
+
+
+def verdicts(dataset: "xr.Dataset", **limits: float) -> list[dict[str, Any]]:
     """Judge each agent of a dataset of any diagnostic.
+
+    Parameters
+    ----------
+    dataset : xarray.Dataset
+        Of `closerlook.run`, or read from the file that it left.
+    **limits
+        Other limits than the usual ones, by name: see the diagnostic's page.
 
     Returns
     -------
@@ -29,15 +82,34 @@ def verdicts(dataset: xr.Dataset) -> list[dict[str, Any]]:
     InputError
         Where it is no dataset of a diagnostic; so does `summary`.
     """
-    found: list[dict[str, Any]] = _package(dataset).verdicts(dataset)
-    return found
+    return diagnostic_of(dataset).judge(dataset, **limits)
 
 
-def summary(dataset: xr.Dataset) -> dict[str, Any]:
-    """Summarise a dataset of any diagnostic as JSON values; NaN is None."""
-    found: dict[str, Any] = _package(dataset).summary(dataset)
-    return found
+def summary(dataset: "xr.Dataset") -> dict[str, Any]:
+    """Summarize a dataset of any diagnostic as JSON values; NaN is None."""
+    from closerlook.diagnostics.common.labels import known  # noqa: PLC0415
+
+    diagnostic = diagnostic_of(dataset)
+    return {
+        "env": dataset.attrs["environment"],
+        "algo": dataset.attrs["algorithm"],
+        "iteration": known(dataset["iteration"].values),
+        "agent_seed": known(dataset["agent_seed"].values),
+        "seed": int(dataset.attrs["seed"]),
+        **diagnostic.summary(dataset),
+        "precision": _precision(dataset.attrs),
+        "verdicts": diagnostic.judge(dataset),
+    }
 
 
-def _package(dataset: xr.Dataset) -> Any:
-    return import_module(f"closerlook.diagnostics.{_PACKAGES[require_kind(dataset, *_PACKAGES)]}")
+def _precision(attributes: Mapping[str, Any]) -> dict[str, Any] | None:
+    """Say whether the interval that was sampled to is as narrow as asked; None where nothing was asked."""
+    if "precision" not in attributes:
+        return None
+    width = float(attributes["half_width"])
+    return {
+        "asked": float(attributes["precision"]),
+        **({"size": int(attributes["precision_size"])} if "precision_size" in attributes else {}),
+        "half_width": width if width == width else None,  # noqa: PLR0124 - NaN is null
+        "reached": bool(attributes["precision_reached"]),
+    }

@@ -7,7 +7,7 @@ from contextlib import closing
 import numpy as np
 
 from closerlook.errors import InputError
-from closerlook.execution.jobs import Job, JobCache, Progress, Result, Silence, Within, content_key
+from closerlook.execution.jobs import Job, JobCache, Progress, Result, Silence, Whole, Within, content_key
 from closerlook.execution.processes import WorkerError, close_pool, run_in_processes
 from closerlook.execution.serial import run_serially
 
@@ -17,6 +17,7 @@ __all__ = [
     "Progress",
     "Result",
     "Silence",
+    "Whole",
     "Within",
     "WorkerError",
     "close_pool",
@@ -24,7 +25,6 @@ __all__ = [
     "crew_of",
     "default_workers",
     "run_jobs",
-    "stored_pairs",
 ]
 
 
@@ -91,20 +91,22 @@ def run_jobs(
         heard.skip(sum(jobs[number].pairs for number in results))
     heard.start(sum(job.pairs for job in jobs), label)
     try:
+        before = [(number, first) for number, job in missing for first in job.before]
+        left = {number: job.pairs for number, job in missing}
+        with closing(_answers([(at, first) for at, (_, first) in enumerate(before)], workers)) as done:
+            for at, _ in done:
+                number, first = before[at]
+                left[number] -= first.pairs
+                heard.advance(first.pairs)
         with closing(_answers(missing, workers)) as answers:
             for number, result in answers:
                 if cache is not None:
                     cache.save(jobs[number].key, result)
                 results[number] = result
-                heard.advance(jobs[number].pairs)
+                heard.advance(left[number])
     finally:
         heard.finish()
     return [results[number] for number in range(len(jobs))]
-
-
-def stored_pairs(jobs: Sequence[Job], cache: JobCache) -> float:
-    """Return the pairs of those jobs whose answers are stored."""
-    return sum(job.pairs for job in jobs if _stored(cache, job) is not None)
 
 
 def _stored(cache: JobCache | None, job: Job) -> Result | None:

@@ -32,7 +32,9 @@ class Job:
     arguments : mapping
         Its arguments; they travel to a worker process by cloudpickle.
     pairs : float
-        State-action pairs it will simulate: the unit of progress and of cost.
+        State-action pairs it will simulate, those of `before` included: the unit of progress and of cost.
+    before : tuple of Job
+        Jobs that leave on disk what this one needs; they are run only where it has to be, and answer nothing.
     """
 
     name: str
@@ -40,6 +42,7 @@ class Job:
     function: Callable[..., Result]
     arguments: Mapping[str, Any]
     pairs: float = 0.0
+    before: "tuple[Job, ...]" = ()
 
     def run(self) -> Result:
         """Answer, in this process."""
@@ -108,20 +111,16 @@ class Within:
     ----------
     whole : Progress
         Started and finished by whoever runs the whole; hears only of the pairs done or skipped here.
-    counted : bool
-        Whether what is stored of this stretch was taken away from the whole before.
     """
 
     whole: Progress
-    counted: bool = False
 
     def start(self, total_pairs: float, label: str) -> None:
         """Do nothing: the whole has been started."""
 
     def skip(self, pairs: float) -> None:
-        """Take away pairs whose answers were stored, unless that was done before."""
-        if not self.counted:
-            self.whole.skip(pairs)
+        """Take away pairs whose answers were stored."""
+        self.whole.skip(pairs)
 
     def advance(self, pairs: float) -> None:
         """Count pairs that are done."""
@@ -137,6 +136,59 @@ class Within:
     def outlook(self, first_pairs: float, most_pairs: float) -> None:
         """Pass it on."""
         self.whole.outlook(first_pairs, most_pairs)
+
+
+class Whole:
+    """Work of several stages, told as one: announced once something is missing, less all whose answers are stored.
+
+    Parameters
+    ----------
+    heard : Progress
+        Told.
+    total_pairs : float
+        Of all stages.
+    label : str
+        What the work is called.
+    """
+
+    def __init__(self, heard: Progress, total_pairs: float, label: str) -> None:
+        self._heard, self._total, self._label = heard, total_pairs, label
+        self._planned = self._stored = 0.0
+        self._begun = False
+
+    def start(self, total_pairs: float, label: str) -> None:
+        """Begin a stage; with the first that has work left, announce the whole."""
+        self._planned += total_pairs
+        if not self._begun and self._stored < self._planned:
+            self._heard.skip(self._stored)
+            self._heard.start(self._total, self._label)
+            self._begun = True
+
+    def skip(self, pairs: float) -> None:
+        """Take away pairs whose answers are stored."""
+        self._stored += pairs
+        if self._begun:
+            self._heard.skip(pairs)
+
+    def advance(self, pairs: float) -> None:
+        """Count pairs that are done."""
+        self._heard.advance(pairs)
+
+    def finish(self) -> None:
+        """End a stage: the whole goes on."""
+
+    def end(self) -> None:
+        """End the whole."""
+        if self._begun:
+            self._heard.finish()
+
+    def note(self, text: str) -> None:
+        """Pass it on."""
+        self._heard.note(text)
+
+    def outlook(self, first_pairs: float, most_pairs: float) -> None:
+        """Pass it on."""
+        self._heard.outlook(first_pairs, most_pairs)
 
 
 def content_key(*parts: Any) -> str:

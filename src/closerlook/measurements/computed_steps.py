@@ -32,9 +32,6 @@ from closerlook.randomness import derive_seed
 from closerlook.simulation.records import Sampling
 from closerlook.simulation.rollout import rollout
 
-LARGEST_BATCH = 2_000_000
-"""Pairs of a batch at most: a worker holds them all, and Humanoid's observations take 1.4 kB each."""
-
 
 @dataclass(frozen=True)
 class Step:

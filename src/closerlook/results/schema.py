@@ -9,39 +9,29 @@ from collections.abc import Iterable
 import xarray as xr
 
 from closerlook.errors import InputError
-from closerlook.results import (
-    gradient_variables,
-    landscape_variables,
-    regime_variables,
-    training_variables,
-    trust_variables,
-    value_variables,
-)
 from closerlook.results.variables import Variable
 
 SCHEMA_VERSION = 1
 """Raised whenever a definition changes; datasets carry it as the attribute ``schema_version``."""
 
 
-SCHEMA: dict[str, Variable] = {}
-"""All variables, by name."""
-
-
-def define(variables: Iterable[Variable]) -> None:
-    """Add variables to the schema.
+def by_name(variables: Iterable[Variable]) -> dict[str, Variable]:
+    """Return variables by name.
 
     Raises
     ------
     ValueError
-        Where a name is taken by another definition.
+        Where a name has two definitions.
     """
+    found: dict[str, Variable] = {}
     for variable in variables:
-        if SCHEMA.setdefault(variable.name, variable) != variable:
+        if found.setdefault(variable.name, variable) != variable:
             raise ValueError(f"{variable.name} is defined twice")
+    return found
 
 
-def validate(dataset: xr.Dataset) -> xr.Dataset:
-    """Check a dataset against the schema, and label its variables from it.
+def validate(dataset: xr.Dataset, variables: Iterable[Variable]) -> xr.Dataset:
+    """Check a dataset against the definitions of its variables, and label it from them.
 
     Returns
     -------
@@ -53,9 +43,9 @@ def validate(dataset: xr.Dataset) -> xr.Dataset:
     ValueError
         Where a variable is not defined, or has other dimensions than its definition.
     """
-    labelled = dataset.assign_attrs(schema_version=SCHEMA_VERSION)
+    labelled, defined = dataset.assign_attrs(schema_version=SCHEMA_VERSION), by_name(variables)
     for name in map(str, dataset.data_vars):
-        variable = SCHEMA.get(name)
+        variable = defined.get(name)
         if variable is None:
             raise ValueError(f"{name} is not defined in the schema")
         dims = tuple(dim for dim in variable.dims if dim != "agent" or "agent" in dataset.dims)
@@ -82,16 +72,10 @@ def require_kind(dataset: object, *kinds: str) -> str:
     return str(found)
 
 
-def describe() -> str:
-    """Return the schema as a Markdown table, whose cells hold no bar of their own."""
-    cells = [[f"`{v.name}`", ", ".join(v.dims) or "-", v.unit, v.definition, v.source] for v in SCHEMA.values()]
+def describe(variables: Iterable[Variable]) -> str:
+    """Return variables as a Markdown table, whose cells hold no bar of their own."""
+    cells = [
+        [f"`{v.name}`", ", ".join(v.dims) or "-", v.unit, v.definition, v.source] for v in by_name(variables).values()
+    ]
     rows = [f"| {' | '.join(cell.replace('|', '&#124;') for cell in row)} |" for row in cells]
     return "\n".join(["| variable | dimensions | unit | definition | source |", "|---|---|---|---|---|", *rows]) + "\n"
-
-
-define(gradient_variables.VARIABLES)
-define(value_variables.VARIABLES)
-define(landscape_variables.VARIABLES)
-define(trust_variables.VARIABLES)
-define(regime_variables.VARIABLES)
-define(training_variables.VARIABLES)

@@ -31,6 +31,7 @@ from closerlook.results.schema import validate
 from closerlook.results.store import RunFolder, as_json
 from closerlook.simulation.engine import describe_environment
 from closerlook.statistics.estimates import Interval, mean_interval, plain_jackknife
+from closerlook.studies.regime_variables import VARIABLES
 from closerlook.training import TrainSettings, train
 
 WINDOWS = 20
@@ -353,7 +354,7 @@ def build_dataset(regimes: Regimes, found: list[dict[str, np.ndarray]]) -> xr.Da
         "environment": preset_of(regimes.env).environment.id,
         "steps": regimes.steps,
     }
-    return validate(xr.Dataset(variables, coordinates, {**attributes, "seed": regimes.seed}))
+    return validate(xr.Dataset(variables, coordinates, {**attributes, "seed": regimes.seed}), VARIABLES)
 
 
 def summary(dataset: xr.Dataset) -> dict[str, Any]:

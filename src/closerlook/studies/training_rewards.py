@@ -15,6 +15,7 @@ import numpy as np
 import xarray as xr
 
 from closerlook.results.schema import validate
+from closerlook.studies.training_variables import VARIABLES
 
 LAST = 10
 """Iterations whose mean is how an agent ends."""
@@ -41,4 +42,4 @@ def final_rewards(log: Mapping[str, Any]) -> xr.Dataset:
     ends = [reward[late & (seed == one)] for one in seeds]
     means = np.array([end.mean() if len(end) else np.nan for end in ends])
     coordinates = {"iteration": ("agent", np.full(len(seeds), trained)), "agent_seed": ("agent", seeds)}
-    return validate(xr.Dataset({"final_reward": ("agent", means)}, coordinates))
+    return validate(xr.Dataset({"final_reward": ("agent", means)}, coordinates), VARIABLES)

@@ -18,7 +18,7 @@ from typing import Any
 
 from closerlook.agents.files import DESCRIPTION, PACKED, load_agent, save_agent
 from closerlook.agents.loading import ATLAS, CHECKPOINTS
-from closerlook.algorithms.rules import Algorithm
+from closerlook.arguments import Algorithm
 from closerlook.errors import InputError
 from closerlook.execution import Progress
 from closerlook.results.ownership import OWNER, owned

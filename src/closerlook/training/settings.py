@@ -15,10 +15,10 @@ from closerlook.agents.policies import CategoricalMLP, GaussianMLP, MLPValue
 from closerlook.algorithms.natural import NaturalSettings
 from closerlook.algorithms.ppo import PPOSettings
 from closerlook.algorithms.presets import PresetName, find_preset
-from closerlook.algorithms.rules import ALGORITHMS, Algorithm, UpdateSettings
+from closerlook.algorithms.rules import ALGORITHMS, UpdateSettings
 from closerlook.algorithms.trpo import TRPOSettings
 from closerlook.algorithms.vanilla import VanillaSettings
-from closerlook.arguments import environment_id, with_plain_values
+from closerlook.arguments import Algorithm, environment_id, with_plain_values
 from closerlook.nn.networks import MLP, Initialization
 from closerlook.randomness import derive_seed, generator
 from closerlook.simulation.engine import make_engine

@@ -1,32 +1,11 @@
-"""Who was measured: the labels that datasets of all diagnostics carry."""
+"""Who was measured: how the labels that datasets of all diagnostics carry are read."""
 
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import xarray as xr
 
-from closerlook.agents.agent import Agent
 from closerlook.results.store import as_json
-
-
-def agent_coordinates(agents: Sequence[Agent]) -> dict[str, Any]:
-    """Return who the agents are; -1 where an agent does not say."""
-    iterations = [-1 if agent.iteration is None else agent.iteration for agent in agents]
-    seeds = [-1 if agent.agent_seed is None else agent.agent_seed for agent in agents]
-    numbers = np.arange(len(agents))
-    return {"agent": numbers, "iteration": ("agent", iterations), "agent_seed": ("agent", seeds)}
-
-
-def agent_attributes(agents: Sequence[Agent]) -> dict[str, Any]:
-    """Return what agents of one call have in common, and which algorithms and baselines are among them."""
-    regime = agents[0].regime
-    return {
-        "algorithm": ", ".join(sorted({agent.algorithm or "unknown" for agent in agents})),
-        "baseline": ", ".join(sorted({"critic" if agent.value is not None else "none" for agent in agents})),
-        "batch_pairs": regime.batch_pairs,
-        "stream_pairs": regime.n_steps,
-    }
 
 
 def batch_place(agent: xr.Dataset) -> int | None:

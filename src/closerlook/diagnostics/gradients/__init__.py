@@ -4,9 +4,92 @@ One pool of streams is sampled for each agent. Workers answer with sums (`closer
 which every size's disjoint estimates follow; their mean pairwise cosine is Figure 1 of Ilyas et al. (2020).
 """
 
-from closerlook.diagnostics.gradients.dataset import summary
-from closerlook.diagnostics.gradients.measure import gradient_quality
-from closerlook.diagnostics.gradients.request import Advantages
-from closerlook.diagnostics.gradients.verdicts import verdicts
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
-__all__ = ["Advantages", "gradient_quality", "summary", "verdicts"]
+from closerlook.diagnostics.diagnostic import Diagnostic, Narrowing, later
+from closerlook.diagnostics.gradients.options import Options
+from closerlook.diagnostics.gradients.variables import VARIABLES
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+    from closerlook.agents.agent import Agent
+    from closerlook.agents.environment import EnvironmentSpec
+
+_HERE = "closerlook.diagnostics.gradients"
+
+
+class Gradients(Diagnostic):
+    """Measure how well independent estimates of the policy gradient agree.
+
+    Samples a pool of state-action pairs with each agent, cuts it into disjoint estimates of several sizes, and takes
+    the mean cosine similarity of all pairs of estimates: near 1 where estimates of that size hardly vary, near 0
+    where they are mostly noise. This is Figure 1 of "A Closer Look at Deep Policy Gradients".
+    """
+
+    name = "gradients"
+    line = "how well do independent estimates of the policy gradient agree?"
+    Options = Options
+    variables = VARIABLES
+
+    plan = later(f"{_HERE}.measure", "plan")
+    cost = later(f"{_HERE}.measure", "cost")
+    together = later(f"{_HERE}.measure", "together")
+    measure = later(f"{_HERE}.measure", "measure")
+    labels = later(f"{_HERE}.measure", "labels")
+    narrowing = Narrowing(
+        option="pairs",
+        interval="the pairwise cosine in question",
+        first=later(f"{_HERE}.measure", "first_analysis"),
+        shrink=later(f"{_HERE}.measure", "shrink"),
+        half_width=later(f"{_HERE}.summary", "half_width"),
+    )
+
+    judge = later(f"{_HERE}.verdicts", "verdicts")
+    summary = later(f"{_HERE}.summary", "summary")
+    tables = later(f"{_HERE}.tables", "tables_of")
+    figures = later(f"{_HERE}.figure", "figures")
+
+
+DIAGNOSTIC = Gradients()
+
+
+def gradient_quality(
+    agent: "Agent | Sequence[Agent]", environment: "str | EnvironmentSpec | None" = None, **options: Any
+) -> "xr.Dataset":
+    """Measure how well disjoint estimates of the policy gradient agree, for estimates of several sizes.
+
+    The estimate is the gradient, at the agent's parameters, of the surrogate ``mean(ratio * A)``: what the first step
+    of its algorithm would follow. Agreement is the mean cosine similarity of all pairs of estimates: near 1 where
+    estimates of that size hardly vary, near 0 where they are mostly noise. Small values are usual at the batch that
+    trains an agent.
+
+    Parameters
+    ----------
+    agent : Agent or sequence of Agent
+        Several are measured together; each with draws of its own.
+    environment : str or EnvironmentSpec, optional
+        A Gymnasium id, or ``module:Id``; default what the agent was trained on.
+    **options
+        Those of `closerlook.diagnostics.gradients.options.Options`, and how to run it: see `closerlook.run`.
+
+    Returns
+    -------
+    xarray.Dataset
+        Over ``size``, and ``agent`` where several were given.
+
+    Raises
+    ------
+    InputError
+        Where pairs are too few for the sizes, agents differ in regime, or the folder holds another run.
+    NonFiniteError
+        Where parameters, rewards, observations or advantages are not finite.
+
+    References
+    ----------
+    Ilyas et al., 2020, "A Closer Look at Deep Policy Gradients", section 2.1, Figures 1 and 9.
+    """
+    from closerlook.diagnostics.runner import run  # noqa: PLC0415 - results are read without the engines
+
+    return run("gradients", agent, environment, **options)

@@ -2,13 +2,9 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
 
-from closerlook.errors import InputError
+from closerlook.diagnostics.gradients.options import Baseline
 from closerlook.measurements.weightings import OWN, Weighting
-
-Baseline = Literal["critic", "zero"]
-"""What is subtracted from returns: the agent's critic, by generalised advantage estimation, or nothing."""
 
 
 @dataclass(frozen=True)
@@ -33,18 +29,7 @@ class Alternative:
 def alternatives(
     lambdas: Sequence[float], baselines: Sequence[Baseline], *, normalize: bool
 ) -> tuple[Alternative, ...]:
-    """List what is compared with the agent's own estimates: always the other standardisation, then what is asked.
-
-    Raises
-    ------
-    InputError
-        Where a lambda is not between 0 and 1, or a baseline is unknown.
-    """
-    if any(not 0.0 <= one <= 1.0 for one in lambdas):
-        raise InputError(f"lambdas are {list(lambdas)}", "give numbers from 0 to 1")
-    unknown = [name for name in baselines if name not in ("critic", "zero")]
-    if unknown:
-        raise InputError(f"there is no baseline {unknown[0]!r}", "choose from critic and zero")
+    """List what is compared with the agent's own estimates: always the other standardisation, then what is asked."""
     found = [Alternative("raw" if normalize else "normalised", OWN, not normalize)]
     found += [
         Alternative(f"lambda {one:g}", Weighting(gae_lambda=float(one)), normalize) for one in sorted(set(lambdas))

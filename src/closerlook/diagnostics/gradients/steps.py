@@ -14,17 +14,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from closerlook.agents.agent import Agent, Regime
-from closerlook.agents.environment import EnvironmentSpec
-from closerlook.agents.identity import probe
+from closerlook.agents.agent import Regime
 from closerlook.algorithms.rules import rule_of
+from closerlook.arguments import LARGEST_BATCH
 from closerlook.diagnostics.common.layout import Found, intervals
-from closerlook.errors import InputError
-from closerlook.execution import Job, content_key
-from closerlook.measurements.computed_steps import LARGEST_BATCH, sample_steps
-from closerlook.measurements.stream_sums import StreamRange
-from closerlook.results.store import versions
-from closerlook.simulation.records import Sampling
+from closerlook.diagnostics.subjects import Subject
+from closerlook.execution import Job
+from closerlook.measurements.computed_steps import sample_steps
 from closerlook.statistics.estimates import agreement
 from closerlook.statistics.truths import Shares, cosine_to_sampled
 
@@ -73,15 +69,7 @@ def plan_steps(regime: Regime, most: int, batches: int, sizes: Sequence[int] | N
         training batch, and four times, sixteen times ... as much.
     algorithm : str or None
         Whose update.
-
-    Raises
-    ------
-    InputError
-        Where a size is below 2 pairs or too large to hold.
     """
-    if sizes is not None and (not sizes or min(sizes) < 2 or max(sizes) > LARGEST_BATCH):
-        what = f"steps from {list(sizes)} pairs"
-        raise InputError(f"{what} cannot be computed", f"give sizes from 2 to {LARGEST_BATCH:,} pairs")
     wanted = sorted(set(sizes)) if sizes is not None else _default_sizes(regime.batch_pairs, most)
     used = sorted({size if size < regime.n_steps else size // regime.n_steps * regime.n_steps for size in wanted})
     return StepPlan(tuple(used), max(1, used[-1] // regime.n_steps), batches, algorithm)
@@ -94,54 +82,33 @@ def _default_sizes(batch: int, most: int) -> list[int]:
     return sizes
 
 
-def step_jobs(
-    number: int,
-    agent: Agent,
-    environment: tuple[EnvironmentSpec, Mapping[str, object]],
-    sampling: Sampling,
-    seed: int,
-    plan: StepPlan,
-) -> list[Job]:
+def step_jobs(subject: Subject, plan: StepPlan) -> list[Job]:
     """List one agent's jobs: one for each batch.
 
     Parameters
     ----------
-    number : int
-        The agent's, for messages.
-    agent : Agent
-        With its optimiser's state, where that was kept.
-    environment : EnvironmentSpec and mapping
-        Where it acts, and what that is, for the key.
-    sampling : Sampling
-        How streams are sampled.
-    seed : int
-        Root seed of the measurement.
+    subject : Subject
+        Its agent with the optimiser's state, where that was kept.
     plan : StepPlan
         Which batches.
     """
-    rule, (spec, description) = rule_of(agent, plan.algorithm), environment
-    identity, optimizer = probe(agent), agent.part("optimizer.policy")
-    jobs = []
-    for batch in range(plan.batches):
-        part = StreamRange(seed, PURPOSE, batch * plan.streams, (batch + 1) * plan.streams)
-        asked = (dict(description), sampling, part, list(plan.sizes), rule, agent.normalize_advantages)
-        jobs.append(
-            Job(
-                name=f"steps of agent {number}, streams {part.first} to {part.stop - 1}",
-                key=content_key("steps", STEPS_VERSION, versions(), identity, optimizer, *asked),
-                function=sample_steps,
-                arguments={
-                    "agent": agent,
-                    "environment": spec,
-                    "sampling": sampling,
-                    "streams": part,
-                    "sizes": plan.sizes,
-                    "rule": rule,
-                },
-                pairs=plan.streams * sampling.n_steps,
-            )
+    rule = rule_of(subject.agent, plan.algorithm)
+    return [
+        subject.job(
+            "steps",
+            sample_steps,
+            plan.streams * subject.sampling.n_steps,
+            {
+                "sampling": subject.sampling,
+                "streams": subject.streams(PURPOSE, batch * plan.streams, (batch + 1) * plan.streams),
+                "sizes": plan.sizes,
+                "rule": rule,
+            },
+            state="optimizer.policy",
+            named_by=(STEPS_VERSION,),
         )
-    return jobs
+        for batch in range(plan.batches)
+    ]
 
 
 def find_steps(

@@ -22,7 +22,7 @@ from closerlook.agents.rewards import reward_unit
 from closerlook.algorithms.rules import climbed_surrogate, rule_of
 from closerlook.algorithms.surrogate import SURROGATES
 from closerlook.diagnostics.common.layout import Found, interval, intervals
-from closerlook.diagnostics.landscape.request import Request
+from closerlook.diagnostics.landscape.plan import Plan
 from closerlook.measurements.episode_returns import LISTED, SUMS, exploded, unfinished
 from closerlook.statistics.estimates import FEWEST, NOTHING, Interval, mean_interval, plain_jackknife, without_bias
 from closerlook.statistics.mean_returns import Means, gain_freedom, lower_tail, mean_returns, paired_gains, pairing_gain
@@ -69,43 +69,43 @@ class Surfaces:
         return self.heldout["stream_surrogates"]
 
 
-def find(agent: Agent, request: Request, surfaces: Surfaces | None) -> Found:
+def find(agent: Agent, plan: Plan, surfaces: Surfaces | None) -> Found:
     """Work out everything of one agent; NaN where its step leads nowhere.
 
     Parameters
     ----------
     agent : Agent
         Whose landscape.
-    request : Request
+    plan : Plan
         What was asked.
     surfaces : Surfaces or None
         What was found; None for a step that leads nowhere.
     """
     counts = _gone(surfaces)
-    surfaces = _blank(request) if surfaces is None else surfaces
-    own = _own_surrogate(agent, request)
-    plane_size = len(request.plane)
+    surfaces = _blank(plan) if surfaces is None else surfaces
+    own = _own_surrogate(agent, plan)
+    plane_size = len(plan.plane)
     parts = {
         "plane": np.stack([part["surrogates"][:, :plane_size] for part in (surfaces.batch, surfaces.heldout)]),
         "line": np.stack([part["surrogates"][:, plane_size:] for part in (surfaces.batch, surfaces.heldout)]),
     }
     sums = {"plane": surfaces.plane, "line": surfaces.line}
-    origin = {"plane": _origin(request.plane), "line": _origin(request.line_points)}
+    origin = {"plane": _origin(plan.plane), "line": _origin(plan.line_points)}
     gains = {
-        where: paired_gains(sums[where]["returns"], sums[where]["episodes"], origin[where], paired=request.paired)
+        where: paired_gains(sums[where]["returns"], sums[where]["episodes"], origin[where], paired=plan.paired)
         for where in REGIONS
     }
     heldout = {"plane": surfaces.heldout_streams[own, :, :plane_size]}
     heldout["line"] = surfaces.heldout_streams[own, :, plane_size:]
     both = {where: (parts[where][0, own], heldout[where]) for where in REGIONS}
     rises = {where: (_rise(one, origin[where]), _rise(other, origin[where])) for where, (one, other) in both.items()}
-    found = _plane(request, surfaces.plane, gains["plane"]) | _line(request, surfaces.line, gains["line"])
-    found |= _surrogates(request, parts, own)
+    found = _plane(plan, surfaces.plane, gains["plane"]) | _line(plan, surfaces.line, gains["line"])
+    found |= _surrogates(plan, parts, own)
     found |= _agreement(origin, sums, gains, rises)
     kl = surfaces.batch["mean_kl"]
-    found |= {"point_mean_kl": kl[:plane_size].reshape(_shape(request)), "line_mean_kl": kl[plane_size:]}
-    found |= _step(agent, request, surfaces, parts["line"])
-    return found | _promise(agent, request, surfaces, parts["line"], gains["line"]) | counts
+    found |= {"point_mean_kl": kl[:plane_size].reshape(_shape(plan)), "line_mean_kl": kl[plane_size:]}
+    found |= _step(agent, plan, surfaces, parts["line"])
+    return found | _promise(agent, plan, surfaces, parts["line"], gains["line"]) | counts
 
 
 def _rise(surrogates: np.ndarray, origin: int) -> np.ndarray:
@@ -123,17 +123,17 @@ def _gone(surfaces: Surfaces | None) -> Found:
     return {name: np.array(count) for name, count in counts.items()}
 
 
-def _own_surrogate(agent: Agent, request: Request) -> int:
+def _own_surrogate(agent: Agent, plan: Plan) -> int:
     """Return which surrogate is climbed, by its place."""
-    return climbed_surrogate(agent, rule_of(agent, request.wishes.algorithm))
+    return climbed_surrogate(agent, rule_of(agent, plan.options.algorithm))
 
 
 def _origin(points: np.ndarray) -> int:
     return int(np.flatnonzero((points == 0).all(axis=1))[0])
 
 
-def _shape(request: Request) -> tuple[int, int]:
-    first, second = request.multiples
+def _shape(plan: Plan) -> tuple[int, int]:
+    first, second = plan.multiples
     return len(first), len(second)
 
 
@@ -143,11 +143,11 @@ def _laid_out(name: str, means: Means, shape: tuple[int, ...]) -> Found:
     return {f"{name}{end}": np.asarray(values).reshape(shape) for end, values in ends.items()}
 
 
-def _plane(request: Request, sums: Mapping[str, np.ndarray], gains: Means) -> Found:
-    shape = _shape(request)
+def _plane(plan: Plan, sums: Mapping[str, np.ndarray], gains: Means) -> Found:
+    shape = _shape(plan)
     rewards = mean_returns(sums["returns"], sums["episodes"], sums["squares"])
     by_budget = []
-    for streams in budgets(request):
+    for streams in budgets(plan):
         part = {name: sums[name][:, :streams] for name in ("returns", "episodes", "squares")}
         by_budget.append(mean_returns(part["returns"], part["episodes"], part["squares"]))
     together = Means(*(np.array([getattr(one, end) for one in by_budget]) for end in ("value", "low", "high")))
@@ -159,19 +159,19 @@ def _plane(request: Request, sums: Mapping[str, np.ndarray], gains: Means) -> Fo
     }
 
 
-def budgets(request: Request) -> list[int]:
+def budgets(plan: Plan) -> list[int]:
     """Return the smaller budgets of a point that its streams hold, and its own, in streams."""
-    return sorted({streams for streams in BUDGETS if streams < request.plane_streams} | {request.plane_streams})
+    return sorted({streams for streams in BUDGETS if streams < plan.plane_streams} | {plan.plane_streams})
 
 
-def _line(request: Request, sums: Mapping[str, np.ndarray], gains: Means) -> Found:
+def _line(plan: Plan, sums: Mapping[str, np.ndarray], gains: Means) -> Found:
     rewards = mean_returns(sums["returns"], sums["episodes"], sums["squares"])
-    shape = (len(request.line),)
-    origin = _origin(request.line_points)
+    shape = (len(plan.line),)
+    origin = _origin(plan.line_points)
     nothing = Means(*(np.full(shape, np.nan) for _ in range(3)))
-    saved = pairing_gain(sums["returns"], sums["episodes"], origin) if request.paired else nothing
-    points = range(len(request.line))
-    tails = [_tail_parts(sums, point, request.line_streams) for point in points]
+    saved = pairing_gain(sums["returns"], sums["episodes"], origin) if plan.paired else nothing
+    points = range(len(plan.line))
+    tails = [_tail_parts(sums, point, plan.line_streams) for point in points]
     return {
         **_laid_out("line_reward", rewards, shape),
         **_laid_out("line_gain", gains, shape),
@@ -208,8 +208,8 @@ def _tail_gain(tail: Tail, base: Tail) -> Interval:
     return plain_jackknife(tail[0] - base[0], tail[1] - base[1])
 
 
-def _surrogates(request: Request, parts: Mapping[str, np.ndarray], own: int) -> Found:
-    shape = _shape(request)
+def _surrogates(plan: Plan, parts: Mapping[str, np.ndarray], own: int) -> Found:
+    shape = _shape(plan)
     plane = parts["plane"].reshape(len(PAIRS_OF), len(SURROGATES), *shape)
     return {
         "surrogate": plane[0, own],
@@ -279,18 +279,18 @@ def _relief(sums: Mapping[str, np.ndarray]) -> Found:
     return intervals("noise_share", [noise_share(surfaces, streams) for streams in BUDGETS])
 
 
-def _step(agent: Agent, request: Request, surfaces: Surfaces, surrogates: np.ndarray) -> Found:
+def _step(agent: Agent, plan: Plan, surfaces: Surfaces, surrogates: np.ndarray) -> Found:
     """Return where surrogate and reward peak along the first axis."""
-    sums, line = surfaces.line, request.line
+    sums, line = surfaces.line, plan.line
     usable = np.flatnonzero(_usable(sums))
     found = {"best_step": np.nan, "best_step_low": np.nan, "best_step_high": np.nan}
     if len(usable):
         rows = stream_surfaces(sums["returns"][usable], sums["episodes"][usable])
-        best, candidates = best_point(rows, paired=request.paired)
+        best, candidates = best_point(rows, paired=plan.paired)
         maybe = line[usable][candidates]
         found = {"best_step": line[usable][best], "best_step_low": maybe.min(), "best_step_high": maybe.max()}
     numbers = {name: np.array(value, np.float64) for name, value in found.items()}
-    peaks = [_peak(line, rise) for rise in surrogates[:, _own_surrogate(agent, request)]]
+    peaks = [_peak(line, rise) for rise in surrogates[:, _own_surrogate(agent, plan)]]
     return numbers | {"surrogate_best_step": np.array(peaks)}
 
 
@@ -299,9 +299,9 @@ def _peak(line: np.ndarray, rise: np.ndarray) -> float:
     return float(line[finite][np.argmax(rise[finite])]) if finite.any() else np.nan
 
 
-def _promise(agent: Agent, request: Request, surfaces: Surfaces, surrogates: np.ndarray, gains: Means) -> Found:
+def _promise(agent: Agent, plan: Plan, surfaces: Surfaces, surrogates: np.ndarray, gains: Means) -> Found:
     """Return what the whole step promises, in units of episode return, what came of it, and what others promise."""
-    whole = np.flatnonzero((request.line == 1.0) & (request.wishes.axes[0] == "step"))
+    whole = np.flatnonzero((plan.line == 1.0) & (plan.options.axes[0] == "step"))
     if not whole.size:
         return {
             **intervals("predicted_gain", [NOTHING] * len(PAIRS_OF)),
@@ -309,15 +309,15 @@ def _promise(agent: Agent, request: Request, surfaces: Surfaces, surrogates: np.
             **interval("rise_found_again", NOTHING),
             "chance_of_loss": np.array(np.nan),
         }
-    at, origin, sums = int(whole[0]), _origin(request.line_points), surfaces.line
-    plain, own = SURROGATES.index("plain"), _own_surrogate(agent, request)
+    at, origin, sums = int(whole[0]), _origin(plan.line_points), surfaces.line
+    plain, own = SURROGATES.index("plain"), _own_surrogate(agent, plan)
     length = sums["steps"][origin].sum() / sums["episodes"][origin].sum()
     on_batch = surrogates[0, :, at] - surrogates[0, :, origin]
-    others = surfaces.heldout_streams[:, :, len(request.plane) :]
+    others = surfaces.heldout_streams[:, :, len(plan.plane) :]
     others = others[:, :, at] - others[:, :, origin]
     promised = Interval(float(on_batch[plain]), np.nan, np.nan), _mean(others[plain])
     gain = Interval(float(gains.value[at]), float(gains.low[at]), float(gains.high[at]))
-    freedom = gain_freedom(sums["returns"], sums["episodes"], origin, paired=request.paired)
+    freedom = gain_freedom(sums["returns"], sums["episodes"], origin, paired=plan.paired)
     return {
         **intervals("predicted_gain", [_times(one, reward_unit(agent) * length) for one in promised]),
         **interval("realised_gain", gain),
@@ -347,13 +347,13 @@ def _chance_below_zero(gain: Interval, freedom: float) -> float:
     return float(stats.t.cdf(-gain.value / error, freedom))
 
 
-def _blank(request: Request) -> Surfaces:
+def _blank(plan: Plan) -> Surfaces:
     """Return answers of which nothing is known."""
-    sizes = ((len(request.plane), request.plane_streams), (len(request.line), request.line_streams))
+    sizes = ((len(plan.plane), plan.plane_streams), (len(plan.line), plan.line_streams))
     plane, line = (
         {name: np.full(size, np.nan) for name in SUMS} | {name: np.empty(0) for name in LISTED} for size in sizes
     )
-    points = len(request.plane) + len(request.line)
+    points = len(plan.plane) + len(plan.line)
     none = {"surrogates": np.full((len(SURROGATES), points), np.nan), "mean_kl": np.full(points, np.nan)}
     none["stream_surrogates"] = np.full((len(SURROGATES), FEWEST, points), np.nan)
     return Surfaces(none, none, plane, line)

@@ -1,40 +1,32 @@
-"""The measurement: a step is computed, then surrogates and true rewards at all points, from jobs to a dataset."""
+"""The measurement: a step is computed, then surrogates and true rewards at all points around the agent.
 
+::
+
+    Plan --> step (and gradient) --> directions --> surrogates, rewards of the plane, rewards of the line --> findings
+"""
+
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
-import xarray as xr
 
-from closerlook.agents.agent import Agent, Regime
-from closerlook.agents.environment import EnvironmentSpec
-from closerlook.agents.identity import own_seed, probe, sampling_part
+from closerlook.agents.agent import Regime
 from closerlook.algorithms.rules import clip_of, rule_of
-from closerlook.arguments import with_plain_values
-from closerlook.diagnostics.common.checks import as_agents
-from closerlook.diagnostics.common.layout import Found
-from closerlook.diagnostics.common.point_jobs import joined, parts_of
-from closerlook.diagnostics.common.stages import StageAnswers, Stages
+from closerlook.algorithms.surrogate import SURROGATES
 from closerlook.diagnostics.common.verdict import collapsed, is_collapsed
-from closerlook.diagnostics.landscape.dataset import build_dataset, summary
-from closerlook.diagnostics.landscape.findings import Surfaces, find
-from closerlook.diagnostics.landscape.request import (
-    ANOTHER_BATCH,
-    NOWHERE,
-    SURROGATE_COST,
-    Request,
-    Wishes,
-    prepare,
-)
+from closerlook.diagnostics.diagnostic import Answers, Cost, Stages, Statistics, UnmeasurableError
+from closerlook.diagnostics.landscape.findings import BUDGETS, PAIRS_OF, REGIONS, Surfaces, budgets, find
+from closerlook.diagnostics.landscape.options import ANOTHER_BATCH, NOWHERE
+from closerlook.diagnostics.landscape.plan import SURROGATE_COST, Plan
+from closerlook.diagnostics.subjects import Subject
 from closerlook.errors import InputError, NonFiniteError
-from closerlook.execution import Job, Progress, Silence, content_key, crew_of
-from closerlook.execution.threads import single_thread
+from closerlook.execution import Job
 from closerlook.measurements.computed_steps import sample_attempt
-from closerlook.measurements.pooled import Answers, Pooled
-from closerlook.measurements.stream_sums import Question, StreamRange, sample_sums
+from closerlook.measurements.point_parts import joined, parts_of
+from closerlook.measurements.pooled import Pooled
+from closerlook.measurements.stream_sums import Question, sample_sums
 from closerlook.measurements.surfaces import (
     Points,
     filter_normalized,
@@ -44,246 +36,39 @@ from closerlook.measurements.surfaces import (
     sample_surrogates,
 )
 from closerlook.randomness import derive_seed
-from closerlook.results.store import RunFolder, versions
-from closerlook.simulation.records import Sampling
 from closerlook.statistics.pool import Pool, plan_pool
 
-MEASUREMENT_VERSION = 2
+VERSION = 2
 """Raised whenever the same job would answer otherwise, so that no stored answer is taken for the new one."""
-
 STEP_PURPOSE = "landscape step"
 HELDOUT_PURPOSE = "landscape held out"
 GRADIENT_PURPOSE = "landscape gradient"
 RETURNS_PURPOSE = "landscape returns"
-
-
-@single_thread()
-def landscape(  # noqa: PLR0913 - what a user may choose, each by name
-    agent: Agent | Sequence[Agent],
-    environment: str | EnvironmentSpec | None = None,
-    *,
-    pairs: int = 20_000,
-    line_pairs: int | None = None,
-    heldout_pairs: int = 65_536,
-    gradient_pairs: int = 200_000,
-    grid: int = 13,
-    range: tuple[float, float] = (0.0, 3.0),  # noqa: A002 - the name users know it by
-    axes: Sequence[str] = ("step", "random"),
-    step_pairs: int | None = None,
-    algorithm: str | None = None,
-    towards: Agent | Sequence[Agent] = (),
-    draws: str = "common",
-    seed: int = 0,
-    workers: int | None = None,
-    out: str | Path | None = None,
-    resume: bool = True,
-    progress: Progress | None = None,
-) -> xr.Dataset:
-    """Measure surrogate and true reward on a plane through an agent's parameters, and along its first axis.
-
-    Parameters
-    ----------
-    agent : Agent or sequence of Agent
-        Several are measured one by one, with the same seed.
-    environment : str or EnvironmentSpec, optional
-        A Gymnasium id, or ``module:Id``; default what the agent was trained on.
-    pairs : int
-        State-action pairs of each point of the plane, rounded up to whole streams; each finishes its last episode.
-    line_pairs : int, optional
-        The same of each point of the line along the first axis; default ten times `pairs`.
-    heldout_pairs : int
-        Pairs that the step has not seen, on which surrogates are evaluated as well.
-    gradient_pairs : int
-        Pairs that the axis ``gradient`` is estimated from.
-    grid : int
-        Points along each axis.
-    range : (float, float)
-        Multiples along each axis, from and to; it must hold 0, which is added where the grid misses it.
-    axes : sequence of str
-        One for a line, two for a plane: ``step``, ``gradient``, ``random``, ``filter``, ``difference``.
-    step_pairs : int, optional
-        Pairs that the step is computed from, in whole streams, or the first pairs of one; default the agent's batch.
-    algorithm : str, optional
-        Whose update the step is; default the agent's own.
-    towards : Agent or sequence of Agent
-        Whose policy parameters the axis ``difference`` leads to; all else stays the agent's own.
-    draws : {"common", "independent"}
-        Whether all points share their random numbers, or have their own.
-    seed : int
-        Root seed of the measurement.
-    workers : int, optional
-        Worker processes, default one per core. No number depends on it.
-    out : str or Path, optional
-        Folder for ``landscape.nc``, ``landscape.json`` and the finished jobs, from which the same call goes on.
-    resume : bool
-        Whether jobs that the folder holds are taken as done; else they are deleted, once what was asked makes sense.
-    progress : Progress, optional
-        Told how far the sampling has come.
-
-    Returns
-    -------
-    xarray.Dataset
-        `closerlook.results.schema` defines each variable; over ``agent`` where several were given.
-
-    Raises
-    ------
-    InputError
-        Where the agents differ in regime, a choice means nothing, an axis leads nowhere, of every agent, or the folder
-        holds another run.
-    NonFiniteError
-        Where the agent's own parameters, rewards or observations are not finite, or every agent's updated ones. Points
-        that explode are NaN.
-
-    References
-    ----------
-    Ilyas et al., 2020, "A Closer Look at Deep Policy Gradients", section 2.3, Figures 5, 6, 7 and 13 to 20.
-    """
-    agents = as_agents(agent)
-    given = (pairs, line_pairs, heldout_pairs, gradient_pairs, grid, range, axes)
-    wishes = with_plain_values(Wishes(*given, step_pairs, algorithm, draws, seed))
-    request = prepare(agents, environment, as_agents(towards), wishes)
-    how = (crew_of(workers), progress or Silence())
-    if out is None:
-        with TemporaryDirectory() as scratch:
-            return build_dataset(agents, _measure(agents, request, RunFolder(scratch), how), request)
-    with RunFolder(out).open_for("landscape", request.settings(agents), resume=resume) as folder:
-        dataset = build_dataset(agents, _measure(agents, request, folder, how), request)
-        folder.write_dataset("landscape.nc", dataset)
-        folder.write_json("landscape.json", summary(dataset))
-        folder.finish(request.pairs * len(agents))
-    return dataset
-
-
-def _measure(agents: Sequence[Agent], request: Request, folder: RunFolder, how: tuple[int, Progress]) -> list[Found]:
-    workers, progress = how
-    subjects = [_Subject(number, agent, request) for number, agent in enumerate(agents)]
-    first = [subject.first_jobs() for subject in subjects]
-
-    def plan(answers: StageAnswers) -> list[_Plan]:
-        return [subject.plan(own) for subject, own in zip(subjects, answers, strict=True)]
-
-    stages = Stages(folder.jobs(), workers, progress)
-    cost = request.cost * len(agents)
-    stages.announce(cost, "landscape", first, lambda answers: [one.jobs() for one in plan(answers)])
-    try:
-        planned = plan(stages.run(first))
-        _require_a_way(planned)
-        answers = stages.run([one.jobs() for one in planned])
-    finally:
-        progress.finish()
-    return [one.found(own) for one, own in zip(planned, answers, strict=True)]
-
-
-def _require_a_way(planned: "Sequence[_Plan]") -> None:
-    """Refuse agents of whom none has a step to go along."""
-    if not all(plan.nowhere for plan in planned):
-        return
-    first, one = planned[0], len(planned) == 1
-    if first.failed_step and first.lost_axis is None:
-        what = "the update of the agent ends" if one else "the updates of all agents end"
-        raise NonFiniteError(f"{what} with parameters that are not finite{first.collapse}", ANOTHER_BATCH)
-    what, mend = NOWHERE[first.lost_axis or "step"]
-    raise InputError(f"{what if one else f'no agent has a way to go: of the first, {what}'}{first.collapse}", mend)
-
-
-class _Subject:
-    """One agent, and the jobs that say where its axes lead."""
-
-    def __init__(self, number: int, agent: Agent, request: Request) -> None:
-        self.number, self.agent, self.request = number, agent, request
-        self.seed = own_seed(request.seed, agent)
-        self.rule = rule_of(agent, request.wishes.algorithm)
-        self.key = [MEASUREMENT_VERSION, versions(), probe(agent), request.description, agent.normalize_advantages]
-
-    def first_jobs(self) -> list[Job]:
-        """List the job of the step, then those of the gradient's pool."""
-        return [self._step_job(), *self._gradient_jobs()]
-
-    def _step_job(self) -> Job:
-        regime = self.request.step
-        part, sampling = StreamRange(self.seed, STEP_PURPOSE, 0, regime.n_envs), self.sampling(regime)
-        key = content_key("landscape step", *self.key, sampling, part, self.rule, self.agent.part("optimizer.policy"))
-        arguments = self.arguments(sampling, part) | {"agent": self.agent, "rule": self.rule}
-        return Job(f"step of agent {self.number}", key, sample_attempt, arguments, regime.batch_pairs)
-
-    def _gradient_jobs(self) -> list[Job]:
-        request, jobs = self.request, []
-        if not request.uses_gradient:
-            return []
-        n_steps = request.sampling.n_steps
-        for streams in self._gradient_pool.job_ranges:
-            part = StreamRange(self.seed, GRADIENT_PURPOSE, streams.start, streams.stop)
-            key = content_key("landscape gradient", *self.key, request.sampling, part)
-            arguments = self.arguments(request.sampling, part)
-            jobs.append(Job(f"gradient of agent {self.number}", key, sample_sums, arguments, len(streams) * n_steps))
-        return jobs
-
-    @property
-    def _gradient_pool(self) -> Pool:
-        """The pool of the gradient's axis, as two halves: no pool is of one estimate."""
-        n_steps = self.request.sampling.n_steps
-        half = max(1, self.request.streams(self.request.wishes.gradient_pairs) // 2) * n_steps
-        return plan_pool(2 * half, 2, (n_steps, n_steps), [half])
-
-    def arguments(self, sampling: Sampling, part: StreamRange) -> dict[str, Any]:
-        environment = self.request.environment
-        bare = sampling_part(self.agent)
-        return {"agent": bare, "environment": environment, "sampling": sampling, "streams": part}
-
-    def sampling(self, regime: Regime) -> Sampling:
-        """Return how the streams of a batch are sampled."""
-        return replace(self.request.sampling, n_steps=regime.n_steps)
-
-    def plan(self, answers: Answers) -> "_Plan":
-        """Return what is to be evaluated, now that it is known where the axes lead."""
-        step = np.asarray(answers[0]["displacement"], np.float64)
-        directions = [self._direction(axis, at, step, answers[1:]) for at, axis in enumerate(self.request.wishes.axes)]
-        if len(directions) == 1:
-            directions.append(np.zeros_like(step))
-        return _Plan(self, step, np.array(directions), float(answers[0]["mean_kl"]), float(answers[0]["action_std"]))
-
-    def _direction(self, axis: str, at: int, step: np.ndarray, gradient: Answers) -> np.ndarray:
-        """Return what one multiple of an axis adds to the parameters: (D,)."""
-        request = self.request
-        if axis == "step":
-            return step
-        if axis == "gradient":
-            return np.asarray(self._gradient(gradient) * np.linalg.norm(step))
-        if axis == "difference":
-            towards = request.towards[self.number if len(request.towards) > 1 else 0]
-            return np.asarray(flat_parameters(towards) - flat_parameters(self.agent))
-        drawn = random_direction(self.agent, self.seed, at)
-        return drawn if axis == "random" else filter_normalized(self.agent, drawn)
-
-    def _gradient(self, answers: Answers) -> np.ndarray:
-        """Return the direction of the surrogate's gradient, (D,) of norm 1, or zero."""
-        pool = self._gradient_pool
-        pooled = Pooled(answers, pool, Question())
-        found = pooled.estimates(pool.sizes[0], 0, normalize=self.agent.normalize_advantages).mean(axis=0)
-        length = np.linalg.norm(found)
-        return np.asarray(found / length if length > 0 else found)
+FIRST_STREAMS = 16
+"""Streams of each point of the line at the first interim analysis: those of one job."""
 
 
 @dataclass(frozen=True)
-class _Plan:
-    """The points of one agent, and the jobs that evaluate them."""
+class Way:
+    """Where the axes of one agent lead.
 
-    subject: _Subject
+    Parameters
+    ----------
+    step : ndarray, (D,)
+        The update.
+    directions : ndarray, (2, D)
+        What one multiple of each axis adds to the parameters.
+    mean_kl, action_std : float
+        Of the step; of the policy's smallest action component.
+    lost_axis : str or None
+        The first axis along which there is nowhere to go.
+    """
+
     step: np.ndarray
     directions: np.ndarray
-    step_kl: float
+    mean_kl: float
     action_std: float
-
-    @property
-    def lost_axis(self) -> str | None:
-        """The first axis along which there is nowhere to go, None where there is none."""
-        axes = self.subject.request.wishes.axes
-        return next((axis for axis, way in zip(axes, self.directions, strict=False) if not way.any()), None)
-
-    @property
-    def zero_step(self) -> bool:
-        """Whether an axis leads nowhere."""
-        return self.lost_axis is not None
+    lost_axis: str | None
 
     @property
     def failed_step(self) -> bool:
@@ -291,84 +76,234 @@ class _Plan:
         return not np.isfinite(self.step).all()
 
     @property
-    def nowhere(self) -> bool:
+    def leads_nowhere(self) -> bool:
         """Whether an axis leads nowhere, or one knows not where, so that there is nothing to look at."""
-        return self.zero_step or not np.isfinite(self.directions).all()
+        return self.lost_axis is not None or not np.isfinite(self.directions).all()
 
     @property
-    def collapse(self) -> str:
-        """Name a policy that has all but stopped to explore, for messages on its update."""
+    def refusal(self) -> InputError:
+        """What to say where it leads nowhere."""
         told = is_collapsed(self.action_std) and self.lost_axis not in {"difference", "filter"}
-        return f" ({collapsed(self.action_std)})" if told else ""
+        collapse = f" ({collapsed(self.action_std)})" if told else ""
+        if self.failed_step and self.lost_axis is None:
+            what = f"the update of the agent ends with parameters that are not finite{collapse}"
+            return NonFiniteError(what, ANOTHER_BATCH)
+        what, mend = NOWHERE[self.lost_axis or "step"]
+        return InputError(f"{what}{collapse}", mend)
 
-    def jobs(self) -> list[Job]:
-        """List the jobs of both surrogates, then of the plane's rewards, then of the line's; none where all is lost."""
-        if self.nowhere:
-            return []
-        request = self.subject.request
-        plane = self._reward_jobs(request.plane, request.plane_streams, "plane")
-        return [*self._surrogate_jobs(), *plane, *self._reward_jobs(request.line_points, request.line_streams, "line")]
 
-    def _surrogate_jobs(self) -> list[Job]:
-        request, own = self.subject.request, self.subject
-        heldout = Regime(request.streams(request.wishes.heldout_pairs), request.sampling.n_steps)
-        multiples = np.concatenate([request.plane, request.line_points])
-        clip = clip_of(own.rule.settings)
-        jobs = []
-        for purpose, regime in ((STEP_PURPOSE, request.step), (HELDOUT_PURPOSE, heldout)):
-            part, sampling = StreamRange(own.seed, purpose, 0, regime.n_envs), own.sampling(regime)
-            for these in request.surrogate_parts(regime.batch_pairs):
-                points = Points(self.directions, multiples[these.start : these.stop])
-                key = content_key("landscape surrogates by stream", *own.key, sampling, part, points, clip)
-                arguments = own.arguments(sampling, part) | {"points": points, "clip": clip}
-                name = f"surrogates of agent {own.number} ({purpose})"
-                cost = regime.batch_pairs * (1 + SURROGATE_COST * len(these))
-                jobs.append(Job(name, key, sample_surrogates, arguments, cost))
-        return jobs
+def cost(subject: Subject, plan: Plan) -> Cost:
+    """Count pairs, and surrogates at all points."""
+    return Cost(plan.pairs, plan.work)
 
-    def _surrogates(self, answers: Answers) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
-        """Put the points of the step's pairs together, and those of the others."""
-        request = self.subject.request
-        own = len(request.surrogate_parts(request.step.batch_pairs))
-        names = ("surrogates", "stream_surrogates", "mean_kl")
-        batch, heldout = (
-            {name: np.concatenate([part[name] for part in parts], axis=-1) for name in names}
-            for parts in (answers[:own], answers[own:])
+
+def measure(subject: Subject, plan: Plan) -> Stages:
+    """Find where the axes lead, then evaluate surrogates and true rewards at all points.
+
+    Yields
+    ------
+    list of Job
+        The step, then the gradient's pool; surrogates on both batches, then true rewards of plane and line.
+
+    Raises
+    ------
+    UnmeasurableError
+        Where an axis leads nowhere.
+    """
+    answers = yield [_step_job(subject, plan), *_gradient_jobs(subject, plan)]
+    way = _way(subject, plan, answers)
+    if way.leads_nowhere:
+        raise UnmeasurableError(way.refusal, _found(subject, plan, way, None))
+    surrogates = _surrogate_jobs(subject, plan, way)
+    plane = _reward_jobs(subject, plan, way, "plane")
+    line = _reward_jobs(subject, plan, way, "line")
+    answers = yield [*surrogates, *plane, *line]
+    first, second = len(surrogates), len(surrogates) + len(plane)
+    batch, heldout = _surrogates(plan, answers[:first])
+    surfaces = Surfaces(
+        batch,
+        heldout,
+        joined(answers[first:second], len(plan.plane), plan.plane_streams),
+        joined(answers[second:], len(plan.line), plan.line_streams),
+    )
+    return _found(subject, plan, way, surfaces)
+
+
+def labels(subjects: Sequence[Subject], plan: Plan) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Name what lies along the dimensions."""
+    n_steps, options = plan.sampling.n_steps, plan.options
+    shapes = subjects[0].agent.policy.parameter_shapes
+    coordinates = {
+        "step": plan.multiples[0],
+        "random": plan.multiples[1],
+        "line": plan.line,
+        "budget": [streams * n_steps for streams in budgets(plan)],
+        "usual_budget": [streams * n_steps for streams in BUDGETS],
+        "pairs_of": list(PAIRS_OF),
+        "region": list(REGIONS),
+        "surrogate_name": list(SURROGATES),
+    }
+    return coordinates, {
+        "axes": ", ".join(options.axes),
+        "draws": options.draws,
+        "step_algorithm": options.algorithm or "the agent's own",
+        "step_pairs": plan.step.batch_pairs,
+        "pairs_per_point": plan.plane_streams * n_steps,
+        "line_pairs_per_point": plan.line_streams * n_steps,
+        "parameter_names": json.dumps({name: list(shape) for name, shape in shapes.items()}),
+    }
+
+
+def first_analysis(subjects: Sequence[Subject], options: Any) -> tuple[int, int]:
+    """Return the pairs of each point of the line at the first interim analysis, and those of one job."""
+    pairs = FIRST_STREAMS * subjects[0].regime.n_steps
+    return pairs, pairs
+
+
+def shrink(plan: Plan, line_pairs: int) -> Plan:
+    """Return a plan of fewer pairs along the line."""
+    return replace(plan, options=replace(plan.options, line_pairs=line_pairs))
+
+
+def _step_job(subject: Subject, plan: Plan) -> Job:
+    return subject.job(
+        "step",
+        sample_attempt,
+        plan.step.batch_pairs,
+        {
+            "sampling": subject.in_streams_of(plan.step.n_steps),
+            "streams": subject.streams(STEP_PURPOSE, 0, plan.step.n_envs),
+            "rule": rule_of(subject.agent, plan.options.algorithm),
+        },
+        state="optimizer.policy",
+        named_by=("landscape", VERSION),
+    )
+
+
+def _gradient_pool(plan: Plan) -> Pool:
+    """Return the pool of the gradient's axis, as two halves: no pool is of one estimate."""
+    n_steps = plan.sampling.n_steps
+    half = max(1, plan.streams(plan.options.gradient_pairs) // 2) * n_steps
+    return plan_pool(2 * half, 2, (n_steps, n_steps), [half])
+
+
+def _gradient_jobs(subject: Subject, plan: Plan) -> list[Job]:
+    if not plan.uses_gradient:
+        return []
+    return [
+        subject.job(
+            "gradient",
+            sample_sums,
+            len(streams) * plan.sampling.n_steps,
+            {
+                "sampling": plan.sampling,
+                "streams": subject.streams(GRADIENT_PURPOSE, streams.start, streams.stop),
+            },
+            named_by=("landscape", VERSION),
         )
-        return batch, heldout
+        for streams in _gradient_pool(plan).job_ranges
+    ]
 
-    def _reward_jobs(self, multiples: np.ndarray, streams: int, what: str) -> list[Job]:
-        request, own, jobs = self.subject.request, self.subject, []
-        for points, part in parts_of(len(multiples), streams):
-            chosen = Points(self.directions, multiples[points.start : points.stop])
-            these = StreamRange(own.seed, RETURNS_PURPOSE, part.start, part.stop)
-            seeds = [self._seed(point, what) for point in points]
-            key = content_key("landscape returns", *own.key, request.sampling, these, chosen, seeds, what)
-            arguments = own.arguments(request.sampling, these) | {"points": chosen, "seeds": seeds}
-            arguments["list_episodes"] = what == "line"
-            name = f"{what} of agent {own.number}, points {points.start} to {points.stop - 1}"
-            pairs = len(points) * len(part) * request.sampling.n_steps
-            jobs.append(Job(name, key, sample_point_returns, arguments, pairs))
-        return jobs
 
-    def _seed(self, point: int, what: str) -> int:
-        seed = self.subject.seed
-        return seed if self.subject.request.paired else derive_seed(seed, f"landscape {what}", stream=point)
+def _way(subject: Subject, plan: Plan, answers: Answers) -> Way:
+    """Say where the axes lead, now that the step is known."""
+    step = np.asarray(answers[0]["displacement"], np.float64)
+    axes = plan.options.axes
+    directions = [_direction(subject, plan, axis, at, step, answers[1:]) for at, axis in enumerate(axes)]
+    lost = next((axis for axis, way in zip(axes, directions, strict=True) if not way.any()), None)
+    if len(directions) == 1:
+        directions.append(np.zeros_like(step))
+    return Way(step, np.array(directions), float(answers[0]["mean_kl"]), float(answers[0]["action_std"]), lost)
 
-    def found(self, answers: Answers) -> Found:
-        """Work out every number of the dataset."""
-        request = self.subject.request
-        theta = flat_parameters(self.subject.agent)
-        base = {"theta": theta, "directions": self.directions, "full_step_norm": np.array(np.linalg.norm(self.step))}
-        base |= {"full_step_mean_kl": np.array(self.step_kl), "action_std": np.array(self.action_std)}
-        base |= {"zero_step": np.array(self.zero_step), "failed_step": np.array(self.failed_step)}
-        return base | find(self.subject.agent, request, None if self.nowhere else self._surfaces(answers))
 
-    def _surfaces(self, answers: Answers) -> Surfaces:
-        """Tell the answers of surrogates, plane and line apart, and put each together."""
-        request = self.subject.request
-        sizes = ((len(request.plane), request.plane_streams), (len(request.line), request.line_streams))
-        plane_jobs, line_jobs = (sum(1 for _ in parts_of(*size)) for size in sizes)
-        plane, line = len(answers) - plane_jobs - line_jobs, len(answers) - line_jobs
-        batch, heldout = self._surrogates(answers[:plane])
-        return Surfaces(batch, heldout, joined(answers[plane:line], *sizes[0]), joined(answers[line:], *sizes[1]))
+def _direction(subject: Subject, plan: Plan, axis: str, at: int, step: np.ndarray, gradient: Answers) -> np.ndarray:
+    """Return what one multiple of an axis adds to the parameters: (D,)."""
+    if axis == "step":
+        return step
+    if axis == "gradient":
+        pool = _gradient_pool(plan)
+        pooled = Pooled(gradient, pool, Question())
+        normalize = subject.agent.normalize_advantages
+        found = pooled.estimates(pool.sizes[0], 0, normalize=normalize).mean(axis=0)
+        length = np.linalg.norm(found)
+        return np.asarray((found / length if length > 0 else found) * np.linalg.norm(step))
+    if axis == "difference":
+        towards = plan.towards[subject.number if len(plan.towards) > 1 else 0]
+        return np.asarray(flat_parameters(towards) - flat_parameters(subject.agent))
+    drawn = random_direction(subject.agent, subject.seed, at)
+    return drawn if axis == "random" else filter_normalized(subject.agent, drawn)
+
+
+def _surrogate_jobs(subject: Subject, plan: Plan, way: Way) -> list[Job]:
+    """List the jobs of the step's own pairs, then those of held-out pairs."""
+    heldout = Regime(plan.streams(plan.options.heldout_pairs), plan.sampling.n_steps)
+    multiples = np.concatenate([plan.plane, plan.line_points])
+    clip = clip_of(rule_of(subject.agent, plan.options.algorithm).settings)
+    return [
+        subject.job(
+            "surrogates",
+            sample_surrogates,
+            regime.batch_pairs * (1 + SURROGATE_COST * len(these)),
+            {
+                "sampling": subject.in_streams_of(regime.n_steps),
+                "streams": subject.streams(purpose, 0, regime.n_envs),
+                "points": Points(way.directions, multiples[these.start : these.stop]),
+                "clip": clip,
+            },
+            named_by=(VERSION,),
+        )
+        for purpose, regime in ((STEP_PURPOSE, plan.step), (HELDOUT_PURPOSE, heldout))
+        for these in plan.surrogate_parts(regime.batch_pairs)
+    ]
+
+
+def _surrogates(plan: Plan, answers: Answers) -> list[dict[str, np.ndarray]]:
+    """Put the points of the step's pairs together, and those of the others."""
+    own = len(plan.surrogate_parts(plan.step.batch_pairs))
+    names = ("surrogates", "stream_surrogates", "mean_kl")
+    return [
+        {name: np.concatenate([part[name] for part in parts], axis=-1) for name in names}
+        for parts in (answers[:own], answers[own:])
+    ]
+
+
+def _reward_jobs(subject: Subject, plan: Plan, way: Way, what: str) -> list[Job]:
+    """List the jobs of the true rewards of the plane, or of the line, which lists its episodes."""
+    multiples, streams = {
+        "plane": (plan.plane, plan.plane_streams),
+        "line": (plan.line_points, plan.line_streams),
+    }[what]
+
+    def seed(point: int) -> int:
+        return subject.seed if plan.paired else derive_seed(subject.seed, f"landscape {what}", stream=point)
+
+    return [
+        subject.job(
+            f"{what}, points {points.start} to {points.stop - 1},",
+            sample_point_returns,
+            len(points) * len(part) * plan.sampling.n_steps,
+            {
+                "sampling": plan.sampling,
+                "streams": subject.streams(RETURNS_PURPOSE, part.start, part.stop),
+                "points": Points(way.directions, multiples[points.start : points.stop]),
+                "seeds": [seed(point) for point in points],
+                "list_episodes": what == "line",
+            },
+            named_by=(VERSION,),
+        )
+        for points, part in parts_of(len(multiples), streams)
+    ]
+
+
+def _found(subject: Subject, plan: Plan, way: Way, surfaces: Surfaces | None) -> Statistics:
+    """Work out every number of the dataset."""
+    base = {
+        "theta": flat_parameters(subject.agent),
+        "directions": way.directions,
+        "full_step_norm": np.array(np.linalg.norm(way.step)),
+        "full_step_mean_kl": np.array(way.mean_kl),
+        "action_std": np.array(way.action_std),
+        "zero_step": np.array(way.lost_axis is not None),
+        "failed_step": np.array(way.failed_step),
+    }
+    return base | find(subject.agent, plan, surfaces)

@@ -18,7 +18,7 @@ from closerlook.diagnostics.common.verdict import (
     span,
     told,
 )
-from closerlook.diagnostics.landscape.request import NOWHERE
+from closerlook.diagnostics.landscape.options import NOWHERE
 
 GONE = {
     "exploded_points": "of the plane exploded",

@@ -22,7 +22,7 @@ from closerlook.algorithms.ppo import PPOSettings
 from closerlook.algorithms.rules import Rule, climbed_surrogate, rule_of
 from closerlook.algorithms.surrogate import SURROGATES
 from closerlook.diagnostics.common.layout import Found, interval, intervals
-from closerlook.diagnostics.trust_region.request import Request
+from closerlook.diagnostics.trust_region.plan import Plan
 from closerlook.diagnostics.trust_region.step_settings import loss_share, step_settings
 from closerlook.measurements.policy_change import CHANGES
 from closerlook.measurements.step_audits import stages_of
@@ -70,30 +70,30 @@ TOLD = {
 """What an update along the natural gradient tells of itself, by the names here."""
 
 
-def find(agent: Agent, request: Request, audits: Sequence[Mapping[str, np.ndarray]], rewards: Sequence[Any]) -> Found:
+def find(agent: Agent, plan: Plan, audits: Sequence[Mapping[str, np.ndarray]], rewards: Sequence[Any]) -> Found:
     """Work out everything of one agent.
 
     Parameters
     ----------
     agent : Agent
         Whose updates.
-    request : Request
+    plan : Plan
         What was asked.
     audits : sequence of mappings, length R
         Of `closerlook.measurements.step_audits.audit_step`.
     rewards : sequence of mappings or None, length R
         Sums over episodes, see `closerlook.measurements.episode_returns.sample_returns`; None where there are none.
     """
-    rule = rule_of(agent, request.wishes.algorithm)
+    rule = rule_of(agent, plan.options.algorithm)
     stacked = {name: np.stack([audit[name] for audit in audits]) for name in audits[0]}
     own = climbed_surrogate(agent, rule)
-    found = _policy(stacked, request) | _surrogates(stacked, own, request) | _algorithm(stacked, rule)
-    found |= _stages(stacked, own, stages_of(rule, request.step.batch_pairs))
-    gains = [_gains(sums, request) for sums in rewards]
+    found = _policy(stacked, plan) | _surrogates(stacked, own, plan) | _algorithm(stacked, rule)
+    found |= _stages(stacked, own, stages_of(rule, plan.step.batch_pairs))
+    gains = [_gains(sums, plan) for sums in rewards]
     asked = np.array([sums is not None for sums in rewards])
-    found |= _rewards(gains, asked, request) | _promises(agent, stacked, rewards, request)
-    found |= _along(found, asked, rule, request)
-    found |= step_settings(found, request.multiples)
+    found |= _rewards(gains, asked, plan) | _promises(agent, stacked, rewards, plan)
+    found |= _along(found, asked, rule, plan)
+    found |= step_settings(found, plan.multiples)
     averages = [
         over_known(found[name], asked) if name == "true_improvement" else mean_interval(found[name])
         for name in AVERAGED
@@ -101,9 +101,9 @@ def find(agent: Agent, request: Request, audits: Sequence[Mapping[str, np.ndarra
     return found | intervals("average", averages)
 
 
-def _policy(stacked: Mapping[str, np.ndarray], request: Request) -> Found:
+def _policy(stacked: Mapping[str, np.ndarray], plan: Plan) -> Found:
     """Return how far the whole step moves the policy, in every measure, (R,) each; and all multiples."""
-    whole = stacked["multiple_change"][:, :, request.whole]
+    whole = stacked["multiple_change"][:, :, plan.whole]
     found: Found = {"multiple_change": stacked["multiple_change"].swapaxes(2, 3)}
     for place, pairs in enumerate(PAIRS_OF):
         for at, name in enumerate(CHANGES):
@@ -117,11 +117,11 @@ def change_name(name: str, pairs: str) -> str:
     return f"{name}_{pairs}" if name.endswith("kl") or pairs == "heldout" else name
 
 
-def _surrogates(stacked: Mapping[str, np.ndarray], own: int, request: Request) -> Found:
+def _surrogates(stacked: Mapping[str, np.ndarray], own: int, plan: Plan) -> Found:
     """Return how far the surrogate that is climbed rises, in its own unit."""
     rises = stacked["multiple_surrogates"][..., own] - stacked["base_surrogates"][:, :, None, own]
     found: Found = {"multiple_surrogate_rise": rises, "surrogate_kind": np.array(own)}
-    found["surrogate_rise"], found["surrogate_rise_heldout"] = rises[:, :, request.whole].T
+    found["surrogate_rise"], found["surrogate_rise_heldout"] = rises[:, :, plan.whole].T
     return found
 
 
@@ -160,19 +160,19 @@ def _stages(stacked: Mapping[str, np.ndarray], own: int, stages: Sequence[int]) 
     return {"stage_change": stacked["stage_change"].swapaxes(2, 3), "stage_surrogate_rise": rises}
 
 
-def _gains(sums: Sums | None, request: Request) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _gains(sums: Sums | None, plan: Plan) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Return the gain in true reward of all multiples of one update, with interval, (M,) each."""
     if sums is None:
-        nothing = np.full(len(request.multiples), np.nan)
+        nothing = np.full(len(plan.multiples), np.nan)
         return nothing, nothing, nothing
     means = paired_gains(sums["returns"], sums["episodes"], 0).at(slice(1, None))
     return means.value, means.low, means.high
 
 
-def _rewards(gains: Sequence[tuple[np.ndarray, np.ndarray, np.ndarray]], asked: np.ndarray, request: Request) -> Found:
+def _rewards(gains: Sequence[tuple[np.ndarray, np.ndarray, np.ndarray]], asked: np.ndarray, plan: Plan) -> Found:
     """Return the gains of all updates (R, M), and their means; `asked` are those whose rewards were sampled, (R,)."""
     ends = {end: np.stack([gain[at] for gain in gains]) for at, end in enumerate(("", "_low", "_high"))}
-    whole = {f"true_improvement{end}": values[:, request.whole] for end, values in ends.items()}
+    whole = {f"true_improvement{end}": values[:, plan.whole] for end, values in ends.items()}
     over_updates = [over_known(column, asked) for column in ends[""].T]
     all_of_them = {f"multiple_gain{end}": values for end, values in ends.items()}
     unknown = (~np.isfinite(ends[""]) & asked[:, None]).sum(axis=0)
@@ -185,16 +185,14 @@ def over_known(values: np.ndarray, asked: np.ndarray) -> Interval:
     return NOTHING if np.isnan(values[asked]).any() else mean_interval(values)
 
 
-def _promises(
-    agent: Agent, stacked: Mapping[str, np.ndarray], rewards: Sequence[Sums | None], request: Request
-) -> Found:
+def _promises(agent: Agent, stacked: Mapping[str, np.ndarray], rewards: Sequence[Sums | None], plan: Plan) -> Found:
     """Return what gradient and plain surrogate promise of each whole step, in units of episode return, (R,) each.
 
     A pair's mean gain times the mean length of an episode: to first order, and by discounted advantages.
     """
     unit = reward_unit(agent) * np.array([_length(sums) for sums in rewards])
     plain = SURROGATES.index("plain")
-    rises = stacked["multiple_surrogates"][:, :, request.whole, plain] - stacked["base_surrogates"][:, :, plain]
+    rises = stacked["multiple_surrogates"][:, :, plan.whole, plain] - stacked["base_surrogates"][:, :, plain]
     slopes = stacked["slopes"][..., plain]
     return {
         "true_reward_before": np.array([_reward(sums) for sums in rewards]),
@@ -213,12 +211,12 @@ def _reward(sums: Sums | None) -> float:
     return np.nan if sums is None else float(sums["returns"][0].sum() / sums["episodes"][0].sum())
 
 
-def _along(found: Found, asked: np.ndarray, rule: Rule, request: Request) -> Found:
+def _along(found: Found, asked: np.ndarray, rule: Rule, plan: Plan) -> Found:
     """Return at which multiple reward and surrogate are highest, and at which the divergence meets its bound."""
     best = {"best_multiple": np.nan, "best_multiple_low": np.nan, "best_multiple_high": np.nan}
     known = found["unknown_gains"] == 0
     if asked.sum() >= FEWEST and known.any():
-        points = np.concatenate([[0.0], request.multiples[known]])
+        points = np.concatenate([[0.0], plan.multiples[known]])
         at, maybe = best_point(np.pad(found["multiple_gain"][asked][:, known], ((0, 0), (1, 0))))
         best = {"best_multiple": points[at], "best_multiple_low": points[maybe].min()}
         best["best_multiple_high"] = points[maybe].max()
@@ -229,8 +227,8 @@ def _along(found: Found, asked: np.ndarray, rule: Rule, request: Request) -> Fou
     bound = rule.settings.max_kl if isinstance(rule.settings, NaturalSettings) else np.nan
     return {
         **{name: np.array(value) for name, value in best.items()},
-        "surrogate_best_multiple": np.array([_peak(request.multiples, np.array(rise)) for rise in rises]),
-        "bound_multiple": np.array(crossing(request.multiples, kl, bound)),
+        "surrogate_best_multiple": np.array([_peak(plan.multiples, np.array(rise)) for rise in rises]),
+        "bound_multiple": np.array(crossing(plan.multiples, kl, bound)),
     }
 
 

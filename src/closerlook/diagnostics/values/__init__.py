@@ -1,11 +1,94 @@
-"""Value prediction: how well a critic predicts returns, and what it is worth as a baseline.
+"""Values: does the critic know the value, and what is it worth as a baseline."""
 
-A value V* is fitted to returns of other pairs of the same policy: what it cannot predict is noise, and what the agent's
-critic does worse is the critic's. Section 2.2 of Ilyas et al. (2020), Figures 3, 4, 11 and 12.
-"""
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
-from closerlook.diagnostics.values.dataset import summary
-from closerlook.diagnostics.values.measure import value_prediction
-from closerlook.diagnostics.values.verdicts import verdicts
+from closerlook.diagnostics.diagnostic import Diagnostic, Narrowing, later
+from closerlook.diagnostics.values.options import Options
+from closerlook.diagnostics.values.variables import VARIABLES
 
-__all__ = ["summary", "value_prediction", "verdicts"]
+if TYPE_CHECKING:
+    import xarray as xr
+
+    from closerlook.agents.agent import Agent
+    from closerlook.agents.environment import EnvironmentSpec
+
+_HERE = "closerlook.diagnostics.values"
+
+
+class Values(Diagnostic):
+    """Measure how well the critic predicts values, and what it is worth as a baseline.
+
+    Fits a value V* to returns of fresh pairs: the best critic there is. Then judges the agent's critic, after updates
+    on batches of its own and as it is, on held-out pairs beside it; compares gradient estimates with each baseline and
+    by each lambda; and restarts the simulator from some states, to tell bias from noise. These are Figures 3, 4, 11
+    and 12 of "A Closer Look at Deep Policy Gradients".
+    """
+
+    name = "values"
+    line = "does the critic know the value, and what is it worth as a baseline?"
+    Options = Options
+    variables = VARIABLES
+    scaled = ("pairs", "fit_pairs")
+    fewer = "fewer --pairs or --fit-pairs"
+
+    plan = later(f"{_HERE}.plan", "plan")
+    cost = later(f"{_HERE}.measure", "cost")
+    together = later(f"{_HERE}.measure", "together")
+    measure = later(f"{_HERE}.measure", "measure")
+    labels = later(f"{_HERE}.measure", "labels")
+    narrowing = Narrowing(
+        option="pairs",
+        interval="the explained variance of the agent's critic",
+        first=later(f"{_HERE}.measure", "first_analysis"),
+        shrink=later(f"{_HERE}.measure", "shrink"),
+        half_width=later(f"{_HERE}.summary", "half_width"),
+    )
+
+    judge = later(f"{_HERE}.verdicts", "verdicts")
+    summary = later(f"{_HERE}.summary", "summary")
+    tables = later(f"{_HERE}.tables", "tables_of")
+    figures = later(f"{_HERE}.figure", "figures")
+
+
+DIAGNOSTIC = Values()
+
+
+def value_prediction(
+    agent: "Agent | Sequence[Agent]", environment: "str | EnvironmentSpec | None" = None, **options: Any
+) -> "xr.Dataset":
+    """Measure how well an agent's critic predicts values, and what it is worth as a baseline.
+
+    Three things are sampled. Pairs that a value V* is fitted to: the best critic there is for this policy. Batches
+    that the agent's algorithm updates its critic on. And a pool on which the agent's critic, the updated ones and V*
+    are judged, and on which gradient estimates with each baseline and each lambda are compared.
+
+    Parameters
+    ----------
+    agent : Agent or sequence of Agent
+        Several are measured together; each with draws of its own.
+    environment : str or EnvironmentSpec, optional
+        A Gymnasium id, or ``module:Id``; default what the agent was trained on.
+    **options
+        Those of `closerlook.diagnostics.values.options.Options`, and how to run it: see `closerlook.run`.
+
+    Returns
+    -------
+    xarray.Dataset
+        Over ``size``, ``critic``, ``target``, ``baseline`` and ``lambda``, and ``agent`` where several were given.
+
+    Raises
+    ------
+    InputError
+        Where pairs are too few, agents differ in regime, returns do not come to an end, or the folder holds another
+        run.
+    NonFiniteError
+        Where parameters, rewards, observations or values are not finite.
+
+    References
+    ----------
+    Ilyas et al., 2020, "A Closer Look at Deep Policy Gradients", section 2.2, Figures 3, 4, 11 and 12.
+    """
+    from closerlook.diagnostics.runner import run  # noqa: PLC0415 - results are read without the engines
+
+    return run("values", agent, environment, **options)

@@ -18,6 +18,7 @@ import numpy as np
 from scipy import stats
 
 from closerlook.diagnostics.common.layout import Found, interval, intervals
+from closerlook.diagnostics.values.options import CRITICS, TARGETS
 from closerlook.measurements.restarted_values import JUDGED, SINGLE
 from closerlook.statistics.estimates import NOTHING, Interval
 from closerlook.statistics.value_errors import (
@@ -33,9 +34,6 @@ from closerlook.statistics.value_errors import (
     split_error,
 )
 
-CRITICS = ("as_is", "updated")
-TARGETS = ("gae", "returns", "cut_returns")
-"""What critics are judged by, see `closerlook.results.schema`."""
 TARGET_ARRAYS = ("gae_targets", "complete_returns", "cut_returns")
 """What answers of jobs call them."""
 

@@ -14,6 +14,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from closerlook.diagnostics.common.layout import Found, interval, intervals
+from closerlook.diagnostics.values.options import BASELINES, BATCHES
 from closerlook.measurements.pooled import Answers, Pooled, Target
 from closerlook.measurements.value_sums import ValueQuestion
 from closerlook.measurements.weightings import Weighting
@@ -22,10 +23,6 @@ from closerlook.statistics.estimates import NOTHING, Interval, agreement
 from closerlook.statistics.lambda_sweep import Comparison, compare, find_best, gain_of_best, interval_of
 from closerlook.statistics.pool import Size
 from closerlook.statistics.variance_reduction import reduce_variance
-
-BASELINES = ("zero", "mean", "critic", "fitted", "optimal")
-BATCHES = (1, 10)
-"""Training batches for which the best lambda is told."""
 
 
 def compare_baselines(pooled: Pooled, question: ValueQuestion, *, normalize: bool) -> Found:

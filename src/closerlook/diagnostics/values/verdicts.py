@@ -13,7 +13,7 @@ import xarray as xr
 
 from closerlook.diagnostics.common.labels import each_agent
 from closerlook.diagnostics.common.verdict import Level, Verdict, make_verdict
-from closerlook.measurements.truths import FOLLOWED
+from closerlook.diagnostics.values.options import FOLLOWED
 
 AREA = "values"
 HARMFUL = 1.1

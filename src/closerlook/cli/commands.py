@@ -1,0 +1,43 @@
+"""The commands: each a dataclass of options, whose text is the help, and what to do with them."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import cache, partial
+from importlib import import_module
+from typing import Any
+
+from closerlook.diagnostics import all_diagnostics
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A command, whose dataclass is made when it is called: the engines take a second that ``--help`` need not."""
+
+    line: str
+    load: Callable[[], Any]
+
+
+def _from(module: str, name: str) -> Any:
+    return getattr(import_module(f"closerlook.cli.{module}"), name)
+
+
+def _diagnostic(name: str) -> Any:
+    return _from("measuring", "command_of")(all_diagnostics()[name])
+
+
+@cache
+def commands() -> Mapping[str, Entry]:
+    """Return every command by name; a diagnostic that is installed is one."""
+    demo = "train two small Hopper agents, measure them, write a page about it: 3 minutes"
+    study = "experiments of the paper that train many agents"
+    atlas = "train and pack the sixty agents of the repository: hours"
+    return {
+        "demo": Entry(demo, partial(_from, "demo", "Demo")),
+        "train": Entry("train agents, with checkpoints to measure", partial(_from, "train", "Train")),
+        **{name: Entry(one.line, partial(_diagnostic, name)) for name, one in all_diagnostics().items()},
+        "lint": Entry(
+            "is a training batch what it should be? recomputes an .npz of it", partial(_from, "lint", "Lint")
+        ),
+        "study": Entry(study, partial(_from, "study", "Study")),
+        "atlas": Entry(atlas, partial(_from, "atlas", "Atlas")),
+    }

@@ -1,0 +1,227 @@
+"""What the command line shows: lines, progress and tables on stderr, results on stdout."""
+
+import json
+import math
+import sys
+import warnings
+from collections.abc import Iterable, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, TextIO
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.table import Table
+from rich.text import Text
+
+from closerlook.errors import InputError
+from closerlook.results.store import as_json
+
+PAIRS_PER_SECOND = {
+    "Hopper-v5": 16_000,
+    "Walker2d-v5": 12_000,
+    "Humanoid-v5": 5_000,
+    "HalfCheetah-v5": 36_000,
+    "Ant-v5": 6_000,
+    "Swimmer-v5": 25_000,
+}
+"""What one worker with a core of its own samples and reduces: for the estimate before long work, not for any result."""
+
+OTHER_PAIRS_PER_SECOND = 5_000
+UPDATE_SECONDS = 20e-6
+"""What training adds to each pair."""
+STEP_SECONDS = 90e-6
+"""What a step costs a worker apart from its pairs: shared by as many streams as it steps at once."""
+LONG_SECONDS = 86_400.0
+"""Work that takes longer has to be asked for twice."""
+START_SECONDS = 4.0
+"""What it takes until workers work, and to draw what they found."""
+
+LEVEL_COLOURS = {"ok": "green", "watch": "yellow", "problem": "red", "not_enough_data": "cyan"}
+
+
+class OutputError(InputError):
+    """Stdout that takes nothing more."""
+
+
+class Shown:
+    """One command's output: people read stderr; stdout has the result, as a table or as one JSON object.
+
+    Parameters
+    ----------
+    as_json : bool
+        Whether stdout gets the JSON object instead of the table.
+    """
+
+    def __init__(self, *, as_json: bool) -> None:
+        self.as_json = as_json
+        self.stdout: TextIO = sys.stdout
+        self.notes = Console(stderr=True, highlight=False, markup=False, emoji=False)
+
+    def note(self, text: str) -> None:
+        """Say one line to whoever watches."""
+        self.notes.print(text, style="dim", soft_wrap=True, markup=False)
+
+    def result(self, summary: Mapping[str, Any], *tables: Table) -> None:
+        """Print the result: on stdout the JSON object, or else the tables.
+
+        Raises
+        ------
+        OutputError
+            Where stdout takes no more, though whoever reads it has not gone away.
+        """
+        try:
+            self._print(summary, *tables)
+            self.stdout.flush()
+        except BrokenPipeError:
+            raise
+        except OSError as error:
+            raise OutputError(
+                f"the result cannot be written to stdout ({error.strerror})", "send it elsewhere"
+            ) from None
+
+    def _print(self, summary: Mapping[str, Any], *tables: Table) -> None:
+        if self.as_json:
+            self.stdout.write(json.dumps(as_json(summary), ensure_ascii=False) + "\n")
+        console = self.notes if self.as_json else Console(file=self.stdout, highlight=False, markup=False, emoji=False)
+        for table in tables:
+            console.print(table)
+            console.print()
+
+    def verdicts(self, verdicts: Iterable[Mapping[str, Any]]) -> None:
+        """Print what the numbers say, with what would change it."""
+        for verdict in verdicts:
+            level = Text(verdict["level"].replace("_", " "), style=LEVEL_COLOURS.get(verdict["level"], ""))
+            self.notes.print(level.append(f"  {verdict['statement']} ", "default").append(verdict["advice"], "dim"))
+
+    def files(self, files: Iterable[Path]) -> None:
+        """Print where things are."""
+        for file in files:
+            self.notes.print(f"  {file}", style="dim", soft_wrap=True, markup=False)
+
+
+class Bar:
+    """Progress as a bar on stderr, with the time left; an estimate of the cost comes first.
+
+    Parameters
+    ----------
+    shown : Shown
+        Where it is drawn.
+    environment : str
+        Decides the usual speed.
+    workers : int
+        How many work at once.
+    trained : int
+        Streams that are stepped together where agents are trained; 0: agents are measured.
+    too_long : str
+        The mend for work of more than a day, which is refused then; empty: nothing is.
+    """
+
+    drawn: type[Progress] = Progress
+    """What is drawn."""
+
+    def __init__(self, shown: Shown, environment: str, workers: int, *, trained: int = 0, too_long: str = "") -> None:
+        self.shown, self.environment, self.workers, self._too_long = shown, environment, workers, too_long
+        self.rate = usual_rate(environment, workers, trained)
+        self._bar: Progress | None = None
+        self._task: TaskID | None = None
+        self._stored = 0.0
+
+    def start(self, total_pairs: float, label: str) -> None:
+        """Say what the work is and about how long what is left of it takes, and draw the bar.
+
+        Raises
+        ------
+        InputError
+            Where it is too long.
+        """
+        total_pairs, self._stored = total_pairs - self._stored, 0.0
+        if total_pairs <= 0:
+            return
+        crew = "1 worker" if self.workers == 1 else f"{self.workers} workers"
+        work = f"{label}: {total_pairs:,.0f} pairs of {self.environment} on {crew}"
+        seconds = self.require_short(total_pairs, work)
+        self.shown.note(f"{work}, about {duration(seconds)}")
+        self._bar = self.drawn(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            TextColumn("{task.percentage:>3.0f}%"),
+            TimeElapsedColumn(),
+            TextColumn("·"),
+            TimeRemainingColumn(),
+            TextColumn("left"),
+            console=self.shown.notes,
+            transient=True,
+        )
+        self._task = self._bar.add_task(label, total=total_pairs)
+        self._bar.start()
+
+    def require_short(self, total_pairs: float, work: str) -> float:
+        """Return the seconds that some work takes, about.
+
+        Raises
+        ------
+        InputError
+            Where it is too long.
+        """
+        seconds = START_SECONDS + total_pairs / self.rate
+        if self._too_long and seconds > LONG_SECONDS:
+            raise InputError(f"{work}, take about {duration(seconds)}", self._too_long)
+        return seconds
+
+    def skip(self, pairs: float) -> None:
+        """Make the work that much less: what is drawn, or what is to be announced."""
+        if self._bar is None:
+            self._stored += pairs
+        elif self._task is not None:
+            total = self._bar.tasks[0].total or 0.0
+            self._bar.update(self._task, total=max(total - pairs, 0.0))
+
+    def advance(self, pairs: float) -> None:
+        """Move the bar."""
+        if self._bar is not None and self._task is not None:
+            self._bar.advance(self._task, pairs)
+
+    def finish(self) -> None:
+        """Take the bar away."""
+        if self._bar is not None:
+            self._bar.stop()
+        self._bar, self._task, self._stored = None, None, 0.0
+
+    def note(self, text: str) -> None:
+        """Say one line."""
+        self.shown.note(text)
+
+    def outlook(self, first_pairs: float, most_pairs: float) -> None:
+        """Say what the first look takes, and what all pairs would."""
+        first, most = (
+            f"{pairs:,.0f} pairs, about {duration(START_SECONDS + pairs / self.rate)}"
+            for pairs in (first_pairs, most_pairs)
+        )
+        self.shown.note(f"first look: {first}; all there may be: {most}")
+
+
+def usual_rate(environment: str, workers: int, trained: int) -> float:
+    """Return the pairs a second that workers usually make, measuring agents or training so many streams of them."""
+    alone = PAIRS_PER_SECOND.get(environment, OTHER_PAIRS_PER_SECOND)
+    if trained == 0:
+        return alone * workers
+    most = math.ceil(trained / workers)  # the worker that has most is waited for
+    return trained / most / (1 / alone + UPDATE_SECONDS + STEP_SECONDS / most)
+
+
+def duration(seconds: float) -> str:
+    """Write seconds as a person would say them: "8 s", "3 min", "2.5 h", "4.0 days"."""
+    if seconds < 90:
+        return f"{max(1, round(seconds))} s"
+    if seconds < 5400:
+        return f"{round(seconds / 60)} min"
+    return f"{seconds / 3600:.1f} h" if seconds < 2 * LONG_SECONDS else f"{seconds / LONG_SECONDS:.1f} days"
+
+
+@contextmanager
+def warnings_as_notes(shown: Shown) -> Any:
+    """Show warnings as one plain line each, without the place in the code they came from."""
+    with warnings.catch_warnings():
+        warnings.showwarning = lambda message, *_, **__: shown.note(f"note: {message}")
+        yield

@@ -1,0 +1,144 @@
+"""Commands that ask agents something: one for each diagnostic, made of its own Options, declared nowhere else."""
+
+import dataclasses
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, ClassVar, Literal, get_args, get_origin, get_type_hints
+
+import tyro
+
+from closerlook.agents.agent import Agent
+from closerlook.agents.loading import find_agents
+from closerlook.arguments import environment_id
+from closerlook.cli.console import Bar, Shown
+from closerlook.cli.options import Output, folder_name, option
+from closerlook.diagnostics import summary
+from closerlook.diagnostics.diagnostic import Diagnostic
+from closerlook.diagnostics.options import about, flag_of
+from closerlook.diagnostics.runner import run
+from closerlook.drawing.style import save_figure
+
+
+@dataclass(frozen=True, kw_only=True)
+class Measuring(Output):
+    """Agents to measure."""
+
+    diagnostic: ClassVar[Diagnostic]
+
+    agent: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="AGENT")]
+    """A run folder of closerlook (atlas/hopper-ppo is one), the folder of one checkpoint, or package.module:function
+    returning an Agent."""
+    env: Annotated[str | None, option("ID", "what the agent was trained on")] = None
+    """Any Gymnasium id, module:Id, package.module:function, or hopper, walker2d, humanoid ..."""
+    iteration: Annotated[tuple[int, ...], option("INT ...", "the last")] = ()
+    """Checkpoints of a run folder, one or several."""
+    agent_seed: Annotated[tuple[int, ...], option("INT ...", "all")] = ()
+    """Agents of a run folder, one or several."""
+    long: bool = False
+    """Go ahead with what would take more than a day."""
+
+    @property
+    def default_name(self) -> str:
+        """Named after the agent, and the part of a run folder that was asked for."""
+        path = Path(self.agent)
+        parts = [folder_name(path.resolve().name if path.exists() else self.agent)]
+        parts += ["iteration", *map(str, self.iteration)] if self.iteration else []
+        parts += ["seed", *map(str, self.agent_seed)] if self.agent_seed else []
+        return "-".join([self.diagnostic.name, *parts])
+
+    def agents(self) -> list[Agent]:
+        """Load every agent that was asked for, by iteration and seed."""
+        return [
+            agent
+            for iteration in self.iteration or (None,)
+            for seed in self.agent_seed or (None,)
+            for agent in find_agents(self.agent, iteration=iteration, seed=seed)
+        ]
+
+    def run(self, shown: Shown) -> None:
+        """Measure, draw, and print."""
+        asked, agents = self.diagnostic, self.agents()
+        environment = None if self.env is None else environment_id(self.env)
+        trained_on = agents[0].environment
+        name = environment or (trained_on.id if trained_on is not None else "unknown")
+        mend = "" if self.long else f"give {asked.fewer}, or --long to go ahead"
+        dataset = run(
+            asked,
+            agents,
+            environment,
+            self._options(agents),
+            workers=self.crew,
+            out=self.folder,
+            resume=self.resume,
+            progress=Bar(shown, name, self.crew, too_long=mend),
+        )
+        files = [self.folder / f"{asked.name}.{suffix}" for suffix in ("nc", "json")]
+        for stem, axes in asked.figures(dataset).items():
+            files += save_figure(axes, self.folder / stem)
+        files += asked.pages(dataset, self.folder)
+        found = summary(dataset)
+        shown.result(found, *asked.tables(dataset))
+        shown.verdicts(found["verdicts"])
+        shown.files(files)
+
+    def _options(self, agents: Sequence[Agent]) -> dict[str, Any]:
+        """Return the diagnostic's options; agents among them are loaded, each of the same seed as its own."""
+        found = {}
+        for field in dataclasses.fields(self.diagnostic.Options):
+            value = getattr(self, field.name)
+            if about(field).agents:
+                value = [] if value is None else [
+                    other for one in agents for other in find_agents(self.agent, iteration=value, seed=one.agent_seed)
+                ]  # fmt: skip
+            found[field.name] = value
+        return found
+
+
+def command_of(diagnostic: Diagnostic) -> type[Measuring]:
+    """Make the command of a diagnostic: a dataclass that tyro reads, whose text is the diagnostic's."""
+    hints = get_type_hints(diagnostic.Options)
+    fields = [_command_field(field, hints[field.name]) for field in dataclasses.fields(diagnostic.Options)]
+    stem = diagnostic.name
+    leaves = f"Leaves {stem}.nc, {stem}.json, {stem}.svg, {stem}.png and run.json in its folder."
+    words = "\n".join(line.strip() for line in (type(diagnostic).__doc__ or "").splitlines())
+    made = dataclasses.make_dataclass(
+        type(diagnostic).__name__,
+        fields,
+        bases=(Measuring,),
+        namespace={"diagnostic": diagnostic, "__doc__": f"{words.strip()}\n\n{leaves}"},
+        frozen=True,
+        kw_only=True,
+    )
+    made.__doc__ = f"{words.strip()}\n\n{leaves}"
+    return made
+
+
+def _command_field(field: "dataclasses.Field[Any]", hint: Any) -> tuple[str, Any, Any]:
+    """Turn one option into a field that tyro reads: its flag, help, and how a value is written."""
+    known, default = about(field), field.default
+    if known.agents:
+        hint, default = int | None, None
+    if known.alias:
+        hint = _with_aliases(hint, tuple(known.alias))
+    words: dict[str, Any] = {"help": known.help, "name": flag_of(field)}
+    if known.shown is not None or known.otherwise is not None:
+        words |= {"metavar": known.shown or _metavar(hint)}
+    if known.otherwise is not None:
+        words |= {"help_behavior_hint": f"(default: {known.otherwise})"}
+    if hint is bool:
+        hint = tyro.conf.FlagCreatePairsOff[bool]
+    return field.name, Annotated[hint, tyro.conf.arg(**words)], dataclasses.field(default=default)
+
+
+def _metavar(hint: Any) -> str:
+    kinds = [kind for kind in (get_args(hint) or (hint,)) if kind is not type(None)]
+    return "FLOAT" if kinds[0] is float else "INT" if kinds[0] is int else "NAME"
+
+
+def _with_aliases(hint: Any, more: tuple[str, ...]) -> Any:
+    """Let other spellings through: the options resolve them."""
+    if get_origin(hint) is Literal:
+        return Literal[(*get_args(hint), *more)]
+    literal = next(part for part in get_args(hint) if get_origin(part) is Literal)
+    return _with_aliases(literal, more) | None

@@ -1,0 +1,238 @@
+"""The runner: the only one that runs a diagnostic's jobs, opens folders, tells progress and cost, and writes results.
+
+::
+
+    Options --> Subjects --> plan --> stages of jobs --> statistics --> labels --> dataset --> summary, files
+
+Agents are measured abreast: all of them yield a stage of jobs, which run together; then each receives its answers. What
+one finds does not depend on the others, nor on how many are measured at a time.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import xarray as xr
+
+from closerlook.agents.agent import Agent
+from closerlook.agents.environment import EnvironmentSpec
+from closerlook.agents.identity import probe
+from closerlook.diagnostics import find_diagnostic, summary
+from closerlook.diagnostics.analyses import amounts, progress_note
+from closerlook.diagnostics.common.checks import as_agents
+from closerlook.diagnostics.dataset import label
+from closerlook.diagnostics.diagnostic import Answers, Diagnostic, Stages, Statistics, UnmeasurableError
+from closerlook.diagnostics.options import BaseOptions
+from closerlook.diagnostics.subjects import Subject, resolve
+from closerlook.errors import InputError
+from closerlook.execution import JobCache, Progress, Silence, Whole, content_key, crew_of, run_jobs
+from closerlook.execution.threads import single_thread
+from closerlook.results.store import RunFolder
+
+
+@single_thread()
+def run(
+    diagnostic: str | Diagnostic,
+    agents: Agent | Sequence[Agent],
+    environment: str | EnvironmentSpec | None = None,
+    options: BaseOptions | Mapping[str, Any] | None = None,
+    **how: Any,
+) -> xr.Dataset:
+    """Ask one question of agents.
+
+    Parameters
+    ----------
+    diagnostic : str or Diagnostic
+        ``"gradients"``, ``"values"``, ``"landscape"``, ``"trust-region"``, or one of an installed package.
+    agents : Agent or sequence of Agent
+        Several are measured together; each with draws of its own.
+    environment : str or EnvironmentSpec, optional
+        A Gymnasium id, or ``module:Id``; default what the agents were trained on.
+    options : Options or mapping, optional
+        The diagnostic's own options.
+    **how
+        Options by name as well; and ``workers`` (processes, default one per core), ``executor`` (``"serial"`` or
+        ``"processes"``), on neither of which any number depends; ``out``, a folder for results and finished jobs,
+        from which the same call goes on; ``resume``, False to compute what it holds again; ``progress``
+        (`closerlook.execution.Progress`), who is told how far the work has come.
+
+    Returns
+    -------
+    xarray.Dataset
+        Its variables are those of the diagnostic; over ``agent`` where several agents were given.
+
+    Raises
+    ------
+    InputError
+        Where an option means nothing, agents differ in what they must share, or the folder holds another run.
+    NonFiniteError
+        Where parameters, rewards, observations or advantages are not finite.
+
+    Examples
+    --------
+    >>> import closerlook as cl
+    >>> agent = cl.load("atlas/hopper-ppo", iteration=0, seed=0)
+    >>> dataset = cl.run("gradients", agent, pairs=4096, estimates=2, workers=1)
+    >>> dataset.sizes["size"] > 0
+    True
+    """
+    asked = find_diagnostic(diagnostic) if isinstance(diagnostic, str) else diagnostic
+    call = _Call.of(how)
+    given = {name: value for name, value in how.items() if name not in _Call.NAMES}
+    wanted = _options(asked, options, given)
+    singles = as_agents(agents)
+    with ExitStack() as stack:
+        folder = RunFolder(stack.enter_context(TemporaryDirectory()) if call.out is None else call.out)
+        subjects = resolve(singles, environment, wanted.seed, folder.path.resolve() / "shards")
+        plan = asked.plan(subjects, wanted)
+        if call.out is not None:
+            stack.enter_context(folder.open_for(asked.name, _settings(subjects, wanted), resume=call.resume))
+        cache = folder.jobs() if call.out is not None or wanted.precision is not None else None
+        team = _Team(call.workers, cache, call.progress)
+        for at, dataset in _analyses(asked, subjects, wanted, plan, team):
+            if call.out is not None:
+                folder.write_dataset(f"{asked.name}.nc", dataset)
+                folder.write_json(f"{asked.name}.json", summary(dataset))
+                pairs = sum(asked.cost(subject, at).pairs for subject in subjects)
+        if call.out is not None:
+            folder.finish(pairs)
+    return dataset
+
+
+@dataclass(frozen=True)
+class _Call:
+    """How a measurement is run: nothing that its numbers depend on."""
+
+    NAMES = ("workers", "executor", "out", "resume", "progress")
+
+    workers: int
+    out: str | Path | None
+    resume: bool
+    progress: Progress
+
+    @classmethod
+    def of(cls, how: Mapping[str, Any]) -> "_Call":
+        executor = how.get("executor")
+        if executor not in {None, "serial", "processes"}:
+            raise InputError(f"there is no executor {executor!r}", "choose from serial, processes")
+        workers = 1 if executor == "serial" else crew_of(how.get("workers"))
+        return cls(workers, how.get("out"), how.get("resume", True), how.get("progress") or Silence())
+
+
+@dataclass(frozen=True)
+class _Team:
+    """Who answers jobs."""
+
+    workers: int
+    cache: JobCache | None
+    progress: Progress
+
+
+def _options(diagnostic: Diagnostic, options: Any, given: Mapping[str, Any]) -> BaseOptions:
+    """Return options of one diagnostic, checked, from a dataclass or a mapping, and from keywords."""
+    if isinstance(options, BaseOptions):
+        if not isinstance(options, diagnostic.Options):
+            what = f"options of {type(options).__module__} were given for {diagnostic.name}"
+            raise InputError(what, f"give {diagnostic.name}'s own Options, or a mapping")
+        return replace(options, **given).checked()
+    return diagnostic.Options.of({**(options or {}), **given})
+
+
+def _settings(subjects: Sequence[Subject], options: BaseOptions) -> dict[str, Any]:
+    """Return what decides the results, for the run folder."""
+    return {
+        "agents": [content_key(subject.identity) for subject in subjects],
+        "environment": subjects[0].environment.to_json(),
+        **options.settings(),
+        **{name: [content_key(probe(agent)) for agent in agents] for name, agents in options.agents().items()},
+    }
+
+
+def _analyses(
+    diagnostic: Diagnostic, subjects: Sequence[Subject], options: BaseOptions, plan: Any, team: _Team
+) -> Iterator[tuple[Any, xr.Dataset]]:
+    """Yield what is found, with its plan: once, or after each interim analysis until an interval is narrow enough.
+
+    What every analysis found is yielded, so that an interruption of a later one leaves it.
+    """
+    narrowing = diagnostic.narrowing
+    if options.precision is None:
+        yield plan, _found(diagnostic, subjects, plan, team)
+        return
+    if narrowing is None:
+        raise InputError(f"{diagnostic.name} has no interval to narrow", "leave out precision")
+    most = getattr(options, narrowing.option)
+    planned = {amount: narrowing.shrink(plan, amount) for amount in amounts(*narrowing.first(subjects, options), most)}
+    outlook = [sum(diagnostic.cost(one, at).work for one in subjects) for at in planned.values()]
+    team.progress.outlook(outlook[0], outlook[-1])
+    for amount, at in planned.items():
+        found = _found(diagnostic, subjects, at, team)
+        width = narrowing.half_width(found, options)
+        reached = int(width <= options.precision)
+        yield at, found.assign_attrs(precision=options.precision, half_width=width, precision_reached=reached)
+        if reached:
+            return
+        team.progress.note(progress_note(narrowing, amount, width, options))
+
+
+def _found(diagnostic: Diagnostic, subjects: Sequence[Subject], plan: Any, team: _Team) -> xr.Dataset:
+    """Measure every agent, as many at a time as their answers allow."""
+    work = sum(diagnostic.cost(subject, plan).work for subject in subjects)
+    whole = Whole(team.progress, work, diagnostic.name.replace("-", " "))
+    together = max(1, diagnostic.together(subjects, plan, team.workers))
+    found: list[Statistics] = []
+    try:
+        for first in range(0, len(subjects), together):
+            found += _abreast(diagnostic, subjects[first : first + together], plan, replace(team, progress=whole))
+    finally:
+        whole.end()
+    return label(diagnostic, subjects, plan, found)
+
+
+def _abreast(diagnostic: Diagnostic, subjects: Sequence[Subject], plan: Any, team: _Team) -> list[Statistics]:
+    """Run the stages of several agents side by side.
+
+    Raises
+    ------
+    InputError
+        Where none of them can be measured.
+    """
+    going: dict[int, tuple[Stages, Answers | None]] = {
+        at: (diagnostic.measure(subject, plan), None) for at, subject in enumerate(subjects)
+    }
+    found: dict[int, Statistics] = {}
+    refusals: list[InputError] = []
+    while going:
+        asked = {}
+        for at, (stages, answers) in list(going.items()):
+            try:
+                asked[at] = next(stages) if answers is None else stages.send(answers)
+            except StopIteration as end:
+                found[at] = end.value
+            except UnmeasurableError as none:
+                found[at] = none.statistics
+                refusals.append(none.error)
+            if at in found:
+                del going[at]
+        if len(refusals) == len(subjects):
+            raise _refusal(refusals)
+        results = iter(
+            run_jobs(
+                [job for jobs in asked.values() for job in jobs],
+                workers=team.workers,
+                cache=team.cache,
+                progress=team.progress,
+            )
+        )
+        going = {at: (stages, [next(results) for _ in asked[at]]) for at, (stages, _) in going.items()}
+    return [found[at] for at in range(len(subjects))]
+
+
+def _refusal(errors: Sequence[InputError]) -> InputError:
+    first = errors[0]
+    if len(errors) == 1:
+        return first
+    return type(first)(f"no agent can be measured: of the first, {first.what}", first.mend)

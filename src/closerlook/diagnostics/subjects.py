@@ -1,0 +1,137 @@
+"""Who is measured: agents, their environment and all that follows from both, resolved once, before anything is planned.
+
+::
+
+    agents, environment, seed --> Subject --> plan --> jobs
+
+A `Subject` is a value: what is below it takes it as it is, and asks nothing again.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from closerlook.agents.agent import Agent, Regime
+from closerlook.agents.environment import EnvironmentSpec
+from closerlook.agents.identity import own_seed, probe, sampling_part
+from closerlook.diagnostics.common.checks import find_environment, require_alike, require_fit, sampling_of
+from closerlook.execution import Job, content_key
+from closerlook.measurements.stream_sums import StreamRange
+from closerlook.results.store import versions
+from closerlook.simulation.engine import describe_environment
+from closerlook.simulation.records import Sampling
+
+Function = Callable[..., dict[str, np.ndarray]]
+
+
+@dataclass(frozen=True)
+class Subject:
+    """One agent in its environment, with the draws that measure it.
+
+    Parameters
+    ----------
+    number : int
+        Its place among the agents of the call.
+    agent : Agent
+        With its optimizer's state, where that was kept.
+    environment : EnvironmentSpec
+        Where it acts.
+    description : mapping
+        What that is, for keys.
+    sampling : Sampling
+        How its streams are sampled: as training gathers them, from a reset or after a burn-in of random length.
+    root_seed : int
+        Of the measurement.
+    seed : int
+        Root seed of this agent's draws.
+    identity : mapping
+        Everything its pairs and advantages depend on.
+    scratch : Path
+        Folder for transitions that are needed for a while.
+    """
+
+    number: int
+    agent: Agent
+    environment: EnvironmentSpec
+    description: Mapping[str, Any]
+    sampling: Sampling
+    root_seed: int
+    seed: int
+    identity: Mapping[str, Any]
+    scratch: Path
+
+    @property
+    def regime(self) -> Regime:
+        """How the agent's training gathers a batch."""
+        return self.agent.regime
+
+    def streams(self, purpose: str, first: int, stop: int) -> StreamRange:
+        """Name streams of this agent."""
+        return StreamRange(self.seed, purpose, first, stop)
+
+    def in_streams_of(self, n_steps: int) -> Sampling:
+        """Return how streams of another length are sampled."""
+        return replace(self.sampling, n_steps=n_steps)
+
+    def key(self, kind: str, decides: Sequence[Any]) -> str:
+        """Name what follows from this agent, its environment, and all else that decides it."""
+        agent = self.agent
+        return content_key(kind, versions(), self.identity, self.description, agent.normalize_advantages, decides)
+
+    def job(
+        self, kind: str, function: Function, pairs: float, asked: Mapping[str, Any], *, state: str = "", **more: Any
+    ) -> Job:
+        """Make a job about this agent, named after everything that decides its answer.
+
+        Parameters
+        ----------
+        kind : str
+            What is asked and in which version, as part of the key.
+        function : callable
+            See `closerlook.measurements`; called with ``agent``, ``environment`` and all of `asked`.
+        pairs : float
+            What it simulates.
+        asked : mapping
+            Arguments that decide the answer.
+        state : str
+            Which part of the optimizer's state the answer depends on, ``"optimizer.policy"``; the agent travels with
+            all of it then. Empty: none of it.
+        **more
+            ``carried``: further arguments, whose contents `named_by` tells, a sequence of what may be part of a key;
+            ``before``: jobs whose work on disk this one needs.
+        """
+        decides = [dict(asked), self.agent.part(state) if state else None, *more.get("named_by", ())]
+        arguments = {
+            "agent": self.agent if state else sampling_part(self.agent),
+            "environment": self.environment,
+            **asked,
+            **more.get("carried", {}),
+        }
+        streams = asked.get("streams")
+        which = f", streams {streams.first} to {streams.stop - 1}" if isinstance(streams, StreamRange) else ""
+        name = f"{kind} of agent {self.number}{which}"
+        return Job(name, self.key(kind, decides), function, arguments, pairs, tuple(more.get("before", ())))
+
+
+def resolve(agents: Sequence[Agent], environment: object, seed: int, scratch: Path) -> list[Subject]:
+    """Check agents and environment, and work out what follows from them.
+
+    Raises
+    ------
+    InputError
+        Where there are no agents, they differ in what they must share, or do not fit the environment.
+    NonFiniteError
+        Where a parameter is not finite.
+    """
+    require_alike(agents)
+    spec = find_environment(agents, environment)
+    description = describe_environment(spec)
+    require_fit(agents, description)
+    sampling = sampling_of(agents, description)
+    return [
+        Subject(number, agent, spec, description, sampling, seed, own_seed(seed, agent), probe(agent), scratch)
+        for number, agent in enumerate(agents)
+    ]

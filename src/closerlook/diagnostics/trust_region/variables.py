@@ -1,0 +1,235 @@
+"""The variables of trust regions: `trust_region`."""
+
+from closerlook.diagnostics.common.variables import EXPLORATION
+from closerlook.results.variables import Variable, interval
+
+_APPENDIX = "Ilyas et al. (2020), appendix A.1"
+_EACH = ("agent", "repeat")
+_ALONG = ("agent", "repeat", "pairs_of", "multiple")
+_STATES = {
+    "batch": "of the update's own batch",
+    "heldout": "of held-out pairs that the policy before it sampled",
+}
+_KINDS = {"mean": "Mean", "max": "Largest", "high": "99th percentile of the"}
+_WHOLE = "at the whole step that the update made"
+_CLIMBED = "the surrogate that the algorithm climbs (clipped for PPO; standardised advantages where the agent does so)"
+_RETURNS = (
+    "in units of episode return: its mean over pairs, in true reward (times the divisor of the agent's rewards), times "
+    "the mean length of an episode. To first order, and by discounted advantages."
+)
+_PAIRED = "Student's t over differences of streams that share their draws."
+_T = "Student's t over updates."
+_CHANGES = (
+    "`mean_kl`, `max_kl`, `high_kl`: mean, largest and 99th percentile over states of KL(old || new), nats; "
+    "`_reverse_`: of KL(new || old). `max_ratio`: largest ratio of new to old probability over pairs; "
+    "`clip_fraction`: share of pairs whose ratio is further from 1 than epsilon. Pairs `batch`: the update's own; "
+    "`heldout`: others."
+)
+
+
+def _divergences() -> list[Variable]:
+    return [
+        Variable(
+            f"{kind}_{reverse}kl_{pairs}",
+            _EACH,
+            "nats",
+            f"{words} KL({'new || old' if reverse else 'old || new'}) over the states {where}, {_WHOLE}.",
+            _APPENDIX,
+        )
+        for pairs, where in _STATES.items()
+        for reverse in ("", "reverse_")
+        for kind, words in _KINDS.items()
+    ]
+
+
+def _suggestion(name: str, setting: str, unit: str, how: str) -> list[Variable]:
+    return interval(
+        f"suggested_{name}",
+        ("agent",),
+        (
+            f"{setting} that gives about best_multiple times the step: the agent's own, changed {how}; 0 where no step "
+            "is best, NaN where the algorithm has no such setting. To first order: an update is not linear in it.",
+            "of the ends of best_multiple.",
+        ),
+        unit=unit,
+    )
+
+
+VARIABLES: list[Variable] = [
+    *EXPLORATION,
+    *_divergences(),
+    Variable("max_ratio", _EACH, "1", f"Largest ratio of new to old probability over the batch's pairs, {_WHOLE}."),
+    Variable("max_ratio_heldout", _EACH, "1", "The same over held-out pairs."),
+    Variable(
+        "clip_fraction",
+        _EACH,
+        "1",
+        "Share of the batch's pairs whose ratio is further from 1 than epsilon, 0.2 where nothing is clipped; NaN "
+        "where a ratio is.",
+        "Schulman et al. (2017)",
+    ),
+    Variable("clip_fraction_heldout", _EACH, "1", "The same of held-out pairs."),
+    Variable(
+        "quadratic_kl",
+        _EACH,
+        "nats",
+        "Quadratic model of mean_kl_batch: half the step's square under the Fisher matrix of all the batch's states.",
+        _APPENDIX,
+    ),
+    Variable("quadratic_kl_heldout", _EACH, "nats", "The same of mean_kl_heldout, by the held-out states."),
+    Variable(
+        "quadratic_kl_own",
+        _EACH,
+        "nats",
+        "The same by the states that the update itself took its Fisher matrix from; NaN for PPO and vanilla.",
+    ),
+    Variable(
+        "predicted_improvement",
+        _EACH,
+        "reward",
+        f"Gradient of the plain surrogate on the batch times the step, {_RETURNS}",
+    ),
+    Variable("predicted_improvement_heldout", _EACH, "reward", "The same with the gradient on held-out pairs."),
+    Variable(
+        "surrogate_improvement", _EACH, "reward", f"Rise of the plain surrogate on the batch over the step, {_RETURNS}"
+    ),
+    Variable("surrogate_improvement_heldout", _EACH, "reward", "The same on held-out pairs."),
+    *interval(
+        "true_improvement",
+        _EACH,
+        ("Gain in mean true, undiscounted episode return over the step.", _PAIRED),
+        unit="reward",
+    ),
+    Variable("true_reward_before", _EACH, "reward", "Mean true, undiscounted episode return before the step."),
+    Variable("surrogate_rise", _EACH, "1", f"Rise of {_CLIMBED} on the batch, {_WHOLE}, in its own unit."),
+    Variable("surrogate_rise_heldout", _EACH, "1", "The same on held-out pairs, advantages standardised over those."),
+    Variable("surrogate_kind", ("agent",), "1", "Place along surrogate_name of the one that the algorithm climbs."),
+    Variable("update_norm", _EACH, "1", "Euclidean norm of the step; NaN where the update ended not finite."),
+    Variable("step_fraction", _EACH, "1", "Step taken as a share of the full one after the line search; NaN for PPO."),
+    Variable("step_failed", _EACH, "1", "1 where the line search accepted nothing; NaN for PPO."),
+    Variable(
+        "cg_residual",
+        _EACH,
+        "1",
+        "What conjugate gradient left of the gradient, as a share of its norm, under the damped Fisher matrix of the "
+        "states it was given; NaN for PPO.",
+    ),
+    Variable("cg_steps", _EACH, "1", "Steps of conjugate gradient taken; NaN for PPO."),
+    Variable(
+        "natural_residual",
+        _EACH,
+        "1",
+        "Sine of the angle between the gradient and the step times the damped Fisher matrix of all the batch's states: "
+        "0 for the natural gradient of the whole batch, solved to the end, of whatever length.",
+    ),
+    Variable(
+        "natural_efficiency",
+        _EACH,
+        "1",
+        "Gain that the gradient predicts of the step, as a share of that of the natural gradient of the whole batch, "
+        "solved to the end (200 steps of conjugate gradient), of the same length under the damped Fisher matrix.",
+        "Kakade (2001)",
+    ),
+    Variable("kl_bound", ("agent",), "nats", "Bound on the mean KL that the update is scaled to; NaN for PPO."),
+    Variable("clip_epsilon", ("agent",), "1", "PPO's epsilon; NaN for others."),
+    Variable(
+        "policy_learning_rate", ("agent",), "1", "PPO's learning rate of the policy at this iteration; NaN for others."
+    ),
+    Variable("zero_updates", ("agent",), "updates", "Updates that did not move the policy."),
+    Variable("failed_updates", ("agent",), "updates", "Updates that ended with parameters that are not finite."),
+    Variable("constant_advantages", ("agent",), "updates", "Updates whose advantages were all equal."),
+    Variable(
+        "overflown_advantages", ("agent",), "updates", "Updates whose advantages were too large for single precision."
+    ),
+    Variable(
+        "multiple_change",
+        ("agent", "repeat", "pairs_of", "change", "multiple"),
+        "1",
+        f"At multiples of the step: {_CHANGES}",
+    ),
+    Variable("multiple_surrogate_rise", _ALONG, "1", "surrogate_rise at multiples of the step."),
+    *interval(
+        "multiple_gain",
+        ("agent", "repeat", "multiple"),
+        ("Gain in mean true episode return at multiples of the step.", _PAIRED),
+        unit="reward",
+    ),
+    *interval(
+        "mean_multiple_gain",
+        ("agent", "multiple"),
+        (
+            "Mean over updates of multiple_gain: what a step of that length is worth, whatever its batch. NaN where "
+            "one is not known: see unknown_gains.",
+            _T,
+        ),
+        unit="reward",
+    ),
+    Variable(
+        "unknown_gains",
+        ("agent", "multiple"),
+        "updates",
+        "Updates that ended finite, and whose reward at that multiple is not known: the policy, or the simulation, was "
+        "not finite there, or an episode was given up before its end.",
+    ),
+    *interval(
+        "best_multiple",
+        ("agent",),
+        (
+            "Multiple of the step, 0 among them, at which the mean gain over updates is highest, of those known.",
+            "multiples not significantly below any other (one-sided t over updates, Bonferroni): lowest and highest.",
+        ),
+        source="Hsu (1981)",
+    ),
+    Variable(
+        "surrogate_best_multiple",
+        ("agent", "pairs_of"),
+        "1",
+        "Multiple at which the mean rise of the surrogate that is climbed is highest; 0 where it rises nowhere.",
+    ),
+    Variable(
+        "bound_multiple",
+        ("agent",),
+        "1",
+        "Multiple at which the mean KL on held-out states meets kl_bound, between those measured; NaN for PPO.",
+    ),
+    *_suggestion("learning_rate", "PPO's learning rate of the policy at this iteration", "1", "with the multiple"),
+    *_suggestion("clip_epsilon", "PPO's epsilon", "1", "with the multiple"),
+    *_suggestion("max_kl", "The bound on the mean KL", "nats", "with the square of the multiple"),
+    Variable(
+        "model_multiple",
+        ("agent",),
+        "1",
+        "Shortest multiple at which the quadratic model, quadratic_kl times its square, is off from the mean KL on the "
+        "batch by a factor of 1.25 either way; means over updates, interpolated. The shortest measured where it is off "
+        "there already, or where an update's is infinite; infinite where it holds at all that were.",
+        _APPENDIX,
+    ),
+    *interval(
+        "loss_share",
+        ("agent",),
+        (
+            "Share of updates whose measured true_improvement is below zero. Noise in the gains pulls it to one half. "
+            "Missing where one is not known: see unknown_gains.",
+            "exact binomial over updates.",
+        ),
+        source="Clopper and Pearson (1934)",
+    ),
+    Variable(
+        "stage_change",
+        ("agent", "repeat", "pairs_of", "change", "stage"),
+        "1",
+        f"After so many minibatches of PPO's update: {_CHANGES}",
+        _APPENDIX,
+    ),
+    Variable(
+        "stage_surrogate_rise",
+        ("agent", "repeat", "pairs_of", "stage"),
+        "1",
+        "surrogate_rise after so many minibatches.",
+    ),
+    *interval(
+        "average",
+        ("agent", "quantity"),
+        ("Mean over updates of the variable of that name; of true_improvement missing where one is not known.", _T),
+    ),
+]

@@ -1,0 +1,1 @@
+"""Drawing: what figures and tables share, and the figures of training logs."""

@@ -1,0 +1,88 @@
+"""The figure of critics audited while they were trained."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import matplotlib.pyplot as plt
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+
+from closerlook.drawing.style import COLOURS, RULE, STYLE, by_seed, mean_with_interval
+
+HELD_OUT = {
+    "own target": "audit_gae_mre_heldout",
+    "complete returns": "audit_returns_mre_heldout",
+    "returns cut as released": "audit_cut_returns_mre_heldout",
+}
+"""Lines of the first panel, and their columns."""
+TRAINED = {
+    "own target": "audit_gae_mre_train",
+    "bootstrapped returns": "audit_bootstrapped_returns_mre_train",
+}
+"""Lines of the second, in the first panel's order of colours."""
+
+
+def has_audit(log: Mapping[str, Any]) -> bool:
+    """Say whether a training log holds any number of an audit of critics."""
+    names = [name for name in (*HELD_OUT.values(), *TRAINED.values()) if name in log]
+    return any(bool(np.isfinite(np.asarray(log[name], dtype=float)).any()) for name in names)
+
+
+def plot_critic_audit(log: Mapping[str, Any], ax: Axes | None = None) -> Axes:
+    """Draw mean relative errors of critics along training, after each update: means over seeds, 95% t intervals.
+
+    On held-out pairs (Figures 3 and 12 of Ilyas et al., 2020), to the critic's own target ``V_old + A``, to complete
+    returns, and to returns that stop with zero at the end of the batch, as in the released code; on the batch that the
+    critic was updated on (Figure 11), to its own target and to returns bootstrapped as the agent does.
+
+    Parameters
+    ----------
+    log : mapping of str to array_like
+        Columns ``iteration``, ``agent_seed`` and ``audit_*`` of a training log, one row for each iteration and seed; a
+        column that is not there, or holds no number, is not drawn.
+    ax : matplotlib.axes.Axes, optional
+        Draw the held-out pairs there. Without it a figure is made.
+
+    Returns
+    -------
+    matplotlib.axes.Axes
+        The axes; the first panel's where there are two.
+    """
+    with plt.rc_context(STYLE):
+        if ax is not None:
+            _draw(ax, log, HELD_OUT)
+            return ax
+        figure: Figure = plt.figure(figsize=(10.0, 3.6), layout="constrained")
+        first, second = figure.subplots(1, 2, sharey=True)
+        for axis, lines, title in ((first, HELD_OUT, "held-out pairs"), (second, TRAINED, "pairs of the batch")):
+            _draw(axis, log, lines)
+            axis.set_title(f"Critic's relative error, {title}")
+        second.set_ylabel("")
+    held_out: Axes = first
+    return held_out
+
+
+def _draw(axis: Axes, log: Mapping[str, Any], columns: Mapping[str, str]) -> None:
+    axis.set_yscale("log")
+    drawn = []
+    for colour, (label, name) in zip(COLOURS, columns.items(), strict=False):
+        if name not in log:
+            continue
+        iterations, rows = by_seed(log, name)
+        mean, low, high = mean_with_interval(rows)
+        if not np.isfinite(mean).any():
+            continue
+        floor = np.nanmin(mean) / 10  # a band may reach below zero, which a logarithmic axis has no place for
+        axis.fill_between(iterations, np.maximum(low, floor), high, color=colour, alpha=0.16, linewidth=0)
+        drawn += axis.plot(iterations, mean, color=colour, linewidth=1.4, label=label, gid="error")
+    axis.yaxis.set_major_locator(LogLocator(10, subs=(1.0, 3.0)))
+    axis.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axis.yaxis.set_minor_formatter(NullFormatter())
+    axis.set(xlabel="iteration", ylabel="mean relative error")
+    axis.margins(x=0)
+    axis.grid(axis="y", color=RULE, linewidth=0.6)
+    axis.set_axisbelow(True)
+    if drawn:  # labels at the ends of lines are spread on linear axes only
+        axis.legend(handles=drawn, frameon=False, fontsize=8, loc="best")

@@ -1,0 +1,35 @@
+"""What tables share: their look, numbers, intervals, and medians over agents."""
+
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+import xarray as xr
+from rich.table import Table
+
+
+def make_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[str]]) -> Table:
+    """Lay out a table whose first column is text and whose others are numbers."""
+    table = Table(title=title, title_justify="left", title_style="bold", box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    for number, column in enumerate(columns):
+        first = number == 0  # wraps where room is short: numbers never do
+        table.add_column(column, justify="left" if first else "right", header_style="dim", no_wrap=not first)
+    for row in rows:
+        table.add_row(*row)
+    return table
+
+
+def several(dataset: xr.Dataset) -> str:
+    """Say whether numbers are medians over agents."""
+    return f", medians of {dataset.sizes['agent']} agents" if "agent" in dataset.dims else ""
+
+
+def with_interval(here: xr.Dataset, name: str, form: str = "{:.3f}") -> list[str]:
+    """Write a number, and its interval."""
+    low, high = (number(here[f"{name}{end}"], form) for end in ("_low", "_high"))
+    return [number(here[name], form), f"{low} to {high}"]
+
+
+def number(values: xr.DataArray, form: str = "{:.3f}") -> str:
+    """Write a number, or the median of several; what is not known as a dash."""
+    value = float(values.median(skipna=True)) if values.size else np.nan
+    return form.format(value) if np.isfinite(value) else "-"
