@@ -1,8 +1,12 @@
 """Write the pages that are made from code: `python docs/generate.py`; with `--check`, say whether they are current."""
 
 import sys
+from dataclasses import Field
 from pathlib import Path
+from typing import Any
 
+from closerlook.diagnostics import all_diagnostics
+from closerlook.diagnostics.options import about, flag_of, listed
 from closerlook.results.schema import describe
 from closerlook.studies.schema import every_variable
 
@@ -17,12 +21,40 @@ written by `docs/generate.py` from the `variables.py` of each diagnostic.
 """
 
 
+OPTIONS = Path(__file__).parent / "options.md"
+OPTIONS_HEAD = """# Every option defined
+
+What each diagnostic may be asked, on the command line and in Python alike: `closerlook gradients --lambdas 0.9 0.95` is
+`cl.gradient_quality(agent, lambdas=(0.9, 0.95))`, and `cl.run("gradients", agent, lambdas=(0.9, 0.95))` is the same. This
+page is written by `docs/generate.py` from the `options.py` of each diagnostic.
+"""
+
+
+def options_page() -> str:
+    """Lay out the options of every diagnostic of this package."""
+    parts = [OPTIONS_HEAD]
+    for diagnostic in all_diagnostics().values():
+        rows = [
+            f"| `--{flag_of(field)}` | `{field.name}` | {about(field).help} | {_default(field)} |"
+            for field in listed(diagnostic.Options)
+        ]
+        head = ["| command line | Python | what it is | default |", "|---|---|---|---|"]
+        parts.append("\n".join([f"\n## {diagnostic.name}\n", f"{diagnostic.line}\n", *head, *rows]) + "\n")
+    return "".join(parts)
+
+
+def _default(field: Field[Any]) -> str:
+    words = about(field).otherwise
+    return words if words is not None else f"`{field.default}`"
+
+
 def main() -> int:
     """Write the pages, or compare them with what would be written."""
-    text = HEAD + describe(every_variable().values())
+    pages = {VARIABLES: HEAD + describe(every_variable().values()), OPTIONS: options_page()}
     if "--check" in sys.argv[1:]:
-        return int(VARIABLES.read_text() != text)
-    VARIABLES.write_text(text)
+        return int(any(path.read_text() != text for path, text in pages.items()))
+    for path, text in pages.items():
+        path.write_text(text)
     return 0
 
 

@@ -15,7 +15,7 @@ from closerlook.cli.console import Bar, Shown
 from closerlook.cli.options import Output, folder_name, option
 from closerlook.diagnostics import summary
 from closerlook.diagnostics.diagnostic import Diagnostic
-from closerlook.diagnostics.options import about, flag_of
+from closerlook.diagnostics.options import about, flag_of, listed
 from closerlook.diagnostics.runner import run
 from closerlook.drawing.style import save_figure
 
@@ -98,7 +98,7 @@ class Measuring(Output):
 def command_of(diagnostic: Diagnostic) -> type[Measuring]:
     """Make the command of a diagnostic: a dataclass that tyro reads, whose text is the diagnostic's."""
     hints = get_type_hints(diagnostic.Options)
-    fields = [_command_field(field, hints[field.name]) for field in dataclasses.fields(diagnostic.Options)]
+    fields = [_command_field(field, hints[field.name]) for field in listed(diagnostic.Options)]
     stem = diagnostic.name
     leaves = f"Leaves {stem}.nc, {stem}.json, {stem}.svg, {stem}.png and run.json in its folder."
     words = "\n".join(line.strip() for line in (type(diagnostic).__doc__ or "").splitlines())

@@ -136,6 +136,13 @@ class BaseOptions:
         return {field.name: getattr(self, field.name) for field in dataclasses.fields(self) if about(field).agents}
 
 
+def listed(options: type[BaseOptions]) -> "list[dataclasses.Field[Any]]":
+    """Return the options to be shown, a diagnostic's own first."""
+    common = {field.name for field in dataclasses.fields(BaseOptions)}
+    fields = dataclasses.fields(options)
+    return [field for field in fields if field.name not in common] + [field for field in fields if field.name in common]
+
+
 def flag_of(field: "dataclasses.Field[Any]") -> str:
     """Return an option's name on the command line, without dashes before it."""
     return about(field).flag or field.name.replace("_", "-")
@@ -145,7 +152,7 @@ def document(options: type[BaseOptions]) -> str:
     """Return the parameters of options as numpydoc writes them."""
     hints = get_type_hints(options)
     lines = []
-    for field in dataclasses.fields(options):
+    for field in listed(options):
         note = about(field).otherwise or repr(field.default)
         lines += [f"{field.name} : {_type_name(hints[field.name])}", f"    {about(field).help} Default: {note}."]
     return "\n".join(lines)
