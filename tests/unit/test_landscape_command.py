@@ -72,7 +72,7 @@ def test_finished_jobs_are_kept_where_what_is_asked_makes_no_sense(trained, meas
         (["--range", "1", "3"], "does not hold the agent itself"),
         (["--axes", "difference"], "leads nowhere"),
         (["--towards", "0"], "no axis is difference"),
-        (["--grid", "1"], "grid of 1 points"),
+        (["--grid", "1"], "grid must be from 2 to 1,001 (got 1)"),
     ],
 )
 def test_bad_input_is_one_line(trained, tmp_path, capsys, options, words):

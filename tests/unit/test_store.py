@@ -14,6 +14,8 @@ from closerlook.errors import InputError
 from closerlook.results import schema
 from closerlook.results.answers import JobFiles
 from closerlook.results.store import RunFolder, as_json, versions
+from closerlook.results.variables import Variable
+from closerlook.studies.schema import every_variable
 
 SETTINGS = {"pairs": 1000, "sizes": [128, 256], "seed": 0}
 
@@ -299,31 +301,29 @@ def test_versions_name_what_results_depend_on():
     assert {"closerlook", "mujoco", "gymnasium", "torch", "numpy"} <= set(versions())
 
 
-@pytest.fixture
-def one_variable(monkeypatch):
-    monkeypatch.setattr(schema, "SCHEMA", {})
-    schema.define([schema.Variable("y", ("agent", "size"), "1", "A number.", "Somebody (2020)")])
+ONE = Variable("y", ("agent", "size"), "1", "A number.", "Somebody (2020)")
 
 
-def test_the_schema_labels_what_it_defines(one_variable):
-    labelled = schema.validate(xr.Dataset({"y": (("size",), [1.0])}))
+def test_the_schema_labels_what_it_defines():
+    labelled = schema.validate(xr.Dataset({"y": (("size",), [1.0])}), [ONE])
     assert labelled["y"].attrs == {"units": "1", "long_name": "A number.", "source": "Somebody (2020)"}
     assert labelled.attrs["schema_version"] == schema.SCHEMA_VERSION
-    schema.validate(xr.Dataset({"y": (("agent", "size"), [[1.0]])}))
-    assert "| `y` | agent, size | 1 | A number. | Somebody (2020) |" in schema.describe()
+    schema.validate(xr.Dataset({"y": (("agent", "size"), [[1.0]])}), [ONE])
+    assert "| `y` | agent, size | 1 | A number. | Somebody (2020) |" in schema.describe([ONE])
 
 
 def test_every_row_of_the_schema_has_its_cells():
-    rows = schema.describe().splitlines()
-    assert len(rows) == len(schema.SCHEMA) + 2
+    variables = every_variable()
+    rows = schema.describe(variables.values()).splitlines()
+    assert len(rows) == len(variables) + 2
     assert {row.count("|") for row in rows} == {6}
     assert any("KL(old &#124;&#124; new)" in row for row in rows)
 
 
-def test_the_schema_refuses_what_it_does_not_define(one_variable):
+def test_the_schema_refuses_what_it_does_not_define():
     with pytest.raises(ValueError, match="z is not defined"):
-        schema.validate(xr.Dataset({"z": (("size",), [1.0])}))
+        schema.validate(xr.Dataset({"z": (("size",), [1.0])}), [ONE])
     with pytest.raises(ValueError, match="y has dimensions"):
-        schema.validate(xr.Dataset({"y": (("time",), [1.0])}))
+        schema.validate(xr.Dataset({"y": (("time",), [1.0])}), [ONE])
     with pytest.raises(ValueError, match="y is defined twice"):
-        schema.define([schema.Variable("y", (), "1", "Another number.")])
+        schema.by_name([ONE, Variable("y", (), "1", "Another number.")])

@@ -79,9 +79,9 @@ def test_finished_jobs_are_kept_where_what_is_asked_makes_no_sense(trained, meas
     ("options", "words"),
     [
         (["--return-pairs", "1e11"], "days"),
-        (["--repeats", "0"], "0 updates"),
+        (["--repeats", "0"], "repeats must be from 1 to 1,000 (got 0)"),
         (["--multiples", "-1"], "-1 times"),
-        (["--step-pairs", "1"], "1 pairs"),
+        (["--step-pairs", "1"], "step-pairs must be from 2 to 2,000,000 (got 1)"),
     ],
 )
 def test_bad_input_is_one_line(trained, tmp_path, capsys, options, words):

@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from closerlook.diagnostics.gradients.verdicts import verdicts as landscape_verdicts
-from closerlook.diagnostics.gradients.verdicts import verdicts as trust_verdicts
 from closerlook.diagnostics.landscape import landscape
+from closerlook.diagnostics.landscape.verdicts import verdicts as landscape_verdicts
 from closerlook.diagnostics.trust_region import trust_region
+from closerlook.diagnostics.trust_region.verdicts import verdicts as trust_verdicts
 from environments import linear_quadratic_agent
 
 LINE = {"pairs": 128, "line_pairs": 256, "grid": 3, "heldout_pairs": 128, "range": (0, 2), "workers": 1}

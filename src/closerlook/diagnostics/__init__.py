@@ -17,17 +17,19 @@ if TYPE_CHECKING:
 
 ENTRY_POINT = "closerlook.diagnostics"
 """Group of entry points ``name = "package:DIAGNOSTIC"``, each a `Diagnostic` of another package."""
+_FIRST = ("gradients", "values", "landscape", "trust_region")
+"""In the order of the paper's sections; others follow."""
 
 
 @cache
 def all_diagnostics() -> Mapping[str, Diagnostic]:
     """Return every diagnostic there is, by name: packages in this folder that have one, then those of others."""
     found: dict[str, Diagnostic] = {}
-    for module in pkgutil.iter_modules(__path__):
-        if module.ispkg:
-            package = import_module(f"{__name__}.{module.name}")
-            if hasattr(package, "DIAGNOSTIC"):
-                found[package.DIAGNOSTIC.name] = package.DIAGNOSTIC
+    names = [module.name for module in pkgutil.iter_modules(__path__) if module.ispkg]
+    for name in [*_FIRST, *(name for name in names if name not in _FIRST)]:
+        package = import_module(f"{__name__}.{name}")
+        if hasattr(package, "DIAGNOSTIC"):
+            found[package.DIAGNOSTIC.name] = package.DIAGNOSTIC
     for point in metadata.entry_points(group=ENTRY_POINT):
         if point.name not in found:
             found[point.name] = point.load()
