@@ -1,11 +1,8 @@
 """The command line: help, results, bad input, interruptions."""
 
 import json
-import os
-import signal
 import subprocess
 import sys
-import time
 
 import numpy as np
 import pytest
@@ -13,7 +10,6 @@ import pytest
 from closerlook.arguments import environment_id
 from closerlook.cli import _in_one_line, demo, main
 from closerlook.cli.options import folder_name, whole_number
-from closerlook.results.store import RunFolder
 
 SMALL = ["--n-steps", "64", "--hidden", "8", "--ppo.minibatches", "2", "--ppo.policy-epochs", "1"]
 SMALL += ["--ppo.value-epochs", "1", "--workers", "1"]
@@ -236,28 +232,6 @@ def test_the_demo_leaves_a_page_figures_and_numbers_and_resumes(tmp_path, monkey
     assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.npz")} == jobs
     assert main([*command, "--seed", "1"]) == 2
     assert "holds another run (seed 0 there, 1 asked" in capsys.readouterr().err
-
-
-LONG = ["train", "--seeds", "2", "--steps", "2e5", *SMALL[:-2], "--workers", "2", "--checkpoints", "0"]
-
-
-def test_ctrl_c_is_130_says_how_to_resume_and_loses_nothing(tmp_path):
-    command = [sys.executable, "-m", "closerlook", *LONG, "--out", "run"]
-    process = subprocess.Popen(command, cwd=tmp_path, stdout=-1, stderr=-1, text=True, start_new_session=True)
-    deadline = time.monotonic() + 60
-    while len(list(tmp_path.glob("run/jobs/*.npz"))) < 4:
-        assert process.poll() is None
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
-    os.killpg(process.pid, signal.SIGINT)
-    output, errors = process.communicate(timeout=20)
-    assert process.returncode == 130
-    assert output == ""
-    assert "interrupted: what is finished is in run, and the same command goes on from there" in errors
-    assert "Traceback" not in errors
-    assert RunFolder(tmp_path / "run").read_json("run.json")["finished"] is False
-    assert list(tmp_path.glob("run/**/.*.tmp")) == []
-    assert (tmp_path / "run" / "training.csv").read_text().startswith("iteration,")
 
 
 FRAMED = """╭─ Value error ───────╮

@@ -1,11 +1,14 @@
 """The map over jobs: the same answers everywhere, nothing computed twice, nothing lost."""
 
+import multiprocessing
 import os
 import signal
 import subprocess
 import sys
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -14,9 +17,10 @@ import torch
 
 from closerlook.agents.environment import EnvironmentSpec
 from closerlook.errors import InputError, NonFiniteError
-from closerlook.execution import Job, Within, WorkerError, close_pool, content_key, run_jobs
+from closerlook.execution import Job, Within, WorkerError, close_pool, content_key, crew_of, run_jobs
 from closerlook.results.store import RunFolder
-from small_jobs import answer_with, die, draw, fail, leave, stumble, whoami
+from killing import left_of, running, slowly, wait_for
+from small_jobs import answer_with, die, draw, end_a_program, fail, leave, stumble, whoami
 
 
 class Memory(dict):
@@ -142,6 +146,22 @@ def test_no_workers_is_an_error():
         run_jobs([], workers=0)
 
 
+@pytest.mark.parametrize("workers", [10**30, 10**6, 10**400])
+def test_more_workers_than_any_use_has_are_an_error(workers):
+    with pytest.raises(InputError, match=r"workers must be at most \d+ \(got 1.{5,20}\)"):
+        crew_of(workers)
+
+
+def test_no_more_workers_are_started_than_there_are_jobs_and_those_there_stay():
+    close_pool()
+    started = []
+    for jobs in (1, 2, 1):
+        run_jobs(jobs_of(jobs), workers=4)
+        started.append({child.pid for child in multiprocessing.active_children()})
+    assert [len(some) for some in started] == [1, 2, 2]
+    assert started[0] < started[1] == started[2]
+
+
 def test_a_stretch_within_a_longer_piece_of_work_only_advances_it():
     heard = Heard()
     run_jobs(jobs_of(2), workers=1, progress=Within(heard))
@@ -150,11 +170,18 @@ def test_a_stretch_within_a_longer_piece_of_work_only_advances_it():
 
 SCRIPT = """
 import sys, time
+from pathlib import Path
 import numpy as np
 from closerlook.execution import Job, run_jobs
 from closerlook.results.store import RunFolder
 
 def slow(number, seconds):
+    if number < 2:  # each is some worker's first, so that both workers are there from then on
+        Path(f"{sys.argv[1]}-{number}").touch()
+        while not all(Path(f"{sys.argv[1]}-{other}").exists() for other in range(2)):
+            time.sleep(0.01)
+    if seconds > 0 and sys.argv[3] != "sleeping":
+        sum(range(10**12))  # one call into C, during which no other thread runs
     time.sleep(seconds)
     return {"number": np.array(number)}
 
@@ -164,51 +191,56 @@ print(sum(int(r["number"]) for r in run_jobs(jobs, workers=2, cache=RunFolder(sy
 """
 
 
-def _script(tmp_path: Path, seconds: float) -> subprocess.Popen:
-    """Start a script without a ``__main__`` guard, in a session of its own."""
+@contextmanager
+def _script(tmp_path: Path, seconds: float, kind: str = "sleeping") -> Iterator[subprocess.Popen]:
+    """Start a script without a ``__main__`` guard, and wait until its first two answers are stored."""
     path = tmp_path / "script.py"
     path.write_text(SCRIPT)
-    command = [sys.executable, str(path), str(tmp_path / "run"), str(seconds)]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True, text=True)
+    command = [str(path), str(tmp_path / "run"), str(seconds), kind]
+    with running(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        wait_for(lambda: len(list((tmp_path / "run" / "jobs").glob("*.npz"))) >= 2)
+        yield process
 
 
-def _wait_for(condition, seconds=20.0):
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
-
-
-def _all_gone(group):
-    try:
-        os.killpg(group, 0)
-    except ProcessLookupError:
-        return True
-    return False
+@pytest.mark.parametrize("kind", ["sleeping", "holding the interpreter"])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+def test_no_process_is_left_two_seconds_after_the_driver_was_ended(tmp_path, number, kind):
+    if kind != "sleeping" and sys.platform != "linux":
+        pytest.skip("elsewhere a job that holds the interpreter is waited for")
+    with _script(tmp_path, 60.0, kind) as process:
+        assert len(left_of(process.pid)) >= 3
+        time.sleep(0.2)  # into the midst of jobs
+        process.send_signal(number)
+        process.wait(slowly(20))
+        wait_for(lambda: not left_of(process.pid), seconds=2.0)
+        assert process.returncode == -number
 
 
 def test_ctrl_c_ends_the_workers_at_once_and_the_next_run_takes_up_the_rest(tmp_path):
-    process = _script(tmp_path, seconds=60.0)
-    _wait_for(lambda: len(list((tmp_path / "run" / "jobs").glob("*.npz"))) == 2)
-    started = time.monotonic()
-    os.killpg(process.pid, signal.SIGINT)  # as the terminal does it: to the workers too
-    _, errors = process.communicate(timeout=20)
-    assert time.monotonic() - started < 5
-    assert process.returncode == -signal.SIGINT
-    assert errors.count("Traceback") == 1  # the script's own, none of a worker's
-    _wait_for(lambda: _all_gone(process.pid), seconds=5.0)
+    with _script(tmp_path, 60.0) as process:
+        os.killpg(process.pid, signal.SIGINT)  # as the terminal does it: to the workers too
+        _, errors = process.communicate(timeout=slowly(5))
+        assert process.returncode == -signal.SIGINT
+        assert errors.count("Traceback") == 1  # the script's own, none of a worker's
+        wait_for(lambda: not left_of(process.pid), seconds=2.0)
     stamps = {p: p.stat().st_mtime_ns for p in (tmp_path / "run" / "jobs").glob("*.npz")}
-    output, errors = _script(tmp_path, seconds=0.0).communicate(timeout=60)
-    assert (output, errors) == ("15\n", "")
+    with _script(tmp_path, 0.0) as process:
+        assert process.communicate(timeout=slowly(60)) == ("15\n", "")
     assert all(path.stat().st_mtime_ns == stamp for path, stamp in stamps.items())
 
 
-def test_workers_end_with_a_parent_that_is_killed(tmp_path):
-    process = _script(tmp_path, seconds=2.0)
-    _wait_for(lambda: len(list((tmp_path / "run" / "jobs").glob("*.npz"))) == 2)
-    process.kill()
-    process.communicate(timeout=20)
-    _wait_for(lambda: _all_gone(process.pid))
+def test_workers_that_are_told_to_end_leave_that_to_their_driver(tmp_path):
+    with _script(tmp_path, 2.0) as process:
+        for worker in left_of(process.pid):
+            if worker != process.pid:
+                os.kill(worker, signal.SIGTERM)
+        output, errors = process.communicate(timeout=slowly(60))
+        assert (output, errors) == ("15\n", "")
+
+
+def test_what_a_job_starts_can_be_told_to_end():
+    (answer,) = run_jobs([Job("start", "start", end_a_program, {})], workers=2)
+    assert answer["code"] == -signal.SIGTERM
 
 
 def test_results_survive_files(tmp_path):

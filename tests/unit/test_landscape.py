@@ -246,6 +246,8 @@ def test_figures_and_pages_are_drawn(found, tmp_path):
     write_page(found, tmp_path / "landscape.html")
     assert all(file.stat().st_size > 20_000 for file in files)
     page = (tmp_path / "landscape.html").read_text()
+    write_page(found, tmp_path / "again.html")
+    assert (tmp_path / "again.html").read_text() == page
     assert "true reward" in page
     assert "<script src=" not in page
     line = landscape(agent(), axes=["step"], algorithm="ppo", **SMALL)

@@ -13,6 +13,7 @@ from closerlook import load, summary, value_prediction, verdicts
 from closerlook.cli import main
 from closerlook.diagnostics.values.figure import BASELINES, plot_value_prediction
 from closerlook.diagnostics.values.tables import tables_of
+from closerlook.drawing.style import save_figure
 
 mpl.use("Agg")
 SMALL = ["--n-steps", "64", "--hidden", "8", "--ppo.minibatches", "2", "--ppo.policy-epochs", "1", "--gamma", "0.9"]
@@ -140,6 +141,24 @@ def test_finished_jobs_are_kept_where_what_is_asked_makes_no_sense(trained, meas
     options = ["--no-resume", "--lambdas", "1.5", "--out", str(measured)]
     assert main(["values", str(trained), *OPTIONS, *options]) == 2
     assert {path.name for path in (measured / "jobs").iterdir()} == jobs
+
+
+def test_the_figure_is_the_same_bytes_though_its_layout_is_not_the_same_bits(dataset, tmp_path, monkeypatch):
+    files = []
+    for number, noise in enumerate((0.0, 3e-14, -3e-14)):
+        axis = plot_value_prediction(dataset)
+        figure = axis.get_figure(root=True)
+        draw = figure.draw_without_rendering
+
+        def shifted(figure=figure, draw=draw, noise=noise):
+            draw()
+            for one in figure.axes:
+                left, bottom, width, height = one.get_position(original=True).bounds
+                one.set_position((left + noise, bottom, width - noise, height))
+
+        monkeypatch.setattr(figure, "draw_without_rendering", shifted)
+        files.append([file.read_bytes() for file in save_figure(axis, tmp_path / f"figure{number}")])
+    assert files[0] == files[1] == files[2]
 
 
 def test_agents_say_whether_their_optimiser_was_kept(dataset, measured):

@@ -19,6 +19,7 @@ from closerlook.cli.options import REGISTRY
 from closerlook.errors import InputError
 from closerlook.results.ownership import kept, taking_over
 from closerlook.results.store import versions
+from closerlook.streams import forgiving_stderr
 
 USAGE = """\
 Deep policy-gradient agents under the microscope.
@@ -50,6 +51,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     given = list(sys.argv[1:] if arguments is None else arguments)
     _open_what_is_closed()
+    with forgiving_stderr():
+        return _answer(given)
+
+
+def _answer(given: Sequence[str]) -> int:
+    """Run one command, and say in one line what went wrong."""
     os.environ.setdefault("MPLBACKEND", "Agg")  # figures are saved, never shown
     folder = ""
     try:

@@ -84,10 +84,21 @@ def save_figure(ax: Axes, path: str | Path, formats: Iterable[str] = ("svg", "pn
     target = Path(path)
     files = [target.with_name(f"{target.name}.{suffix}") for suffix in formats]
     with plt.rc_context(STYLE):
+        _settle(figure, dpi)
         for file in files:
             write_atomically(file, partial(_save, figure, file.suffix[1:], dpi))
     plt.close(figure)
     return files
+
+
+def _settle(figure: Figure, dpi: int) -> None:
+    """Lay the figure out, for good: the last bits of what the solver finds go by addresses in memory, ids by them."""
+    figure.dpi = dpi
+    figure.draw_without_rendering()
+    figure.set_layout_engine("none")
+    for axis in figure.axes:
+        left, bottom, width, height = (round(place, 9) for place in axis.get_position(original=True).bounds)
+        axis.set_position((left, bottom, width, height))
 
 
 def _save(figure: Figure, suffix: str, dpi: int, path: Path) -> None:

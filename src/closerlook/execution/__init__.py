@@ -28,6 +28,11 @@ __all__ = [
 ]
 
 
+def most_workers() -> int:
+    """Return how many workers may be asked for: more than any use has, fewer than would bring the machine down."""
+    return max(64, 4 * default_workers())
+
+
 def default_workers() -> int:
     """Cores this process may use: one worker for each."""
     if hasattr(os, "sched_getaffinity"):
@@ -41,12 +46,14 @@ def crew_of(workers: int | None) -> int:
     Raises
     ------
     InputError
-        Where there are too few to run anything.
+        Where there are too few to run anything, or more than `most_workers`.
     """
     if workers is None:
         return default_workers()
     if not isinstance(workers, int | np.integer) or workers < 1:
         raise InputError(f"{workers} workers cannot run anything", "give --workers 1 or more")
+    if workers > most_workers():
+        raise InputError(f"workers must be at most {most_workers()} (got {workers!s:.20})", "give fewer --workers")
     return int(workers)
 
 

@@ -6,6 +6,7 @@ worker never runs that script again, and the script needs no ``if __name__ == "_
 """
 
 import atexit
+import fcntl
 import multiprocessing
 import os
 import signal
@@ -27,6 +28,7 @@ from closerlook.errors import InputError
 from closerlook.execution.jobs import Job, Result
 from closerlook.execution.serial import run_serially
 from closerlook.execution.threads import single_thread_environment
+from closerlook.streams import Forgiving
 
 _SPAWN = multiprocessing.get_context("spawn")
 
@@ -41,11 +43,33 @@ class RemoteTraceback(Exception):  # noqa: N818 - the cause of an error, not one
 
 def _serve(connection: Connection) -> None:
     """Be a worker: answer jobs until the other end closes; what they print goes to stderr, stdout is for results."""
+    _end_with_parent()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, lambda *_: None)  # not SIG_IGN, which programs that a job starts would inherit
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
+    sys.stdout = sys.stderr = Forgiving(sys.stderr)
     with suppress(EOFError, OSError):
         while True:
             connection.send_bytes(_answer(connection.recv_bytes()))
+
+
+def _end_with_parent() -> None:
+    """Have this process killed as soon as the one that started it is gone, however that went, in the midst of a job.
+
+    A pipe whose other end only the parent has open then comes to its end. A thread waits for that. Where a job holds
+    the interpreter the thread cannot run; on Linux the kernel then ends the process, by SIGIO, which is deadly there.
+    """
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    fcntl.fcntl(parent.sentinel, fcntl.F_SETOWN, os.getpid())
+    fcntl.fcntl(parent.sentinel, fcntl.F_SETFL, fcntl.fcntl(parent.sentinel, fcntl.F_GETFL) | os.O_ASYNC)
+    threading.Thread(target=_wait_for_end, args=(parent.sentinel,), daemon=True).start()
+
+
+def _wait_for_end(sentinel: int) -> None:
+    wait([sentinel])
+    os.kill(os.getpid(), signal.SIGKILL)
 
 
 def _answer(payload: bytes) -> bytes:
@@ -118,10 +142,16 @@ class Worker:
 class Pool:
     """Worker processes that stay until they are closed."""
 
-    def __init__(self, workers: int) -> None:
+    def __init__(self) -> None:
         self.workers: list[Worker] = []
-        with single_thread_environment(), _interrupts_held(), _main_hidden():
-            self.workers.extend(Worker(number) for number in range(workers))
+
+    def grow(self, workers: int) -> None:
+        """Start workers until there are so many."""
+        missing = range(len(self.workers), workers)
+        if missing:
+            with single_thread_environment(), _interrupts_held(), _main_hidden():
+                for number in missing:
+                    self.workers.append(Worker(number))
 
     @property
     def alive(self) -> bool:
@@ -170,9 +200,9 @@ def _pack(job: Job) -> bytes | None:
 
 @contextmanager
 def _interrupts_held() -> Iterator[None]:
-    """Hold Ctrl-C back while processes start: they inherit the mask, and so leave it to this process to end them."""
+    """Hold Ctrl-C and SIGTERM back while processes start: they inherit the mask, and are left to this one to end."""
     resource_tracker.ensure_running()  # the first process would start it, and that lifts the mask again
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
     try:
         yield
     finally:
@@ -209,17 +239,19 @@ def run_in_processes(jobs: Sequence[tuple[int, Job]], workers: int) -> Iterator[
     _require_children()
     with _lock:
         try:
-            yield from _warm_pool(workers).run(jobs)
+            yield from _warm_pool(workers, len(jobs)).run(jobs)
         except BaseException:
             close_pool()
             raise
 
 
-def _warm_pool(workers: int) -> Pool:
+def _warm_pool(workers: int, jobs: int) -> Pool:
+    """Return the workers that are there, none more than were asked for, and no new ones than there are jobs for."""
     pool = _warm.get("pool")
-    if pool is None or not pool.alive or len(pool.workers) != workers:
+    if pool is None or not pool.alive or len(pool.workers) > workers:
         close_pool()
-        pool = _warm["pool"] = Pool(workers)
+        pool = _warm["pool"] = Pool()
+    pool.grow(min(workers, jobs))
     return pool
 
 
