@@ -19,7 +19,7 @@ from closerlook.results import (
 )
 from closerlook.results.variables import Variable
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 """Raised whenever a definition changes; datasets carry it as the attribute ``schema_version``."""
 
 
