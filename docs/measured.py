@@ -31,10 +31,42 @@ def take_in(folder: Path, kind: str) -> None:
         dataset.to_netcdf(DATA / f"{kind}-{source.parent.name}.nc", engine="h5netcdf")
 
 
+OUTDATED = {
+    2: (
+        "cosine_between_truths",
+        "cosine_to_truth_corrected",
+        "lambda_squared_bias",
+        "lambda_variance",
+        "lambda_cosine",
+        "lambda_gain",
+    ),
+}
+"""Variables that datasets of an earlier schema than this hold by estimators that were wrong."""
+
+
+def current(dataset: xr.Dataset) -> xr.Dataset:
+    """Blank what was measured by an estimator that was mended since.
+
+    Cosines to the surrogate's gradient are blank where its signal may be nil, which the noise scale's interval says.
+    """
+    own = int(dataset.attrs.get("schema_version", 0))
+    names = [name for version, old in OUTDATED.items() if own < version for name in old if name in dataset]
+    ends = [f"{name}{end}" for name in names for end in ("", "_low", "_high")]
+    blank = {name: xr.full_like(dataset[name], np.nan) for name in ends}
+    if own < 2 and "noise_scale_pairs_high" in dataset:
+        known = np.isfinite(dataset["noise_scale_pairs_high"])
+        cosines = [name for name in ("true_cosine_corrected", "step_true_cosine_corrected") if name in dataset]
+        blank |= {
+            f"{name}{end}": dataset[f"{name}{end}"].where(known) for name in cosines for end in ("", "_low", "_high")
+        }
+    return dataset.assign(blank)
+
+
 def found(kind: str) -> dict[tuple[str, str], xr.Dataset]:
     """Load the datasets of the columns that were measured."""
     paths = {(task, algorithm): DATA / f"{kind}-{task}-{algorithm}.nc" for task, algorithm in COLUMNS}
-    return {column: xr.load_dataset(path, engine="h5netcdf") for column, path in paths.items() if path.exists()}
+    loaded = {column: xr.load_dataset(path, engine="h5netcdf") for column, path in paths.items() if path.exists()}
+    return {column: current(dataset) for column, dataset in loaded.items()}
 
 
 def heading(column: tuple[str, str]) -> str:

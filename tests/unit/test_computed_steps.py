@@ -162,15 +162,15 @@ def test_steps_are_compared_with_one_another_and_with_the_gradient():
     """Steps along the gradient and across it, known by hand; one did not move."""
     steps = np.array([[[1.0, 0.0]], [[0.0, 2.0]], [[3.0, 3.0]], [[0.0, 0.0]]], np.float32)
     answers = [{"displacement": step, "mean_kl": np.array([kl])} for step, kl in zip(steps, (1, 2, 3, 0), strict=True)]
-    blocks = np.array([[4.0, 0.1], [4.0, -0.1]])
-    gradient = Shares(np.zeros((0, 2)), np.zeros(0), blocks.sum(0), 8.0, float(np.square(blocks).sum()), 32.0)
-    found = find_steps(answers, gradient, (blocks, np.full(2, 4.0)), fresh_optimizer=True)
+    blocks = np.array([[4.0, 0.1], [4.0, -0.1], [4.0, 0.0]])
+    gradient = Shares(np.zeros((0, 2)), np.zeros(0), blocks.sum(0), 12.0, float(np.square(blocks).sum()), 48.0)
+    found = find_steps(answers, gradient, (blocks, np.full(3, 4.0)), fresh_optimizer=True)
     half = np.sqrt(0.5)
     assert found["step_pairwise_cosine"][0] == pytest.approx((0 + half + half) / 3)
-    length = np.sqrt(2 * (16 - 0.01) / (64 - 32))  # products of the two blocks only
+    length = np.sqrt((6 * 16 - 2 * 0.01) / (144 - 48))  # products of different blocks only
     assert found["step_true_cosine_corrected"][0] == pytest.approx((1 + 0 + half) / 3 * (1.0 / length))
     assert found["step_true_cosine"][0] == pytest.approx((1 + 0 + half) / 3)
-    assert np.isnan(found["step_true_cosine_corrected_low"][0])  # a truth of two groups
+    assert found["step_true_cosine_corrected_low"][0] == -1  # three steps tell little
     assert found["zero_steps"].tolist() == [1]
     assert found["step_mean_kl"].tolist() == [1.5]
     assert found["step_norm"][0] == pytest.approx((1 + 2 + np.sqrt(18) + 0) / 4)

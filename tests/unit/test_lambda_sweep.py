@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from closerlook.statistics.lambda_sweep import Comparison, compare, find_best, gain_of_best, interval_of
+from closerlook.statistics.estimates import plain_jackknife
+from closerlook.statistics.lambda_sweep import Comparison, compare, find_best, gain_of_best, noise_of_square
 from closerlook.statistics.variance_reduction import _traces, reduce_variance
 
 REPEATS, GROUPS, SIZE, PAIRS = 500, 40, 60, 100.0
@@ -33,9 +34,74 @@ def test_bias_and_variance_are_recovered_though_noise_is_shared():
     assert np.mean([one.squared_bias[0] for one in found]) == pytest.approx(bias, rel=0.05)
     assert np.mean([one.variance[0] for one in found]) == pytest.approx(0.09 * SIZE * PAIRS, rel=0.02)
     assert np.mean([one.product[0] for one in found]) == pytest.approx(BIASED @ TRUTH, rel=0.05)
-    assert 0.92 <= covered([interval_of(one.squared_bias) for one in found], bias) <= 0.99
+    assert 0.925 <= covered([one.relative_bias() for one in found], bias) <= 1.0
+    assert 0.925 <= covered([one.relative_variance(200) for one in found], 0.09 * SIZE * PAIRS / 200) <= 0.99
     cosine = BIASED @ TRUTH / np.sqrt(BIASED @ BIASED + 0.09 * SIZE * PAIRS / 200)
-    assert 0.92 <= covered([interval_of(one.cosine(200)) for one in found], cosine) <= 0.99
+    assert 0.925 <= covered([one.cosine(200) for one in found], cosine) <= 0.99
+
+
+@pytest.mark.parametrize("directions", [1, 4, 60])
+@pytest.mark.parametrize("bias", [0.0, 0.05, 0.3])
+def test_a_small_bias_is_covered_though_its_square_is_no_normal_number(directions, bias):
+    """A length of 1, noise in few directions or many; a jackknife of the square would cover four in five at most."""
+    found, plain = [], []
+    for seed in range(REPEATS):
+        draws = np.random.default_rng(seed)
+        truth = TRUTH + 0.05 * draws.standard_normal((GROUPS, SIZE))
+        noise = np.zeros((GROUPS, SIZE))
+        noise[:, :directions] = draws.standard_normal((GROUPS, directions)) / np.sqrt(directions)
+        means = truth + 0.5 * noise
+        means[:, 0] += bias
+        one = compare(means, truth, PAIRS)
+        found.append(one.relative_bias())
+        plain.append(plain_jackknife(float(one.squared_bias[0]), one.squared_bias[1:]))
+    assert 0.925 <= covered(found, bias**2) <= 0.99
+    assert np.mean([one.value for one in found]) == pytest.approx(bias**2, abs=0.01)
+    if bias == 0:
+        assert np.mean([one.low > 0 for one in found]) < 0.075
+    if bias == 0 and directions == 1:
+        assert covered(plain, 0.0) < 0.92
+
+
+@pytest.mark.parametrize("size", [2, 200])
+def test_the_noise_of_a_square_is_its_variance_where_all_is_noise(size):
+    found, squares = [], []
+    for seed in range(REPEATS):
+        rows = np.random.default_rng(seed).standard_normal((12, size)) @ np.diag(np.linspace(0.1, 1, size))
+        found.append(noise_of_square(rows @ rows.T))
+        squares.append(np.mean([rows[i] @ rows[j] for i in range(12) for j in range(i)]))
+    exact = 2 * (np.linspace(0.1, 1, size) ** 4).sum() / (12 * 11)
+    assert np.mean(found) == pytest.approx(exact, rel=0.15)
+    assert np.var(squares) == pytest.approx(exact, rel=0.25)
+    assert np.isnan(noise_of_square(np.zeros((2, 2))))
+
+
+def test_a_length_that_noise_may_hide_leaves_everything_open():
+    """Noise of ten times the truth's length: no ratio to that length is told."""
+    draws = np.random.default_rng(2)
+    means, truth = (TRUTH + 30 * draws.standard_normal((GROUPS, SIZE)) for _ in range(2))
+    one = compare(means, truth, PAIRS)
+    for found, whole in (
+        (one.relative_bias(), (0, np.inf)),
+        (one.relative_variance(9), (0, np.inf)),
+        (one.cosine(9), (-1, 1)),
+    ):
+        assert np.isnan(found.value)
+        assert (found.low, found.high) == whole
+
+
+def test_variances_are_not_too_large_for_a_noisy_length():
+    """The mean of one over a noisy length is not one over its mean."""
+    found, naive = [], []
+    for seed in range(REPEATS):
+        draws = np.random.default_rng(seed)
+        truth = TRUTH * (1.2 + 0.9 * draws.standard_normal((GROUPS, 1)))
+        one = compare(truth, truth, PAIRS)
+        found.append(one.relative_variance(PAIRS).value)
+        naive.append(one.variance[0] / PAIRS / one.truth[0])
+    exact = 0.9**2 / 1.44
+    assert np.mean(naive) > 1.025 * exact
+    assert np.mean(found) == pytest.approx(exact, rel=0.02)
 
 
 def test_replicates_leave_one_group_out():
@@ -89,7 +155,7 @@ def test_nothing_is_gained_where_all_are_equal():
         draws = np.random.default_rng(seed)
         shared = 0.3 * draws.standard_normal((GROUPS, SIZE))
         truth = draw(draws, TRUTH, 0.3, shared)
-        scores = [compare(draw(draws, TRUTH, 0.3, shared), truth, PAIRS).cosine(PAIRS)[0] for _ in range(9)]
+        scores = [compare(draw(draws, TRUTH, 0.3, shared), truth, PAIRS).cosine(PAIRS).value for _ in range(9)]
         naive.append(np.log(max(scores) / scores[0]))
     assert np.mean(naive) > 0.05
 
@@ -114,7 +180,7 @@ def test_nothing_is_best_where_nothing_points_along():
 def half(*cosines: float) -> list[Comparison]:
     """Estimators that one half of the groups finds to point along the truth so much, in each of its replicates."""
     ones, none = np.ones(4), np.zeros(4)
-    return [Comparison(ones, np.full(4, cosine), ones, none) for cosine in cosines]
+    return [Comparison(ones, np.full(4, cosine), ones, none, 0.0, 0.0) for cosine in cosines]
 
 
 def test_a_gain_is_known_though_one_half_finds_that_the_chosen_points_away():
@@ -148,8 +214,9 @@ def test_few_groups_leave_out_what_cannot_be_told_without_warnings(groups):
     first, second, truth = np.random.default_rng(groups).standard_normal((3, groups, 5))
     both = [compare(first, truth, PAIRS), compare(second, truth, PAIRS)]
     find_best(both, PAIRS)
-    assert np.isnan(interval_of(both[0].squared_bias).low) == (groups < 3)
-    assert np.isnan(both[0].cosine(PAIRS)).all() or groups > 1
+    for found in (both[0].relative_bias(), both[0].relative_variance(PAIRS), both[0].cosine(PAIRS)):
+        assert np.isfinite(found.value) or found.low in (0, -1)
+        assert groups >= 3 or np.isnan(found.value)
     gain_of_best(in_halves([first, second], truth), 0, PAIRS)
 
 

@@ -21,6 +21,7 @@ from closerlook.statistics.truths import (
     TrueCosine,
     cosine_between,
     cosine_to_sampled,
+    has_signal,
     jackknife,
     true_cosine,
 )
@@ -106,14 +107,27 @@ def test_too_few_estimates_have_no_interval_and_none_have_nothing():
     assert np.isnan(nothing.plain.value)
 
 
-def test_without_a_signal_the_corrected_cosine_is_missing_not_clipped():
-    missing = 0
+def test_without_a_signal_the_corrected_cosine_is_blank_not_clipped():
+    blank = 0
     for seed in range(20):
         sums = np.random.default_rng(seed).standard_normal((12, 300))
-        found = true_cosine(*shared(sums, 12, 1))
+        found = true_cosine(*shared(sums, 12, 1), known=has_signal(sums))
         assert np.isfinite(found.plain.value)
-        missing += np.isnan(found.corrected.value)
-    assert missing > 4
+        blank += (found.corrected.low, found.corrected.high) == (-1, 1) and np.isnan(found.corrected.value)
+    assert blank >= 19
+
+
+@pytest.mark.parametrize("cosine", [0.01, 0.05])
+def test_blank_cosines_and_others_together_cover(cosine):
+    """From no signal to some: the value is blank where it is not known, not where it came out badly."""
+    size, repeats = 100, 400
+    noise, draws = np.sqrt((1 / cosine**2 - 1) / size), np.random.default_rng(9)
+    exact, found = exact_cosine(size, noise, 1), []
+    for _ in range(repeats):
+        sums = streams(draws, 100, size, noise)
+        found.append(true_cosine(*shared(sums, 20, 1), known=has_signal(sums)).corrected)
+    assert np.mean([one.low <= exact <= one.high for one in found]) >= 0.925
+    assert np.mean([np.isnan(one.value) for one in found]) > 0.2
 
 
 def whole(sums: np.ndarray) -> tuple[Shares, np.ndarray, np.ndarray]:
@@ -178,7 +192,7 @@ def test_intervals_of_computed_steps_cover_with_the_truths_noise(own, cosine, ba
     known = [one for one in found if np.isfinite(one.low)]
     assert len(known) >= 0.98 * repeats
     assert 0.92 <= np.mean([one.low <= exact <= one.high for one in known]) <= 0.99
-    values = np.array([one.value for one in known])
+    values = np.array([one.value for one in known if np.isfinite(one.value)])
     # four standard errors, and more where a noisy truth makes cosines near 1 skewed
     spread = np.subtract(*np.quantile(values, [0.84, 0.16])) / 2
     assert np.median([one.high - one.low for one in known]) < 7 * spread
@@ -218,7 +232,7 @@ def test_the_corrected_interval_covers_the_cosine_to_the_exact_gradient(n, each,
 
 
 def test_cosine_between_truths_leaves_out_what_groups_share():
-    """Two targets at 60 degrees whose noise is the same within a group."""
+    """Two targets at 60 degrees whose noise is the same within a group, and cancels in the cosine."""
     draws, groups, size = np.random.default_rng(5), 60, 50
     covered, plain = [], []
     for _ in range(300):
@@ -232,10 +246,24 @@ def test_cosine_between_truths_leaves_out_what_groups_share():
         plain.append(found.value)
     assert np.mean(plain) == pytest.approx(0.5, abs=0.01)
     assert 0.92 <= np.mean(covered) <= 0.99
-    sums = [sum(x for k, x in enumerate(left) if k != i) for i in range(groups)]
-    products = sum(sums[i] @ right[i] for i in range(groups))
-    lengths = [sum((rows.sum(0) - rows[i]) @ rows[i] for i in range(groups)) for rows in (left, right)]
-    assert found.value == pytest.approx(products / np.sqrt(lengths[0] * lengths[1]))
+
+
+def test_cosine_between_truths_equals_loops_over_groups():
+    draws = np.random.default_rng(5)
+    left, right = draws.standard_normal((2, 9, 4)) + 2.0
+
+    def by_hand(left, right):
+        table = [[a @ b for b in right] for a in left]
+        product = sum(table[i][j] for i in range(len(left)) for j in range(len(right)) if i != j)
+        lengths = [
+            sum(rows[i] @ rows[j] for i in range(len(rows)) for j in range(len(rows)) if i != j)
+            for rows in (left, right)
+        ]
+        return product / np.sqrt(lengths[0] * lengths[1])
+
+    whole = by_hand(left, right)
+    without = [by_hand(np.delete(left, k, axis=0), np.delete(right, k, axis=0)) for k in range(9)]
+    assert cosine_between(left, right).value == pytest.approx(9 * whole - 8 * np.mean(without))
 
 
 @pytest.mark.parametrize("cosine", [0.05, 0.3, 0.9])

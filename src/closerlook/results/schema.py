@@ -11,7 +11,7 @@ import xarray as xr
 from closerlook.errors import InputError
 from closerlook.results.variables import Variable
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 """Raised whenever a definition changes; datasets carry it as the attribute ``schema_version``."""
 
 

@@ -5,6 +5,13 @@ from dataclasses import dataclass
 JACKKNIFE = "Arvesen (1969)"
 """Source of the jackknife's intervals."""
 
+RATIO = (
+    "Fieller's, on a delete-one-group jackknife over equal groups of streams whose bias is taken off, Student's t. "
+    "Where what it divides by is not known to be positive (its own interval reaches zero), there is no value, and the "
+    "interval is all that the number may be."
+)
+"""How the interval of a ratio to an estimated signal is found, see `closerlook.statistics.ratios`."""
+
 
 @dataclass(frozen=True)
 class Variable:

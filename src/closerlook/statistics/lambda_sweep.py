@@ -23,8 +23,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from scipy import stats
 
-from closerlook.statistics.estimates import NOTHING, Interval, log_jackknife, plain_jackknife
+from closerlook.statistics.estimates import (
+    FEWEST,
+    NOTHING,
+    Interval,
+    log_jackknife,
+    off_diagonal_means,
+    without_bias,
+)
+from closerlook.statistics.ratios import ANYTHING, COSINES, SIZES, blank, is_positive, ratio
 
 
 @dataclass(frozen=True)
@@ -41,12 +50,18 @@ class Comparison:
         ``L_1``, squared length of the truth.
     variance : ndarray
         ``V``, trace of the covariance of an estimate times its pairs.
+    bias_square : float
+        Squared length of the mean difference to the truth, noise and all.
+    bias_noise : float
+        Variance that `squared_bias` would have without any bias, see `noise_of_square`.
     """
 
     signal: np.ndarray
     product: np.ndarray
     truth: np.ndarray
     variance: np.ndarray
+    bias_square: float
+    bias_noise: float
 
     @property
     def squared_bias(self) -> np.ndarray:
@@ -58,10 +73,41 @@ class Comparison:
         found = self.signal + self.variance / pairs
         return np.where(found > 0, found, np.nan)
 
-    def cosine(self, pairs: float) -> np.ndarray:
-        """Return the cosine to the truth of an estimate of so many pairs; NaN where its length is not known."""
-        truth = np.where(self.truth > 0, self.truth, np.nan)
-        return np.asarray(self.product / np.sqrt(truth * self.squared_length(pairs)))
+    def cosine(self, pairs: float) -> Interval:
+        """Return the cosine to the truth of an estimate of so many pairs; no value where a length may be nil."""
+        with np.errstate(invalid="ignore"):
+            return ratio([self.product], [np.sqrt(self.truth) * np.sqrt(self.squared_length(pairs))], COSINES)
+
+    def relative_variance(self, pairs: float) -> Interval:
+        """Return ``V / (N L_1)`` of an estimate of so many pairs; no value where ``L_1`` may be nil."""
+        return ratio([self.variance / pairs], [self.truth], SIZES)
+
+    def relative_bias(self, *, confidence: float = 0.95) -> Interval:
+        """Return the squared bias over ``L_1``; no value where that may be nil.
+
+        Where the bias is near zero its square is a weighted chi-square, of which a jackknife knows nothing: it finds
+        little variance where the square comes out small. So the interval is that of all biases b from which the square
+        is within Student's t times the standard deviation that it would have: its variance is taken to be
+        ``noise + growth b``, what noise alone gives, and an increase that is the jackknife's where the bias is plain to
+        see. Near zero this is a one-sided bound, its lower end zero.
+
+        References
+        ----------
+        Wilson, 1927, "Probable inference, the law of succession, and statistical inference", on intervals by the
+        variance at the value in question. Serfling, 1980, "Approximation theorems of mathematical statistics", section
+        5.5.2, on degenerate U-statistics.
+        """
+        if not is_positive([self.truth]):
+            return blank(SIZES)
+        relative = self.squared_bias / self.truth
+        value, count = without_bias(float(relative[0]), relative[1:]), len(relative) - 1
+        square, noise = self.bias_square / self.truth[0], self.bias_noise / self.truth[0] ** 2
+        growth = (count - 1) * float(np.var(relative[1:])) / square if square > 0 else 0.0
+        quantile = float(stats.t.ppf((1 + confidence) / 2, count - 1))
+        # (value - b)^2 <= t^2 (noise + growth b), solved for b
+        middle = value + quantile**2 * growth / 2
+        room = quantile * np.sqrt(max(noise + growth * value + quantile**2 * growth**2 / 4, 0.0))
+        return Interval(value, min(max(middle - room, 0.0), value), max(middle + room, value))
 
 
 def compare(means: np.ndarray, truth: np.ndarray, pairs: float) -> Comparison:
@@ -75,27 +121,34 @@ def compare(means: np.ndarray, truth: np.ndarray, pairs: float) -> Comparison:
         Of each group.
     """
     own, cross, other = means @ means.T, means @ truth.T, truth @ truth.T
-    signal = _different(own)
+    signal = off_diagonal_means(own)
     counts = np.array([len(means), *[len(means) - 1] * len(means)])
     squares = np.concatenate([[np.trace(own)], np.trace(own) - np.diag(own)])
     with np.errstate(divide="ignore", invalid="ignore"):  # too few groups to leave one out
         variance = (squares / counts - signal) * pairs
-    return Comparison(signal, _different(cross), _different(other), variance)
+    difference = own - cross - cross.T + other
+    square, noise = float(np.mean(difference)) if len(means) else np.nan, noise_of_square(difference)
+    return Comparison(signal, off_diagonal_means(cross), off_diagonal_means(other), variance, square, noise)
 
 
-def _different(table: np.ndarray) -> np.ndarray:
-    """Return the mean of a table's elements off the diagonal: of all, and without each row and column, (R,)."""
-    count, diagonal = len(table), np.diag(table)
-    total = table.sum() - diagonal.sum()
-    without = total - (table.sum(axis=0) + table.sum(axis=1) - 2 * diagonal)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        means = np.concatenate([[total / (count * (count - 1))], without / ((count - 1) * (count - 2))])
-    return np.where(np.isfinite(means), means, np.nan)  # rounding over none of them is infinite
+def noise_of_square(table: np.ndarray) -> float:
+    """Return the variance that the mean product of different groups would have if all were noise about zero.
 
+    It is ``2 tr(C^2) / (K (K - 1))``, with C the covariance of a group; the trace is estimated without bias for normal
+    noise, which many directions need: the plain one, of the sample covariance, is too large by ``tr(C)^2 / (K - 1)``.
 
-def interval_of(replicates: np.ndarray) -> Interval:
-    """Return a number with the jackknife interval of its replicates (R,)."""
-    return plain_jackknife(float(replicates[0]), replicates[1:])
+    Parameters
+    ----------
+    table : ndarray, (K, K)
+        Products of the groups with one another. NaN for fewer than three.
+    """
+    count = len(table)
+    if count < FEWEST:
+        return np.nan
+    centered = table - table.mean(axis=0) - table.mean(axis=1)[:, None] + table.mean()
+    trace, square = np.trace(centered) / (count - 1), np.square(centered).sum() / (count - 1) ** 2
+    unbiased = (count - 1) ** 2 / ((count - 2) * (count + 1)) * (square - trace**2 / (count - 1))
+    return float(2 * max(unbiased, 0.0) / (count * (count - 1)))
 
 
 @dataclass(frozen=True)
@@ -157,8 +210,7 @@ def gain_of_best(halves: Sequence[Sequence[Comparison]], own: int, pairs: float)
     Returns
     -------
     Interval
-        NaN where the agent's own is not found to point along the truth; without ends where that hangs on one group,
-        or where it is not positive.
+        No value where the agent's own is not known to point along the truth.
     """
     first, second = (_scores(half, pairs) for half in halves)
     chosen = [_largest(scores) for scores in (first, second)]
@@ -167,9 +219,7 @@ def gain_of_best(halves: Sequence[Sequence[Comparison]], own: int, pairs: float)
     if chosen[0] == chosen[1] == own:
         return Interval(1.0, 1.0, 1.0)
     above, below = _sums(first[chosen[1]], second[chosen[0]]), _sums(first[own], second[own])
-    with np.errstate(divide="ignore", invalid="ignore"):
-        gains = np.where(below > 0, above / below, np.nan)
-    return log_jackknife(float(gains[0]), gains[1:])
+    return ratio([above], [below], ANYTHING)
 
 
 def _sums(first: np.ndarray, second: np.ndarray) -> np.ndarray:

@@ -13,8 +13,9 @@ from collections.abc import Callable
 import numpy as np
 from scipy import stats
 
-from closerlook.statistics.estimates import FEWEST, NOTHING, Interval, plain_jackknife, without_bias
+from closerlook.statistics.estimates import FEWEST, NOTHING, Interval, plain_jackknife
 from closerlook.statistics.mean_returns import Means, influences
+from closerlook.statistics.ratios import COSINES, ratio
 
 MOST_GROUPS = 64
 """Groups of streams that a jackknife leaves out in turn, at most."""
@@ -50,7 +51,7 @@ def correlation(surfaces: np.ndarray, known: np.ndarray) -> Interval:
 
     Their centred product, linear in the noise, over the known one's length and the root of the unbiased squared length
     of the other. A plain correlation is smaller the noisier the surfaces; this one errs the other way, by noise along
-    the surface itself, which product and length share: the jackknife takes that bias off.
+    the surface itself, which product and length share: that bias is taken off.
 
     Parameters
     ----------
@@ -63,8 +64,8 @@ def correlation(surfaces: np.ndarray, known: np.ndarray) -> Interval:
     Returns
     -------
     Interval
-        Delete-one-group jackknife, Student's t, in both samples where there are two. NaN where one of them is flat, or
-        nothing but noise.
+        See `closerlook.statistics.ratios.ratio`, on a delete-one-group jackknife, in both samples where there are two.
+        NaN where the known one is flat; without a value where a surface is not known to be more than noise.
 
     References
     ----------
@@ -75,13 +76,15 @@ def correlation(surfaces: np.ndarray, known: np.ndarray) -> Interval:
     if len(surfaces) < FEWEST or not samples[1].any():
         return NOTHING
 
-    def corrected(rows: np.ndarray, others: np.ndarray) -> float:
+    def product(rows: np.ndarray, others: np.ndarray) -> float:
+        return float(others.mean(axis=0) @ rows.mean(axis=0))
+
+    def lengths(rows: np.ndarray, others: np.ndarray) -> float:
         mean = others.mean(axis=0)
         squares = squared_length(rows), float(mean @ mean) if len(others) == 1 else squared_length(others)
-        product = float(mean @ rows.mean(axis=0))
-        return float(product / np.sqrt(squares[1]) / np.sqrt(squares[0])) if min(squares) > 0 else np.nan
+        return float(np.sqrt(squares[0]) * np.sqrt(squares[1])) if min(squares) > 0 else np.nan
 
-    return _jackknife(corrected, *samples, debiased=True)
+    return ratio(_replicates(product, *samples), _replicates(lengths, *samples), COSINES)
 
 
 def rank_correlation(surfaces: np.ndarray, known: np.ndarray) -> Interval:
@@ -192,16 +195,22 @@ def noise_share(surfaces: np.ndarray, streams: float) -> Interval:
     return Interval(found.value, max(0.0, found.low), min(1.0, found.high))
 
 
-def _jackknife(statistic: Callable[..., float], *samples: np.ndarray, debiased: bool = False) -> Interval:
-    """Return a statistic of independent samples of surfaces (S, P), with a delete-one-group jackknife of each.
+def _jackknife(statistic: Callable[..., float], *samples: np.ndarray) -> Interval:
+    """Return a statistic of independent samples of surfaces (S, P), with a delete-one-group jackknife of each."""
+    replicates = _replicates(statistic, *samples)
+    return plain_jackknife(float(replicates[0][0]), *(one[1:] for one in replicates))
 
-    A sample of one is known without noise. Debiased: less the statistic's bias, of order 1 / S, too.
+
+def _replicates(statistic: Callable[..., float], *samples: np.ndarray) -> list[np.ndarray]:
+    """Return a statistic of all surfaces (S, P), then without each group of those of a sample; for each that is noisy.
+
+    A sample of one is known without noise.
     """
-    value = statistic(*samples)
-    replicates = []
+    value, replicates = statistic(*samples), []
     for place, sample in enumerate(samples):
-        groups = np.arange(len(sample)) * min(len(sample), MOST_GROUPS) // len(sample)
-        kept = [sample[groups != group] for group in range(groups[-1] + 1)] if len(sample) > 1 else []
-        replicates.append(np.array([statistic(*samples[:place], some, *samples[place + 1 :]) for some in kept]))
-    noisy = [without for without in replicates if len(without)]
-    return plain_jackknife(without_bias(value, *noisy) if debiased else value, *noisy)
+        if len(sample) > 1:
+            groups = np.arange(len(sample)) * min(len(sample), MOST_GROUPS) // len(sample)
+            kept = [sample[groups != group] for group in range(groups[-1] + 1)]
+            without = [statistic(*samples[:place], some, *samples[place + 1 :]) for some in kept]
+            replicates.append(np.array([value, *without]))
+    return replicates

@@ -2,7 +2,8 @@
 
 The truth of an estimate is the sum of a target over all other streams of the pool. It is noisy, so that even a perfect
 estimate has a cosine below 1 with it; the noise-corrected cosine divides by the length of the exact gradient, whose
-square is estimated from products of different blocks of streams, instead of the length of the noisy one.
+square is estimated from products of different blocks of streams, instead of the length of the noisy one. Where that
+length is not known to be positive, it has no value, and its interval is all that cosines may be.
 
 ====== ===============================================================
 symbol meaning
@@ -20,7 +21,8 @@ from functools import cached_property
 
 import numpy as np
 
-from closerlook.statistics.estimates import NOTHING, Interval, has_interval, jackknife_reach
+from closerlook.statistics.estimates import NOTHING, Interval, has_interval, jackknife_reach, off_diagonal_means
+from closerlook.statistics.ratios import COSINES, blank, is_positive, ratio
 
 
 @dataclass(frozen=True)
@@ -69,15 +71,19 @@ class TrueCosine:
     plain : Interval
         To the truth as sampled, which is noisy.
     corrected : Interval
-        To the exact gradient: unclipped, so that its mean is right, and NaN where the truth's squared length is not
-        estimated to be positive.
+        To the exact gradient: unclipped, so that its mean is right; see `has_signal` for where it has no value.
     """
 
     plain: Interval
     corrected: Interval
 
 
-def true_cosine(estimates: np.ndarray, shares: Shares) -> TrueCosine:
+def has_signal(sums: np.ndarray) -> bool:
+    """Whether an exact gradient is known to have a length, from its sums over equal groups (K, D)."""
+    return is_positive([off_diagonal_means(sums @ sums.T)])
+
+
+def true_cosine(estimates: np.ndarray, shares: Shares, *, known: bool = True) -> TrueCosine:
     """Compare estimates with the sum of a target over everybody else's streams.
 
     Intervals are from a jackknife that deletes an estimate together with its streams, from every truth too. The
@@ -90,6 +96,8 @@ def true_cosine(estimates: np.ndarray, shares: Shares) -> TrueCosine:
         None of them zero.
     shares : Shares
         Of the target.
+    known : bool
+        Whether the target's exact length is known to be positive, see `has_signal`; else it has no corrected cosine.
 
     References
     ----------
@@ -99,8 +107,8 @@ def true_cosine(estimates: np.ndarray, shares: Shares) -> TrueCosine:
         return TrueCosine(NOTHING, NOTHING)
     table = _products(estimates, shares)
     plain, plain_without = _plain(table)
-    corrected, corrected_without = _corrected(table)
-    return TrueCosine(jackknife(plain, plain_without), jackknife(corrected, corrected_without))
+    noisy = jackknife(plain, plain_without)
+    return TrueCosine(noisy, jackknife(*_corrected(table)) if known else blank(COSINES))
 
 
 def cosine_to_sampled(estimates: np.ndarray, shares: Shares, groups: np.ndarray, pairs: np.ndarray) -> TrueCosine:
@@ -133,6 +141,8 @@ def cosine_to_sampled(estimates: np.ndarray, shares: Shares, groups: np.ndarray,
     with np.errstate(divide="ignore", invalid="ignore"):
         long, exact = np.sqrt(square), shares.rest_pairs * np.sqrt(length)
         plain = jackknife(float(along.mean() / long), by_estimate / long, np.asarray(plain_without))
+        if not has_signal(groups):
+            return TrueCosine(plain, blank(COSINES))
         return TrueCosine(plain, jackknife(float(along.mean() / exact), by_estimate / exact, np.asarray(without)))
 
 
@@ -254,6 +264,8 @@ def cosine_between(left: np.ndarray, right: np.ndarray) -> Interval:
     """Return the cosine between two exact gradients, from the sums of two targets over the same groups.
 
     Only products of different groups count, so that noise that the two share within a group does not make them alike.
+    Noise along a gradient is in product and lengths alike, and cancels but for a bias of order 1 / K, upwards, which is
+    taken off.
 
     Parameters
     ----------
@@ -263,15 +275,8 @@ def cosine_between(left: np.ndarray, right: np.ndarray) -> Interval:
     Returns
     -------
     Interval
-        Unclipped; NaN where a squared length is not estimated to be positive. Delete-one-group jackknife.
+        Unclipped; see `closerlook.statistics.ratios.ratio` for its interval, and where it has no value.
     """
-    tables = [left @ right.T, left @ left.T, right @ right.T]
-    products = [table.sum() - np.trace(table) for table in tables]
-    without = [
-        whole - (table.sum(axis=0) + table.sum(axis=1) - 2 * np.diag(table))
-        for whole, table in zip(products, tables, strict=True)
-    ]
+    product, *lengths = (off_diagonal_means(table) for table in (left @ right.T, left @ left.T, right @ right.T))
     with np.errstate(invalid="ignore"):
-        value = products[0] / np.sqrt(products[1]) / np.sqrt(products[2])
-        replicates = without[0] / np.sqrt(without[1]) / np.sqrt(without[2])
-    return jackknife(float(value), replicates)
+        return ratio([product], [np.sqrt(lengths[0]) * np.sqrt(lengths[1])], COSINES)

@@ -262,7 +262,10 @@ def floor_of_returns(returns: np.ndarray, groups: np.ndarray, least: float) -> I
 
 
 def _grouped_mean(numbers: np.ndarray, groups: np.ndarray) -> Interval:
-    """Return the mean of numbers with a jackknife over their groups."""
+    """Return the mean of numbers with a jackknife over their groups, of its logarithm where all are positive.
+
+    Squares and variances of few states are skewed; so are errors.
+    """
     names = np.unique(groups)
     if not len(names):
         return NOTHING
@@ -270,4 +273,5 @@ def _grouped_mean(numbers: np.ndarray, groups: np.ndarray) -> Interval:
     total = sums.sum(axis=0)
     with np.errstate(divide="ignore", invalid="ignore"):
         without = (total[0] - sums[:, 0]) / (total[1] - sums[:, 1])
-    return plain_jackknife(float(total[0] / total[1]), without)
+    scale = log_jackknife if (sums[:, 0] > 0).all() else plain_jackknife
+    return scale(float(total[0] / total[1]), without)

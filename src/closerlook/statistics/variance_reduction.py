@@ -13,7 +13,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from closerlook.statistics.estimates import NOTHING, Interval, log_jackknife, plain_jackknife
+from closerlook.statistics.estimates import NOTHING, Interval, log_jackknife
+from closerlook.statistics.ratios import ANYTHING, ratio
 
 
 @dataclass(frozen=True)
@@ -51,10 +52,9 @@ def reduce_variance(means: Mapping[str, np.ndarray], reference: str, judged: str
         ratios = {name: _interval(trace / traces[reference]) for name, trace in traces.items()}
         if judged not in traces or best not in traces:
             return Reduction(ratios, NOTHING, NOTHING)
-        possible = traces[reference] - traces[best]
-        share = (traces[reference] - traces[judged]) / np.where(possible > 0, possible, np.nan)
         excess = _interval(traces[judged] / traces[best])
-    return Reduction(ratios, plain_jackknife(float(share[0]), share[1:]), excess)
+    share = ratio([traces[reference] - traces[judged]], [traces[reference] - traces[best]], ANYTHING)
+    return Reduction(ratios, share, excess)
 
 
 def _interval(ratio: np.ndarray) -> Interval:

@@ -21,7 +21,7 @@ from closerlook.statistics.noise import (
     true_cosine_at,
 )
 from closerlook.statistics.pool import Size
-from closerlook.statistics.truths import TrueCosine, cosine_between, true_cosine
+from closerlook.statistics.truths import TrueCosine, cosine_between, has_signal, true_cosine
 
 HALF, NINE_TENTHS = 0.5, 0.9
 """Cosines that the pairs needed for are told."""
@@ -71,11 +71,11 @@ def _of_the_pool(pooled: Pooled) -> Found:
 
 def _of_estimates(pooled: Pooled, own: Target, truths: Sequence[Target], *, normalize: bool) -> Found:
     """Return how the agent's own estimates agree, with one another and with the truths."""
-    rows = []
+    rows, targets = [], _signals(pooled, [own, *truths])
     for size in pooled.pool.sizes:
         estimates = pooled.estimates(size, 0, normalize=normalize)
         agreed = agreement(estimates)
-        cosines = _to_targets(pooled, size, estimates, [own, *truths])
+        cosines = _to_targets(pooled, size, estimates, targets)
         rows.append((agreed, cosines))
     found = intervals("pairwise_cosine", [agreed.cosine for agreed, _ in rows])
     found |= intervals("true_cosine", [cosines[0].plain for _, cosines in rows])
@@ -91,10 +91,18 @@ def _of_estimates(pooled: Pooled, own: Target, truths: Sequence[Target], *, norm
     }
 
 
-def _to_targets(pooled: Pooled, size: Size, estimates: np.ndarray, targets: Iterable[Target]) -> list[TrueCosine]:
+def _signals(pooled: Pooled, targets: Iterable[Target]) -> list[tuple[Target, bool]]:
+    """Say of each target whether its length is known to be positive."""
+    return [(target, has_signal(pooled.groups(target)[0])) for target in targets]
+
+
+def _to_targets(
+    pooled: Pooled, size: Size, estimates: np.ndarray, targets: Iterable[tuple[Target, bool]]
+) -> list[TrueCosine]:
     """Compare the estimates of one size that have a direction with each target."""
     directed = np.asarray(estimates.any(axis=1))
-    return [true_cosine(estimates[directed], pooled.shares(size, target, directed)) for target in targets]
+    some = estimates[directed]
+    return [true_cosine(some, pooled.shares(size, target, directed), known=known) for target, known in targets]
 
 
 def _of_alternatives(pooled: Pooled, others: Sequence[Alternative], truths: Sequence[Target]) -> Found:
@@ -102,9 +110,10 @@ def _of_alternatives(pooled: Pooled, others: Sequence[Alternative], truths: Sequ
     places = {weighting: place for place, weighting in enumerate(pooled.question.weightings)}
     agreed: list[Interval] = []
     cosines: list[list[TrueCosine]] = []
+    known = _signals(pooled, truths)
     for other in others:
         place = places[other.weighting]
-        targets = [pooled.surrogate(place), *truths]
+        targets = [*_signals(pooled, [pooled.surrogate(place)]), *known]
         for size in pooled.pool.sizes:
             estimates = pooled.estimates(size, place, normalize=other.normalize)
             agreed.append(agreement(estimates).cosine)

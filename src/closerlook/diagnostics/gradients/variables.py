@@ -1,13 +1,14 @@
 """The variables of gradient quality."""
 
 from closerlook.diagnostics.common.variables import POOL
-from closerlook.results.variables import JACKKNIFE, Variable, interval
+from closerlook.results.variables import JACKKNIFE, RATIO, Variable, interval
 
 _SECTION_2_1 = "Ilyas et al. (2020), section 2.1"
 
 _CORRECTED = (
     "noise-corrected: the cosine to the exact gradient, whose squared length is estimated from products of different "
-    "streams. Unclipped; NaN where that square is not positive."
+    "streams. Unclipped. Where that square is not known to be positive (its jackknife's interval over groups of "
+    "streams reaches zero) it is NaN, and its interval -1 to 1."
 )
 _NOISE_SCALE = "McCandlish et al. (2018), eq. 2.9"
 
@@ -131,8 +132,8 @@ VARIABLES: list[Variable] = [
         (
             "Cosine between the exact gradients of two of: the surrogate, the true discounted return, the true "
             "episode return; from products of different groups of streams. What the critic, lambda and the discount "
-            "cost in direction. Unclipped; NaN where a squared length is not positive.",
-            _BY_GROUP,
+            "cost in direction. Unclipped; NaN where a length is not known to be positive.",
+            f"{RATIO} Groups {_GROUPS}.",
         ),
     ),
     Variable(

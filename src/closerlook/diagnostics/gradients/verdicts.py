@@ -92,7 +92,7 @@ def _judge_noise(name: str, evidence: dict[str, float]) -> Verdict:
         )
         advice = "Look at the reward, its scale and the critic before the algorithm; a larger batch alone buys little."
         return _verdict(name, "watch", statement, evidence, advice)
-    if not np.isfinite(high):
+    if not np.isfinite([high, evidence["true_cosine_corrected"]]).all():
         least = f"at least {low:,.0f} pairs" if np.isfinite(low) else "more pairs than were sampled"
         statement = (
             f"No direction can be told from noise in these {evidence['pairs']:,.0f} pairs; the noise scale is {least}. "

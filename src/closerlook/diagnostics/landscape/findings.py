@@ -40,7 +40,7 @@ PAIRS_OF = ("batch", "heldout")
 """Whose pairs a surrogate is evaluated on: the step's own, or others."""
 REGIONS = ("plane", "line")
 TAIL = 0.05
-FEWEST_OF_A_TAIL, FEWEST_FOR_ENDS = 20, 100
+FEWEST_OF_A_TAIL, FEWEST_FOR_ENDS = 20, 200
 """Episodes below which no tail is told, as it would be a part of a single one, and below which it has no interval."""
 BUDGETS = (1, 10, 50, 500)
 """Streams of a point: 2,048, 20,480, about 1e5 and 1e6 pairs in the paper's regime, as its Figures 5, 6 and 7."""
@@ -176,13 +176,28 @@ def _line(plan: Plan, sums: Mapping[str, np.ndarray], gains: Means) -> Found:
         **_laid_out("line_reward", rewards, shape),
         **_laid_out("line_gain", gains, shape),
         **_laid_out("pairing_saving", saved, shape),
-        **intervals("line_lower_tail", [plain_jackknife(*tail) for tail in tails]),
+        **intervals("line_lower_tail", [tail_interval(tail) for tail in tails]),
         **intervals("line_tail_gain", [_tail_gain(tail, tails[origin]) for tail in tails]),
     }
 
 
-Tail = tuple[float, np.ndarray]
-"""The mean of the lowest returns less its bias, and as it is without each group of streams in turn."""
+@dataclass(frozen=True)
+class Tail:
+    """The mean of the lowest returns at a point.
+
+    Parameters
+    ----------
+    value : float
+        Less its bias.
+    without : ndarray, (G,)
+        As it is without each group of streams in turn.
+    freedom : int
+        Episodes of the tail, or groups if fewer, less one: groups that hold none of the tail say nothing of its spread.
+    """
+
+    value: float
+    without: np.ndarray
+    freedom: int
 
 
 def _tail_parts(sums: Mapping[str, np.ndarray], point: int, streams: int) -> Tail:
@@ -196,16 +211,22 @@ def _tail_parts(sums: Mapping[str, np.ndarray], point: int, streams: int) -> Tai
     unknown = np.full(groups, np.nan)
     # those that exploded on some streams list none there
     if not np.isfinite(sums["returns"][point]).all() or len(values) < FEWEST_OF_A_TAIL:
-        return np.nan, unknown
+        return Tail(np.nan, unknown, 0)
     tail, group = lower_tail(values, TAIL), stream.astype(np.int64) * groups // streams
     without = np.array([lower_tail(values[group != one], TAIL) for one in range(groups)])
     debiased = without_bias(tail, without) if groups >= FEWEST else tail
-    return debiased, without if len(values) >= FEWEST_FOR_ENDS else unknown
+    freedom = min(int(np.ceil(TAIL * len(values))), groups) - 1
+    return Tail(debiased, without if len(values) >= FEWEST_FOR_ENDS else unknown, freedom)
+
+
+def tail_interval(tail: Tail) -> Interval:
+    """Return the mean of the lowest returns with its jackknife interval."""
+    return plain_jackknife(tail.value, tail.without, freedom=tail.freedom)
 
 
 def _tail_gain(tail: Tail, base: Tail) -> Interval:
     """Return how much higher a tail is than the agent's: equal groups of streams are left out of both at once."""
-    return plain_jackknife(tail[0] - base[0], tail[1] - base[1])
+    return tail_interval(Tail(tail.value - base.value, tail.without - base.without, min(tail.freedom, base.freedom)))
 
 
 def _surrogates(plan: Plan, parts: Mapping[str, np.ndarray], own: int) -> Found:
@@ -237,9 +258,9 @@ def _agreement(
             surfaces = stream_surfaces(sums[where]["returns"][known], sums[where]["episodes"][known])
             some, sure = known.sum() >= FEWEST, rise.ndim == 1 or len(rise) >= FEWEST
             signs.append(sign_agreement(gains[where], rise if rise.ndim == 1 else _means(rise)))
-            for found, statistic in ((ranks, rank_correlation), (linear, correlation)):
-                one = statistic(surfaces, rise[..., known]) if some else NOTHING
-                found.append(one if sure else Interval(one.value, np.nan, np.nan))
+            rank = rank_correlation(surfaces, rise[..., known]) if some else NOTHING
+            ranks.append(rank if sure else Interval(rank.value, np.nan, np.nan))
+            linear.append(correlation(surfaces, rise[..., known]) if some and sure else NOTHING)
             points.append(int(known.sum()))
         decided.append(_decided(gains[where], origin[where]))
     return {

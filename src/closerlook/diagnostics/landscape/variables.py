@@ -1,7 +1,7 @@
 """The variables of landscapes: `landscape`."""
 
 from closerlook.diagnostics.common.variables import EXPLORATION
-from closerlook.results.variables import Variable, interval
+from closerlook.results.variables import RATIO, Variable, interval
 
 _FIGURES = "Ilyas et al. (2020), section 2.3, Figures 5 to 7 and 13 to 20"
 _PLANE = ("agent", "step", "random")
@@ -70,7 +70,8 @@ VARIABLES: list[Variable] = [
         (
             "Mean of the lowest 5% of episode returns along the first axis, its bias taken off by the jackknife; NaN "
             "where line_reward is, and below 20 episodes.",
-            f"{_JACKKNIFE} None below 100 episodes.",
+            f"{_JACKKNIFE} Its degrees of freedom are the episodes of the tail, or groups if fewer, less one. None "
+            "below 200 episodes.",
         ),
         unit="reward",
         source="Acerbi and Tasche (2002)",
@@ -80,7 +81,8 @@ VARIABLES: list[Variable] = [
         _LINE,
         (
             "line_lower_tail less that at the agent itself.",
-            "delete-one-group jackknife, equal groups of streams left out of both at once, Student's t.",
+            "delete-one-group jackknife, equal groups of streams left out of both at once, Student's t with the "
+            "degrees of freedom of the shorter tail.",
         ),
         unit="reward",
     ),
@@ -112,8 +114,9 @@ VARIABLES: list[Variable] = [
         _WHERE,
         (
             f"Correlation over points {_AGREE}the noise of the reward, and of held-out pairs, taken off; not clipped, "
-            "so that it may exceed 1; NaN where noise is all there is.",
-            _BOTH,
+            "so that it may exceed 1; NaN where noise may be all there is.",
+            f"{RATIO} For `heldout` of the reward's and of the pairs' own; for `batch` it is of this very batch, whose "
+            "surrogate is what it is.",
         ),
         source="Spearman (1904)",
     ),

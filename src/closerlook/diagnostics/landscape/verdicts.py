@@ -200,7 +200,7 @@ def _plane(name: str, agent: xr.Dataset) -> Verdict | None:
     noise = float(agent["noise_share"].isel(usual_budget=0))
     evidence = {"correlation": value, "low": low, "high": high, "noise_share_of_one_stream": noise}
     evidence["points"] = float(here.get("agreement_points", np.isfinite(agent["true_reward"]).sum()))
-    if not (np.isfinite(low) and np.isfinite(high)):
+    if not np.isfinite([value, low, high]).all():
         words = "Whether surrogate and reward agree on the plane cannot be told: its relief is lost in noise."
         return make_verdict("agreement", "not_enough_data", (name, words), evidence, "Give more --pairs.")
     text = f"Over the plane, surrogate and reward have a correlation of {value:.2f} ({low:.2f} to {high:.2f})"

@@ -60,6 +60,16 @@ AVERAGED = (
     "natural_efficiency",
 )
 """Numbers of each update whose mean over updates has an interval."""
+NEVER_NEGATIVE = {
+    *(name for name in AVERAGED if "kl" in name),
+    "max_ratio",
+    "clip_fraction",
+    "clip_fraction_heldout",
+    "update_norm",
+    "cg_residual",
+    "natural_residual",
+}
+"""Those that are skewed, so that their intervals are of logarithms."""
 TOLD = {
     "quadratic_kl_own": "quadratic_kl",
     "step_fraction": "step_fraction",
@@ -95,7 +105,9 @@ def find(agent: Agent, plan: Plan, audits: Sequence[Mapping[str, np.ndarray]], r
     found |= _along(found, asked, rule, plan)
     found |= step_settings(found, plan.multiples)
     averages = [
-        over_known(found[name], asked) if name == "true_improvement" else mean_interval(found[name])
+        over_known(found[name], asked)
+        if name == "true_improvement"
+        else mean_interval(found[name], skewed=name in NEVER_NEGATIVE)
         for name in AVERAGED
     ]
     return found | intervals("average", averages)

@@ -19,6 +19,10 @@ _RETURNS = (
 )
 _PAIRED = "Student's t over differences of streams that share their draws."
 _T = "Student's t over updates."
+_LOG = (
+    "Of what is never negative (divergences, ratios, shares, norms) it is of the mean's logarithm, "
+    "where all are positive."
+)
 _CHANGES = (
     "`mean_kl`, `max_kl`, `high_kl`: mean, largest and 99th percentile over states of KL(old || new), nats; "
     "`_reverse_`: of KL(new || old). `max_ratio`: largest ratio of new to old probability over pairs; "
@@ -230,6 +234,9 @@ VARIABLES: list[Variable] = [
     *interval(
         "average",
         ("agent", "quantity"),
-        ("Mean over updates of the variable of that name; of true_improvement missing where one is not known.", _T),
+        (
+            "Mean over updates of the variable of that name; of true_improvement missing where one is not known.",
+            f"{_T} {_LOG}",
+        ),
     ),
 ]

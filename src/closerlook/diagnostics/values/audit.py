@@ -212,10 +212,10 @@ def audit_restarts(answers: Sequence[Mapping[str, np.ndarray]], least: float) ->
         **interval("exact_noise_floor_mre", floor_of_returns(returns, streams, least)),
         **interval("return_noise", splits[0].noise),
         **intervals("squared_bias", _updates_together([split.bias for split in splits])),
-        **intervals("mean_squared_error", _updates_together(totals)),
+        **intervals("mean_squared_error", _updates_together(totals, "logarithm")),
     }
 
 
-def _updates_together(found: Sequence[Interval]) -> list[Interval]:
+def _updates_together(found: Sequence[Interval], scale: Scale = "plain") -> list[Interval]:
     """Return numbers of single critics as they are, then the mean over updated ones."""
-    return [*found[: len(SINGLE)], mean_of_intervals(found[len(SINGLE) :])]
+    return [*found[: len(SINGLE)], mean_of_intervals(found[len(SINGLE) :], scale)]

@@ -20,7 +20,7 @@ from closerlook.measurements.value_sums import ValueQuestion
 from closerlook.measurements.weightings import Weighting
 from closerlook.statistics.blocks import Sums
 from closerlook.statistics.estimates import NOTHING, Interval, agreement
-from closerlook.statistics.lambda_sweep import Comparison, compare, find_best, gain_of_best, interval_of
+from closerlook.statistics.lambda_sweep import Comparison, compare, find_best, gain_of_best
 from closerlook.statistics.pool import Size
 from closerlook.statistics.variance_reduction import reduce_variance
 
@@ -121,10 +121,9 @@ def sweep_lambdas(
     groups = _Groups([Sums.from_arrays(answer, "sweep") for answer in answers], question.sweep_block)
     compared = _compare(groups, count)
     comparisons = compared[0]
-    length = np.where(comparisons[0].truth > 0, comparisons[0].truth, np.nan)
-    found = intervals("lambda_squared_bias", [interval_of(one.squared_bias / length) for one in comparisons])
-    found |= intervals("lambda_variance", [interval_of(one.variance / batch_pairs / length) for one in comparisons])
-    cosines = [interval_of(one.cosine(times * batch_pairs)) for times in BATCHES for one in comparisons]
+    found = intervals("lambda_squared_bias", [one.relative_bias() for one in comparisons])
+    found |= intervals("lambda_variance", [one.relative_variance(batch_pairs) for one in comparisons])
+    cosines = [one.cosine(times * batch_pairs) for times in BATCHES for one in comparisons]
     found |= intervals("lambda_cosine", cosines, (len(BATCHES), count))
     return found | _best(compared, list(lambdas), own, batch_pairs)
 

@@ -1,11 +1,12 @@
 """The variables of value prediction: `values`."""
 
 from closerlook.diagnostics.common.variables import POOL
-from closerlook.results.variables import Variable, interval
+from closerlook.results.variables import RATIO, Variable, interval
 
 _FIGURE_3 = "Ilyas et al. (2020), Figures 3, 11 and 12"
 _FIGURE_4 = "Ilyas et al. (2020), Figure 4"
 _BY_STREAM = "Student's t over streams."
+_BY_LOG = "Student's t over streams, of the mean's logarithm, as such numbers are skewed."
 _BY_UPDATE = "Student's t over independent updates."
 _JACKKNIFE_STREAM = "delete-one-stream jackknife of the ratio's logarithm, Student's t."
 _JACKKNIFE_GROUP = "delete-one-group jackknife over equal groups of streams, Student's t."
@@ -153,7 +154,7 @@ VARIABLES: list[Variable] = [
     *interval(
         "return_noise",
         ("agent",),
-        (f"Mean variance of complete returns given the state, in the critic's units squared, {_EXACT}.", _BY_STREAM),
+        (f"Mean variance of complete returns given the state, in the critic's units squared, {_EXACT}.", _BY_LOG),
         unit="value^2",
     ),
     *interval(
@@ -173,7 +174,7 @@ VARIABLES: list[Variable] = [
             "Mean squared difference of a critic from the one return that each stream itself had from the state that "
             "was restarted from. The copies have no part in it, so that it checks squared_bias + return_noise, which "
             f"it is on average. {_JUDGED}",
-            _BY_STREAM,
+            _BY_LOG,
         ),
         unit="value^2",
     ),
@@ -229,7 +230,7 @@ VARIABLES: list[Variable] = [
         (
             "Of the variance that V* takes off estimates by complete returns, the share that the agent's critic takes "
             "off; against the constant mean return. Negative where it adds noise. Advantages as in variance_ratio.",
-            _JACKKNIFE_GROUP,
+            RATIO,
         ),
     ),
     *interval(
@@ -247,9 +248,10 @@ VARIABLES: list[Variable] = [
         ("agent", "lambda"),
         (
             "Squared distance of the mean estimate by a lambda from the gradient of complete returns, over the "
-            "latter's squared length; from products of different groups of streams only. NaN where that length is "
-            "not positive.",
-            _JACKKNIFE_GROUP,
+            "latter's squared length; from products of different groups of streams only, so that it may come out "
+            "negative. NaN where that length is not known to be positive.",
+            "all biases from which the found one is within Student's t times the standard deviation that it would "
+            "have: near zero a one-sided bound. Zero to infinity where the length is not known to be positive.",
         ),
     ),
     *interval(
@@ -258,7 +260,7 @@ VARIABLES: list[Variable] = [
         (
             "Trace of the covariance of an estimate by a lambda of one training batch, over the squared length of the "
             "gradient of complete returns.",
-            _JACKKNIFE_GROUP,
+            RATIO,
         ),
     ),
     *interval(
@@ -267,7 +269,7 @@ VARIABLES: list[Variable] = [
         (
             "Cosine of estimates by a lambda, from so many training batches of pairs, to the gradient of complete "
             "returns, as bias and variance predict it.",
-            _JACKKNIFE_GROUP,
+            RATIO,
         ),
     ),
     Variable(
@@ -291,9 +293,9 @@ VARIABLES: list[Variable] = [
             "Cosine to the truth by the best lambda over that by the agent's own lambda. Chosen on one half of the "
             "groups of streams and measured on the other, both ways: the sum of what both find of the chosen, over the "
             "sum of what they find of the agent's own. A choice is never judged by what it was chosen on. 1 where both "
-            "halves choose the agent's own; NaN where the agent's own is not found to point along the truth, which "
+            "halves choose the agent's own; NaN where the agent's own is not known to point along the truth, which "
             "weak signal may do. A verdict complains where the whole interval lies above 1.05.",
-            "delete-one-group jackknife of the logarithm, the choices held, Student's t.",
+            f"the choices held, {RATIO}",
         ),
     ),
 ]
