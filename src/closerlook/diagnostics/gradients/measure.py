@@ -13,7 +13,7 @@ from closerlook.agents.environment import EnvironmentSpec
 from closerlook.agents.identity import own_seed, probe, sampling_part
 from closerlook.algorithms.rules import rule_of
 from closerlook.arguments import with_plain_values
-from closerlook.diagnostics.common.checks import as_agents
+from closerlook.diagnostics.common.checks import as_agents, tried
 from closerlook.diagnostics.common.layout import Found
 from closerlook.diagnostics.gradients.alternatives import Baseline
 from closerlook.diagnostics.gradients.dataset import summary
@@ -142,6 +142,7 @@ def gradient_quality(  # noqa: PLR0913 - what a user may choose, each by name
         precision, precision_size,
     ))  # fmt: skip
     request, crew = prepare(agents, environment, wishes), crew_of(workers)
+    agents = tried(agents, request.environment)
     if out is None:
         with TemporaryDirectory() as scratch:
             cache = None if precision is None else RunFolder(scratch).jobs()

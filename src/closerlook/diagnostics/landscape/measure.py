@@ -14,7 +14,7 @@ from closerlook.agents.environment import EnvironmentSpec
 from closerlook.agents.identity import own_seed, probe, sampling_part
 from closerlook.algorithms.rules import clip_of, rule_of
 from closerlook.arguments import with_plain_values
-from closerlook.diagnostics.common.checks import as_agents
+from closerlook.diagnostics.common.checks import as_agents, tried
 from closerlook.diagnostics.common.layout import Found
 from closerlook.diagnostics.common.point_jobs import joined, parts_of
 from closerlook.diagnostics.common.stages import StageAnswers, Stages
@@ -142,6 +142,8 @@ def landscape(  # noqa: PLR0913 - what a user may choose, each by name
     given = (pairs, line_pairs, heldout_pairs, gradient_pairs, grid, range, axes)
     wishes = with_plain_values(Wishes(*given, step_pairs, algorithm, draws, seed))
     request = prepare(agents, environment, as_agents(towards), wishes)
+    agents = tried(agents, request.environment)
+    request = replace(request, towards=tuple(tried(request.towards, request.environment)))
     how = (crew_of(workers), progress or Silence())
     if out is None:
         with TemporaryDirectory() as scratch:

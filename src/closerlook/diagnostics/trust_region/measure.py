@@ -15,7 +15,7 @@ from closerlook.agents.environment import EnvironmentSpec
 from closerlook.agents.identity import own_seed, probe, sampling_part
 from closerlook.algorithms.rules import clip_of, rule_of
 from closerlook.arguments import with_plain_values
-from closerlook.diagnostics.common.checks import as_agents
+from closerlook.diagnostics.common.checks import as_agents, tried
 from closerlook.diagnostics.common.layout import Found
 from closerlook.diagnostics.common.point_jobs import joined, parts_of
 from closerlook.diagnostics.common.stages import StageAnswers, Stages
@@ -109,6 +109,7 @@ def trust_region(  # noqa: PLR0913 - what a user may choose, each by name
     agents = as_agents(agent)
     wishes = with_plain_values(Wishes(repeats, pairs, return_pairs, multiples, step_pairs, algorithm, seed))
     request = prepare(agents, environment, wishes)
+    agents = tried(agents, request.environment)
     how = (crew_of(workers), progress or Silence())
     if out is None:
         with TemporaryDirectory() as scratch:

@@ -16,7 +16,7 @@ from closerlook.agents.environment import EnvironmentSpec
 from closerlook.agents.identity import own_seed, probe, sampling_part
 from closerlook.algorithms.rules import rule_of
 from closerlook.arguments import with_plain_values
-from closerlook.diagnostics.common.checks import as_agents
+from closerlook.diagnostics.common.checks import as_agents, tried
 from closerlook.diagnostics.common.layout import Found
 from closerlook.diagnostics.common.stages import Jobs, StageAnswers, answer_each
 from closerlook.diagnostics.values.audit import (
@@ -130,6 +130,7 @@ def value_prediction(  # noqa: PLR0913 - what a user may choose, each by name
         Wishes(pairs, fit_pairs, estimates, sizes, lambdas, updates, restarts, restart_copies, seed)
     )
     request = prepare(agents, environment, wishes)
+    agents = tried(agents, request.environment)
     how = (crew_of(workers), progress or Silence())
     if out is None:
         with TemporaryDirectory() as scratch:
