@@ -231,12 +231,12 @@ class ModulePolicy:
 
     def distribution(self, parameters: Parameters, observations: Tensor) -> Distribution:
         """Build the action distributions at policy inputs."""
+        answers = self.answers(parameters, observations)
         with self._users_code():
-            return recognise(self.answers(parameters, observations), self.build, tuple(observations.shape[:-1]))
+            return recognise(answers, self.build, tuple(observations.shape[:-1]))
 
     def answers(self, parameters: Parameters, observations: Tensor) -> Any:
         """Return what the module answers, in the precision of the observations, with a row of each tensor for each."""
-        shared = self._shared(observations)
 
         def rows_alone(parameters: Parameters, observations: Tensor) -> Any:
             leaves, form = tree_flatten(self._called.answer(parameters, observations))
@@ -246,7 +246,9 @@ class ModulePolicy:
             ]
             return tree_unflatten(each, form)
 
-        return _call(rows_alone, parameters, observations)
+        with self._users_code():
+            shared = self._shared(observations)
+            return _call(rows_alone, parameters, observations)
 
     @cached_property
     def _called(self) -> "_Called":

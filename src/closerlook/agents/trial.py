@@ -151,7 +151,10 @@ def _require_one_answer(policy: ModulePolicy, parameters: Parameters, rows: Tens
 def _require_rows_alone(name: str, answer: Callable[[Tensor], list[Tensor]], rows: Tensor) -> None:
     """Ask for rows in a batch, in another order, and each alone."""
     whole, turned = answer(rows), answer(rows.flip(0))
-    alone = [answer(row[None]) for row in rows]
+    try:
+        alone = [answer(row[None]) for row in rows]
+    except InputError as error:
+        raise _dependent(name) from error
     for at, leaf in enumerate(whole):
         _require_alike(name, leaf, turned[at].flip(0))
         _require_alike(name, leaf, torch.cat([one[at] for one in alone]))
@@ -171,9 +174,13 @@ def _require_alike(name: str, whole: Tensor, other: Tensor) -> None:
     finite = whole[torch.isfinite(whole)]
     largest = float(finite.abs().max()) if len(finite) else 0.0
     if whole.shape != other.shape or not torch.allclose(whole, other, rtol=ALIKE, atol=ALIKE * largest, equal_nan=True):
-        what = f"the agent's {name} answers an observation otherwise alone than among others, or in another order"
-        mend = (
-            "let each row of [N, obs] be answered for itself: no statistics of the batch, and a recurrent layer given "
-            "[N, 1, obs] with batch_first=True"
-        )
-        raise InputError(what, mend)
+        raise _dependent(name)
+
+
+def _dependent(name: str) -> InputError:
+    what = f"the agent's {name} answers an observation otherwise alone than among others, or in another order"
+    mend = (
+        "let each row of [N, obs] be answered for itself: no statistics of the batch, and a recurrent layer given "
+        "[N, 1, obs] with batch_first=True"
+    )
+    return InputError(what, mend)
