@@ -397,7 +397,7 @@ def without_width(mean):
 @pytest.mark.parametrize(
     ("forward", "distribution", "message"),
     [
-        (lambda net, x: 0 * net(x) + x[:, :1], without_width, r"action of step 1 in stream 0 is not finite"),
+        (lambda net, x: 0 * net(x) + x[:, :1], without_width, r"action of step 2 in stream 0 is not finite"),
         (lambda net, x: (net(x) - net(x)).sqrt() + net(x), normal, r"the score in stream 0 is not finite"),
     ],
 )
