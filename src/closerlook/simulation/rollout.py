@@ -83,7 +83,7 @@ def rollout(  # noqa: PLR0913 - what is sampled, under which names, and matters 
         _check_updates(sampling, streams, lanes)
     lanes = min(lanes, len(streams))
     with lend_engine(environment, lanes * len(seeds), engine) as lent:
-        agents = tried_at_resets(agents, environment.id, lent, lanes)
+        agents = tried_at_resets(agents, environment.id, lent)
         check_spaces(agents, environment.id, lent.observation_size, lent.action_space)
         plan = Plan(environment.id, sampling, seeds, purpose, streams, lanes, update_observations)
         return Lockstep(agents, lent, plan).run()
@@ -108,7 +108,7 @@ def rollout_episodes(
     _check_request(agents, sampling, seeds, streams, lanes)
     lanes = min(lanes, len(streams))
     with lend_engine(environment, lanes * len(seeds)) as lent:
-        agents = tried_at_resets(agents, environment.id, lent, lanes)
+        agents = tried_at_resets(agents, environment.id, lent)
         check_spaces(agents, environment.id, lent.observation_size, lent.action_space)
         plan = Plan(environment.id, sampling, seeds, purpose, streams, lanes, keep_transitions=False)
         return Lockstep(agents, lent, plan).run_episodes()

@@ -9,12 +9,14 @@ from closerlook.randomness import derive_seed
 from closerlook.simulation.acting import ObservationFilter
 from closerlook.simulation.lanes import Engine
 
-TRIED_RESETS = 4
-"""Observations, at most, that a policy is first tried on: those that episodes begin with."""
+TRIED_RESETS = 8
+"""Observations that a policy is first tried on: those that so many episodes begin with."""
 
 
-def tried_at_resets(agents: Agent, name: str, engine: Engine, lanes: int) -> Agent:
-    """Try networks on what an engine's lanes begin with; those that were tried, and those of our own, need none.
+def tried_at_resets(agents: Agent, name: str, engine: Engine) -> Agent:
+    """Try networks on what episodes of an engine's first lane begin with.
+
+    Those that were tried, and those that are not modules of users, are returned as they are.
 
     Raises
     ------
@@ -25,9 +27,8 @@ def tried_at_resets(agents: Agent, name: str, engine: Engine, lanes: int) -> Age
     """
     if is_tried(agents.policy):
         return agents
-    rows = min(lanes, TRIED_RESETS)
-    seeds = [derive_seed(0, "trial", stream=row, kind="reset") for row in range(rows)]
-    observations = engine.reset(np.arange(rows), seeds)
+    lane, seeds = np.zeros(1, np.int64), [derive_seed(0, "trial", stream=k, kind="reset") for k in range(TRIED_RESETS)]
+    observations = np.concatenate([engine.reset(lane, [seed]) for seed in seeds])
     if not np.isfinite(observations).all():
         raise NonFiniteError(f"not every observation is finite in {name}", "look at what its reset() gives")
     population = agents if agents.population is not None else Agent.stack([agents])
