@@ -5,9 +5,9 @@ import pytest
 import torch
 
 from closerlook.agents.agent import Agent, Regime, moments
-from closerlook.agents.identity import probe
 from closerlook.agents.normalization import Scaling
 from closerlook.agents.policies import CategoricalMLP, GaussianMLP, MLPValue
+from closerlook.agents.trial import try_out
 from closerlook.errors import InputError
 from closerlook.nn.distributions import DiagonalGaussian
 from closerlook.nn.networks import MLP
@@ -182,7 +182,7 @@ def test_what_a_module_answers_for_all_rows_is_each_row_s(way, family):
         return torch.distributions.Independent(family(mean, log_std.exp()), 1)
 
     agents = [Agent.from_torch(Answers(SHARED[way]), distribution=build) for _ in range(3)]
-    population = Agent.stack(agents)
+    population = try_out(Agent.stack(agents), np.eye(3, dtype=np.float32), "here")
     rows = torch.randn(3, 5, 3, generator=torch.Generator().manual_seed(0))
     actions = torch.ones(3, 5, 2)
     together = population.policy.distribution(population.policy_parameters, rows).log_prob(actions)
@@ -223,14 +223,3 @@ def test_a_distribution_of_other_than_the_rows_is_refused():
     agent = Agent.from_torch(Answers(lambda mean, _: mean), distribution=lambda mean: normal(mean[None]))
     with pytest.raises(InputError, match=r"the agent's policy failed .*of \[8\] observations has the batch shape"):
         agent.policy.distribution(agent.policy_parameters, torch.zeros(8, 3))
-
-
-def test_a_policy_that_is_random_beyond_its_distribution_is_refused():
-    noisy = Answers(lambda mean, _: mean + torch.randn(2))
-    with pytest.raises(InputError, match=r"answers the same observations in two ways.*take what is random"):
-        probe(Agent.from_torch(noisy, distribution=normal))
-
-
-def test_a_policy_without_parameters_is_refused():
-    with pytest.raises(InputError, match="has no parameters"):
-        Agent.from_torch(torch.nn.Tanh(), distribution=normal, observation_size=3)

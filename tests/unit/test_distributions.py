@@ -53,6 +53,88 @@ def test_categorical_sampling_inverts_the_cumulative_distribution():
     assert distribution.sample(noise).tolist() == [0, 0, 1, 2, 2]
 
 
+MASKS = {
+    "one": [[1, 0, 1, 1], [1, 1, 0, 1]],
+    "the first and the last": [[0, 1, 1, 0], [0, 1, 1, 1]],
+    "all but one": [[0, 1, 0, 0], [0, 0, 0, 1]],
+    "none": [[1, 1, 1, 1], [1, 1, 1, 1]],
+}
+
+
+@pytest.mark.parametrize("mask", MASKS)
+def test_a_masked_choice_equals_the_choice_among_what_is_left(mask):
+    """Entropy, divergence, log probability, and first and second derivatives by the logits, against fewer actions."""
+    source = torch.Generator().manual_seed(2)
+    logits, other = torch.randn(2, 2, 4, generator=source, dtype=torch.float64)
+    kept = torch.tensor(MASKS[mask], dtype=torch.bool)
+    for row in range(2):
+        left = kept[row].nonzero().squeeze(-1)
+        for quantity in (
+            lambda p, _: p.entropy().sum(),
+            lambda p, q: p.kl(q).sum(),
+            lambda p, q: q.kl(p).sum(),
+        ):
+            masked = _with_derivatives(quantity, logits[row], other[row], left, whole=True)
+            few = _with_derivatives(quantity, logits[row], other[row], left, whole=False)
+            for one, two in zip(masked, few, strict=True):
+                assert torch.isfinite(one).all()
+                torch.testing.assert_close(one, two)
+    whole = Categorical(logits.masked_fill(~kept, -torch.inf))
+    theirs = torch.distributions.Categorical(logits=whole.logits)
+    torch.testing.assert_close(whole.entropy(), theirs.entropy())
+    drawn = whole.sample(torch.linspace(0, 1 - 1e-16, 101, dtype=torch.float64)[:, None, None].expand(101, 2, 1))
+    assert kept[torch.arange(2), drawn].all()
+
+
+def _with_derivatives(quantity, logits, other, left, *, whole):
+    """Return a quantity of two choices, and its gradient and its Hessian along a direction, at the logits `left`."""
+    leaves = [one[left].clone().requires_grad_() for one in (logits, other)]
+    if whole:
+        rows = [torch.full_like(logits, -torch.inf).index_put((left,), leaf)[None] for leaf in leaves]
+    else:
+        rows = [leaf[None] for leaf in leaves]
+    value = quantity(*(Categorical(row) for row in rows))
+    slopes = torch.autograd.grad(value, leaves, create_graph=True, materialize_grads=True)
+    along = sum((slope * torch.linspace(-1, 1, len(left), dtype=torch.float64)).sum() for slope in slopes)
+    curvature = torch.autograd.grad(along, leaves, materialize_grads=True)
+    return [value.detach(), *(one.detach() for one in (*slopes, *curvature))]
+
+
+def test_a_divergence_from_what_masks_more_is_infinite():
+    free, masked = torch.zeros(1, 3), torch.tensor([[0.0, 0.0, -torch.inf]])
+    assert Categorical(free).kl(Categorical(masked)).item() == torch.inf
+    assert Categorical(masked).kl(Categorical(free)).item() == pytest.approx(np.log(1.5))
+
+
+def test_a_probability_that_underflows_counts_as_none():
+    sharp = Categorical(torch.tensor([[0.0, -200.0, -torch.inf]]).requires_grad_())
+    quantities = sharp.entropy().sum() + sharp.kl(Categorical(torch.tensor([[0.0, -torch.inf, 0.0]]))).sum()
+    quantities.backward()
+    assert sharp.entropy().item() == 0.0
+    assert torch.isfinite(sharp.logits.grad).all()
+
+
+@pytest.mark.parametrize("shape", ["flat", "independent", "validated"])
+def test_a_choice_made_from_probabilities_never_draws_one_of_none(shape):
+    """torch takes the logarithm of a probability of 0 to be that of 1.2e-7."""
+    probabilities = torch.tensor([[0.5, 0.0, 0.5, 0.0]])
+
+    def build(outputs):
+        choice = torch.distributions.Categorical(probs=outputs, validate_args=shape == "validated")
+        return torch.distributions.Independent(choice, 0) if shape == "independent" else choice
+
+    found = recognise(probabilities, build, (1,))
+    assert found.logits[0].tolist() == [np.float32(np.log(np.float32(0.5))), -np.inf] * 2
+    assert found.sample(torch.tensor([[1 - 1e-16]], dtype=torch.float64)).tolist() == [2]
+    assert found.entropy().item() == pytest.approx(np.log(2))
+
+
+@pytest.mark.parametrize("answer", [(1.0, 2.0), torch.zeros(3, 2), None])
+def test_what_is_no_distribution_is_told(answer):
+    with pytest.raises(TypeError, match=r"distribution gave a \w+, not a torch.distributions.Distribution"):
+        recognise(torch.zeros(3, 2), lambda _: answer, (3,))
+
+
 def test_a_sampled_gaussian_has_its_moments():
     noise = torch.from_numpy(np.random.default_rng(0).standard_normal((100_000, 2)))
     log_std = torch.tensor([0.5, -1.0], dtype=torch.float64)

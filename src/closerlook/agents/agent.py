@@ -1,6 +1,5 @@
 """An agent: everything that decides what its next training batch and update would be."""
 
-import copy
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal, get_args
@@ -11,6 +10,7 @@ from torch import Tensor
 from torch.distributions import Distribution as TorchDistribution
 
 from closerlook.agents.environment import EnvironmentSpec
+from closerlook.agents.modules import fixed, inputs_of_first_layer, take_over, trainable
 from closerlook.agents.normalization import RunningMoments, Scaling
 from closerlook.agents.policies import ModulePolicy, ModuleValue, Policy, Value
 from closerlook.arguments import require_choices, require_fractions
@@ -190,8 +190,15 @@ class Agent:
 
     @staticmethod
     def stack(agents: Sequence["Agent"]) -> "Agent":
-        """Stack single agents of one architecture and one set of settings into a population [P]."""
+        """Stack single agents of one architecture and one set of settings into a population [P].
+
+        Raises
+        ------
+        InputError
+            Where their modules differ in what is not stacked: frozen parameters and buffers.
+        """
         first = agents[0]
+        _require_same_fixed(agents)
         state = {name: torch.stack([agent.state[name] for agent in agents]) for name in first.state}
         seed = first.agent_seed if len(agents) == 1 else None
         return replace(first, state=state, population=len(agents), agent_seed=seed)
@@ -228,7 +235,7 @@ class Agent:
         distribution : callable
             Maps the policy's output to a `torch.distributions` distribution with the rows first.
         observation_size : int, optional
-            Components of an observation; found from the first parameter matrix where it is not given.
+            Components of an observation; where it is not given, the environment says.
         observation_mean, observation_var : array_like, (obs,), optional
             Statistics to standardise observations with, frozen; give both or neither.
         observation_scaling : Scaling, optional
@@ -239,26 +246,33 @@ class Agent:
         Raises
         ------
         InputError
-            Where only one of mean and variance is given, the policy has no parameters, the observation size cannot be
-            found, or another field means nothing.
+            Where only one of mean and variance is given, the policy has no parameters that can be trained, a module
+            cannot be taken over (see `closerlook.agents.modules`), or another field means nothing.
+
+        Warns
+        -----
+        UserWarning
+            Of frozen parameters, which are left out, and of layers that evaluation mode changes.
         """
-        if not any(True for _ in policy.parameters()):
-            raise InputError("the policy has no parameters, so it has no gradient", "give one that can be trained")
         if (observation_mean is None) != (observation_var is None):
             raise InputError("only one of observation_mean and observation_var is given", "give both or neither")
-        policy, value = copy.deepcopy(policy).eval(), copy.deepcopy(value).eval() if value is not None else None
-        size = observation_size or _observation_size(policy, observation_mean)
-        state = {f"policy.{name}": p.detach().clone() for name, p in policy.named_parameters()}
+        policy, value = take_over(policy, "policy"), None if value is None else take_over(value, "critic")
+        if not trainable(policy):
+            kind = "frozen, with requires_grad=False" if any(True for _ in policy.parameters()) else "none"
+            what = f"the policy has no parameters that can be trained (they are {kind}), so it has no gradient"
+            raise InputError(what, "give one that has")
+        size = _given_size(observation_size, observation_mean)
+        state = {f"policy.{name}": p.detach().clone() for name, p in trainable(policy).items()}
         if value is not None:
-            state |= {f"value.{name}": p.detach().clone() for name, p in value.named_parameters()}
+            state |= {f"value.{name}": p.detach().clone() for name, p in trainable(value).items()}
         if observation_mean is not None:
-            state |= _frozen_moments(observation_mean, observation_var, size)
+            state |= _frozen_moments(observation_mean, observation_var, observation_size)
             observation_scaling = observation_scaling or Scaling()
         elif observation_scaling is not None:
             what = "observation_scaling is given without the statistics to scale by"
             raise InputError(what, "give observation_mean and observation_var, or leave it out")
         return Agent(
-            policy=ModulePolicy(policy, distribution, size),
+            policy=ModulePolicy(policy, distribution, size or inputs_of_first_layer(policy), size is not None),
             value=ModuleValue(value) if value is not None else None,
             state=state,
             observation_scaling=observation_scaling,
@@ -277,19 +291,33 @@ def moments_state(values: RunningMoments) -> dict[str, Tensor]:
     return {name: torch.from_numpy(np.array(getattr(values, name))) for name in ("count", "mean", "squares")}
 
 
-def _observation_size(policy: torch.nn.Module, mean: Any) -> int:
-    if mean is not None:
-        return int(np.asarray(mean).size)
-    for parameter in policy.parameters():
-        if parameter.ndim == 2:
-            return int(parameter.shape[1])
-    raise InputError("the size of an observation cannot be read off the policy", "pass observation_size=...")
+def _require_same_fixed(agents: Sequence[Agent]) -> None:
+    for part in ("policy", "value"):
+        modules = [getattr(getattr(agent, part), "module", None) for agent in agents]
+        known = [fixed(module) for module in modules if module is not None]
+        for other in known[1:]:
+            differs = [
+                name for name, tensor in known[0].items() if name not in other or not torch.equal(tensor, other[name])
+            ]
+            if differs:
+                what = f"{differs[0]} of the agents' modules is frozen or a buffer, and differs between them"
+                raise InputError(what, "give agents that share it, or give them one by one")
 
 
-def _frozen_moments(mean: Any, variance: Any, size: int) -> dict[str, Tensor]:
+def _given_size(size: object, mean: Any) -> int | None:
+    """Return how many components an observation has, where the user says so, by number or by statistics."""
+    if size is None:
+        return None if mean is None else int(np.asarray(mean).size)
+    if isinstance(size, bool) or not isinstance(size, int | np.integer) or size < 1:
+        raise InputError(f"observation_size is {size!r}", "give a whole number, 1 or more, or leave it out")
+    return int(size)
+
+
+def _frozen_moments(mean: Any, variance: Any, asked: int | None) -> dict[str, Tensor]:
     """Express a given mean and variance as moments of very many observations, so that nothing moves them."""
     count = 2.0**40
     mean, variance = (np.asarray(x, dtype=np.float64).reshape(-1) for x in (mean, variance))
+    size = mean.size if asked is None else asked
     if mean.shape != (size,) or variance.shape != (size,):
         raise InputError(
             f"observation_mean and observation_var have {mean.size} and {variance.size} components, "

@@ -7,8 +7,7 @@ import numpy as np
 import torch
 
 from closerlook.agents.agent import Agent
-from closerlook.agents.policies import CategoricalMLP, GaussianMLP, Policy
-from closerlook.errors import InputError
+from closerlook.agents.trial import draw_noise
 from closerlook.randomness import derive_seed, generator
 
 PROBES = 8
@@ -50,45 +49,27 @@ def probe(agent: Agent) -> dict[str, Any]:
     Returns
     -------
     dict
-        Parameters, statistics, settings; and actions, log densities and values at fixed observations, which tell
-        networks apart whose code is the user's.
-
-    Raises
-    ------
-    InputError
-        Where the policy is random beyond its distribution.
+        Parameters, statistics, settings; and actions, log densities and values at fixed observations (for networks of
+        the user's, those that they were tried on), which tell networks apart whose code differs.
     """
     bare = sampling_part(agent)
-    agents = Agent.stack([bare])
-    draws = generator(0, "probe")
-    observations = draws.standard_normal((1, PROBES, observation_size(agent.policy))).astype(np.float32)
-    actions = agent.policy.actor(agents.policy_parameters)(observations, _noise(agent.policy, draws))
-    rows = torch.from_numpy(observations)
+    agents, draws = Agent.stack([bare]), generator(0, "probe")
+    example = getattr(agent.policy, "example", None)
+    if example is None:
+        size = agent.policy.observation_size or 0
+        rows = torch.from_numpy(draws.standard_normal((1, PROBES, size)).astype(np.float32))[0]
+    else:
+        rows = example
+    noise = draw_noise(agent.policy, len(rows), draws)
+    actions = agent.policy.actor(agents.policy_parameters)(rows[None].numpy(), noise)
     with torch.no_grad():
-        density, again = (
-            agent.policy.distribution(bare.policy_parameters, rows[0]).log_prob(torch.from_numpy(actions[0]))
-            for _ in range(2)
-        )
-        values = None if agent.value is None else agent.value(bare.value_parameters, rows[0])
-    if not torch.equal(density.nan_to_num(), again.nan_to_num()):
-        what = "the agent's policy answers the same observations in two ways, so that its gradient is not defined"
-        raise InputError(what, "take what is random (dropout, noise) out of its forward()")
+        density = agent.policy.distribution(bare.policy_parameters, rows).log_prob(torch.from_numpy(actions[0]))
+        values = None if agent.value is None else agent.value(bare.value_parameters, rows)
+    answers = {"actions": actions, "density": density, "values": values}
+    if not getattr(agent.policy, "example_recurs", True):
+        answers = dict.fromkeys(answers)  # other ones each time would name the agent otherwise each time
     fields = ("gamma", "gae_lambda", "observation_scaling", "reward_scaling", "action_transform", "bootstrap", "regime")
     settings = {name: getattr(agent, name) for name in fields}
     if agent.value_target != "gae":  # decides updates of the critic; left out where usual, as earlier keys had it
         settings["value_target"] = agent.value_target
-    return {"state": dict(bare.state), **settings, "actions": actions, "density": density, "values": values}
-
-
-def observation_size(policy: Policy) -> int:
-    """Components of the observations a policy takes."""
-    if isinstance(policy, GaussianMLP | CategoricalMLP):
-        return policy.network.sizes[0]
-    return int(getattr(policy, "observation_size"))  # noqa: B009 - policies of others may have it too
-
-
-def _noise(policy: Policy, draws: np.random.Generator) -> np.ndarray:
-    shape = (1, PROBES, policy.noise.size)
-    if policy.noise.kind == "seed":
-        return draws.integers(2**31, size=shape)
-    return draws.standard_normal(shape) if policy.noise.kind == "normal" else draws.random(shape)
+    return {"state": dict(bare.state), **settings, **answers}

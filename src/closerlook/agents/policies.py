@@ -6,7 +6,7 @@ agent or a population of P agents (parameters with a leading axis), and an updat
 
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from functools import cached_property
 from typing import Any, Protocol
 
@@ -17,6 +17,7 @@ from torch.distributions import Distribution as TorchDistribution
 from torch.func import functional_call
 from torch.utils._pytree import tree_flatten, tree_leaves, tree_map, tree_unflatten
 
+from closerlook.agents.modules import copy_module, trainable
 from closerlook.errors import InputError, PolicyError, users_code
 from closerlook.nn.distributions import (
     AnyDistribution,
@@ -37,8 +38,8 @@ class Policy(Protocol):
     """What the rest of the library asks of a policy."""
 
     @property
-    def observation_size(self) -> int:
-        """Components of a policy input."""
+    def observation_size(self) -> int | None:
+        """Components of a policy input; None where only the environment says."""
 
     @property
     def parameter_shapes(self) -> dict[str, tuple[int, ...]]:
@@ -179,44 +180,95 @@ class ModulePolicy:
     ----------
     module : torch.nn.Module
         Maps policy inputs [N, obs] to whatever `build` takes: a tensor with rows first, or several; those after the
-        first may be one for all rows.
+        first may be one for all rows. Its parameters that require no gradient are part of the architecture.
     build : callable
         Maps the module's output to a `torch.distributions` distribution whose batch shape begins with the rows.
+    observation_size : int or None
+        Components of a policy input; None where only the environment says.
+    size_is_given : bool
+        Whether the user said so; else it was read off the module's first layer, and the environment knows better.
+    example : Tensor or None, (K, obs), float32
+        Policy inputs that the environment gives: what has to be known of the module's answers is found at them. None:
+        not tried yet, see `closerlook.agents.trial`.
+    example_recurs : bool
+        Whether the environment gives the same ones each time, so that answers at them can name the policy.
     """
 
     module: torch.nn.Module = field(repr=False)
     build: Callable[[Any], TorchDistribution] = field(repr=False)
-    observation_size: int
+    observation_size: int | None
+    size_is_given: bool = True
+    example: Tensor | None = field(default=None, repr=False, compare=False)
+    example_recurs: bool = field(default=True, compare=False)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Send what is given to other processes, and nothing that was found or that calls left behind."""
+        return {one.name: getattr(self, one.name) for one in fields(self)}
 
     @property
     def parameter_shapes(self) -> dict[str, tuple[int, ...]]:
-        """Map parameter names, in the module's order, to shapes."""
-        return {name: tuple(parameter.shape) for name, parameter in self.module.named_parameters()}
+        """Map names of the parameters that require a gradient, in the module's order, to shapes."""
+        return {name: tuple(parameter.shape) for name, parameter in trainable(self.module).items()}
 
     @property
     def noise(self) -> Noise:
-        """Found by asking the module for the distribution of one zero observation."""
-        parameters = {name: p.detach() for name, p in self.module.named_parameters()}
+        """Found by asking the module for the distribution of one observation of the environment.
+
+        Raises
+        ------
+        InputError
+            Where the policy was not tried yet.
+        """
+        if self.example is None:
+            what = "the agent's policy has not been tried on its environment's observations, so its noise is not known"
+            raise InputError(what, "give it to a diagnostic or to a rollout, which try it")
+        parameters = {name: p.detach() for name, p in trainable(self.module).items()}
         with torch.no_grad():
-            probe = self.distribution(parameters, torch.zeros(1, self.observation_size))
+            probe = self.distribution(parameters, self.example[:1])
         if isinstance(probe, DiagonalGaussian):
             return Noise("normal", probe.mean.shape[-1])
         return Noise("uniform", 1) if isinstance(probe, Categorical) else Noise("seed", 1)
 
     def distribution(self, parameters: Parameters, observations: Tensor) -> Distribution:
         """Build the action distributions at policy inputs."""
+        answers = self.answers(parameters, observations)
         with self._users_code():
-            outputs = _call(self._rows_alone, parameters, observations)
-            return recognise(outputs, self.build, tuple(observations.shape[:-1]))
+            return recognise(answers, self.build, tuple(observations.shape[:-1]))
+
+    def answers(self, parameters: Parameters, observations: Tensor) -> Any:
+        """Return what the module answers, in the precision of the observations, with a row of each tensor for each."""
+
+        def rows_alone(parameters: Parameters, observations: Tensor) -> Any:
+            leaves, form = tree_flatten(self._called.answer(parameters, observations))
+            each = [
+                _for_each(leaf, len(observations)) if one_for_all else leaf
+                for leaf, one_for_all in zip(leaves, shared, strict=True)
+            ]
+            return tree_unflatten(each, form)
+
+        with self._users_code():
+            shared = self._shared(observations)
+            return _call(rows_alone, parameters, observations)
 
     @cached_property
-    def _is_shared(self) -> list[bool]:
+    def _called(self) -> "_Called":
+        return _Called(self.module)
+
+    def _shared(self, observations: Tensor) -> list[bool]:
         """Whether each tensor that the module answers is one for all rows, like a deviation that no state changes."""
-        dtype = next(self.module.parameters()).dtype
-        with torch.no_grad():
-            inputs = [torch.zeros(rows, self.observation_size, dtype=dtype) for rows in (2, 3)]
-            few, more = (tree_leaves(self.module(rows)) for rows in inputs)
+        if "_found_shared" not in vars(self):
+            rows = observations.detach().flatten(0, -2) if self.example is None else self.example
+            vars(self)["_found_shared"] = self._find_shared(rows)
+        return vars(self)["_found_shared"]  # type: ignore[no-any-return]
+
+    @torch.no_grad()
+    def _find_shared(self, rows: Tensor) -> list[bool]:
+        own = trainable(self.module)
+        several = [rows[torch.arange(count) % len(rows)] for count in (2, 3)]
+        few, more = (tree_leaves(self._called.answer(own, some)) for some in several)
         for one, other in zip(few, more, strict=True):
+            if not isinstance(one, Tensor):
+                raise TypeError(f"forward() answered a {type(one).__name__}, not tensors that distribution takes")
             if one.shape != other.shape and (one.shape[:1], other.shape[:1]) != ((2,), (3,)):
                 raise InputError(
                     f"the agent's policy answers 2 observations with {list(one.shape)}, 3 with {list(other.shape)}",
@@ -224,19 +276,9 @@ class ModulePolicy:
                 )
         return [one.shape == other.shape for one, other in zip(few, more, strict=True)]
 
-    def _rows_alone(self, parameters: Parameters, observations: Tensor) -> Any:
-        """Call the module on rows [N, obs]; what it answers for all rows is given to each."""
-        leaves, form = tree_flatten(functional_call(self.module, dict(parameters), (observations,)))
-        each = [
-            _for_each(leaf, len(observations)) if shared else leaf
-            for leaf, shared in zip(leaves, self._is_shared, strict=True)
-        ]
-        return tree_unflatten(each, form)
-
     def _users_code(self) -> AbstractContextManager[None]:
-        return users_code(
-            "the agent's policy", f"it has to take observations [N, {self.observation_size}]", PolicyError
-        )
+        size = "obs" if self.observation_size is None else self.observation_size
+        return users_code("the agent's policy", f"it has to take observations [N, {size}]", PolicyError)
 
     def actor(self, parameters: Parameters) -> Actor:
         """Prepare stacked parameters for acting: one call of the module for each policy and tile of rows."""
@@ -253,15 +295,42 @@ class ModulePolicy:
         actions = []
         for start in range(0, len(observations), TILE):
             stop = min(start + TILE, len(observations))
+            # padded with a row that the environment gave: of any other the module may know no answer
             padding = ((0, TILE - (stop - start)), (0, 0))
-            inputs = torch.from_numpy(np.pad(observations[start:stop], padding))
+            inputs = torch.from_numpy(np.pad(observations[start:stop], padding, mode="edge"))
             distribution = self.distribution(parameters, inputs)
             seeds_only = isinstance(distribution, AnyDistribution)
-            tile_noise = torch.from_numpy(np.pad(noise[start:stop], padding))
+            tile_noise = torch.from_numpy(np.pad(noise[start:stop], padding, mode="edge"))
             with self._users_code():
-                sample = distribution.sample(tile_noise if seeds_only else tile_noise.to(torch.float32))
+                sample = distribution.sample(tile_noise[: stop - start] if seeds_only else tile_noise.to(torch.float32))
             actions.append(sample[: stop - start].numpy())
         return np.concatenate(actions)
+
+
+class _Called:
+    """A copy of a module to call: what forward() leaves on it (a cache, a product) stays off the one that travels.
+
+    Parameters
+    ----------
+    module : torch.nn.Module
+        Called in the precision of its first parameter, whatever that of its inputs and of the parameters given.
+    """
+
+    def __init__(self, module: torch.nn.Module) -> None:
+        self._module = copy_module(module)
+        self._dtypes = {name: parameter.dtype for name, parameter in module.named_parameters()}
+        self._dtype = next((dtype for dtype in self._dtypes.values() if dtype.is_floating_point), torch.float32)
+
+    def answer(self, parameters: Parameters, observations: Tensor) -> Any:
+        """Return what the module answers to rows [N, obs], in their precision."""
+        own = {name: tensor.to(self._dtypes[name]) for name, tensor in parameters.items()}
+        answer = functional_call(self._module, own, (observations.to(self._dtype),))
+        if observations.dtype == self._dtype:
+            return answer
+        return tree_map(
+            lambda leaf: leaf.to(observations.dtype) if isinstance(leaf, Tensor) and leaf.is_floating_point() else leaf,
+            answer,
+        )
 
 
 @dataclass(frozen=True)
@@ -270,16 +339,22 @@ class ModuleValue:
 
     module: torch.nn.Module = field(repr=False)
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Send the module to other processes, without what calls left behind."""
+        return {"module": self.module}
+
     @property
     def parameter_shapes(self) -> dict[str, tuple[int, ...]]:
-        """Map parameter names, in the module's order, to shapes."""
-        return {name: tuple(parameter.shape) for name, parameter in self.module.named_parameters()}
+        """Map names of the parameters that require a gradient, in the module's order, to shapes."""
+        return {name: tuple(parameter.shape) for name, parameter in trainable(self.module).items()}
 
     def __call__(self, parameters: Parameters, observations: Tensor) -> Tensor:
         """Values at observations."""
         rows = observations.shape[:-1]
         with users_code("the agent's critic", f"it has to take observations [N, {observations.shape[-1]}]"):
-            values: Tensor = _call(self._rows_alone, parameters, observations)
+            values: object = _call(self._called.answer, parameters, observations)
+            if not isinstance(values, Tensor):
+                raise TypeError(f"forward() answered a {type(values).__name__}, not a tensor")
             if values.shape not in (rows, (*rows, 1)):
                 raise InputError(
                     f"the agent's critic answers observations {list(observations.shape)} with {list(values.shape)}",
@@ -287,8 +362,9 @@ class ModuleValue:
                 )
         return values.reshape(rows)
 
-    def _rows_alone(self, parameters: Parameters, observations: Tensor) -> Tensor:
-        return functional_call(self.module, dict(parameters), (observations,))  # type: ignore[no-any-return]
+    @cached_property
+    def _called(self) -> _Called:
+        return _Called(self.module)
 
 
 def _call(rows_alone: Callable[[Parameters, Tensor], Any], parameters: Parameters, observations: Tensor) -> Any:

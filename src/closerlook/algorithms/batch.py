@@ -196,8 +196,7 @@ def _boundary_values(agents: Agent, policies: np.ndarray, observations: np.ndarr
     values = torch.zeros(len(observations))
     assert agents.value is not None
     for k, (policy, observation) in enumerate(zip(policies, observations, strict=True)):
-        tile = torch.zeros(TILE, observations.shape[-1])
-        tile[0] = torch.from_numpy(observation)
+        tile = torch.from_numpy(observation).repeat(TILE, 1)  # no zeros: to those a critic may have no answer
         own = {name: tensor[policy] for name, tensor in agents.value_parameters.items()}
         values[k] = agents.value(own, tile)[0]
     return values

@@ -22,7 +22,7 @@ from closerlook.agents.environment import EnvironmentSpec
 from closerlook.agents.identity import probe
 from closerlook.diagnostics import find_diagnostic, summary
 from closerlook.diagnostics.analyses import amounts, progress_note
-from closerlook.diagnostics.common.checks import as_agents
+from closerlook.diagnostics.common.checks import as_agents, tried
 from closerlook.diagnostics.dataset import label
 from closerlook.diagnostics.diagnostic import Answers, Diagnostic, Stages, Statistics, UnmeasurableError
 from closerlook.diagnostics.options import BaseOptions
@@ -87,6 +87,9 @@ def run(
     with ExitStack() as stack:
         folder = RunFolder(stack.enter_context(TemporaryDirectory()) if call.out is None else call.out)
         subjects = resolve(singles, environment, wanted.seed, folder.path.resolve() / "shards")
+        others = {name: as_agents(some) for name, some in wanted.agents().items() if some}
+        tried_out = {name: tuple(tried(some, subjects[0].environment)) for name, some in others.items()}
+        wanted = replace(wanted, **tried_out)
         plan = asked.plan(subjects, wanted)
         if call.out is not None:
             stack.enter_context(folder.open_for(asked.name, _settings(subjects, wanted), resume=call.resume))

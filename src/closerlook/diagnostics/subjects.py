@@ -17,7 +17,7 @@ import numpy as np
 from closerlook.agents.agent import Agent, Regime
 from closerlook.agents.environment import EnvironmentSpec
 from closerlook.agents.identity import own_seed, probe, sampling_part
-from closerlook.diagnostics.common.checks import find_environment, require_alike, require_fit, sampling_of
+from closerlook.diagnostics.common.checks import find_environment, require_alike, require_fit, sampling_of, tried
 from closerlook.execution import Job, content_key
 from closerlook.measurements.stream_sums import StreamRange
 from closerlook.results.store import versions
@@ -130,6 +130,7 @@ def resolve(agents: Sequence[Agent], environment: object, seed: int, scratch: Pa
     spec = find_environment(agents, environment)
     description = describe_environment(spec)
     require_fit(agents, description)
+    agents = tried(agents, spec)
     sampling = sampling_of(agents, description)
     return [
         Subject(number, agent, spec, description, sampling, seed, own_seed(seed, agent), probe(agent), scratch)

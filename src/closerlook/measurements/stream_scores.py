@@ -17,6 +17,7 @@ from torch import Tensor
 
 from closerlook.agents.agent import Agent
 from closerlook.agents.policies import CategoricalMLP, GaussianMLP, Policy
+from closerlook.errors import NonFiniteError
 from closerlook.nn.gradients import (
     HeadErrors,
     autograd_score_sums,
@@ -47,6 +48,11 @@ def stream_sums(agents: Agent, sampled: Rollout, place: int, stream: int, window
         The stream's position in the rollout, and its number.
     windows : sequence of Tensor, (W, N) each
         For each, the first N pairs are added up.
+
+    Raises
+    ------
+    NonFiniteError
+        Where a user's policy has a score that is not finite.
     """
     with_ones = [torch.cat([weights, torch.ones_like(weights[:1])]) for weights in windows]
     parameters, observations, actions = _stream(agents, sampled, place)
@@ -56,6 +62,12 @@ def stream_sums(agents: Agent, sampled: Rollout, place: int, stream: int, window
         scores = mlp_score_sums(policy.network, parameters, head, observations, actions, with_ones)
     else:
         scores = autograd_score_sums(policy, parameters, observations, actions, with_ones)
+        if not all(np.isfinite(one).all() for one in scores):
+            densities = policy.distribution(parameters, observations).log_prob(actions)
+            at = torch.nonzero(~torch.isfinite(densities)).flatten().tolist()
+            where = f"the log probability of the action of step {at[0]}" if at else "the score"
+            what = f"{where} in stream {stream} is not finite"
+            raise NonFiniteError(what, "look at what the policy's distribution makes of the observations there")
     block = np.array([stream]), np.array([1])
     return [Sums(*block, s[None], _moments(w)[None]) for s, w in zip(scores, windows, strict=True)]
 

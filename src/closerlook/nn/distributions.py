@@ -80,12 +80,13 @@ class DiagonalGaussian:
 
 @dataclass(frozen=True)
 class Categorical:
-    """A choice among A actions.
+    """A choice among A actions, some of which may be masked.
 
     Parameters
     ----------
     logits : Tensor, (..., A)
-        Unnormalised log probabilities.
+        Unnormalised log probabilities; ``-inf`` where an action is masked: it is never drawn, and has no part in
+        entropy, divergence and their gradients.
     """
 
     logits: Tensor
@@ -97,9 +98,11 @@ class Categorical:
 
     def sample(self, noise: Tensor) -> Tensor:
         """Invert the cumulative distribution at uniform noise [..., 1]: integer actions [...]."""
-        cumulative = torch.softmax(self.logits.double(), dim=-1).cumsum(-1)
-        index = torch.searchsorted(cumulative.contiguous(), noise.double().contiguous(), right=True).squeeze(-1)
-        return index.clamp(max=self.logits.shape[-1] - 1)
+        cumulative = torch.softmax(self.logits.double(), dim=-1).cumsum(-1).contiguous()
+        index = torch.searchsorted(cumulative, noise.double().contiguous(), right=True)
+        # rounding may leave the last sum a little below 1: noise above it draws the last action that has a probability
+        last = torch.searchsorted(cumulative, cumulative[..., -1:].contiguous())
+        return torch.minimum(index, last).squeeze(-1).clamp(max=self.logits.shape[-1] - 1)
 
     def log_prob(self, actions: Tensor) -> Tensor:
         """Log probability of integer actions [...]."""
@@ -107,11 +110,18 @@ class Categorical:
 
     def entropy(self) -> Tensor:
         """Entropy in nats: [...]."""
-        return -(self.log_probs.exp() * self.log_probs).sum(-1)
+        return -self._expectation(self.log_probs)
 
     def kl(self, other: "Categorical") -> Tensor:
-        """KL(self || other) in nats: [...]."""
-        return (self.log_probs.exp() * (self.log_probs - other.log_probs)).sum(-1)
+        """KL(self || other) in nats, infinite where `other` masks an action that is not masked here: [...]."""
+        return self._expectation(self.log_probs - other.log_probs)
+
+    def _expectation(self, values: Tensor) -> Tensor:
+        """Return the mean of values [..., A] over the actions: [...]."""
+        probabilities = self.log_probs.exp()
+        # sum_a p_a x_a with the limit p log p -> 0 as p -> 0: x_a is taken out before the product, for 0 times
+        # infinity is NaN in the sum, and in its derivative too
+        return (probabilities * values.masked_fill(probabilities == 0, 0.0)).sum(-1)
 
 
 @dataclass(frozen=True)
@@ -174,19 +184,23 @@ def recognise(outputs: Any, build: Callable[[Any], TorchDistribution], rows: tup
 
     Raises
     ------
+    TypeError
+        Where it is no distribution.
     ValueError
         Where the distribution's batch is not of these rows.
     """
-    inner = build(outputs)
+    inner: object = build(outputs)
+    if not isinstance(inner, TorchDistribution):
+        raise TypeError(f"distribution gave a {type(inner).__name__}, not a torch.distributions.Distribution")
     if tuple(inner.batch_shape[: len(rows)]) != rows:
         raise ValueError(f"the distribution of {list(rows)} observations has the batch shape {list(inner.batch_shape)}")
-    base = inner
+    base: TorchDistribution = inner
     while isinstance(base, torch.distributions.Independent):
         base = base.base_dist
     if type(base) is torch.distributions.Normal and base.mean.ndim == len(rows) + 1:
         return DiagonalGaussian(base.mean, base.stddev.log())
-    if type(base) is torch.distributions.Categorical and base.logits.ndim == len(rows) + 1:
-        return Categorical(base.logits)
+    if type(base) is torch.distributions.Categorical and len(base.batch_shape) == len(rows):
+        return Categorical(_logits(base))
     return AnyDistribution(outputs, build, rows)
 
 
@@ -196,3 +210,10 @@ def divergence(first: Distribution, second: Distribution, *, like: Tensor) -> Te
         return first.kl(second)
     except NotImplementedError:  # torch knows none for this pair of distributions
         return torch.full_like(like, torch.nan)
+
+
+def _logits(choice: torch.distributions.Categorical) -> Tensor:
+    """Return logits; of one made from probabilities, -inf where they are zero, which torch takes for about 1e-7."""
+    from_probabilities = "logits" not in vars(choice)
+    logits = choice.logits
+    return logits.masked_fill(choice.probs == 0, -torch.inf) if from_probabilities else logits

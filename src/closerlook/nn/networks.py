@@ -24,7 +24,7 @@ Parameters = Mapping[str, Tensor]
 
 TILE = 16
 """Rows of one matrix product while acting. The last bit of a row of a product depends on how many rows there are and,
-in some libraries, on the row's place; so acting works on tiles of this many rows, padded with zeros, and whoever acts
+in some libraries, on the row's place; so acting works on tiles of this many rows, padded, and whoever acts
 keeps each stream at one place modulo `TILE`."""
 
 

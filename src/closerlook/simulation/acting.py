@@ -20,6 +20,8 @@ from numpy.typing import NDArray
 
 from closerlook.agents.agent import ActionTransform, Agent, moments
 from closerlook.agents.normalization import RunningMoments, Scaling
+from closerlook.agents.policies import CategoricalMLP, GaussianMLP
+from closerlook.agents.trial import example_of
 from closerlook.errors import InputError
 from closerlook.nn.distributions import Categorical, DiagonalGaussian, Noise
 from closerlook.randomness import generator, rekey
@@ -168,8 +170,8 @@ def check_spaces(agents: Agent, name: str, observation_size: int, space: gymnasi
     expected = agents.policy.observation_size
     if expected != observation_size:
         raise InputError(
-            f"the policy takes observations of {expected} numbers, {name} gives {observation_size}",
-            "measure the agent on the environment it was made for",
+            f"the agent's policy takes observations of {expected} numbers, {name} gives {observation_size}",
+            "measure it on the environment it was made for",
         )
     if isinstance(space, Discrete):
         offered = ("discrete", int(space.n))
@@ -197,9 +199,12 @@ def check_actions(agents: Agent, name: str, offered_kind: str, offered_size: int
 
 def _actions_of(agents: Agent) -> tuple[str, int | None]:
     """Return the kind of a population's actions, and their size (or number) where the distribution tells."""
+    policy = agents.policy
+    if isinstance(policy, GaussianMLP | CategoricalMLP):
+        return "continuous" if isinstance(policy, GaussianMLP) else "discrete", policy.network.sizes[-1]
     first = {name: parameter[0] for name, parameter in agents.policy_parameters.items()}
     with torch.no_grad():
-        probe = agents.policy.distribution(first, torch.zeros(1, agents.policy.observation_size))
+        probe = policy.distribution(first, example_of(policy))
         if isinstance(probe, DiagonalGaussian):
             return "continuous", int(probe.mean.shape[-1])
         if isinstance(probe, Categorical):

@@ -20,10 +20,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from closerlook.agents.agent import Agent
-from closerlook.errors import NonFiniteError
+from closerlook.errors import NonFiniteError, PolicyError, users_code
 from closerlook.randomness import derive_seed, generator
 from closerlook.simulation.acting import ActionNoise, ObservationFilter, make_transform
 from closerlook.simulation.lanes import BoolArray, Engine, IntArray, StepResult
@@ -33,6 +34,10 @@ from closerlook.simulation.records import Episodes, Rollout, Sampling
 
 _IDLE, _STREAMING, _BEYOND = 0, 1, 2
 _NEVER = np.iinfo(np.int64).max
+_DENSITIES = (
+    "a distribution has to give what it draws a finite density; in place of a squashed one give the plain one with "
+    "action_transform='squash'"
+)
 
 Index = slice | NDArray[Any]
 """An index of lanes; a slice where it is all of them, which costs no copy."""
@@ -92,10 +97,13 @@ class Lockstep:
         self._limit = _NEVER if engine.time_limit is None else engine.time_limit
         self._longest_finish = sampling.longest_finish if engine.time_limit is None else _NEVER
         self._filter = ObservationFilter.of(agents, running=plan.update_observations)
-        self._actor = agents.policy.actor(agents.policy_parameters)
+        self._policy, self._parameters = agents.policy, agents.policy_parameters
+        self._actor = agents.policy.actor(self._parameters)
         self._transform = make_transform(agents.action_transform, engine.action_space)
         n, width, noise = policies * plan.lanes, engine.observation_size, agents.policy.noise
         self._noise = ActionNoise(noise, n)
+        # draws of torch's own distributions may round to where their density is 0 or infinite
+        self._watches_density = noise.kind == "seed" and plan.keep_transitions
         self._queues = [StreamQueue(plan.streams, plan.lanes) for _ in plan.seeds]
         rows = self._queues[0].rows
         self._inputs = np.zeros((policies, rows, width), np.float32)
@@ -116,6 +124,8 @@ class Lockstep:
 
     def _run(self) -> None:
         self._begin_streams()
+        # rows of the policy's tiles that no stream has yet hold what the first began with, for it has an answer to that
+        self._inputs[:] = self._filter.all_rows(self._observation.reshape(*self._grid, -1))[:, :1]
         while (active := np.flatnonzero(self._phase)).size:
             self._advance(active)
 
@@ -139,6 +149,8 @@ class Lockstep:
         streaming, time = self._phase[where] == _STREAMING, self._time[where]
         scored = _where_true(streaming & (time >= 0))
         cells = (self._cell[where] + time)[scored]
+        if self._watches_density:
+            self._check_densities(active[scored], inputs[scored], actions[scored])
         self._recorder.acted(cells, inputs[scored], actions[scored])
         result = self._engine.step(active, self._transform(actions))
         self._take_in(active, where, streaming, result)
@@ -170,6 +182,16 @@ class Lockstep:
         self._noise_rows.reshape(-1, noise.shape[1])[rows] = noise
         answers = self._actor(self._inputs, self._noise_rows)
         return np.asarray(answers.reshape(-1, *answers.shape[2:])[rows])
+
+    def _check_densities(self, lanes: IntArray, inputs: NDArray[np.float32], actions: NDArray[Any]) -> None:
+        """Stop at an action whose log density is not finite: its score would not be, and no gradient with it."""
+        for policy in np.unique(lanes // self._plan.lanes).tolist():
+            own = np.flatnonzero(lanes // self._plan.lanes == policy)
+            parameters = {name: tensor[policy] for name, tensor in self._parameters.items()}
+            rows = torch.from_numpy(inputs[own])
+            with torch.no_grad(), users_code("the agent's distribution", _DENSITIES, PolicyError):
+                densities = self._policy.distribution(parameters, rows).log_prob(torch.from_numpy(actions[own]))
+            self._check(lanes[own], densities.numpy(), "log probability of an action", f" ({_DENSITIES})")
 
     def _take_in(self, active: IntArray, where: Index, streaming: BoolArray, result: StepResult) -> None:
         """Note where every lane has got to."""
@@ -313,7 +335,7 @@ class Lockstep:
             where[lanes] = True
             self._filter.push(self._observation.reshape(*self._grid, -1), where.reshape(self._grid))
 
-    def _check(self, lanes: IntArray, values: NDArray[Any], what: str) -> None:
+    def _check(self, lanes: IntArray, values: NDArray[Any], what: str, hint: str = "") -> None:
         """Stop at a NaN or an infinity; one sum finds whether there is any."""
         if math.isfinite(values.sum()):
             return
@@ -321,7 +343,8 @@ class Lockstep:
         if not bad.any():  # finite numbers with an infinite sum
             return
         raise NonFiniteError(
-            f"not every {what} is finite in {self._plan.environment}", f"look at {self._in_words(int(lanes[bad][0]))}"
+            f"not every {what} is finite in {self._plan.environment}",
+            f"look at {self._in_words(int(lanes[bad][0]))}{hint}",
         )
 
     def _in_words(self, lane: int) -> str:

@@ -163,6 +163,7 @@ class _Copier:
             observations[first : first + self._copies] = self._replay(state, first)
             self._copy(state, first)
         inputs = self._filter.all_rows(observations[None])[0, :: self._copies]
+        self._inputs[:] = inputs[0]  # rows of tiles that no copy has: the policy has an answer to that
         rewards, length = np.zeros((lanes, self._steps)), np.zeros(lanes, np.int64)
         terminated, active = np.zeros(lanes, np.bool_), np.arange(lanes)
         for step in range(self._steps):

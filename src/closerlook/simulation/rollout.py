@@ -18,6 +18,7 @@ from closerlook.simulation.acting import check_spaces
 from closerlook.simulation.engine import EngineChoice, lanes_at_once, lend_engine
 from closerlook.simulation.lockstep import Lockstep, Plan
 from closerlook.simulation.records import Boundaries, Episodes, Rollout, Sampling
+from closerlook.simulation.trial import tried_at_resets
 
 __all__ = ["Boundaries", "Episodes", "Rollout", "Sampling", "rollout", "rollout_episodes"]
 
@@ -73,7 +74,7 @@ def rollout(  # noqa: PLR0913 - what is sampled, under which names, and matters 
     InputError
         Where the environment is unknown, does not fit the policy, or the settings contradict each other.
     NonFiniteError
-        At the first NaN or infinity in an action, an observation or a reward.
+        At the first NaN or infinity in an action, its log density, an observation or a reward.
     """
     agents = agents if agents.population is not None else Agent.stack([agents])
     lanes = lanes_at_once(environment, engine) if lanes is None else lanes
@@ -82,6 +83,7 @@ def rollout(  # noqa: PLR0913 - what is sampled, under which names, and matters 
         _check_updates(sampling, streams, lanes)
     lanes = min(lanes, len(streams))
     with lend_engine(environment, lanes * len(seeds), engine) as lent:
+        agents = tried_at_resets(agents, environment.id, lent)
         check_spaces(agents, environment.id, lent.observation_size, lent.action_space)
         plan = Plan(environment.id, sampling, seeds, purpose, streams, lanes, update_observations)
         return Lockstep(agents, lent, plan).run()
@@ -106,6 +108,7 @@ def rollout_episodes(
     _check_request(agents, sampling, seeds, streams, lanes)
     lanes = min(lanes, len(streams))
     with lend_engine(environment, lanes * len(seeds)) as lent:
+        agents = tried_at_resets(agents, environment.id, lent)
         check_spaces(agents, environment.id, lent.observation_size, lent.action_space)
         plan = Plan(environment.id, sampling, seeds, purpose, streams, lanes, keep_transitions=False)
         return Lockstep(agents, lent, plan).run_episodes()

@@ -4,18 +4,22 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import torch
 
 from closerlook.agents.agent import Agent, Regime
 from closerlook.agents.environment import EnvironmentSpec
-from closerlook.agents.identity import observation_size
+from closerlook.agents.trial import is_tried, try_out, warn_of_unreached
 from closerlook.arguments import environment_id
 from closerlook.errors import InputError, NonFiniteError
 from closerlook.simulation.acting import check_actions
 from closerlook.simulation.records import Sampling
+from closerlook.simulation.rollout import rollout
 
 LONGEST_BURN_IN = 1000
 """Upper bound of the unscored start of a stream where the environment has no time limit."""
+TRIED_STEPS, TRIED_STREAMS = 8, 2
+"""Steps of each stream, and streams, whose observations users' networks are tried on."""
 
 
 def as_agents(given: Agent | Sequence[Agent]) -> list[Agent]:
@@ -67,11 +71,41 @@ def require_fit(agents: Sequence[Agent], description: Mapping[str, Any]) -> None
     there, space = description["observation_size"], description["action_space"]
     offered = ("discrete", space["n"]) if space["type"] == "Discrete" else ("continuous", math.prod(space["shape"]))
     for agent in agents:
-        taken = observation_size(agent.policy)
+        if not is_tried(agent.policy):  # what it takes and chooses is found when it is tried
+            continue
+        taken = agent.policy.observation_size
         if taken != there:
             what = f"observations of {description['id']} have {there} components, the agent's policy takes {taken}"
             raise InputError(what, "give the environment it was trained on")
         check_actions(Agent.stack([agent]), description["id"], *offered)
+
+
+def tried(agents: Sequence[Agent], environment: EnvironmentSpec) -> list[Agent]:
+    """Try networks of the user's on observations of some first steps; see `closerlook.agents.trial`.
+
+    Raises
+    ------
+    InputError
+        Where they cannot be measured, or do not fit the environment.
+
+    Warns
+    -----
+    UserWarning
+        Of parameters that the policy's distribution does not depend on.
+    """
+    return [agent if is_tried(agent.policy) else _tried(agent, environment) for agent in agents]
+
+
+def _tried(agent: Agent, environment: EnvironmentSpec) -> Agent:
+    sampling, streams = Sampling(TRIED_STEPS), range(TRIED_STREAMS)
+    seen, again = (
+        rollout(agent, environment, sampling, seeds=[0], purpose="trial", streams=streams, lanes=1).observations[0]
+        for _ in range(2)
+    )
+    inputs = seen.reshape(-1, seen.shape[-1])
+    agent = try_out(agent, inputs, environment.id, recurs=np.array_equal(seen, again))
+    warn_of_unreached(agent)
+    return agent
 
 
 def find_environment(agents: Sequence[Agent], environment: object) -> EnvironmentSpec:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from closerlook.agents.agent import Agent, Regime
-from closerlook.diagnostics.common.checks import as_agents, step_regime
+from closerlook.diagnostics.common.checks import step_regime
 from closerlook.diagnostics.landscape.options import Options
 from closerlook.diagnostics.subjects import Subject
 from closerlook.errors import InputError
@@ -118,7 +118,7 @@ def plan(subjects: Sequence[Subject], options: Options) -> Plan:
     InputError
         Where the axis ``difference`` leads to agents that are built otherwise, or to another number of them.
     """
-    towards = as_agents(options.towards)
+    towards = options.towards
     if len(towards) not in {0, 1, len(subjects)}:
         what = f"the axis difference leads to {len(towards)} agents from {len(subjects)}"
         raise InputError(what, "say where to: one agent (--towards ITERATION), or one for each")
@@ -130,7 +130,7 @@ def plan(subjects: Sequence[Subject], options: Options) -> Plan:
     low, high = options.range
     line = np.unique(np.concatenate([first, [one for one in ON_THE_LINE if low <= one <= high]]))
     step = step_regime(subjects[0].regime, options.step_pairs)
-    return Plan(options, subjects[0].sampling, (first, second), line, step, tuple(towards))
+    return Plan(options, subjects[0].sampling, (first, second), line, step, towards)
 
 
 def _multiples(options: Options) -> np.ndarray:
