@@ -88,7 +88,7 @@ def run(
         folder = RunFolder(stack.enter_context(TemporaryDirectory()) if call.out is None else call.out)
         subjects = resolve(singles, environment, wanted.seed, folder.path.resolve() / "shards")
         others = {name: as_agents(some) for name, some in wanted.agents().items() if some}
-        tried_out = {name: tuple(tried(some, subjects[0].environment)) for name, some in others.items()}
+        tried_out: dict[str, Any] = {name: tuple(tried(some, subjects[0].environment)) for name, some in others.items()}
         wanted = replace(wanted, **tried_out)
         plan = asked.plan(subjects, wanted)
         if call.out is not None:
