@@ -100,7 +100,8 @@ def test_points_that_are_gone_do_not_make_a_peak_certain(plane):
 
 def test_more_pairs_are_advised_only_where_the_batch_was_learnt(plane):
     lost = with_interval(plane, "realised_gain", -5.0, -9.0, -1.0)
-    learnt, found = (with_interval(lost, "rise_found_again", *ends) for ends in ((0.1, 0.0, 0.6), (0.9, 0.8, 1.0)))
+    name = "heldout_improvement_ratio"
+    learnt, found = (with_interval(lost, name, *ends) for ends in ((0.1, 0.0, 0.6), (0.9, 0.8, 1.0)))
     assert "from more pairs" in of(landscape_verdicts(learnt), "step")["advice"]
     assert "would not help" in of(landscape_verdicts(found), "step")["advice"]
 
@@ -108,18 +109,20 @@ def test_more_pairs_are_advised_only_where_the_batch_was_learnt(plane):
 @pytest.mark.parametrize(
     ("interval", "level", "words"),
     [
-        ((0.8, 0.7, 0.9), "ok", "80% is found again on others (95%: 70 to 90%)"),
-        ((0.2, 0.1, 0.3), "ok", "Usual for trained"),
-        ((-0.5, -0.55, -0.45), "ok", "falls by 50%"),
-        ((-1.0, -1.2, -0.8), "watch", "Less than"),
-        ((-1.0, -1.5, -0.5), "not_enough_data", "the pairs do not tell"),
-        ((0.2, np.nan, np.nan), "not_enough_data", "the pairs do not tell"),
+        ((0.8, 0.7, 0.9), "ok", "80% is found again on others (70 to 90%)"),
+        ((0.2, 0.1, 0.3), "ok", "keep as little"),
+        ((-0.02, -0.09, 0.05), "ok", "falls by 2%"),
+        ((-0.3, -0.4, -0.2), "watch", "Chance alone"),
+        ((-0.3, -0.5, -0.05), "not_enough_data", "At most -5% is. Whether it falls there, the pairs do not tell"),
+        ((0.2, np.nan, np.nan), "not_enough_data", "(no interval from so few)"),
     ],
 )
-def test_a_rise_that_is_not_found_again_is_overfitting(plane, interval, level, words):
-    verdict = of(landscape_verdicts(with_interval(plane, "rise_found_again", *interval)), "overfitting")
-    assert verdict["level"] == level
-    assert words in verdict["statement"]
+def test_a_rise_that_is_not_found_again_is_overfitting(plane, updates, interval, level, words):
+    of_a_step = landscape_verdicts(with_interval(plane, "heldout_improvement_ratio", *interval))
+    of_updates = trust_verdicts(with_interval(updates, "mean_heldout_improvement_ratio", *interval))
+    for verdict in (of(of_a_step, "overfitting"), of(of_updates, "overfitting")):
+        assert verdict["level"] == level
+        assert words in verdict["statement"]
 
 
 @pytest.mark.parametrize(
@@ -175,14 +178,17 @@ def test_updates_are_judged_by_the_reward_they_bring(updates, interval, level):
     assert verdict["evidence"]["true_improvement"] == interval[0]
 
 
-def test_a_surrogate_that_does_not_rise_on_other_pairs_is_overfitting(updates):
-    high = averaged(averaged(updates, "surrogate_rise", 1.0, 0.9, 1.1), "surrogate_rise_heldout", 0.9, 0.8, 1.0)
-    assert of(trust_verdicts(high), "overfitting")["level"] == "ok"
-    low = averaged(high, "surrogate_rise_heldout", -0.1, -0.2, 0.0)
-    assert "it falls by 10%" in of(trust_verdicts(low), "overfitting")["statement"]
-    assert of(trust_verdicts(low), "overfitting")["level"] == "ok"
-    lower = averaged(high, "surrogate_rise_heldout", -0.6, -0.7, -0.5)
-    assert of(trust_verdicts(lower), "overfitting")["level"] == "watch"
+def test_a_fall_of_the_clipped_surrogate_by_chance_is_no_overfitting(updates):
+    """PPO's of the atlas at iteration 150: half of its rise is lost on other pairs, less than chance would take."""
+    numbers = {"surrogate_rise": 0.022, "surrogate_rise_heldout": -0.011, "clip_null_heldout": -0.014}
+    fallen = updates
+    for name, value in numbers.items():
+        fallen = averaged(fallen, name, value, value - 0.001, value + 0.001)
+    fallen = with_interval(fallen, "mean_heldout_improvement_ratio", 0.02, -0.01, 0.05)
+    verdict = of(trust_verdicts(fallen), "overfitting")
+    assert verdict["level"] == "ok"
+    clips = np.isfinite(updates["clip_epsilon"])
+    assert ("it changes by -0.011 there, where chance alone gives -0.014" in verdict["statement"]) == clips
 
 
 def test_bounds_are_judged_on_other_states_and_clipping_by_its_share(updates):

@@ -79,7 +79,9 @@ def noise_table(dataset: xr.Dataset) -> Table:
     several = "agent" in dataset.dims
     title = "Signal and noise, medians over agents" if several else "Signal and noise"
     rows = [[label, *(_pairs(dataset[f"{name}{end}"]) for end in ("", "_low", "_high"))] for name, label in _NOISE]
-    rows += [[label, _number(dataset[name].median()), "", ""] for name, label in _SHARES]
+    for name, label in _SHARES:
+        ends = [_number(dataset[f"{name}{end}"].median()) if f"{name}{end}" in dataset else "" for end in _INTERVAL]
+        rows.append([label, _number(dataset[name].median()), *ends])
     return make_table(title, ["", "value", "95% from", "to"], rows)
 
 
@@ -90,6 +92,7 @@ _NOISE = (
     ("pairs_for_true_cosine_half", "pairs for a cosine of 0.5 to the truth"),
     ("pairs_for_true_cosine_nine_tenths", "pairs for a cosine of 0.9 to the truth"),
 )
+_INTERVAL = ("_low", "_high")
 _SHARES = (
     ("effective_sample_fraction", "effective sample fraction"),
     ("between_trajectory_share", "share of the noise between trajectories"),

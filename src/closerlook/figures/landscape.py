@@ -118,6 +118,9 @@ def _draw_line(axis: Axes, agent: xr.Dataset, first: str) -> None:
         beside.plot(
             line, np.where(np.isfinite(rise), rise, np.nan), style, color=COLOURS[1], label=label, linewidth=1.2
         )
+    if "line_clip_null" in agent and agent["surrogate_name"].values[kind] == "clipped":
+        null = agent["line_clip_null"].sel(pairs_of="heldout")
+        beside.plot(line, null, ":", color=COLOURS[1], label="by chance", linewidth=1.2)
     beside.set_ylabel("rise of the surrogate", color=COLOURS[1])
     beside.spines["right"].set_visible(True)
     _align_zero(axis, beside)

@@ -139,6 +139,9 @@ def _draw_growth(axis: Axes, agent: xr.Dataset) -> None:
         label = "on its batch" if pairs == "batch" else "on others"
         axis.plot(epochs, mean, style, color=COLOURS[1], label=label)
         axis.fill_between(epochs, low, high, color=COLOURS[1], alpha=0.12, linewidth=0)
+    if "clip_null" in agent["change"]:
+        null = agent["stage_change"].sel(pairs_of="heldout", change="clip_null").values
+        axis.plot(epochs, null.mean(axis=0), ":", color=COLOURS[1], label="on others, by chance")
     axis.set_xlabel("epochs")
     axis.set_ylabel("rise of the surrogate", color=COLOURS[1])
     beside = axis.twinx()

@@ -32,9 +32,11 @@ CHANGES = (
     "high_reverse_kl",
     "max_ratio",
     "clip_fraction",
+    "clip_null",
 )
 """Of KL(old || new) and KL(new || old) in nats mean, largest and 99th percentile over the batch's states; the largest
-ratio of new to old probability over its pairs, and the share of pairs whose ratio is further from 1 than epsilon."""
+ratio of new to old probability over its pairs, and the share of pairs whose ratio is further from 1 than epsilon; and
+`clip_null`, the rise of the clipped surrogate if advantages had nothing to do with ratios."""
 
 
 @dataclass(frozen=True)
@@ -45,7 +47,7 @@ class PolicyChange:
     ----------
     surrogates : ndarray, (3,)
         In the order of `SURROGATES`; not finite where ratios overflow, NaN where the other policy is not one.
-    change : ndarray, (8,)
+    change : ndarray, (9,)
         In the order of `CHANGES`; NaN where no formula is known for the KL, or where the other policy is not one.
     by_stream : ndarray, (3, S)
         The surrogates of each stream's pairs alone, advantages standardised over all.
@@ -109,6 +111,7 @@ def _compare(
 ) -> PolicyChange:
     totals, gained = np.zeros(len(SURROGATES)), []
     columns = []
+    null = 0.0
     for raw, standard, own in zip(*(one.parts() for one in objectives), strict=True):
         old, new = raw.distribution(start), raw.distribution(vector)
         log_probs = new.log_prob(raw.actions)
@@ -116,12 +119,37 @@ def _compare(
         totals += [float(gain.double().sum()) for gain in gains]
         gained.append(torch.cat(gains).double())
         ratio = torch.exp(log_probs - raw.old_log_probs)
+        null += float(clip_pessimism(ratio, own.advantages, clip).double().sum())
         columns.append((divergence(old, new, like=ratio), divergence(new, old, like=ratio), ratio))
     forward, backward, ratios = (torch.cat(column, dim=1)[0].double().numpy() for column in zip(*columns, strict=True))
     outside = (np.abs(ratios - 1.0) > clip).mean() if not np.isnan(ratios).any() else np.nan
-    change = [*_over_states(forward), *_over_states(backward), ratios.max(), outside]
+    change = [*_over_states(forward), *_over_states(backward), ratios.max(), outside, null / ratios.size]
     by_stream = torch.cat(gained, dim=1).reshape(len(SURROGATES), streams, -1).mean(dim=-1)
     return PolicyChange(totals / ratios.size, np.array(change), by_stream.numpy())
+
+
+def clip_pessimism(ratio: Tensor, advantages: Tensor, clip: float) -> Tensor:
+    """Return what clipping takes from each pair, on average, where the sign of its advantage is a fair coin.
+
+    The clipped surrogate takes the smaller of two gains. So it falls as soon as ratios leave ``1 +- clip``, also where
+    advantages have nothing to do with them: a fall by no more than this says nothing of overfitting.
+
+    Parameters
+    ----------
+    ratio, advantages : Tensor, (..., N)
+        Of new to old probability, and A.
+    clip : float
+        Epsilon.
+
+    Returns
+    -------
+    Tensor, (..., N)
+        Never positive.
+    """
+    # with sign s = +-1, each with probability 1/2:
+    # E[min(r s|A|, clamp(r, 1 - eps, 1 + eps) s|A|)] = -|A|/2 ((r - 1 - eps)+ + (1 - eps - r)+)
+    outside = (ratio - 1.0 - clip).clamp(min=0.0) + (1.0 - clip - ratio).clamp(min=0.0)
+    return -0.5 * advantages.abs() * outside
 
 
 @torch.no_grad()

@@ -81,7 +81,7 @@ def audit_step(
     -------
     dict of str to ndarray
         ``displacement`` (D,), NaN where the update failed: see `attempt_step`. ``stage_change``
-        (W, K, 8), ``stage_surrogates`` (W, K, 3), ``multiple_change`` (W, M, 8) and ``multiple_surrogates`` (W, M, 3),
+        (W, K, 9), ``stage_surrogates`` (W, K, 3), ``multiple_change`` (W, M, 9) and ``multiple_surrogates`` (W, M, 3),
         see `closerlook.measurements.policy_change`; ``base_surrogates`` (W, 3) at the agent itself. ``slopes`` (W, 2):
         the step times the gradient of the plain and of the normalised surrogate. ``quadratic_kl`` (W,).
         ``natural_residual`` and ``natural_efficiency``: see `closerlook.measurements.natural_comparison`. What the

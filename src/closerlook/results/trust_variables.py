@@ -1,5 +1,7 @@
 """The variables of trust regions: `trust_region`."""
 
+from closerlook.results.variables import CLIP_NULL as _CLIP_NULL
+from closerlook.results.variables import CLIP_SOURCE as _CLIP_SOURCE
 from closerlook.results.variables import Variable, interval
 
 _APPENDIX = "Ilyas et al. (2020), appendix A.1"
@@ -21,8 +23,8 @@ _T = "Student's t over updates."
 _CHANGES = (
     "`mean_kl`, `max_kl`, `high_kl`: mean, largest and 99th percentile over states of KL(old || new), nats; "
     "`_reverse_`: of KL(new || old). `max_ratio`: largest ratio of new to old probability over pairs; "
-    "`clip_fraction`: share of pairs whose ratio is further from 1 than epsilon. Pairs `batch`: the update's own; "
-    "`heldout`: others."
+    "`clip_fraction`: share of pairs whose ratio is further from 1 than epsilon; `clip_null`: what chance makes of the "
+    "clipped surrogate. Pairs `batch`: the update's own; `heldout`: others."
 )
 
 
@@ -101,6 +103,25 @@ VARIABLES: list[Variable] = [
     Variable("true_reward_before", _EACH, "reward", "Mean true, undiscounted episode return before the step."),
     Variable("surrogate_rise", _EACH, "1", f"Rise of {_CLIMBED} on the batch, {_WHOLE}, in its own unit."),
     Variable("surrogate_rise_heldout", _EACH, "1", "The same on held-out pairs, advantages standardised over those."),
+    Variable(
+        "normalized_rise",
+        _EACH,
+        "1",
+        f"Rise of the unclipped surrogate of standardized advantages on the batch, whichever is climbed, {_WHOLE}.",
+    ),
+    Variable("normalized_rise_heldout", _EACH, "1", "The same on held-out pairs, advantages standardized over those."),
+    *interval(
+        "mean_heldout_improvement_ratio",
+        ("agent",),
+        (
+            "Mean over updates of normalized_rise_heldout over that of normalized_rise: 1 where nothing is "
+            "overfitting, 0 for steps that have nothing to do with the gradient; NaN where it does not rise on the "
+            "batch.",
+            "delete-one-update jackknife of the ratio, Student's t.",
+        ),
+    ),
+    Variable("clip_null", _EACH, "1", f"On the batch, {_WHOLE}, {_CLIP_NULL}", _CLIP_SOURCE),
+    Variable("clip_null_heldout", _EACH, "1", "The same on held-out pairs.", _CLIP_SOURCE),
     Variable("surrogate_kind", ("agent",), "1", "Place along surrogate_name of the one that the algorithm climbs."),
     Variable("update_norm", _EACH, "1", "Euclidean norm of the step; NaN where the update ended not finite."),
     Variable("step_fraction", _EACH, "1", "Step taken as a share of the full one after the line search; NaN for PPO."),
@@ -152,6 +173,7 @@ VARIABLES: list[Variable] = [
         f"At multiples of the step: {_CHANGES}",
     ),
     Variable("multiple_surrogate_rise", _ALONG, "1", "surrogate_rise at multiples of the step."),
+    Variable("multiple_normalized_rise", _ALONG, "1", "normalized_rise at multiples of the step."),
     *interval(
         "multiple_gain",
         ("agent", "repeat", "multiple"),
@@ -230,6 +252,12 @@ VARIABLES: list[Variable] = [
         ("agent", "repeat", "pairs_of", "stage"),
         "1",
         "surrogate_rise after so many minibatches.",
+    ),
+    Variable(
+        "stage_normalized_rise",
+        ("agent", "repeat", "pairs_of", "stage"),
+        "1",
+        "normalized_rise after so many minibatches.",
     ),
     *interval(
         "average",

@@ -5,6 +5,13 @@ from dataclasses import dataclass
 JACKKNIFE = "Arvesen (1969)"
 """Source of the jackknife's intervals."""
 
+CLIP_NULL = (
+    "the rise of the clipped surrogate if the signs of advantages were independent of ratios, from the pairs "
+    "themselves: -1/2 E[|A| ((r - 1 - epsilon)+ + (1 - epsilon - r)+)]. Never positive: clipping is pessimistic."
+)
+"""What pure chance makes of a clipped surrogate."""
+CLIP_SOURCE = "of Schulman et al. (2017), eq. 7"
+
 
 @dataclass(frozen=True)
 class Variable:

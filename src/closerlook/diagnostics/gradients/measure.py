@@ -29,7 +29,7 @@ from closerlook.measurements.truths import Truth
 from closerlook.nn.score_squares import layer_slices
 from closerlook.results.store import RunFolder, versions
 
-MEASUREMENT_VERSION = 4
+MEASUREMENT_VERSION = 5
 """Raised whenever the same job would answer otherwise, so that no stored answer is taken for the new one."""
 
 PURPOSE = "gradients"

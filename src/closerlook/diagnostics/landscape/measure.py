@@ -319,7 +319,7 @@ class _Plan:
             part, sampling = StreamRange(own.seed, purpose, 0, regime.n_envs), own.sampling(regime)
             for these in request.surrogate_parts(regime.batch_pairs):
                 points = Points(self.directions, multiples[these.start : these.stop])
-                key = content_key("landscape surrogates by stream", *own.key, sampling, part, points, clip)
+                key = content_key("landscape surrogates beside chance", *own.key, sampling, part, points, clip)
                 arguments = own.arguments(sampling, part) | {"points": points, "clip": clip}
                 name = f"surrogates of agent {own.number} ({purpose})"
                 cost = regime.batch_pairs * (1 + SURROGATE_COST * len(these))
@@ -330,7 +330,7 @@ class _Plan:
         """Put the points of the step's pairs together, and those of the others."""
         request = self.subject.request
         own = len(request.surrogate_parts(request.step.batch_pairs))
-        names = ("surrogates", "stream_surrogates", "mean_kl")
+        names = ("surrogates", "stream_surrogates", "mean_kl", "clip_null")
         batch, heldout = (
             {name: np.concatenate([part[name] for part in parts], axis=-1) for name in names}
             for parts in (answers[:own], answers[own:])

@@ -26,7 +26,7 @@ from closerlook.diagnostics.trust_region.request import Request
 from closerlook.diagnostics.trust_region.step_settings import loss_share, step_settings
 from closerlook.measurements.policy_change import CHANGES
 from closerlook.measurements.step_audits import stages_of
-from closerlook.statistics.estimates import FEWEST, NOTHING, Interval, mean_interval
+from closerlook.statistics.estimates import FEWEST, NOTHING, Interval, mean_interval, ratio_of_means
 from closerlook.statistics.mean_returns import paired_gains
 from closerlook.statistics.surfaces import best_point
 
@@ -35,6 +35,8 @@ Sums = Mapping[str, np.ndarray]
 
 PAIRS_OF = ("batch", "heldout")
 """Whose pairs: the update's own, or others by the same policy."""
+NORMALIZED = SURROGATES.index("normalised")
+"""The unclipped surrogate of standardized advantages, by which all algorithms are compared."""
 AVERAGED = (
     "mean_kl_batch",
     "max_kl_batch",
@@ -58,6 +60,10 @@ AVERAGED = (
     "cg_residual",
     "natural_residual",
     "natural_efficiency",
+    "normalized_rise",
+    "normalized_rise_heldout",
+    "clip_null",
+    "clip_null_heldout",
 )
 """Numbers of each update whose mean over updates has an interval."""
 TOLD = {
@@ -118,11 +124,17 @@ def change_name(name: str, pairs: str) -> str:
 
 
 def _surrogates(stacked: Mapping[str, np.ndarray], own: int, request: Request) -> Found:
-    """Return how far the surrogate that is climbed rises, in its own unit."""
-    rises = stacked["multiple_surrogates"][..., own] - stacked["base_surrogates"][:, :, None, own]
-    found: Found = {"multiple_surrogate_rise": rises, "surrogate_kind": np.array(own)}
-    found["surrogate_rise"], found["surrogate_rise_heldout"] = rises[:, :, request.whole].T
-    return found
+    """Return how far two surrogates rise: the one that is climbed, in its own unit, and the unclipped normalized one.
+
+    What is found again on other pairs is judged by the latter: a clipped one falls there by chance alone.
+    """
+    rises = stacked["multiple_surrogates"] - stacked["base_surrogates"][:, :, None]
+    found: Found = {"surrogate_kind": np.array(own)}
+    for name, kind in (("surrogate_rise", own), ("normalized_rise", NORMALIZED)):
+        found[f"multiple_{name}"] = rises[..., kind]
+        found[name], found[f"{name}_heldout"] = rises[:, :, request.whole, kind].T
+    ratio = ratio_of_means(found["normalized_rise_heldout"], found["normalized_rise"])
+    return found | interval("mean_heldout_improvement_ratio", ratio)
 
 
 def _algorithm(stacked: Mapping[str, np.ndarray], rule: Rule) -> Found:
@@ -156,8 +168,12 @@ def _stages(stacked: Mapping[str, np.ndarray], own: int, stages: Sequence[int]) 
     """Return how all of it grows over the minibatches of an update; one stage, its end, where it is a single step."""
     if not stages:
         return {}
-    rises = stacked["stage_surrogates"][..., own] - stacked["base_surrogates"][:, :, None, own]
-    return {"stage_change": stacked["stage_change"].swapaxes(2, 3), "stage_surrogate_rise": rises}
+    rises = stacked["stage_surrogates"] - stacked["base_surrogates"][:, :, None]
+    return {
+        "stage_change": stacked["stage_change"].swapaxes(2, 3),
+        "stage_surrogate_rise": rises[..., own],
+        "stage_normalized_rise": rises[..., NORMALIZED],
+    }
 
 
 def _gains(sums: Sums | None, request: Request) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

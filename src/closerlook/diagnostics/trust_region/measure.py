@@ -173,7 +173,7 @@ class _Subject:
             "clip": clip_of(self.rule.settings),
         }
         decided = [value for name, value in arguments.items() if name not in {"agent", "environment"}]
-        key = content_key("trust region audit as climbed", *self.key, *decided, self.agent.part("optimizer.policy"))
+        key = content_key("trust region audit beside chance", *self.key, *decided, self.agent.part("optimizer.policy"))
         return Job(f"update {repeat} of agent {self.number}", key, audit_step, arguments, request.audit_pairs)
 
     def reward_jobs(self, audits: Answers) -> list[Job]:

@@ -7,8 +7,10 @@ What is within them is usual, not good.
 import numpy as np
 import xarray as xr
 
+from closerlook.diagnostics.common.heldout import judge_heldout
 from closerlook.diagnostics.common.labels import each_agent
 from closerlook.diagnostics.common.verdict import UNMOVED, Level, Verdict, is_collapsed, make_verdict, span, told
+from closerlook.statistics.estimates import Interval
 
 BEYOND_BOUND = 1.25
 """Mean KL on other states, as a multiple of the bound, from which the bound does not hold there; atlas: up to 0.96."""
@@ -18,10 +20,6 @@ MODEL_RANGE = (0.5, 2.0)
 """Quadratic model over the divergence it stands for: within a factor of two, as for all but 2 of 193 agents."""
 EFFICIENT = 0.55
 """Share of the natural gradient's predicted gain that TRPO's steps in the atlas have at least, within intervals."""
-USUAL_FALL = -0.5
-"""Part of its rise on the batch by which a surrogate changes on other pairs: none but one of 193 agents is below."""
-FOUND_AGAIN = 0.5
-"""The same part from which most of a rise is of more than the batch."""
 
 
 def verdicts(dataset: xr.Dataset) -> list[Verdict]:
@@ -234,22 +232,18 @@ def _improvement(name: str, agent: xr.Dataset) -> Verdict | None:
 
 
 def _overfit(name: str, agent: xr.Dataset) -> Verdict | None:
-    """Judge how much of the surrogate's rise is of the batch alone."""
-    own, other = _average(agent, "surrogate_rise"), _average(agent, "surrogate_rise_heldout")
-    if not (np.isfinite(own[0]) and np.isfinite(other[0]) and own[0] > 0):
+    """Judge how much of the surrogate's rise is of the batch alone; datasets of earlier versions do not tell."""
+    numbers = [float(agent.get(f"mean_heldout_improvement_ratio{end}", np.nan)) for end in ("", "_low", "_high")]
+    if not np.isfinite(numbers[0]):
         return None
-    share = other[0] / own[0]
-    evidence = {"surrogate_rise": own[0], "surrogate_rise_heldout": other[0], "share": share}
-    fall = f"nothing is found again: on other pairs it falls by {-100 * share:.0f}% of that"
-    again = f"{100 * share:.0f}% is found again on other pairs" if share > 0 else fall
-    words = f"Of the surrogate's rise on the update's own pairs, {again}."
-    level: Level = "ok" if share >= USUAL_FALL else "watch"
-    words += " Less than trained agents usually keep." if level == "watch" else ""
-    words += " Usual for trained agents." if USUAL_FALL <= share < FOUND_AGAIN else ""
-    advice = (
-        "Larger batches, or fewer epochs and a smaller learning rate, would raise it." if share < FOUND_AGAIN else ""
-    )
-    return make_verdict("overfitting", level, (name, words), evidence, advice)
+    evidence = {key: _average(agent, key)[0] for key in ("normalized_rise", "normalized_rise_heldout")}
+    beside = ""
+    if np.isfinite(float(agent["clip_epsilon"])):
+        clipped, null = _average(agent, "surrogate_rise_heldout"), _average(agent, "clip_null_heldout")
+        evidence |= {"surrogate_rise_heldout": clipped[0], "clip_null_heldout": null[0]}
+        beside = f" Clipped, it changes by {told(clipped[0], '+.2g')} there, where chance alone gives "
+        beside += f"{told(null[0], '+.2g')}."
+    return judge_heldout(name, Interval(*numbers), evidence, "Give more --repeats and --pairs.", beside)
 
 
 def _length(name: str, agent: xr.Dataset) -> Verdict | None:
