@@ -12,29 +12,37 @@ import xarray as xr
 from scipy import stats
 from test_episode_returns import torch_agent
 
-from closerlook.agents.agent import Agent
+from closerlook.agents.agent import Agent, Regime
 from closerlook.agents.environment import EnvironmentSpec
 from closerlook.algorithms.objective import Objective
 from closerlook.algorithms.rules import rule_of
 from closerlook.algorithms.surrogate import clipped_surrogate
 from closerlook.commands.trust_tables import tables_of
 from closerlook.diagnostics.trust_region import summary, trust_region, verdicts
-from closerlook.diagnostics.trust_region.findings import _algorithm, _along, _rewards, crossing
+from closerlook.diagnostics.trust_region.findings import _algorithm, _along, _exploration, _rewards, crossing
 from closerlook.errors import InputError
 from closerlook.figures import plot_trust_region, save_figure
 from closerlook.measurements.computed_steps import sample_batch, sample_steps, take_step
 from closerlook.measurements.episode_returns import with_parameters
 from closerlook.measurements.natural_comparison import compare_with_natural
-from closerlook.measurements.policy_change import CHANGES, clip_pessimism, policy_change
+from closerlook.measurements.policy_change import (
+    CHANGES,
+    clip_pessimism,
+    entropy_share,
+    policy_change,
+    smallest_deviations,
+)
 from closerlook.measurements.policy_look import Look
 from closerlook.measurements.step_audits import audit_step, stages_of
 from closerlook.measurements.stream_sums import StreamRange
 from closerlook.measurements.surfaces import flat_parameters
+from closerlook.nn.distributions import Categorical
 from closerlook.simulation.records import Sampling
 from closerlook.statistics.estimates import mean_interval, ratio_of_means
 from environments import (
     bandit_agent,
     bandit_gradient,
+    endless_quadratic_agent,
     expected_reward,
     linear_quadratic_agent,
     linear_quadratic_return,
@@ -548,6 +556,40 @@ def test_a_collapsed_deviation_is_named():
     found = trust_region(replace(own, state=state), **SMALL)
     assert float(found["action_std"]) == pytest.approx(math.exp(-20), rel=1e-3)
     assert any(one["area"] == "exploration" and one["level"] == "problem" for one in verdicts(found))
+
+
+def test_exploration_is_told_beside_the_range_of_actions():
+    agents, batch = batch_of(agent())
+    plain, _ = both(agents, batch)
+    start = plain.start(agents)
+    np.testing.assert_allclose(smallest_deviations(plain, start), agent().state["policy.log_std"].exp(), rtol=1e-6)
+    assert np.isnan(entropy_share(plain, start))
+    stacked = {"action_deviations": np.array([[0.5, 0.02], [0.4, 0.03]]), "entropy_share": np.array([np.nan, np.nan])}
+    space = {"type": "Box", "low": [-1.0, -0.1], "high": [1.0, 0.1]}
+    found = _exploration(agent(), stacked, space)
+    assert (float(found["action_std"]), float(found["action_std_share"])) == (0.02, pytest.approx(0.1))
+    squashed = _exploration(replace(agent(), action_transform="squash"), stacked, space)
+    assert float(squashed["action_std_share"]) == pytest.approx(0.01)
+    assert np.isnan(_exploration(agent(), stacked, space | {"high": [np.inf, 0.1]})["action_std_share"])
+
+
+def test_exploration_by_discrete_actions_is_told_beside_the_largest_entropy():
+    probabilities = np.array([[0.7, 0.2, 0.1], [0.98, 0.01, 0.01]])
+    part = SimpleNamespace(distribution=lambda vector: Categorical(torch.from_numpy(np.log(probabilities))[None]))
+    objective = SimpleNamespace(parts=lambda: [part, part])
+    assert entropy_share(objective, torch.zeros(1)) == pytest.approx(stats.entropy(probabilities.T).mean() / np.log(3))
+    assert np.isnan(smallest_deviations(objective, torch.zeros(1))).all()
+
+
+def test_pairs_in_which_no_episode_begins_are_too_few():
+    """Episodes of 500 steps that began in the burn-in: nothing is given up, and nothing warned of."""
+    own = replace(endless_quadratic_agent(regime=Regime(1, 64, reset_each_iteration=False)), normalize_advantages=True)
+    limited = EnvironmentSpec("environments:make_limited_quadratic")
+    found = trust_region(own, limited, repeats=2, pairs=64, return_pairs=64, multiples=(), workers=1)
+    assert (found["return_episodes"].values == 0).any()
+    one = next(one for one in verdicts(found) if one["area"] == "true reward")
+    assert (one["level"], "given up" in one["statement"]) == ("not_enough_data", False)
+    assert "5,000 --return-pairs" in one["advice"]
 
 
 @pytest.mark.parametrize(

@@ -4,13 +4,14 @@ import numpy as np
 import pytest
 import xarray as xr
 
+from closerlook.diagnostics.common.verdict import bounds
 from closerlook.diagnostics.landscape import landscape
 from closerlook.diagnostics.landscape import verdicts as landscape_verdicts
 from closerlook.diagnostics.trust_region import trust_region
 from closerlook.diagnostics.trust_region import verdicts as trust_verdicts
 from environments import linear_quadratic_agent
 
-LINE = {"pairs": 128, "line_pairs": 256, "grid": 3, "heldout_pairs": 128, "range": (0, 2), "workers": 1}
+LINE = {"pairs": 128, "line_pairs": 512, "grid": 3, "heldout_pairs": 128, "range": (0, 2), "workers": 1}
 UPDATES = {"repeats": 4, "pairs": 128, "return_pairs": 128, "multiples": (0.5, 2.0), "workers": 1}
 
 
@@ -50,6 +51,61 @@ def test_a_step_is_judged_by_the_reward_it_brings(plane, interval, level, words)
     assert verdict["level"] == level
     assert words in verdict["statement"]
     assert verdict["evidence"]["realised_gain"] == interval[0]
+
+
+def test_what_is_not_decided_is_still_bounded(plane, updates):
+    statements = [
+        of(landscape_verdicts(with_interval(plane, "realised_gain", 1.0, -3.0, 5.0)), "step")["statement"],
+        of(trust_verdicts(averaged(updates, "true_improvement", 1.0, -3.0, 5.0)), "improvement")["statement"],
+    ]
+    assert all("at least -3, at most +5" in words for words in statements)
+    assert bounds(np.nan, 2.0) == "at most +2"
+    assert bounds(np.nan, np.inf) == "nothing is known of it"
+
+
+@pytest.mark.parametrize(("gain", "low", "high"), [(-38.0, -64.0, -12.0), (38.0, 12.0, 64.0)])
+def test_a_level_needs_enough_data_whatever_the_sign(plane, updates, gain, low, high):
+    few = with_interval(plane, "realised_gain", gain, low, high).assign_attrs(line_pairs_per_point=256)
+    verdict = of(landscape_verdicts(few), "step")
+    assert (verdict["level"], "from 4 streams" in verdict["statement"]) == ("not_enough_data", True)
+    assert "512 --line-pairs" in verdict["advice"]
+    assert of(landscape_verdicts(few.assign_attrs(line_pairs_per_point=512)), "step")["level"] != "not_enough_data"
+    three = averaged(updates, "true_improvement", gain, low, high).isel(repeat=slice(3))
+    verdict = of(trust_verdicts(three), "improvement")
+    assert (verdict["level"], "3 updates are too few" in verdict["statement"]) == ("not_enough_data", True)
+
+
+def test_a_promise_beyond_the_return_is_said_to_be_none(updates):
+    wild = averaged(updates, "surrogate_improvement", 22_700.0, 20_000.0, 25_000.0)
+    wild["true_reward_before"][:] = 2533.0
+    assert "no step keeps it" in of(trust_verdicts(wild), "improvement")["statement"]
+    wild["true_reward_before"][:] = 1e6
+    assert "no step keeps it" not in of(trust_verdicts(wild), "improvement")["statement"]
+
+
+def test_long_episodes_are_no_problem_but_too_few_pairs(updates):
+    """Where none began in the pairs sampled, nothing was given up."""
+    long = updates.copy(deep=True).assign_attrs(time_limit=500)
+    long["true_improvement"][1], long["return_episodes"][1] = np.nan, 0
+    verdict = of(trust_verdicts(long), "true reward")
+    assert (verdict["level"], "given up" in verdict["statement"]) == ("not_enough_data", False)
+    assert "5,000 --return-pairs" in verdict["advice"]
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "level"),
+    [
+        ("action_std_share", 4e-4, "watch"),  # a deviation of 8e-4 in a range of 2
+        ("action_std_share", 0.011, None),
+        ("entropy_share", 0.04, "watch"),
+        ("entropy_share", 0.06, None),
+    ],
+)
+def test_exploration_that_is_as_good_as_gone_is_named(updates, name, value, level):
+    changed = updates.copy(deep=True)
+    changed[name] = value
+    found = {verdict["area"]: verdict["level"] for verdict in trust_verdicts(changed)}
+    assert found.get("exploration") == level
 
 
 def test_true_rewards_that_are_not_known_are_named(updates):
@@ -149,7 +205,7 @@ def test_the_length_of_a_step_is_judged_by_where_the_reward_may_peak(plane, inte
         ((0.5, 0.2, 0.8), (0.9, 0.8, 1.0), 1.0, "ok", "0.50 (0.20 to 0.80)"),
         ((0.4, -0.1, 0.9), (0.9, 0.8, 1.0), 1.0, "not_enough_data", "the pairs do not tell"),
         ((-0.5, -0.8, -0.2), (0.9, 0.8, 1.0), 1.0, "ok", "away from the agent"),
-        ((-0.5, -0.8, -0.2), (-0.9, -1.0, -0.8), 1.0, "ok", "Trained agents show that too"),
+        ((-0.5, -0.8, -0.2), (-0.9, -1.0, -0.8), 1.0, "ok", "Not lower than"),
         ((-0.8, -0.9, -0.7), (0.9, 0.8, 1.0), 1.0, "watch", "Lower than"),
         ((-0.5, -0.8, -0.2), (-0.9, -1.0, -0.8), -1.0, "problem", "the reward falls"),
         ((np.nan, np.nan, np.nan), (0.9, 0.8, 1.0), 1.0, "not_enough_data", "lost in noise"),

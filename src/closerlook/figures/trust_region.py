@@ -7,7 +7,7 @@ import numpy as np
 import xarray as xr
 from matplotlib.axes import Axes
 
-from closerlook.figures.drawing import COLOURS, QUIET, RULE, STYLE, legend_above, mean_with_interval
+from closerlook.figures.drawing import COLOURS, QUIET, RULE, STYLE, leave_out_outliers, legend_above, mean_with_interval
 from closerlook.results.schema import require_kind
 
 MOST_ROWS = 8
@@ -206,6 +206,7 @@ def _draw_improvements(axis: Axes, agent: xr.Dataset) -> None:
     axis.errorbar(promised[known], true[known], ends_known, fmt="o", color=COLOURS[0], markersize=3.5, linewidth=0.8)
     reach = np.array([min(promised[known].min(), 0.0), promised[known].max()])
     axis.plot(reach, reach, ":", color=QUIET, label="as promised")
+    leave_out_outliers(axis, promised[known], true[known])
     legend_above(axis)
     axis.set_xlabel("improvement the surrogate promises")
     axis.set_ylabel("true improvement")

@@ -19,7 +19,7 @@ from torch import Tensor
 from closerlook.algorithms.objective import Objective
 from closerlook.algorithms.surrogate import SURROGATES
 from closerlook.errors import PolicyError, users_code
-from closerlook.nn.distributions import DiagonalGaussian, divergence
+from closerlook.nn.distributions import Categorical, DiagonalGaussian, divergence
 
 TAIL = 0.99
 """Which quantile over states stands beside the mean and the largest divergence."""
@@ -153,18 +153,32 @@ def clip_pessimism(ratio: Tensor, advantages: Tensor, clip: float) -> Tensor:
 
 
 @torch.no_grad()
-def smallest_deviation(objective: Objective, vector: Tensor) -> float:
-    """Return the smallest standard deviation of an action component at any of the batch's states.
+def smallest_deviations(objective: Objective, vector: Tensor) -> np.ndarray:
+    """Return the smallest standard deviation of each action component over the batch's states, (A,).
 
-    NaN for a policy that is not Gaussian.
+    A single NaN for a policy that is not Gaussian.
     """
-    smallest = np.inf
+    smallest = []
     for part in objective.parts():
         distribution = part.distribution(vector)
         if not isinstance(distribution, DiagonalGaussian):
+            return np.array([np.nan])
+        deviations = distribution.log_std.expand_as(distribution.mean).exp()
+        smallest.append(deviations.reshape(-1, deviations.shape[-1]).amin(dim=0).numpy())
+    return np.asarray(np.min(smallest, axis=0))
+
+
+@torch.no_grad()
+def entropy_share(objective: Objective, vector: Tensor) -> float:
+    """Return the mean entropy over the batch's states, as a share of the largest; NaN where not discrete."""
+    entropies, largest = [], np.nan
+    for part in objective.parts():
+        distribution = part.distribution(vector)
+        if not isinstance(distribution, Categorical):
             return np.nan
-        smallest = min(smallest, float(distribution.log_std.exp().min()))
-    return smallest
+        entropies.append(distribution.entropy().flatten())
+        largest = np.log(distribution.logits.shape[-1])
+    return float(torch.cat(entropies).double().mean() / largest) if largest > 0 else np.nan
 
 
 def _over_states(values: np.ndarray) -> tuple[float, float, float]:

@@ -101,6 +101,13 @@ VARIABLES: list[Variable] = [
         unit="reward",
     ),
     Variable("true_reward_before", _EACH, "reward", "Mean true, undiscounted episode return before the step."),
+    Variable(
+        "return_episodes",
+        _EACH,
+        "episodes",
+        "Episodes that true rewards of the agent and of multiples of the step are means of, at the one that has "
+        "fewest; NaN where none were asked for, or a policy explodes.",
+    ),
     Variable("surrogate_rise", _EACH, "1", f"Rise of {_CLIMBED} on the batch, {_WHOLE}, in its own unit."),
     Variable("surrogate_rise_heldout", _EACH, "1", "The same on held-out pairs, advantages standardised over those."),
     Variable(
@@ -165,6 +172,18 @@ VARIABLES: list[Variable] = [
         ("agent",),
         "1",
         "Smallest standard deviation of an action component at any state looked at; NaN for what is not Gaussian.",
+    ),
+    Variable(
+        "action_std_share",
+        ("agent",),
+        "1",
+        "The same as a share of the component's range, of 2 before actions are squashed; NaN where it has no bounds.",
+    ),
+    Variable(
+        "entropy_share",
+        ("agent",),
+        "1",
+        "Mean entropy of discrete actions at the states looked at, as a share of the largest; NaN for what is none.",
     ),
     Variable(
         "multiple_change",

@@ -13,6 +13,7 @@ from closerlook.diagnostics.common.verdict import (
     UNMOVED,
     Level,
     Verdict,
+    bounds,
     collapsed,
     is_collapsed,
     make_verdict,
@@ -34,6 +35,8 @@ MOST = 0.5
 """Share of points that are gone beyond which nothing is said of relief, or of the best step."""
 FEW_MISSING = 0.1
 """Share of points that are gone from which those left do not stand for all."""
+ENOUGH_STREAMS = 8
+"""Streams of a point from which the interval of a gain is trusted: returns are skewed, whatever the gain's sign."""
 ALIGNED = 0.7
 """Correlation from which surrogate and reward point the same way."""
 OPPOSED = -0.65
@@ -90,6 +93,10 @@ def _step(name: str, agent: xr.Dataset) -> Verdict | None:
     if low == high == 0:
         words = f"The whole step changes no return, which is {base:.4g} on average."
         return make_verdict("step", "problem", (name, words), evidence, UNMOVED)
+    streams = agent.attrs["line_pairs_per_point"] // agent.attrs["stream_pairs"]
+    if streams < ENOUGH_STREAMS:
+        words = f"Of this batch, {change}: from {streams} streams, too few to trust the interval."
+        return make_verdict("step", "not_enough_data", (name, words), evidence, _more_pairs(agent))
     if low > 0:
         return make_verdict("step", "ok", (name, f"Of this batch, {change}."), evidence, "")
     if high < 0:
@@ -101,8 +108,12 @@ def _step(name: str, agent: xr.Dataset) -> Verdict | None:
             )
             advice += "critic, lambda or discount, which make the surrogate."
         return make_verdict("step", "problem", (name, words), evidence, advice)
-    words = f"Of this batch, {change}: a gain or a loss, the pairs do not tell."
+    words = f"Of this batch, {change}: a gain or a loss, the pairs do not tell; {bounds(low, high)}."
     return make_verdict("step", "not_enough_data", (name, words), evidence, "More --line-pairs would tell.")
+
+
+def _more_pairs(agent: xr.Dataset) -> str:
+    return f"Give {ENOUGH_STREAMS * agent.attrs['stream_pairs']:,} --line-pairs or more."
 
 
 def _no_step(name: str, agent: xr.Dataset) -> Verdict:
@@ -220,6 +231,6 @@ def _opposed(name: str, agent: xr.Dataset, text: str, evidence: dict[str, float]
     words = f"{text}: away from the agent the surrogate falls where the reward rises"
     words += f"; along the step alone it is {along:.2f}." if np.isfinite(along) else "."
     level: Level = "watch" if evidence["high"] < OPPOSED else "ok"
-    words += " Lower than trained agents usually show." if level == "watch" else " Trained agents show that too."
+    words += f" {'Lower' if level == 'watch' else 'Not lower'} than trained agents of the atlas show."
     advice = "A clipped surrogate falls with distance, whatever the reward does: look at the plain one, or nearer."
     return make_verdict("agreement", level, (name, words), evidence, advice)

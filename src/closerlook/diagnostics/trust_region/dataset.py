@@ -56,6 +56,9 @@ LATER = (
     "overflown_advantages",
     *(f"suggested_{name}{end}" for name in ("learning_rate", "clip_epsilon", "max_kl") for end in ENDS),
     "model_multiple",
+    "action_std_share",
+    "entropy_share",
+    "return_episodes",
     "normalized_rise",
     "normalized_rise_heldout",
     "clip_null",
@@ -114,6 +117,7 @@ def build_dataset(agents: Sequence[Agent], results: Sequence[Found], request: Re
             "heldout_pairs": request.heldout_streams * n_steps,
             "return_pairs": request.return_streams * n_steps,
             "minibatches": int(getattr(rule.settings, "minibatches", 1)),
+            "time_limit": int(request.description["time_limit"] or 0),
         },
     )
     return validate(dataset if len(agents) > 1 else dataset.isel(agent=0).drop_vars("agent"))

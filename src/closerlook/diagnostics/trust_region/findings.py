@@ -94,6 +94,7 @@ def find(agent: Agent, request: Request, audits: Sequence[Mapping[str, np.ndarra
     stacked = {name: np.stack([audit[name] for audit in audits]) for name in audits[0]}
     own = climbed_surrogate(agent, rule)
     found = _policy(stacked, request) | _surrogates(stacked, own, request) | _algorithm(stacked, rule)
+    found |= _exploration(agent, stacked, request.description["action_space"])
     found |= _stages(stacked, own, stages_of(rule, request.step.batch_pairs))
     gains = [_gains(sums, request) for sums in rewards]
     asked = np.array([sums is not None for sums in rewards])
@@ -157,11 +158,22 @@ def _algorithm(stacked: Mapping[str, np.ndarray], rule: Rule) -> Found:
         "failed_updates": np.array(np.isnan(norm).sum()),
         "constant_advantages": np.array(constant.sum()),
         "overflown_advantages": np.array(overflown.sum()),
-        "action_std": np.array(stacked["action_std"].min()),
         "natural_residual": stacked["natural_residual"],
         "natural_efficiency": stacked["natural_efficiency"],
         **{name: stacked[f"update_{told}"] for name, told in TOLD.items()},
     }
+
+
+def _exploration(agent: Agent, stacked: Mapping[str, np.ndarray], space: Mapping[str, Any]) -> Found:
+    """Return what is left of a policy's randomness, as it is and beside what its actions can be."""
+    deviations, share = stacked["action_deviations"].min(axis=0), np.nan
+    if space["type"] == "Box":
+        ranges = np.array(space["high"]) - np.array(space["low"])
+        # tanh brings a deviation of s in the middle of its range to half the range times s
+        ranges = np.full_like(ranges, 2.0) if agent.action_transform == "squash" else ranges
+        share = float(np.min(deviations / ranges)) if np.isfinite(ranges).all() else np.nan
+    entropies = {"entropy_share": np.array(stacked["entropy_share"].mean())}
+    return {"action_std": np.array(deviations.min()), "action_std_share": np.array(share), **entropies}
 
 
 def _stages(stacked: Mapping[str, np.ndarray], own: int, stages: Sequence[int]) -> Found:
@@ -214,6 +226,7 @@ def _promises(
     slopes = stacked["slopes"][..., plain]
     return {
         "true_reward_before": np.array([_reward(sums) for sums in rewards]),
+        "return_episodes": np.array([_fewest_episodes(sums) for sums in rewards]),
         "predicted_improvement": slopes[:, 0] * unit,
         "predicted_improvement_heldout": slopes[:, 1] * unit,
         "surrogate_improvement": rises[:, 0] * unit,
@@ -222,11 +235,21 @@ def _promises(
 
 
 def _length(sums: Sums | None) -> float:
-    return np.nan if sums is None else float(sums["steps"][0].sum() / sums["episodes"][0].sum())
+    return np.nan if sums is None else _ratio(sums["steps"][0].sum(), sums["episodes"][0].sum())
 
 
 def _reward(sums: Sums | None) -> float:
-    return np.nan if sums is None else float(sums["returns"][0].sum() / sums["episodes"][0].sum())
+    return np.nan if sums is None else _ratio(sums["returns"][0].sum(), sums["episodes"][0].sum())
+
+
+def _fewest_episodes(sums: Sums | None) -> float:
+    """Return the episodes at the point of an update that has fewest."""
+    return np.nan if sums is None else float(sums["episodes"].sum(axis=1).min())
+
+
+def _ratio(over: float, under: float) -> float:
+    """Divide, where something was counted."""
+    return float(over / under) if under != 0 else np.nan
 
 
 def _along(found: Found, asked: np.ndarray, rule: Rule, request: Request) -> Found:
