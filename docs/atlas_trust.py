@@ -57,8 +57,10 @@ POLICY = {
     "clip_fraction": ("outside 1 ± 0.2", 2),
 }
 STEPS = {
-    "surrogate_rise": ("surrogate's rise, batch", 3),
-    "surrogate_rise_heldout": ("on others", 3),
+    "normalized_rise": ("unclipped surrogate's rise, batch", 3),
+    "normalized_rise_heldout": ("on others", 3),
+    "surrogate_rise_heldout": ("the one climbed, on others", 3),
+    "clip_null_heldout": ("of it by chance, where clipped", 4),
     "step_fraction": ("share of the full step", 2),
     "cg_residual": ("unsolved, own states", 2),
     "natural_residual": ("unsolved, batch", 2),

@@ -28,6 +28,7 @@ from measured import (
 
 from closerlook.figures import plot_value_prediction, save_figure
 from closerlook.results import value_variables
+from closerlook.results.naming import agent_name
 from closerlook.studies.claims import judge
 
 PAGE = DOCS / "atlas_values.md"
@@ -148,7 +149,7 @@ def restarts_table(dataset: xr.Dataset) -> str:
         critic = agent.sel(critic="as_is", target="returns")
         share = float(agent["exact_noise_floor_mre"] / critic["mean_relative_error"])
         rows.append([
-            f"iteration {int(agent['iteration'])}, seed {int(agent['agent_seed'])}",
+            agent_name(agent),
             with_interval(critic, "mean_relative_error"),
             with_interval(agent, "noise_floor_mre"),
             with_interval(agent, "exact_noise_floor_mre"),

@@ -9,11 +9,11 @@ import torch
 from closerlook.agents.agent import Agent, Regime, moments_state
 from closerlook.agents.environment import EnvironmentSpec
 from closerlook.agents.normalization import RunningMoments, Scaling
+from closerlook.agents.rewards import reward_unit
 from closerlook.algorithms.batch import evaluate_critic, make_batch
 from closerlook.diagnostics.values import summary, value_prediction, verdicts
 from closerlook.diagnostics.values.audit import audit_restarts
 from closerlook.diagnostics.values.baselines import _Groups
-from closerlook.diagnostics.values.measure import reward_divisor
 from closerlook.errors import InputError
 from closerlook.measurements import value_sums
 from closerlook.measurements.fitted_values import Critic
@@ -160,7 +160,7 @@ def test_errors_in_true_reward_take_the_scale_of_rewards_off():
     wishes = {**PAIRS, "fit_pairs": 0}
     seen = RunningMoments(np.array(101.0), np.zeros(1), np.full(1, 400.0))  # of variance 4
     agent = with_critic(share=0.5).with_state({"returns": moments_state(seen)}, reward_scaling=Scaling())
-    assert reward_divisor(agent) == pytest.approx(2.0)
+    assert reward_unit(agent) == pytest.approx(2.0)
     halved = value_prediction(agent, **wishes)
     exact = value_prediction(with_critic(), **wishes)
     for name in ("mean_relative_error", "explained_variance"):

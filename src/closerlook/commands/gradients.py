@@ -41,7 +41,7 @@ class Gradients(Measuring):
     """Whether advantages are standardised within each estimate."""
     lambdas: Annotated[tuple[float, ...], option("FLOAT ...", "none")] = ()
     """Also compare estimates by these lambdas of generalised advantage estimation, from the same pairs."""
-    baselines: Annotated[tuple[Literal["critic", "zero"], ...], option("critic|zero ...", "critic")] = ()
+    baselines: Annotated[tuple[Literal["critic", "returns"], ...], option("critic|returns ...", "critic")] = ()
     """With zero, also compare estimates with discounted returns in place of advantages, from the same pairs."""
     truths: Annotated[
         tuple[Literal["discounted_return", "episode_return"], ...],

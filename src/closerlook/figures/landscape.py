@@ -14,7 +14,6 @@ from matplotlib.ticker import LogLocator
 from closerlook.errors import InputError
 from closerlook.figures.drawing import COLOURS, QUIET, RULE, STYLE
 from closerlook.figures.planes import (
-    agent_name,
     axes_of,
     draw_contours,
     draw_surface,
@@ -22,6 +21,7 @@ from closerlook.figures.planes import (
     ends_of,
     mark_undecided,
 )
+from closerlook.results.naming import agent_name
 from closerlook.results.schema import require_kind
 
 PAPER = "Figures 6 and 7"

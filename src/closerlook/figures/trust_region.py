@@ -8,6 +8,7 @@ import xarray as xr
 from matplotlib.axes import Axes
 
 from closerlook.figures.drawing import COLOURS, QUIET, RULE, STYLE, leave_out_outliers, legend_above, mean_with_interval
+from closerlook.results.naming import agent_name
 from closerlook.results.schema import require_kind
 
 MOST_ROWS = 8
@@ -66,8 +67,7 @@ def _agents(dataset: xr.Dataset) -> Iterator[tuple[str, xr.Dataset]]:
         return
     for at in range(min(dataset.sizes["agent"], MOST_ROWS)):
         agent = dataset.isel(agent=at)
-        numbers = {"iteration": int(agent["iteration"]), "seed": int(agent["agent_seed"])}
-        yield ", ".join(f"{name} {number}" for name, number in numbers.items() if number >= 0), agent
+        yield agent_name(agent), agent
 
 
 def _title(dataset: xr.Dataset) -> str:

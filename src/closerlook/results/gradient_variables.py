@@ -77,7 +77,7 @@ VARIABLES: list[Variable] = [
         ("agent", "alternative", "size"),
         "1",
         "pairwise_cosine of other estimates from the same pairs: raw (advantages as they are) or normalised, "
-        "whichever the agent's own are not; lambda <x>: advantages by another lambda; zero baseline: discounted "
+        "whichever the agent's own are not; lambda <x>: advantages by another lambda; returns: discounted "
         "returns in place of advantages.",
         "Ilyas et al. (2020), Figure 4",
     ),

@@ -7,8 +7,10 @@ from typing import Literal
 from closerlook.errors import InputError
 from closerlook.measurements.weightings import OWN, Weighting
 
-Baseline = Literal["critic", "zero"]
-"""What is subtracted from returns: the agent's critic, by generalised advantage estimation, or nothing."""
+Baseline = Literal["critic", "returns"]
+"""What is subtracted from returns: the agent's critic, by generalised advantage estimation, or nothing: returns,
+standardized where the agent standardizes advantages (in the values diagnostic ``mean``; its ``zero`` leaves them as
+they are)."""
 
 
 @dataclass(frozen=True)
@@ -18,7 +20,7 @@ class Alternative:
     Parameters
     ----------
     name : str
-        ``"raw"``, ``"normalised"``, ``"lambda 0.9"``, ``"zero baseline"``.
+        ``"raw"``, ``"normalised"``, ``"lambda 0.9"``, ``"returns"``.
     weighting : Weighting
         Its advantages.
     normalize : bool
@@ -42,14 +44,14 @@ def alternatives(
     """
     if any(not 0.0 <= one <= 1.0 for one in lambdas):
         raise InputError(f"lambdas are {list(lambdas)}", "give numbers from 0 to 1")
-    unknown = [name for name in baselines if name not in ("critic", "zero")]
+    unknown = [name for name in baselines if name not in ("critic", "returns")]
     if unknown:
-        raise InputError(f"there is no baseline {unknown[0]!r}", "choose from critic and zero")
+        raise InputError(f"there is no baseline {unknown[0]!r}", "choose from critic and returns")
     found = [Alternative("raw" if normalize else "normalised", OWN, not normalize)]
     found += [
         Alternative(f"lambda {one:g}", Weighting(gae_lambda=float(one)), normalize) for one in sorted(set(lambdas))
     ]
-    found += [Alternative("zero baseline", Weighting(baseline="zero"), normalize)] if "zero" in baselines else []
+    found += [Alternative("returns", Weighting(baseline="zero"), normalize)] if "returns" in baselines else []
     return tuple(found)
 
 

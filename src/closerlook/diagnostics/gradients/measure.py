@@ -91,8 +91,8 @@ def gradient_quality(  # noqa: PLR0913 - what a user may choose, each by name
     lambdas : sequence of float
         Also compare estimates by these lambdas of generalised advantage estimation, of the same pairs; refused where
         an agent has no critic.
-    baselines : sequence of {"critic", "zero"}
-        With ``"zero"``, also compare estimates with discounted returns in place of advantages.
+    baselines : sequence of {"critic", "returns"}
+        With ``"returns"``, also compare estimates with discounted returns in place of advantages.
     truths : sequence of {"discounted_return", "episode_return"}
         Also compare estimates with the gradients of true returns, beside that of the surrogate. Streams are then
         simulated on past their cut, and past time limits, which may nearly double the work.

@@ -12,6 +12,7 @@ import xarray as xr
 
 from closerlook.diagnostics.common.labels import batch_place, each_agent
 from closerlook.diagnostics.common.verdict import Level, Verdict, make_verdict, span
+from closerlook.results.naming import nearest_to_batch
 from closerlook.statistics.noise import true_cosine_at
 
 AREA = "gradients"
@@ -139,7 +140,7 @@ def _judge_steps(agent: xr.Dataset, name: str) -> list[Verdict]:
     """Complain where most updates do not move, at the batch nearest to the agent's own."""
     if "step_size" not in agent.dims:
         return []
-    at = int(np.abs(agent["step_size"].values - agent.attrs["batch_pairs"]).argmin())
+    at = nearest_to_batch(agent, "step_size")
     stuck, batches = int(agent["zero_steps"][at]), int(agent["step_batches"])
     if stuck <= STUCK * batches:
         return []

@@ -11,9 +11,10 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from closerlook.agents.agent import Agent, moments
+from closerlook.agents.agent import Agent
 from closerlook.agents.environment import EnvironmentSpec
 from closerlook.agents.identity import own_seed, probe, sampling_part
+from closerlook.agents.rewards import reward_unit
 from closerlook.algorithms.rules import rule_of
 from closerlook.arguments import with_plain_values
 from closerlook.diagnostics.common.checks import as_agents
@@ -354,7 +355,7 @@ class _Plan:
             updated=values[len(names) :],
             targets={name: pooled.of_streams(array) for name, array in zip(TARGETS, TARGET_ARRAYS, strict=True)},
             true_returns=pooled.of_streams("true_returns"),
-            divisor=reward_divisor(agent),
+            divisor=reward_unit(agent),
             value_clip=dict(agent.algorithm_settings).get("value_clip"),
         )
 
@@ -372,14 +373,6 @@ def _of_the_pool(pooled: Pooled, fit: Mapping[str, np.ndarray]) -> Found:
         "incomplete_returns": np.array([int(pooled.of_streams("incomplete").sum())]),
         "fitted_pairs": np.array(int(fit["pairs"]) if fit else 0),
     }
-
-
-def reward_divisor(agent: Agent) -> float:
-    """Return what a single agent's critic sees true rewards divided by."""
-    if agent.reward_scaling is None:
-        return 1.0
-    stored = moments(Agent.stack([agent]), "returns")
-    return float(agent.reward_scaling.divisor(stored.variance)[0, 0]) if stored.count[0] > 0 else 1.0
 
 
 def _pairs(part: StreamRange, request: Request) -> int:
