@@ -97,10 +97,11 @@ def main() -> int:
         for task in ("hopper", "walker2d")
         if (path := DATA / f"trust-region-big-{task}-ppo.nc").exists()
     }
+    sides = (found("gradients"), found("values"))
     related = [
         (claim, judge(claim, side, datasets))
         for claim in load_claims()
-        for side in (found("gradients"), found("values"))
+        for side in sides
         if claim.statistic == "relation" and claim.variable in next(iter(side.values()))
     ]
     for name, content in (

@@ -128,7 +128,7 @@ def _rewards(name: str, agent: xr.Dataset) -> Verdict | None:
     unknown = int((moved & np.isnan(agent["true_improvement"].values)).sum())
     if not unknown:
         return _longer(name, agent)
-    if bool((agent.get("return_episodes", np.nan) == 0).any()):
+    if "return_episodes" in agent and bool((agent["return_episodes"] == 0).any()):
         return _none_began(name, agent)
     words = f"The true reward of {unknown} of {agent.sizes['repeat']} updates is not known: an episode was given up, "
     words += "or came to numbers that are not finite, before or after the update."
