@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import xarray as xr
-from limits import landscape_table, rise_found_again
+from limits import landscape_table
 from measured import (
     COLUMNS,
     DATA,
@@ -85,7 +85,6 @@ def agreement(datasets: dict[tuple[str, Column], xr.Dataset]) -> str:
     def cells(agent: xr.Dataset) -> list[str]:
         places = (("plane", "batch"), ("plane", "heldout"), ("line", "batch"))
         linear = [number(agent, "correlation", 2, region=region, pairs_of=pairs) for region, pairs in places]
-        linear[1] = linear[1] if "rise_found_again" in agent else "-"  # of before held-out noise was counted
         sign = number(agent, "sign_agreement", 2, region="plane", pairs_of="batch")
         return [*linear, sign, number(agent, "best_step", 2)]
 
@@ -111,11 +110,8 @@ def steps(datasets: dict[tuple[str, Column], xr.Dataset]) -> str:
 
 def found_again(agent: xr.Dataset) -> str:
     """Write how much of the surrogate's rise other pairs find again, with its interval where it was measured."""
-    value = f"{100 * float(rise_found_again(agent)):.0f}%"
-    if "rise_found_again" not in agent:
-        return value
-    low, high = (100 * float(agent[f"rise_found_again{end}"]) for end in ("_low", "_high"))
-    return f"{value} ({low:.0f} to {high:.0f})"
+    value, low, high = (100 * float(agent[f"heldout_improvement_ratio{end}"]) for end in ("", "_low", "_high"))
+    return f"{value:.0f}%" if np.isnan(low) else f"{value:.0f}% ({low:.0f} to {high:.0f})"
 
 
 def noise(datasets: dict[tuple[str, Column], xr.Dataset]) -> str:

@@ -58,8 +58,10 @@ POLICY = {
     "clip_fraction": ("outside 1 ± 0.2", 2),
 }
 STEPS = {
-    "surrogate_rise": ("surrogate's rise, batch", 3),
-    "surrogate_rise_heldout": ("on others", 3),
+    "normalized_rise": ("unclipped surrogate's rise, batch", 3),
+    "normalized_rise_heldout": ("on others", 3),
+    "surrogate_rise_heldout": ("the one climbed, on others", 3),
+    "clip_null_heldout": ("of it by chance, where clipped", 4),
     "step_fraction": ("share of the full step", 2),
     "cg_residual": ("unsolved, own states", 2),
     "natural_residual": ("unsolved, batch", 2),
@@ -96,10 +98,11 @@ def main() -> int:
         for task in ("hopper", "walker2d")
         if (path := DATA / f"trust-region-big-{task}-ppo.nc").exists()
     }
+    sides = (found("gradients"), found("values"))
     related = [
         (claim, judge(claim, side, datasets))
         for claim in load_claims()
-        for side in (found("gradients"), found("values"))
+        for side in sides
         if claim.statistic == "relation" and claim.variable in next(iter(side.values()))
     ]
     for name, content in (

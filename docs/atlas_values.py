@@ -29,6 +29,7 @@ from measured import (
 from closerlook.diagnostics.values import variables as value_variables
 from closerlook.diagnostics.values.figure import plot_value_prediction
 from closerlook.drawing.style import save_figure
+from closerlook.results.naming import agent_name
 from closerlook.studies.claims import judge
 
 PAGE = DOCS / "atlas_values.md"
@@ -149,7 +150,7 @@ def restarts_table(dataset: xr.Dataset) -> str:
         critic = agent.sel(critic="as_is", target="returns")
         share = float(agent["exact_noise_floor_mre"] / critic["mean_relative_error"])
         rows.append([
-            f"iteration {int(agent['iteration'])}, seed {int(agent['agent_seed'])}",
+            agent_name(agent),
             with_interval(critic, "mean_relative_error"),
             with_interval(agent, "noise_floor_mre"),
             with_interval(agent, "exact_noise_floor_mre"),

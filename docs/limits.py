@@ -7,13 +7,15 @@ import numpy as np
 import xarray as xr
 from measured import heading, table
 
-from closerlook.diagnostics.common.verdict import COLLAPSED
+from closerlook.diagnostics.common.heldout import USUAL_FALL
+from closerlook.diagnostics.common.verdict import LITTLE_STD
 
 # the packages give the functions of that name
 landscape_limits = import_module("closerlook.diagnostics.landscape.verdicts")
 trust_limits = import_module("closerlook.diagnostics.trust_region.verdicts")
 
 Column = tuple[str, str]
+OVERFITTING = "unclipped surrogate's rise on other pairs over that on its own"
 
 
 def trust_table(datasets: Mapping[Column, xr.Dataset]) -> str:
@@ -24,8 +26,8 @@ def trust_table(datasets: Mapping[Column, xr.Dataset]) -> str:
         "quadratic model": f"outside {trust_limits.MODEL_RANGE[0]:g} to {trust_limits.MODEL_RANGE[1]:g}",
         "line search": "below 0.25, or none taken in more than 10% of updates",
         "natural gradient": f"below {trust_limits.EFFICIENT:g}, interval and all",
-        "overfitting": f"below {trust_limits.USUAL_FALL:g}",
-        "exploration": f"below {COLLAPSED:g} (a problem)",
+        "overfitting": f"below {USUAL_FALL:g}, interval and all",
+        "exploration": f"below {LITTLE_STD:g}",
     }
     words = {
         "trust region": "mean KL on other states over the bound",
@@ -33,8 +35,8 @@ def trust_table(datasets: Mapping[Column, xr.Dataset]) -> str:
         "quadratic model": "quadratic model over mean KL",
         "line search": "share of the full step taken",
         "natural gradient": "efficiency",
-        "overfitting": "surrogate's rise on other pairs over that on its own",
-        "exploration": "smallest deviation of an action component",
+        "overfitting": OVERFITTING,
+        "exploration": "smallest deviation of an action component over its range",
     }
     columns = {column: trust_numbers(dataset) for column, dataset in datasets.items()}
     rows = [
@@ -57,15 +59,15 @@ def trust_numbers(dataset: xr.Dataset) -> dict[str, np.ndarray]:
         "quadratic model": (dataset["quadratic_kl"].sum("repeat") / dataset["mean_kl_batch"].sum("repeat")).values,
         "line search": dataset["step_fraction"].mean("repeat").values,
         "natural gradient": mean("natural_efficiency") * (1.0 if judged else np.nan),
-        "overfitting": mean("surrogate_rise_heldout") / mean("surrogate_rise"),
-        "exploration": dataset["action_std"].values,
+        "overfitting": dataset.get("mean_heldout_improvement_ratio", xr.DataArray(np.nan)).values.reshape(-1),
+        "exploration": dataset["action_std_share"].values,
     }
 
 
 def landscape_table(datasets: Mapping[tuple[str, Column], xr.Dataset]) -> str:
     """Lay out the limits of landscape's verdicts, and the range over agents of every dataset."""
     limits = {
-        "overfitting": ("surrogate's rise on other pairs over that on its own", f"below {landscape_limits.USUAL_FALL}"),
+        "overfitting": (OVERFITTING, f"below {USUAL_FALL:g}, interval and all"),
         "step length": (
             "multiple beyond which the reward does not peak",
             f"at most {landscape_limits.TOO_LONG:g} times the step",
@@ -88,19 +90,10 @@ def landscape_table(datasets: Mapping[tuple[str, Column], xr.Dataset]) -> str:
 def landscape_numbers(dataset: xr.Dataset) -> dict[str, np.ndarray]:
     """Return what the verdicts of each area compare with their limits, one number an agent."""
     return {
-        "overfitting": rise_found_again(dataset),
+        "overfitting": dataset["heldout_improvement_ratio"].values,
         "step length": dataset["best_step_high"].values,
         "agreement": dataset["correlation"].sel(region="plane", pairs_of="batch").values,
     }
-
-
-def rise_found_again(dataset: xr.Dataset) -> np.ndarray:
-    """Return the rise of the surrogate that is climbed on other pairs over that on its own, of one agent or of each."""
-    line = dataset["line_surrogates"].isel(surrogate_name=dataset["surrogate_kind"])
-    own, other = (
-        (line.sel(line=1.0) - line.sel(line=0.0)).sel(pairs_of=pairs).values for pairs in ("batch", "heldout")
-    )
-    return np.asarray(other / own)
 
 
 def spread(values: np.ndarray) -> str:

@@ -11,6 +11,7 @@ import gymnasium
 import numpy as np
 import torch
 from gymnasium.spaces import Box
+from gymnasium.wrappers import TimeLimit
 
 from closerlook.agents.agent import Agent, Regime, moments_state
 from closerlook.agents.environment import EnvironmentSpec
@@ -233,6 +234,11 @@ class QuadraticCritic(torch.nn.Module):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         quadratic = ((x @ self.matrix) * x).sum(-1) + 2 * x @ self.vector + self.constant
         return -self.share * quadratic + self.added + self.wild * torch.sin(1000.0 * x).sum(-1)
+
+
+def make_limited_quadratic(**arguments) -> gymnasium.Env:
+    """Return the same with episodes of 500 steps."""
+    return TimeLimit(EndlessQuadratic(**arguments), 500)
 
 
 def endless_quadratic_agent(critic: torch.nn.Module | None = None, noise: float = 0.0, **fields) -> Agent:

@@ -199,12 +199,12 @@ def test_alternatives_agree_with_agents_that_have_them_as_their_own(normalize):
     agent = with_critic(linear_quadratic_agent(), gamma=0.97, gae_lambda=0.9, regime=Regime(2, 20))
     asked = {"pairs": 20 * 24, "estimates": 3, "sizes": [12, 20, 40, 120], "seed": 5, "workers": 1}
     own, other = ("normalised", "raw") if normalize else ("raw", "normalised")
-    found = gradient_quality(agent, **asked, advantages=own, lambdas=[1.0, 0.0], baselines=["zero"])
+    found = gradient_quality(agent, **asked, advantages=own, lambdas=[1.0, 0.0], baselines=["returns"])
     twins = {
         other: gradient_quality(agent, **asked, advantages=other),
         "lambda 0": gradient_quality(replace(agent, gae_lambda=0.0), **asked, advantages=own),
         "lambda 1": gradient_quality(replace(agent, gae_lambda=1.0), **asked, advantages=own),
-        "zero baseline": gradient_quality(replace(agent, value=None), **asked, advantages=own),
+        "returns": gradient_quality(replace(agent, value=None), **asked, advantages=own),
     }
     assert found["alternative"].values.tolist() == list(twins)
     assert found["pairwise_cosine"].identical(gradient_quality(agent, **asked, advantages=own)["pairwise_cosine"])

@@ -4,12 +4,15 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from closerlook.measurements.stream_sums import squared_streams
+from closerlook.statistics.blocks import block_streams
 from closerlook.statistics.estimates import Interval
 from closerlook.statistics.noise import (
     Squares,
     between_share,
     effective_sample_fraction,
     noise_scale,
+    pair_variance,
     pairs_for_pairwise_cosine,
     pairs_for_true_cosine,
     pairwise_cosine_at,
@@ -328,8 +331,8 @@ def test_predictions_and_the_pairs_they_ask_for_are_inverse():
 
 
 def test_variance_between_and_within_trajectories_is_told_apart():
-    """Trajectories of unequal length whose pairs share a draw: the share is known, and so is the effective fraction."""
-    draws, shares, fractions = np.random.default_rng(8), [], []
+    """Trajectories of unequal length whose pairs share a draw: the share is known."""
+    draws, shares = np.random.default_rng(8), []
     lengths = np.array([3, 10, 5, 7, 15] * 40)
     for _ in range(40):
         common = draws.standard_normal((len(lengths), 20))
@@ -345,11 +348,45 @@ def test_variance_between_and_within_trajectories_is_told_apart():
             squared_lengths=float(np.square(lengths).sum()),
         )
         shares.append(between_share(squares))
-        # of an estimate from these trajectories, times its pairs: 20 (3 + sum n^2 / sum n)
-        variance = 20 * (3 + np.square(lengths).sum() / lengths.sum())
-        fractions.append(effective_sample_fraction(squares.pair_variance, variance))
     assert np.mean(shares) == pytest.approx(0.25, abs=0.01)
-    assert np.mean(fractions) == pytest.approx(4 / (3 + 408 / 40), rel=0.02)
     both = together([squares, squares])
     assert (both.single, both.total, both.pairs) == (2 * squares.single, 2 * squares.total, squares.pairs)
     assert np.isnan(between_share(Squares(1.0, 1.0, 1.0, 5.0, 1.0, 25.0)))
+
+
+@pytest.mark.parametrize("noise", [1.0, 5.0])
+def test_the_effective_sample_fraction_is_known_as_well_as_its_interval_says(noise):
+    """Streams of two trajectories of eight pairs that share a draw: the fraction is (1 + v) / (8 + v), v the noise."""
+    draws, found = np.random.default_rng(9), []
+    exact = (1 + noise) / (8 + noise)
+    for _ in range(400):
+        common = np.repeat(draws.standard_normal((48, 2, 12)), 8, axis=1)
+        pairs = 0.3 + common + np.sqrt(noise) * draws.standard_normal(common.shape)
+        sums, counts = pairs.sum(axis=1), np.full(48, 16.0)
+        of_pairs = pair_variance(np.square(pairs).sum((1, 2)), sums, counts)
+        everything = pairs.reshape(-1, 12)
+        assert of_pairs[0] == pytest.approx(everything.var(axis=0).sum())
+        assert of_pairs[1][7] == pytest.approx(np.delete(pairs, 7, axis=0).reshape(-1, 12).var(axis=0).sum())
+        found.append(effective_sample_fraction(of_pairs, noise_scale(sums, counts)))
+    assert np.mean([one.value for one in found]) == pytest.approx(exact, rel=0.03)
+    assert 0.93 <= np.mean([one.low <= exact <= one.high for one in found]) <= 0.995
+
+
+def test_the_effective_sample_fraction_of_too_few_has_no_interval():
+    few = pair_variance(np.array([4.0, 5.0]), np.array([[1.0], [-1.0]]), np.array([4.0, 4.0]))
+    groups = np.random.default_rng(0).standard_normal((8, 1))
+    one = effective_sample_fraction(few, noise_scale(groups, np.full(8, 4.0)))
+    assert np.isfinite(one.value)
+    assert np.isnan([one.low, one.high]).all()
+    assert np.isnan(effective_sample_fraction(few, noise_scale(groups[:2], np.full(2, 4.0))).value)
+
+
+@pytest.mark.parametrize(
+    ("n_steps", "known", "streams"),
+    [(2048, True, 32), (2048, False, 4), (64, True, 1024), (100, True, 1024), (1_000_000, True, 4), (64, False, 128)],
+)
+def test_squares_are_added_up_over_pairs_not_streams(n_steps, known, streams):
+    """And over whole blocks of the pool, however long its streams."""
+    found = squared_streams(n_steps, known=known)
+    assert found == streams
+    assert found % block_streams(found - 1) == 0

@@ -12,30 +12,39 @@ import xarray as xr
 from scipy import stats
 from test_episode_returns import torch_agent
 
-from closerlook.agents.agent import Agent
+from closerlook.agents.agent import Agent, Regime
 from closerlook.agents.environment import EnvironmentSpec
 from closerlook.algorithms.objective import Objective
 from closerlook.algorithms.rules import rule_of
+from closerlook.algorithms.surrogate import clipped_surrogate
 from closerlook.diagnostics import summary, verdicts
 from closerlook.diagnostics.trust_region import trust_region
 from closerlook.diagnostics.trust_region.figure import plot_trust_region
-from closerlook.diagnostics.trust_region.findings import _algorithm, _along, _rewards, crossing
+from closerlook.diagnostics.trust_region.findings import _algorithm, _along, _exploration, _rewards, crossing
 from closerlook.diagnostics.trust_region.tables import tables_of
 from closerlook.drawing.style import save_figure
 from closerlook.errors import InputError
 from closerlook.measurements.computed_steps import sample_batch, sample_steps, take_step
 from closerlook.measurements.episode_returns import with_parameters
 from closerlook.measurements.natural_comparison import compare_with_natural
-from closerlook.measurements.policy_change import CHANGES, policy_change
+from closerlook.measurements.policy_change import (
+    CHANGES,
+    clip_pessimism,
+    entropy_share,
+    policy_change,
+    smallest_deviations,
+)
 from closerlook.measurements.policy_look import Look
 from closerlook.measurements.step_audits import audit_step, stages_of
 from closerlook.measurements.stream_sums import StreamRange
 from closerlook.measurements.surfaces import flat_parameters
+from closerlook.nn.distributions import Categorical
 from closerlook.simulation.records import Sampling
-from closerlook.statistics.estimates import mean_interval
+from closerlook.statistics.estimates import mean_interval, ratio_of_means
 from environments import (
     bandit_agent,
     bandit_gradient,
+    endless_quadratic_agent,
     expected_reward,
     linear_quadratic_agent,
     linear_quadratic_return,
@@ -109,6 +118,50 @@ def test_ratios_are_counted_one_by_one():
         ratios.append(math.exp(float(normal.log_prob(a).sum() - old)))
     assert change["max_ratio"] == pytest.approx(max(ratios), rel=1e-4)
     assert change["clip_fraction"] == pytest.approx(np.mean([abs(ratio - 1) > 0.2 for ratio in ratios]), abs=1e-9)
+
+
+def test_what_chance_makes_of_the_clipped_surrogate_is_its_mean_over_signs():
+    """Each pair with either sign of its advantage, one by one; no ratio outside, nothing lost."""
+    draws = torch.Generator().manual_seed(0)
+    ratio = torch.exp(0.4 * torch.randn(2000, dtype=torch.float64, generator=draws))
+    size = torch.randn(2000, dtype=torch.float64, generator=draws).abs()
+    both_signs = [clipped_surrogate(ratio.log(), torch.zeros(2000), sign * size, 0.2) for sign in (1.0, -1.0)]
+    expected = (both_signs[0] + both_signs[1]) / 2
+    np.testing.assert_allclose(clip_pessimism(ratio, size, 0.2), expected, atol=1e-12)
+    np.testing.assert_array_equal(clip_pessimism(ratio.clamp(0.81, 1.19), size, 0.2), 0.0)
+
+
+@pytest.mark.parametrize("standardize", [True, False])
+def test_the_null_of_the_clipped_surrogate_is_that_of_the_pairs_themselves(standardize):
+    """Signs drawn anew many times, ratios and the sizes of advantages as they are."""
+    agents, batch = batch_of(agent())
+    plain, normalised = both(agents, batch)
+    start = plain.start(agents)
+    vector = start * 1.2 + 0.05
+    change = policy_change(plain, normalised, start, vector, 0.2, standardize=standardize).change
+    own = normalised if standardize else plain
+    with torch.no_grad():
+        ratio = torch.exp(own.distribution(vector).log_prob(own.actions) - own.old_log_probs)[0].double()
+    signs = np.sign(np.random.default_rng(0).standard_normal((4000, ratio.numel())))
+    flipped = torch.from_numpy(signs) * own.advantages[0].double().abs()
+    drawn = torch.minimum(ratio * flipped, ratio.clamp(0.8, 1.2) * flipped).mean(dim=1).numpy()
+    null = change[CHANGES.index("clip_null")]
+    assert null < -0.01
+    assert null == pytest.approx(drawn.mean(), abs=4 * drawn.std() / np.sqrt(len(drawn)))
+
+
+def test_advantages_that_have_nothing_to_do_with_a_step_are_no_overfitting():
+    """Clipped, the surrogate falls as chance says; unclipped it keeps nothing, and loses nothing."""
+    agents, batch = batch_of(agent(), streams=400)
+    drawn = torch.randn(batch.advantages.shape, generator=torch.Generator().manual_seed(0))
+    plain, normalised = both(agents, replace(batch, advantages=drawn))
+    start = plain.start(agents)
+    there = policy_change(plain, normalised, start, start + 0.1, 0.2, streams=400)
+    _, unclipped, fall = there.surrogates
+    error = there.by_stream.std(axis=1) / np.sqrt(400)
+    assert fall < -5 * error[2]
+    assert fall == pytest.approx(there.change[CHANGES.index("clip_null")], abs=4 * error[2])
+    assert unclipped == pytest.approx(0.0, abs=4 * error[1])
 
 
 def test_the_quadratic_model_is_exact_where_the_divergence_is_quadratic():
@@ -265,6 +318,37 @@ def test_every_update_has_a_batch_and_held_out_pairs_of_its_own(found):
         alone = audit_step(agent(), QUADRATIC, (SAMPLING, SAMPLING), streams, rule_of(agent()), (1.0,), 0.2)
         here = found.isel(repeat=repeat).sel(multiple=1.0)["multiple_change"]
         np.testing.assert_array_equal(here, alone["multiple_change"][:, 0])
+
+
+def test_what_others_find_again_is_of_the_unclipped_surrogate_over_all_updates(found):
+    """Twin: the surrogate of standardized advantages at both ends of a step, and means over updates."""
+    seen = audited(agent())
+    rises = seen["multiple_surrogates"][:, 0, 1] - seen["base_surrogates"][:, 1]
+    agents = Agent.stack([agent()])
+    other = sample_batch(agents, QUADRATIC, SAMPLING, StreamRange(0, "others", 0, 4))
+    end = torch.from_numpy(flat_parameters(agent()) + seen["displacement"]).float()[None]
+    objective = Objective.of(replace(agents, normalize_advantages=True), other)
+    exact = float(objective.surrogate(end) - objective.surrogate(objective.start(agents)))
+    assert rises[1] == pytest.approx(exact, rel=1e-4)
+    whole = found["mean_heldout_improvement_ratio"]
+    over, under = (found[f"normalized_rise{pairs}"].values for pairs in ("_heldout", ""))
+    assert float(whole) == pytest.approx(over.mean() / under.mean())
+    np.testing.assert_array_equal(found["multiple_normalized_rise"].sel(multiple=1.0, pairs_of="heldout"), over)
+    np.testing.assert_array_equal(found["stage_normalized_rise"].isel(stage=-1).sel(pairs_of="heldout"), over)
+
+
+def test_a_ratio_of_means_covers_and_is_blank_where_nothing_rises():
+    draws = np.random.default_rng(0)
+    inside = []
+    for _ in range(1000):
+        under = 1.0 + 0.1 * draws.standard_normal(6)
+        one = ratio_of_means(0.3 * under + 0.2 * draws.standard_normal(6), under)
+        inside.append(one.low <= 0.3 <= one.high)
+    assert 0.925 <= np.mean(inside) <= 0.975
+    assert np.isnan(ratio_of_means(np.ones(3), np.array([1.0, -2.0, 0.5])).value)
+    assert np.isnan(ratio_of_means(np.ones(3), np.array([1.0, -0.5, -0.4])).value)
+    assert np.isnan(ratio_of_means(np.array([np.inf, 1.0]), np.ones(2)).value)
+    assert ratio_of_means(np.array([1.0, np.nan, 2.0]), np.array([2.0, 5.0, 2.0])).value == 0.75
 
 
 def test_the_multiple_at_which_the_bound_is_met_lies_on_a_parabola():
@@ -474,6 +558,40 @@ def test_a_collapsed_deviation_is_named():
     found = trust_region(replace(own, state=state), **SMALL)
     assert float(found["action_std"]) == pytest.approx(math.exp(-20), rel=1e-3)
     assert any(one["area"] == "exploration" and one["level"] == "problem" for one in verdicts(found))
+
+
+def test_exploration_is_told_beside_the_range_of_actions():
+    agents, batch = batch_of(agent())
+    plain, _ = both(agents, batch)
+    start = plain.start(agents)
+    np.testing.assert_allclose(smallest_deviations(plain, start), agent().state["policy.log_std"].exp(), rtol=1e-6)
+    assert np.isnan(entropy_share(plain, start))
+    stacked = {"action_deviations": np.array([[0.5, 0.02], [0.4, 0.03]]), "entropy_share": np.array([np.nan, np.nan])}
+    space = {"type": "Box", "low": [-1.0, -0.1], "high": [1.0, 0.1]}
+    found = _exploration(agent(), stacked, space)
+    assert (float(found["action_std"]), float(found["action_std_share"])) == (0.02, pytest.approx(0.1))
+    squashed = _exploration(replace(agent(), action_transform="squash"), stacked, space)
+    assert float(squashed["action_std_share"]) == pytest.approx(0.01)
+    assert np.isnan(_exploration(agent(), stacked, space | {"high": [np.inf, 0.1]})["action_std_share"])
+
+
+def test_exploration_by_discrete_actions_is_told_beside_the_largest_entropy():
+    probabilities = np.array([[0.7, 0.2, 0.1], [0.98, 0.01, 0.01]])
+    part = SimpleNamespace(distribution=lambda vector: Categorical(torch.from_numpy(np.log(probabilities))[None]))
+    objective = SimpleNamespace(parts=lambda: [part, part])
+    assert entropy_share(objective, torch.zeros(1)) == pytest.approx(stats.entropy(probabilities.T).mean() / np.log(3))
+    assert np.isnan(smallest_deviations(objective, torch.zeros(1))).all()
+
+
+def test_pairs_in_which_no_episode_begins_are_too_few():
+    """Episodes of 500 steps that began in the burn-in: nothing is given up, and nothing warned of."""
+    own = replace(endless_quadratic_agent(regime=Regime(1, 64, reset_each_iteration=False)), normalize_advantages=True)
+    limited = EnvironmentSpec("environments:make_limited_quadratic")
+    found = trust_region(own, limited, repeats=2, pairs=64, return_pairs=64, multiples=(), workers=1)
+    assert (found["return_episodes"].values == 0).any()
+    one = next(one for one in verdicts(found) if one["area"] == "true reward")
+    assert (one["level"], "given up" in one["statement"]) == ("not_enough_data", False)
+    assert "5,000 --return-pairs" in one["advice"]
 
 
 @pytest.mark.parametrize(

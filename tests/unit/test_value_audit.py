@@ -6,7 +6,7 @@ from scipy import stats
 
 from closerlook.diagnostics.values.audit import mean_of_intervals
 from closerlook.statistics.estimates import Interval
-from closerlook.statistics.value_errors import explained_variance, mean_interval
+from closerlook.statistics.value_errors import explained_variance, mean_over_streams
 
 REPEATS = 1000
 
@@ -40,7 +40,7 @@ def test_the_ends_stay_possible():
     critics = [targets + scale * rng.standard_normal((5, 20)) for scale in (0.1, 0.3, 0.6)]
     explained = mean_of_intervals([explained_variance(values, targets) for values in critics], "unexplained")
     assert explained.low < explained.value < explained.high < 1
-    errors = mean_of_intervals([mean_interval(np.abs(values - targets)) for values in critics], "logarithm")
+    errors = mean_of_intervals([mean_over_streams(np.abs(values - targets)) for values in critics], "logarithm")
     assert 0 < errors.low < errors.value < errors.high
 
 

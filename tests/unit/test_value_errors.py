@@ -7,7 +7,7 @@ from closerlook.statistics.value_errors import (
     calibration,
     explained_variance,
     floor_of_returns,
-    mean_interval,
+    mean_over_streams,
     median_interval,
     near_zero,
     relative_errors,
@@ -36,7 +36,7 @@ def test_errors_as_released_take_the_worse_of_clipped_and_unclipped():
 
 def test_zero_targets_have_no_relative_error():
     zeros = np.zeros((3, 4))
-    assert np.isnan(mean_interval(relative_errors(zeros, zeros, near_zero(zeros))).value)
+    assert np.isnan(mean_over_streams(relative_errors(zeros, zeros, near_zero(zeros))).value)
 
 
 def test_explained_variance_of_what_is_exact_constant_and_worse():
@@ -68,7 +68,7 @@ def test_intervals_cover_where_neighbours_are_alike():
     means, medians, explained = [], [], []
     for _ in range(REPEATS):
         noise, signal = alike(draws, 16, 60), alike(draws, 16, 60)
-        means.append(mean_interval(noise**2))
+        means.append(mean_over_streams(noise**2))
         medians.append(median_interval(noise**2))
         explained.append(explained_variance(signal, signal + 0.5 * noise))
     assert 0.92 <= covered(means, 1.0) <= 0.99

@@ -1,8 +1,10 @@
 """Limits of verdicts against the trained agents of the atlas: these are usual, so few of them are to be watched."""
 
 from collections import Counter, defaultdict
+from importlib import import_module
 from pathlib import Path
 
+import numpy as np
 import pytest
 import xarray as xr
 
@@ -27,3 +29,52 @@ def test_few_agents_of_the_atlas_are_watched_in_any_area(kind, most, areas):
     assert len(found) == areas
     for area, counts in found.items():
         assert (counts["watch"] + counts["problem"]) / counts.total() <= most, area
+
+
+def datasets(kind: str) -> list[xr.Dataset]:
+    return [xr.load_dataset(path, engine="h5netcdf") for path in sorted(DATA.glob(f"{kind}-*.nc"))]
+
+
+def source_of(area: str) -> str:
+    return Path(import_module(f"closerlook.diagnostics.{area}.verdicts").__file__).read_text()
+
+
+def test_numbers_in_the_words_on_landscapes_are_those_of_the_data():
+    found = [*datasets("landscape-few"), *datasets("landscape-many")]
+    planes = np.concatenate([one["correlation"].sel(region="plane", pairs_of="batch").values for one in found])
+    long = np.concatenate([one["best_step_high"].values for one in found]) <= 0.5
+    words = source_of("landscape")
+    assert f"than any of the atlas, {np.nanmin(planes):.2f} to {np.nanmax(planes):.2f}." in words
+    assert f"so is {long.sum()} of {long.size} of the atlas" in words
+
+
+def test_numbers_in_the_words_on_trust_regions_are_those_of_the_data():
+    found = datasets("trust-region")
+
+    def mean(one: xr.Dataset, name: str) -> np.ndarray:
+        return one["average"].sel(quantity=name).values
+
+    model = np.concatenate([(one["quadratic_kl"].sum("repeat") / one["mean_kl_batch"].sum("repeat")) for one in found])
+    beyond = np.nanmax(np.concatenate([mean(one, "mean_kl_heldout") / one["kl_bound"].values for one in found]))
+    outside = max(np.nanmax(mean(one, "clip_fraction")) for one in found if np.isfinite(one["clip_epsilon"]).all())
+    words = source_of("trust_region")
+    off = int(((model < 0.5) | (model > 2.0)).sum())
+    assert f"as for all but {off} of {len(model)} agents" in words
+    assert f"atlas: up to {beyond:.2f}" in words
+    assert f"(Humanoid, iteration 150: {outside:.2f})" in words
+
+
+def test_no_agent_of_the_atlas_is_below_the_limit_of_overfitting():
+    ratios = [one["heldout_improvement_ratio"] for one in datasets("landscape")]
+    ratios += [one["mean_heldout_improvement_ratio"] for one in datasets("trust-region") if "normalized_rise" in one]
+    assert min(float(one.min()) for one in ratios) > import_module("closerlook.diagnostics.common.heldout").USUAL_FALL
+
+
+def test_as_many_relations_as_the_page_says_were_tried():
+    page = (DATA.parent / "atlas_trust.md").read_text()
+    shown = page.split("<!-- relations -->")[1].split("<!-- end of relations -->")[0]
+    rows = [line for line in shown.splitlines() if line.endswith("** |")]
+    seeds = [int(line.split(" | ")[2]) for line in rows]
+    assert len(rows) == 15
+    assert "Fifteen relations were tried, ten of them" in page
+    assert sum(one >= 5 for one in seeds) == 10

@@ -4,13 +4,14 @@ import numpy as np
 import pytest
 import xarray as xr
 
+from closerlook.diagnostics.common.verdict import bounds
 from closerlook.diagnostics.landscape import landscape
 from closerlook.diagnostics.landscape.verdicts import verdicts as landscape_verdicts
 from closerlook.diagnostics.trust_region import trust_region
 from closerlook.diagnostics.trust_region.verdicts import verdicts as trust_verdicts
 from environments import linear_quadratic_agent
 
-LINE = {"pairs": 128, "line_pairs": 256, "grid": 3, "heldout_pairs": 128, "range": (0, 2), "workers": 1}
+LINE = {"pairs": 128, "line_pairs": 512, "grid": 3, "heldout_pairs": 128, "range": (0, 2), "workers": 1}
 UPDATES = {"repeats": 4, "pairs": 128, "return_pairs": 128, "multiples": (0.5, 2.0), "workers": 1}
 
 
@@ -50,6 +51,61 @@ def test_a_step_is_judged_by_the_reward_it_brings(plane, interval, level, words)
     assert verdict["level"] == level
     assert words in verdict["statement"]
     assert verdict["evidence"]["realised_gain"] == interval[0]
+
+
+def test_what_is_not_decided_is_still_bounded(plane, updates):
+    statements = [
+        of(landscape_verdicts(with_interval(plane, "realised_gain", 1.0, -3.0, 5.0)), "step")["statement"],
+        of(trust_verdicts(averaged(updates, "true_improvement", 1.0, -3.0, 5.0)), "improvement")["statement"],
+    ]
+    assert all("at least -3, at most +5" in words for words in statements)
+    assert bounds(np.nan, 2.0) == "at most +2"
+    assert bounds(np.nan, np.inf) == "nothing is known of it"
+
+
+@pytest.mark.parametrize(("gain", "low", "high"), [(-38.0, -64.0, -12.0), (38.0, 12.0, 64.0)])
+def test_a_level_needs_enough_data_whatever_the_sign(plane, updates, gain, low, high):
+    few = with_interval(plane, "realised_gain", gain, low, high).assign_attrs(line_pairs_per_point=256)
+    verdict = of(landscape_verdicts(few), "step")
+    assert (verdict["level"], "from 4 streams" in verdict["statement"]) == ("not_enough_data", True)
+    assert "512 --line-pairs" in verdict["advice"]
+    assert of(landscape_verdicts(few.assign_attrs(line_pairs_per_point=512)), "step")["level"] != "not_enough_data"
+    three = averaged(updates, "true_improvement", gain, low, high).isel(repeat=slice(3))
+    verdict = of(trust_verdicts(three), "improvement")
+    assert (verdict["level"], "3 updates are too few" in verdict["statement"]) == ("not_enough_data", True)
+
+
+def test_a_promise_beyond_the_return_is_said_to_be_none(updates):
+    wild = averaged(updates, "surrogate_improvement", 22_700.0, 20_000.0, 25_000.0)
+    wild["true_reward_before"][:] = 2533.0
+    assert "no step keeps it" in of(trust_verdicts(wild), "improvement")["statement"]
+    wild["true_reward_before"][:] = 1e6
+    assert "no step keeps it" not in of(trust_verdicts(wild), "improvement")["statement"]
+
+
+def test_long_episodes_are_no_problem_but_too_few_pairs(updates):
+    """Where none began in the pairs sampled, nothing was given up."""
+    long = updates.copy(deep=True).assign_attrs(time_limit=500)
+    long["true_improvement"][1], long["return_episodes"][1] = np.nan, 0
+    verdict = of(trust_verdicts(long), "true reward")
+    assert (verdict["level"], "given up" in verdict["statement"]) == ("not_enough_data", False)
+    assert "5,000 --return-pairs" in verdict["advice"]
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "level"),
+    [
+        ("action_std_share", 4e-4, "watch"),  # a deviation of 8e-4 in a range of 2
+        ("action_std_share", 0.011, None),
+        ("entropy_share", 0.04, "watch"),
+        ("entropy_share", 0.06, None),
+    ],
+)
+def test_exploration_that_is_as_good_as_gone_is_named(updates, name, value, level):
+    changed = updates.copy(deep=True)
+    changed[name] = value
+    found = {verdict["area"]: verdict["level"] for verdict in trust_verdicts(changed)}
+    assert found.get("exploration") == level
 
 
 def test_true_rewards_that_are_not_known_are_named(updates):
@@ -100,7 +156,8 @@ def test_points_that_are_gone_do_not_make_a_peak_certain(plane):
 
 def test_more_pairs_are_advised_only_where_the_batch_was_learnt(plane):
     lost = with_interval(plane, "realised_gain", -5.0, -9.0, -1.0)
-    learnt, found = (with_interval(lost, "rise_found_again", *ends) for ends in ((0.1, 0.0, 0.6), (0.9, 0.8, 1.0)))
+    name = "heldout_improvement_ratio"
+    learnt, found = (with_interval(lost, name, *ends) for ends in ((0.1, 0.0, 0.6), (0.9, 0.8, 1.0)))
     assert "from more pairs" in of(landscape_verdicts(learnt), "step")["advice"]
     assert "would not help" in of(landscape_verdicts(found), "step")["advice"]
 
@@ -108,18 +165,20 @@ def test_more_pairs_are_advised_only_where_the_batch_was_learnt(plane):
 @pytest.mark.parametrize(
     ("interval", "level", "words"),
     [
-        ((0.8, 0.7, 0.9), "ok", "80% is found again on others (95%: 70 to 90%)"),
-        ((0.2, 0.1, 0.3), "ok", "Usual for trained"),
-        ((-0.5, -0.55, -0.45), "ok", "falls by 50%"),
-        ((-1.0, -1.2, -0.8), "watch", "Less than"),
-        ((-1.0, -1.5, -0.5), "not_enough_data", "the pairs do not tell"),
-        ((0.2, np.nan, np.nan), "not_enough_data", "the pairs do not tell"),
+        ((0.8, 0.7, 0.9), "ok", "80% is found again on others (70 to 90%)"),
+        ((0.2, 0.1, 0.3), "ok", "keep as little"),
+        ((-0.02, -0.09, 0.05), "ok", "falls by 2%"),
+        ((-0.3, -0.4, -0.2), "watch", "Chance alone"),
+        ((-0.3, -0.5, -0.05), "not_enough_data", "At most -5% is. Whether it falls there, the pairs do not tell"),
+        ((0.2, np.nan, np.nan), "not_enough_data", "(no interval from so few)"),
     ],
 )
-def test_a_rise_that_is_not_found_again_is_overfitting(plane, interval, level, words):
-    verdict = of(landscape_verdicts(with_interval(plane, "rise_found_again", *interval)), "overfitting")
-    assert verdict["level"] == level
-    assert words in verdict["statement"]
+def test_a_rise_that_is_not_found_again_is_overfitting(plane, updates, interval, level, words):
+    of_a_step = landscape_verdicts(with_interval(plane, "heldout_improvement_ratio", *interval))
+    of_updates = trust_verdicts(with_interval(updates, "mean_heldout_improvement_ratio", *interval))
+    for verdict in (of(of_a_step, "overfitting"), of(of_updates, "overfitting")):
+        assert verdict["level"] == level
+        assert words in verdict["statement"]
 
 
 @pytest.mark.parametrize(
@@ -146,7 +205,7 @@ def test_the_length_of_a_step_is_judged_by_where_the_reward_may_peak(plane, inte
         ((0.5, 0.2, 0.8), (0.9, 0.8, 1.0), 1.0, "ok", "0.50 (0.20 to 0.80)"),
         ((0.4, -0.1, 0.9), (0.9, 0.8, 1.0), 1.0, "not_enough_data", "the pairs do not tell"),
         ((-0.5, -0.8, -0.2), (0.9, 0.8, 1.0), 1.0, "ok", "away from the agent"),
-        ((-0.5, -0.8, -0.2), (-0.9, -1.0, -0.8), 1.0, "ok", "Trained agents show that too"),
+        ((-0.5, -0.8, -0.2), (-0.9, -1.0, -0.8), 1.0, "ok", "Not lower than"),
         ((-0.8, -0.9, -0.7), (0.9, 0.8, 1.0), 1.0, "watch", "Lower than"),
         ((-0.5, -0.8, -0.2), (-0.9, -1.0, -0.8), -1.0, "problem", "the reward falls"),
         ((np.nan, np.nan, np.nan), (0.9, 0.8, 1.0), 1.0, "not_enough_data", "lost in noise"),
@@ -175,14 +234,17 @@ def test_updates_are_judged_by_the_reward_they_bring(updates, interval, level):
     assert verdict["evidence"]["true_improvement"] == interval[0]
 
 
-def test_a_surrogate_that_does_not_rise_on_other_pairs_is_overfitting(updates):
-    high = averaged(averaged(updates, "surrogate_rise", 1.0, 0.9, 1.1), "surrogate_rise_heldout", 0.9, 0.8, 1.0)
-    assert of(trust_verdicts(high), "overfitting")["level"] == "ok"
-    low = averaged(high, "surrogate_rise_heldout", -0.1, -0.2, 0.0)
-    assert "it falls by 10%" in of(trust_verdicts(low), "overfitting")["statement"]
-    assert of(trust_verdicts(low), "overfitting")["level"] == "ok"
-    lower = averaged(high, "surrogate_rise_heldout", -0.6, -0.7, -0.5)
-    assert of(trust_verdicts(lower), "overfitting")["level"] == "watch"
+def test_a_fall_of_the_clipped_surrogate_by_chance_is_no_overfitting(updates):
+    """PPO's of the atlas at iteration 150: half of its rise is lost on other pairs, less than chance would take."""
+    numbers = {"surrogate_rise": 0.022, "surrogate_rise_heldout": -0.011, "clip_null_heldout": -0.014}
+    fallen = updates
+    for name, value in numbers.items():
+        fallen = averaged(fallen, name, value, value - 0.001, value + 0.001)
+    fallen = with_interval(fallen, "mean_heldout_improvement_ratio", 0.02, -0.01, 0.05)
+    verdict = of(trust_verdicts(fallen), "overfitting")
+    assert verdict["level"] == "ok"
+    clips = np.isfinite(updates["clip_epsilon"])
+    assert ("it changes by -0.011 there, where chance alone gives -0.014" in verdict["statement"]) == clips
 
 
 def test_bounds_are_judged_on_other_states_and_clipping_by_its_share(updates):

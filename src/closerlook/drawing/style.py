@@ -197,6 +197,28 @@ def short_number(value: float) -> str:
     return f"{value:.3g}"
 
 
+OUTLYING = 15.0
+"""How many median deviations from the median a point is left outside its panel, which it would flatten."""
+
+
+def leave_out_outliers(axis: Axes, x: np.ndarray, y: np.ndarray) -> None:
+    """Zoom a panel to its points (n,) but for those far from all others, and say how many lie beyond it."""
+    inside = ~(_outlying(x) | _outlying(y))
+    if inside.all() or inside.sum() < 2:
+        return
+    for values, limit in ((x[inside], axis.set_xlim), (y[inside], axis.set_ylim)):
+        margin = 0.15 * max(float(np.ptp(values)), 1e-9)
+        limit(min(values.min(), 0.0) - margin, max(values.max(), 0.0) + margin)
+    words = f"{int((~inside).sum())} beyond"
+    axis.text(0.98, 0.02, words, transform=axis.transAxes, ha="right", size=7.5, color=QUIET)
+
+
+def _outlying(values: np.ndarray) -> np.ndarray:
+    """Say which numbers (n,) lie far from the others, by the median deviation from the median."""
+    away = np.abs(values - np.median(values))
+    return np.asarray(away > OUTLYING * max(float(np.median(away)), 1e-12 + 1e-3 * abs(float(np.median(values)))))
+
+
 def legend_above(axis: Axes, columns: int = 3) -> None:
     """Put the legend between title and lines, where it hides nothing."""
     axis.legend(

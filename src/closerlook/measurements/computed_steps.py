@@ -25,7 +25,7 @@ from closerlook.algorithms.ppo import Watch
 from closerlook.algorithms.rules import UPDATES, Rule, without_critic, without_memory
 from closerlook.algorithms.update import UpdateInfo
 from closerlook.errors import NonFiniteError, PolicyError
-from closerlook.measurements.policy_change import smallest_deviation
+from closerlook.measurements.policy_change import smallest_deviations
 from closerlook.measurements.stream_sums import StreamRange
 from closerlook.nn.networks import flatten
 from closerlook.randomness import derive_seed
@@ -121,7 +121,7 @@ def sample_attempt(
     -------
     dict of str to ndarray
         ``displacement`` (D,) float32, NaN where the update failed; ``mean_kl``, of the old policy to the new on the
-        batch; ``action_std``, see `closerlook.measurements.policy_change.smallest_deviation`.
+        batch; ``action_std``, the smallest of any action component at any state.
     """
     agents = Agent.stack([agent])
     batch = sample_batch(agents, environment, sampling, streams)
@@ -130,7 +130,7 @@ def sample_attempt(
     return {
         "displacement": step.displacement.astype(np.float32),
         "mean_kl": np.array(step.told("mean_kl")),
-        "action_std": np.array(smallest_deviation(objective, objective.start(agents))),
+        "action_std": smallest_deviations(objective, objective.start(agents)).min(),
     }
 
 

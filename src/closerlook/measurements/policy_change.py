@@ -19,7 +19,7 @@ from torch import Tensor
 from closerlook.algorithms.objective import Objective
 from closerlook.algorithms.surrogate import SURROGATES
 from closerlook.errors import PolicyError, users_code
-from closerlook.nn.distributions import DiagonalGaussian, divergence
+from closerlook.nn.distributions import Categorical, DiagonalGaussian, divergence
 
 TAIL = 0.99
 """Which quantile over states stands beside the mean and the largest divergence."""
@@ -32,9 +32,11 @@ CHANGES = (
     "high_reverse_kl",
     "max_ratio",
     "clip_fraction",
+    "clip_null",
 )
 """Of KL(old || new) and KL(new || old) in nats mean, largest and 99th percentile over the batch's states; the largest
-ratio of new to old probability over its pairs, and the share of pairs whose ratio is further from 1 than epsilon."""
+ratio of new to old probability over its pairs, and the share of pairs whose ratio is further from 1 than epsilon; and
+`clip_null`, the rise of the clipped surrogate if advantages had nothing to do with ratios."""
 
 
 @dataclass(frozen=True)
@@ -45,7 +47,7 @@ class PolicyChange:
     ----------
     surrogates : ndarray, (3,)
         In the order of `SURROGATES`; not finite where ratios overflow, NaN where the other policy is not one.
-    change : ndarray, (8,)
+    change : ndarray, (9,)
         In the order of `CHANGES`; NaN where no formula is known for the KL, or where the other policy is not one.
     by_stream : ndarray, (3, S)
         The surrogates of each stream's pairs alone, advantages standardised over all.
@@ -109,6 +111,7 @@ def _compare(
 ) -> PolicyChange:
     totals, gained = np.zeros(len(SURROGATES)), []
     columns = []
+    null = 0.0
     for raw, standard, own in zip(*(one.parts() for one in objectives), strict=True):
         old, new = raw.distribution(start), raw.distribution(vector)
         log_probs = new.log_prob(raw.actions)
@@ -116,27 +119,66 @@ def _compare(
         totals += [float(gain.double().sum()) for gain in gains]
         gained.append(torch.cat(gains).double())
         ratio = torch.exp(log_probs - raw.old_log_probs)
+        null += float(clip_pessimism(ratio, own.advantages, clip).double().sum())
         columns.append((divergence(old, new, like=ratio), divergence(new, old, like=ratio), ratio))
     forward, backward, ratios = (torch.cat(column, dim=1)[0].double().numpy() for column in zip(*columns, strict=True))
     outside = (np.abs(ratios - 1.0) > clip).mean() if not np.isnan(ratios).any() else np.nan
-    change = [*_over_states(forward), *_over_states(backward), ratios.max(), outside]
+    change = [*_over_states(forward), *_over_states(backward), ratios.max(), outside, null / ratios.size]
     by_stream = torch.cat(gained, dim=1).reshape(len(SURROGATES), streams, -1).mean(dim=-1)
     return PolicyChange(totals / ratios.size, np.array(change), by_stream.numpy())
 
 
-@torch.no_grad()
-def smallest_deviation(objective: Objective, vector: Tensor) -> float:
-    """Return the smallest standard deviation of an action component at any of the batch's states.
+def clip_pessimism(ratio: Tensor, advantages: Tensor, clip: float) -> Tensor:
+    """Return what clipping takes from each pair, on average, where the sign of its advantage is a fair coin.
 
-    NaN for a policy that is not Gaussian.
+    The clipped surrogate takes the smaller of two gains. So it falls as soon as ratios leave ``1 +- clip``, also where
+    advantages have nothing to do with them: a fall by no more than this says nothing of overfitting.
+
+    Parameters
+    ----------
+    ratio, advantages : Tensor, (..., N)
+        Of new to old probability, and A.
+    clip : float
+        Epsilon.
+
+    Returns
+    -------
+    Tensor, (..., N)
+        Never positive.
     """
-    smallest = np.inf
+    # with sign s = +-1, each with probability 1/2:
+    # E[min(r s|A|, clamp(r, 1 - eps, 1 + eps) s|A|)] = -|A|/2 ((r - 1 - eps)+ + (1 - eps - r)+)
+    outside = (ratio - 1.0 - clip).clamp(min=0.0) + (1.0 - clip - ratio).clamp(min=0.0)
+    return -0.5 * advantages.abs() * outside
+
+
+@torch.no_grad()
+def smallest_deviations(objective: Objective, vector: Tensor) -> np.ndarray:
+    """Return the smallest standard deviation of each action component over the batch's states, (A,).
+
+    A single NaN for a policy that is not Gaussian.
+    """
+    smallest = []
     for part in objective.parts():
         distribution = part.distribution(vector)
         if not isinstance(distribution, DiagonalGaussian):
+            return np.array([np.nan])
+        deviations = distribution.log_std.expand_as(distribution.mean).exp()
+        smallest.append(deviations.reshape(-1, deviations.shape[-1]).amin(dim=0).numpy())
+    return np.asarray(np.min(smallest, axis=0))
+
+
+@torch.no_grad()
+def entropy_share(objective: Objective, vector: Tensor) -> float:
+    """Return the mean entropy over the batch's states, as a share of the largest; NaN where not discrete."""
+    entropies, largest = [], np.nan
+    for part in objective.parts():
+        distribution = part.distribution(vector)
+        if not isinstance(distribution, Categorical):
             return np.nan
-        smallest = min(smallest, float(distribution.log_std.exp().min()))
-    return smallest
+        entropies.append(distribution.entropy().flatten())
+        largest = np.log(distribution.logits.shape[-1])
+    return float(torch.cat(entropies).double().mean() / largest) if largest > 0 else np.nan
 
 
 def _over_states(values: np.ndarray) -> tuple[float, float, float]:

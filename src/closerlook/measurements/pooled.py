@@ -21,7 +21,7 @@ from closerlook.measurements.stream_sums import Question
 from closerlook.measurements.truths import COVARIATES
 from closerlook.statistics.blocks import Sums, partition, total
 from closerlook.statistics.estimates import gradient_estimate
-from closerlook.statistics.noise import Squares
+from closerlook.statistics.noise import Squares, pair_variance
 from closerlook.statistics.pool import Pool, Size
 from closerlook.statistics.truths import Shares
 
@@ -196,6 +196,15 @@ class Pooled:
             Squares(float(single), float(together), float(total[part] @ total[part]), *counts)
             for single, together, part in zip(by_pair, by_trajectory, layers, strict=True)
         ]
+
+    def pair_variance(self, target: Target) -> tuple[float, np.ndarray]:
+        """Return the variance of what single pairs of the first streams contribute, and the same without each block."""
+        squares, mean = self.of_streams("squares"), -target.coefficients[-1]
+        single = squares[:, :, :3].sum(axis=1) @ [1, -2 * mean, mean**2]
+        found = [(first, pairs, own) for first, pairs, own in self._blocks(target) if first < len(squares)]
+        starts = [first for first, _, _ in found]
+        sums, pairs = np.array([own for _, _, own in found]), np.array([count for _, count, _ in found])
+        return pair_variance(np.add.reduceat(single, starts), sums, pairs)
 
     def _blocks(self, target: Target) -> Iterator[tuple[int, float, np.ndarray]]:
         """Yield the first stream, the pairs and the target's sum (D,) of every block."""

@@ -24,7 +24,7 @@ from closerlook.algorithms.rules import Rule
 from closerlook.algorithms.surrogate import SURROGATES, deviation
 from closerlook.measurements.computed_steps import attempt_step, sample_batch
 from closerlook.measurements.natural_comparison import compare_with_natural
-from closerlook.measurements.policy_change import CHANGES, smallest_deviation
+from closerlook.measurements.policy_change import CHANGES, entropy_share, smallest_deviations
 from closerlook.measurements.policy_look import Look
 from closerlook.measurements.stream_sums import StreamRange
 from closerlook.nn.networks import Parameters, flatten
@@ -81,12 +81,12 @@ def audit_step(
     -------
     dict of str to ndarray
         ``displacement`` (D,), NaN where the update failed: see `attempt_step`. ``stage_change``
-        (W, K, 8), ``stage_surrogates`` (W, K, 3), ``multiple_change`` (W, M, 8) and ``multiple_surrogates`` (W, M, 3),
+        (W, K, 9), ``stage_surrogates`` (W, K, 3), ``multiple_change`` (W, M, 9) and ``multiple_surrogates`` (W, M, 3),
         see `closerlook.measurements.policy_change`; ``base_surrogates`` (W, 3) at the agent itself. ``slopes`` (W, 2):
         the step times the gradient of the plain and of the normalised surrogate. ``quadratic_kl`` (W,).
         ``natural_residual`` and ``natural_efficiency``: see `closerlook.measurements.natural_comparison`. What the
-        update tells of itself, as ``update_...``; ``advantage_deviation``, and ``action_std``, the smallest of any
-        action component at any state, NaN for what is not Gaussian.
+        update tells of itself, as ``update_...``; ``advantage_deviation``; ``action_deviations`` (A,) and
+        ``entropy_share``: see `closerlook.measurements.policy_change`.
     """
     agents = Agent.stack([agent])
     batch = sample_batch(agents, environment, sampling[0], streams[0])
@@ -111,7 +111,8 @@ def audit_step(
         "base_surrogates": np.array([look.change(look.start).surrogates for look in looks]),
         "slopes": np.array([look.slopes(displacement) for look in looks]),
         "quadratic_kl": np.array([look.quadratic_kl(displacement) for look in looks]),
-        "action_std": np.array(smallest_deviation(looks[0].plain, looks[0].start)),
+        "action_deviations": smallest_deviations(looks[0].plain, looks[0].start),
+        "entropy_share": np.array(entropy_share(looks[0].plain, looks[0].start)),
         "advantage_deviation": np.array(float(deviation(pairs_of(batch.advantages))[0])),
         **compare_with_natural(looks[0].objective, looks[0].start, displacement, damping_of(rule)),
         **{f"update_{name}": np.array(value) for name, value in told.items()},

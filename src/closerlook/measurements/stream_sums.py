@@ -41,10 +41,13 @@ PAIRS_IN_MEMORY = 65_536
 FINISHED_STREAMS = 64
 """Streams, the first of the pool, that finish their last episode, so that its return is known: the mean return needs
 no more, and a finish may take as many steps as the stream."""
-SQUARED_STREAMS = 32
-"""Streams, the first of the pool, whose squares are added up: to tell where noise comes from needs no more."""
-SQUARED_BY_AUTOGRAD = 4
+SQUARED_PAIRS = 65_536
+"""Pairs, the first of the pool, whose squares are added up: to tell where noise comes from needs no more. Counted in
+pairs, as so many streams that are short would tell nothing."""
+SQUARED_BY_AUTOGRAD = 8_192
 """The same where the gradient of every pair has to be built."""
+FEWEST_SQUARED = 4
+"""Streams whose squares are added up however long they are."""
 
 
 @dataclass(frozen=True)
@@ -149,6 +152,20 @@ def _with_the_rest(sampling: Sampling, agent: Agent, question: Question, group: 
     return replace(sampling, finish_episodes=finish, continuation_steps=further)
 
 
+def squared_streams(n_steps: int, *, known: bool) -> int:
+    """Return of how many streams, the first of the pool, squares are added up: whole blocks of the pool.
+
+    Parameters
+    ----------
+    n_steps : int
+        Pairs of a stream.
+    known : bool
+        Whether the policy's network is one of ours, so that no gradient of a single pair has to be built.
+    """
+    wanted = max(FEWEST_SQUARED, -(-(SQUARED_PAIRS if known else SQUARED_BY_AUTOGRAD) // n_steps))
+    return wanted if wanted <= MOST_BLOCKS else 1 << (wanted - 1).bit_length()
+
+
 def stream_groups(streams: StreamRange, size: int) -> Iterator[range]:
     """Split a range into groups to be in memory together, none across a limit that treats streams differently."""
     limits = [limit for limit in (FINISHED_STREAMS, MOST_BLOCKS) if streams.first < limit < streams.stop]
@@ -180,7 +197,7 @@ class _Tally:
             self.keeper.add(own[0])
             for pairs, sums in zip(beginnings, own[1:], strict=True):
                 self.first[pairs].append(sums.narrow())
-            if stream < (SQUARED_STREAMS if has_known_network(agents.policy) else SQUARED_BY_AUTOGRAD):
+            if stream < squared_streams(sampled.rewards.shape[-1], known=has_known_network(agents.policy)):
                 self._keep(stream_squares(agents, sampled, place, whole[0, place]))
         self._keep(episode_counts(sampled, finished=group.start < FINISHED_STREAMS))
 

@@ -117,7 +117,8 @@ def sample_surrogates(
     dict of str to ndarray
         ``surrogates`` (3, P), in the order of `SURROGATES`; not finite where probability ratios overflow.
         ``stream_surrogates`` (3, S, P), of each stream's pairs alone, advantages standardised over the batch.
-        ``mean_kl`` (P,), of the agent's policy to the point's. ``deviation``, of the batch's advantages.
+        ``mean_kl`` (P,), of the agent's policy to the point's; ``clip_null`` (P,), what the clipped surrogate would
+        rise by if advantages had nothing to do with ratios. ``deviation``, of the batch's advantages.
     """
     agents = Agent.stack([agent])
     batch = sample_batch(agents, environment, sampling, streams)
@@ -125,17 +126,18 @@ def sample_surrogates(
     normalised = Objective.of(replace(agents, normalize_advantages=True), batch)
     start, vectors = plain.start(agents), torch.from_numpy(points.parameters(agent)).float()
     count = streams.stop - streams.first
-    found, divergence = np.empty((len(SURROGATES), len(vectors))), np.empty(len(vectors))
+    found, changes = np.empty((len(SURROGATES), len(vectors))), np.empty((len(CHANGES), len(vectors)))
     by_stream = np.empty((len(SURROGATES), count, len(vectors)))
     standardize = agent.normalize_advantages
     for at, vector in enumerate(vectors):
         there = policy_change(plain, normalised, start, vector[None], clip, standardize=standardize, streams=count)
-        found[:, at], divergence[at] = there.surrogates, there.change[CHANGES.index("mean_kl")]
+        found[:, at], changes[:, at] = there.surrogates, there.change
         by_stream[:, :, at] = there.by_stream
     return {
         "surrogates": found,
         "stream_surrogates": by_stream,
-        "mean_kl": divergence,
+        "mean_kl": changes[CHANGES.index("mean_kl")],
+        "clip_null": changes[CHANGES.index("clip_null")],
         "deviation": deviation(plain.advantages)[0].numpy(),
     }
 

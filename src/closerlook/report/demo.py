@@ -9,6 +9,7 @@ import numpy as np
 import xarray as xr
 
 from closerlook.report.page import image_data, render
+from closerlook.results.naming import agent_name, nearest_to_batch
 from closerlook.results.store import RunFolder
 
 
@@ -68,11 +69,7 @@ def demo_page(demo: Demo) -> str:
 
 def _at_batch(agents: xr.Dataset) -> float:
     """Mean cosine over agents at the size nearest to the training batch."""
-    return float(agents["pairwise_cosine"].isel(size=_batch_index(agents)).mean())
-
-
-def _batch_index(dataset: xr.Dataset) -> int:
-    return int(np.abs(dataset["pairs_used"].values - dataset.attrs["batch_pairs"]).argmin())
+    return float(agents["pairwise_cosine"].isel(size=nearest_to_batch(agents)).mean())
 
 
 def _columns(dataset: xr.Dataset) -> list[str]:
@@ -81,16 +78,16 @@ def _columns(dataset: xr.Dataset) -> list[str]:
         "agent",
         "mean episode return",
         "episodes in the pool",
-        f"cosine at {used[_batch_index(dataset)]:,} pairs",
+        f"cosine at {used[nearest_to_batch(dataset)]:,} pairs",
         "95% interval",
         f"cosine at {used[-1]:,} pairs",
     ]
 
 
 def _row(agent: xr.Dataset) -> list[str]:
-    at = agent.isel(size=_batch_index(agent))
+    at = agent.isel(size=nearest_to_batch(agent))
     return [
-        f"seed {int(agent['agent_seed'])}, iteration {int(agent['iteration'])}",
+        agent_name(agent),
         f"{float(agent['mean_episode_return']):,.0f}",
         f"{int(agent['trajectories']):,}",
         _decimals(float(at["pairwise_cosine"])),

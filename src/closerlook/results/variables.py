@@ -11,6 +11,12 @@ RATIO = (
     "interval is all that the number may be."
 )
 """How the interval of a ratio to an estimated signal is found, see `closerlook.statistics.ratios`."""
+CLIP_NULL = (
+    "the rise of the clipped surrogate if the signs of advantages were independent of ratios, from the pairs "
+    "themselves: -1/2 E[|A| ((r - 1 - epsilon)+ + (1 - epsilon - r)+)]. Never positive: clipping is pessimistic."
+)
+"""What pure chance makes of a clipped surrogate."""
+CLIP_SOURCE = "of Schulman et al. (2017), eq. 7"
 
 
 @dataclass(frozen=True)

@@ -198,6 +198,20 @@ def mean_interval(values: np.ndarray, *, skewed: bool = False) -> Interval:
     return scale(float(total / n), (total - known) / max(n - 1, 1))
 
 
+def ratio_of_means(over: np.ndarray, under: np.ndarray) -> Interval:
+    """Return the mean of some numbers over that of others of the same units, (n,) each, with a jackknife interval.
+
+    Units of which either is NaN are left out; there is no ratio where an infinite one is left, or where what is below
+    the line is not positive, whichever unit is left out.
+    """
+    known = ~(np.isnan(over) | np.isnan(under))
+    over, under = over[known], under[known]
+    without = under.sum() - under if len(under) > 1 else under.copy()
+    if not (len(under) and np.isfinite([over, under]).all() and under.sum() > 0 and (without > 0).all()):
+        return NOTHING
+    return plain_jackknife(float(over.sum() / under.sum()), (over.sum() - over) / without)
+
+
 def cosine_matrix(estimates: np.ndarray) -> np.ndarray:
     """Return cosines between all pairs of estimates (n, D) in float64: (n, n).
 

@@ -16,12 +16,12 @@ B      simple noise scale, in pairs
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from scipy import stats
 
-from closerlook.statistics.estimates import NOTHING, Interval
+from closerlook.statistics.estimates import NOTHING, Interval, plain_jackknife
 
 Real = np.ndarray | float
 """A number, or one for each replicate."""
@@ -40,11 +40,14 @@ class NoiseScale:
     pairs : Interval
         ``B``. NaN where ``|G|^2`` is not estimated to be positive; its upper end is infinite where the data are
         compatible with no signal at all.
+    variance_without : ndarray, (K,)
+        ``tr S`` without each group.
     """
 
     squared_norm: float
     variance: float
     pairs: Interval
+    variance_without: np.ndarray = field(default_factory=lambda: np.empty(0))
 
 
 def noise_scale(sums: np.ndarray, pairs: np.ndarray, *, confidence: float = 0.95) -> NoiseScale:
@@ -81,7 +84,7 @@ def noise_scale(sums: np.ndarray, pairs: np.ndarray, *, confidence: float = 0.95
     signal, variance = _signal_and_variance(gram.sum(), float(np.trace(gram)), count)
     own = np.diag(gram)
     without = _signal_and_variance(gram.sum() - 2 * gram.sum(axis=1) + own, np.trace(gram) - own, count - 1)
-    scale = NoiseScale(float(signal), float(variance) * group, NOTHING)
+    scale = NoiseScale(float(signal), float(variance) * group, NOTHING, np.asarray(without[1]) * group)
     if variance <= 0:
         return scale
     quantile = stats.t.ppf((1 + confidence) / 2, count - 1)
@@ -90,7 +93,7 @@ def noise_scale(sums: np.ndarray, pairs: np.ndarray, *, confidence: float = 0.95
     middle = np.log1p(max(float(signal / variance), _LEAST))
     low, high = (_pairs(np.expm1(end), group) for end in (middle + reach, middle - reach))
     value = _pairs(float(signal / variance), group) if signal > 0 else np.nan
-    return NoiseScale(scale.squared_norm, scale.variance, Interval(value, low, high))
+    return replace(scale, pairs=Interval(value, low, high))
 
 
 _LEAST = -0.999
@@ -154,11 +157,6 @@ class Squares:
     trajectories: float
     squared_lengths: float
 
-    @property
-    def pair_variance(self) -> float:
-        """Trace of the covariance of what single pairs contribute."""
-        return self.single / self.pairs - self.total / self.pairs**2
-
 
 def together(parts: Sequence[Squares]) -> Squares:
     """Add up the squares of several layers of the same streams."""
@@ -194,10 +192,49 @@ def between_share(squares: Squares) -> float:
     return float(component / whole) if whole > 0 else np.nan
 
 
-def effective_sample_fraction(pair_variance: float, variance: float) -> float:
+def pair_variance(single: np.ndarray, sums: np.ndarray, pairs: np.ndarray) -> tuple[float, np.ndarray]:
+    """Return the trace of the covariance of what single pairs contribute, and the same without each block.
+
+    Parameters
+    ----------
+    single : ndarray, (B,)
+        ``sum |A g|^2`` over the pairs of each block of streams.
+    sums : ndarray, (B, D)
+        ``sum A g``.
+    pairs : ndarray, (B,)
+        Pairs of each.
+    """
+    total, count = sums.sum(axis=0), pairs.sum()
+    # |sum of the others|^2 = |total|^2 - 2 total . own + |own|^2
+    others = total @ total - 2 * sums @ total + np.square(sums).sum(axis=1)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        without = (single.sum() - single) / (count - pairs) - others / (count - pairs) ** 2
+    return float(single.sum() / count - total @ total / count**2), without
+
+
+def effective_sample_fraction(of_pairs: tuple[float, np.ndarray], noise: NoiseScale) -> Interval:
     """Return the share of pairs that independent pairs would take for the same noise; NaN where it is not known.
 
     The trace of single pairs' covariance, over that of an estimate of N pairs times N: 1 where pairs are independent,
     small where those of a trajectory push the same way.
+
+    The interval is that of its logarithm, jackknifed over the streams of the one and over the groups of the other, with
+    Student's t. Both come from one pool: taken as independent, the variances add up to no less than they are, since
+    streams with large contributions make both large.
+
+    Parameters
+    ----------
+    of_pairs : (float, ndarray (B,))
+        See `pair_variance`.
+    noise : NoiseScale
+        Of the same pool.
     """
-    return float(pair_variance / variance) if variance > 0 else np.nan
+    value, without = of_pairs
+    known = value > 0 and noise.variance > 0
+    if not known:
+        return NOTHING
+    samples = (without, noise.variance_without)
+    if not all((sample > 0).all() for sample in samples):
+        return Interval(value / noise.variance, np.nan, np.nan)
+    log = plain_jackknife(float(np.log(value / noise.variance)), *(np.log(sample) for sample in samples))
+    return Interval(value / noise.variance, float(np.exp(log.low)), float(np.exp(log.high)))

@@ -79,7 +79,7 @@ def released_errors(
     return _over_targets(squares, wide, least)
 
 
-def mean_interval(numbers: np.ndarray, *, confidence: float = 0.95) -> Interval:
+def mean_over_streams(numbers: np.ndarray, *, confidence: float = 0.95) -> Interval:
     """Return the mean of (S, T) with Student's t over streams; NaN where a number is.
 
     Where all streams' means are positive, as those of errors are, the scale is logarithmic: they are skewed.

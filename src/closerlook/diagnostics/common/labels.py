@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
+from closerlook.results.naming import agent_name
 from closerlook.results.store import as_json
 
 
@@ -24,16 +25,9 @@ def known(values: np.ndarray) -> Any:
     return as_json(np.where(values < 0, np.nan, values)) if (values < 0).any() else as_json(values)
 
 
-def agent_name(agent: xr.Dataset) -> str:
-    """Name one agent of a dataset by its iteration and seed, where it has them."""
-    iteration, seed = int(agent["iteration"]), int(agent["agent_seed"])
-    parts = [f"iteration {iteration}" if iteration >= 0 else "", f"seed {seed}" if seed >= 0 else ""]
-    return ", ".join(part for part in parts if part) or f"agent {int(agent['agent'])}"
-
-
 def each_agent(dataset: xr.Dataset) -> list[tuple[str, xr.Dataset]]:
     """Split a dataset into agents, with their names; a single agent needs none."""
     if "agent" not in dataset.dims:
         return [("", dataset)]
     agents = [dataset.isel(agent=i) for i in range(dataset.sizes["agent"])]
-    return [(agent_name(agent), agent) for agent in agents]
+    return [(agent_name(agent, f"agent {int(agent['agent'])}"), agent) for agent in agents]

@@ -15,6 +15,11 @@ UNMOVED = "Look whether the step moves the policy, and whether rewards depend on
 COLLAPSED = 1e-4
 """Standard deviation of an action component below which a policy is as good as deterministic."""
 
+LITTLE_STD = 0.01
+"""Standard deviation of an action component, as a share of its range, below which hardly anything is explored."""
+LITTLE_ENTROPY = 0.05
+"""The same of the mean entropy of discrete actions, as a share of the largest."""
+
 
 def is_collapsed(action_std: float) -> bool:
     """Say whether the smallest standard deviation of an action component leaves nothing to explore with."""
@@ -43,6 +48,12 @@ def span(low: float, high: float, form: str = "+.3g", factor: float = 1.0) -> st
     if np.isinf(low) or np.isinf(high):
         return f"with an interval {TOO_LARGE}"
     return f"{factor * low:{form}} to {factor * high:{form}}"
+
+
+def bounds(low: float, high: float, form: str = "+.3g") -> str:
+    """Write what an interval that decides nothing still says: ``at least .., at most ..``, what is known of it."""
+    known = [f"{word} {end:{form}}" for word, end in (("at least", low), ("at most", high)) if np.isfinite(end)]
+    return ", ".join(known) or "nothing is known of it"
 
 
 def make_verdict(

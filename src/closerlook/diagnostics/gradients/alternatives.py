@@ -14,7 +14,7 @@ class Alternative:
     Parameters
     ----------
     name : str
-        ``"raw"``, ``"normalised"``, ``"lambda 0.9"``, ``"zero baseline"``.
+        ``"raw"``, ``"normalised"``, ``"lambda 0.9"``, ``"returns"``.
     weighting : Weighting
         Its advantages.
     normalize : bool
@@ -34,7 +34,7 @@ def alternatives(
     found += [
         Alternative(f"lambda {one:g}", Weighting(gae_lambda=float(one)), normalize) for one in sorted(set(lambdas))
     ]
-    found += [Alternative("zero baseline", Weighting(baseline="zero"), normalize)] if "zero" in baselines else []
+    found += [Alternative("returns", Weighting(baseline="zero"), normalize)] if "returns" in baselines else []
     return tuple(found)
 
 

@@ -171,7 +171,7 @@ def _of_layers(pooled: Pooled, estimated: Target, layers: Mapping[str, slice], n
     with np.errstate(divide="ignore", invalid="ignore"):
         shares = variance / noise.variance
     return {
-        "effective_sample_fraction": np.array(effective_sample_fraction(everything.pair_variance, noise.variance)),
+        **interval("effective_sample_fraction", effective_sample_fraction(pooled.pair_variance(estimated), noise)),
         "between_trajectory_share": np.array(between_share(everything)),
         "layer_noise_share": shares,
         **intervals("layer_noise_scale_pairs", [scale.pairs for scale in scales]),

@@ -28,7 +28,7 @@ from closerlook.measurements.truths import COVARIATES, Truth, continuation_steps
 from closerlook.nn.score_squares import layer_slices
 from closerlook.statistics.pool import Pool, plan_pool
 
-VERSION = 4
+VERSION = 5
 """Raised whenever the same job would answer otherwise, so that no stored answer is taken for the new one."""
 PURPOSE = "gradients"
 ANSWERS_IN_MEMORY = 2**29

@@ -8,8 +8,10 @@ from closerlook.diagnostics.options import BaseOptions, option
 
 Advantages = Literal["normalised", "raw"]
 """Whether advantages are standardised within the pairs of each estimate, or taken as they are."""
-Baseline = Literal["critic", "zero"]
-"""What is subtracted from returns: the agent's critic, by generalised advantage estimation, or nothing."""
+Baseline = Literal["critic", "returns"]
+"""What is subtracted from returns: the agent's critic, by generalised advantage estimation, or nothing: returns,
+standardized where the agent standardizes advantages (in the values diagnostic ``mean``; its ``zero`` leaves them as
+they are)."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,8 +49,8 @@ class Options(BaseOptions):
     )
     baselines: tuple[Baseline, ...] = option(
         (),
-        "With zero, also compare estimates with discounted returns in place of advantages, from the same pairs.",
-        shown="critic|zero ...",
+        "With returns, also compare estimates with discounted returns in place of advantages, from the same pairs.",
+        shown="critic|returns ...",
         otherwise="critic",
     )
     truths: tuple[Literal["discounted_return", "episode_return"], ...] = option(

@@ -39,7 +39,7 @@ _SUMMARISED = (
         for value in ("half", "nine_tenths")
         for end in ("", "_low", "_high")
     ),
-    "effective_sample_fraction",
+    *(f"effective_sample_fraction{end}" for end in ("", "_low", "_high")),
     "between_trajectory_share",
 )
 
@@ -57,7 +57,7 @@ def summary(dataset: xr.Dataset) -> dict[str, Any]:
         "advantages": attributes["advantages"],
         "batch_pairs": int(attributes["batch_pairs"]),
         "sizes": as_json(dataset["size"].values),
-        **{name: as_json(dataset[name].values) for name in _SUMMARISED},
+        **{name: as_json(dataset[name].values) for name in _SUMMARISED if name in dataset},
         "noise_scale_low": as_json(dataset["noise_scale_pairs_low"].values),
         "noise_scale_high": as_json(dataset["noise_scale_pairs_high"].values),
         "alternatives": _named(

@@ -9,6 +9,7 @@ from rich.table import Table
 
 from closerlook.diagnostics.common.labels import batch_place
 from closerlook.drawing.tables import make_table
+from closerlook.results.naming import agent_name, nearest_to_batch
 
 
 def tables_of(dataset: xr.Dataset) -> list[Table]:
@@ -33,8 +34,7 @@ def table_of(dataset: xr.Dataset) -> Table:
             "95% interval",
         ]
         return make_table(title, columns, _rows_by_size(dataset))
-    used = dataset["pairs_used"].values
-    batch = int(np.abs(used - dataset.attrs["batch_pairs"]).argmin())
+    used, batch = dataset["pairs_used"].values, nearest_to_batch(dataset)
     title = f"{environment}: cosine similarity of gradient estimates of {used[batch]:,} pairs"
     columns = ["agent", "return", "to one another", "to the truth", "noise\nscale"]
     return make_table(title, columns, _rows_by_agent(dataset, batch))
@@ -54,7 +54,7 @@ def _rows_by_agent(dataset: xr.Dataset, batch: int) -> Iterator[list[str]]:
         here = agent.isel(size=batch)
         mean_return = float(agent["mean_episode_return"])
         yield [
-            agent_name(agent, number),
+            agent_name(agent, f"agent {number}"),
             f"{mean_return:,.0f}" if np.isfinite(mean_return) else "-",
             _short(here, "pairwise_cosine"),
             _short(here, "true_cosine_corrected"),
@@ -79,7 +79,9 @@ def noise_table(dataset: xr.Dataset) -> Table:
     several = "agent" in dataset.dims
     title = "Signal and noise, medians over agents" if several else "Signal and noise"
     rows = [[label, *(_pairs(dataset[f"{name}{end}"]) for end in ("", "_low", "_high"))] for name, label in _NOISE]
-    rows += [[label, _number(dataset[name].median()), "", ""] for name, label in _SHARES]
+    for name, label in _SHARES:
+        ends = [_number(dataset[f"{name}{end}"].median()) if f"{name}{end}" in dataset else "" for end in _INTERVAL]
+        rows.append([label, _number(dataset[name].median()), *ends])
     return make_table(title, ["", "value", "95% from", "to"], rows)
 
 
@@ -90,6 +92,7 @@ _NOISE = (
     ("pairs_for_true_cosine_half", "pairs for a cosine of 0.5 to the truth"),
     ("pairs_for_true_cosine_nine_tenths", "pairs for a cosine of 0.9 to the truth"),
 )
+_INTERVAL = ("_low", "_high")
 _SHARES = (
     ("effective_sample_fraction", "effective sample fraction"),
     ("between_trajectory_share", "share of the noise between trajectories"),
@@ -116,8 +119,7 @@ def layers_table(dataset: xr.Dataset) -> Table:
 
 def truths_table(dataset: xr.Dataset) -> Table:
     """Lay out how the estimates of the training batch compare with other truths, and truths with one another."""
-    used = dataset["pairs_used"].values
-    batch = int(np.abs(used - dataset.attrs["batch_pairs"]).argmin())
+    batch = nearest_to_batch(dataset)
     rows = [
         [
             f"estimates and {name.replace('_', ' ')}",
@@ -157,8 +159,7 @@ def steps_table(dataset: xr.Dataset) -> Table:
 
 def alternatives_table(dataset: xr.Dataset) -> Table:
     """Lay out, for each alternative, the cosine at the training batch and at the largest size, means over agents."""
-    used = dataset["pairs_used"].values
-    batch = int(np.abs(used - dataset.attrs["batch_pairs"]).argmin())
+    used, batch = dataset["pairs_used"].values, nearest_to_batch(dataset)
     own = f"as measured ({dataset.attrs['advantages']})"
     means = {own: dataset["pairwise_cosine"]}
     means |= {
@@ -171,13 +172,6 @@ def alternatives_table(dataset: xr.Dataset) -> Table:
     ]
     columns = ["advantages", f"{used[batch]:,} pairs", f"{used[-1]:,} pairs"]
     return make_table("The same pairs, estimated otherwise", columns, rows)
-
-
-def agent_name(agent: xr.Dataset, number: int) -> str:
-    """Name one agent of a dataset by its iteration and seed, where it has them."""
-    iteration, seed = int(agent["iteration"]), int(agent["agent_seed"])
-    words = [f"iteration {iteration}" if iteration >= 0 else "", f"seed {seed}" if seed >= 0 else ""]
-    return ", ".join(word for word in words if word) or f"agent {number}"
 
 
 def _pairs(values: xr.DataArray) -> str:

@@ -25,7 +25,7 @@ _BY_STEP_AND_GROUP = (
     "of either, or where one replicate is NaN."
 )
 _BY_GROUP = f"delete-one-group jackknife over equal groups of streams {_GROUPS}, Student's t."
-_FIRST_STREAMS = "(first 32 streams; first four where the policy is no MLP of ours)"
+_FIRST_STREAMS = "(of the streams that hold the first 65,536 pairs, 8,192 where the policy is no MLP of ours)"
 
 VARIABLES: list[Variable] = [
     *POOL,
@@ -59,7 +59,7 @@ VARIABLES: list[Variable] = [
         ("agent", "alternative", "size"),
         "1",
         "pairwise_cosine of other estimates from the same pairs: raw (advantages as they are) or normalised, "
-        "whichever the agent's own are not; lambda <x>: advantages by another lambda; zero baseline: discounted "
+        "whichever the agent's own are not; lambda <x>: advantages by another lambda; returns: discounted "
         "returns in place of advantages.",
         "Ilyas et al. (2020), Figure 4",
     ),
@@ -210,12 +210,14 @@ VARIABLES: list[Variable] = [
         ("Pairs at which the predicted cosine to the exact gradient is 0.9.", "as of noise_scale_pairs."),
         "pairs",
     ),
-    Variable(
+    *interval(
         "effective_sample_fraction",
         ("agent",),
-        "1",
-        f"Trace of the covariance of what single pairs contribute {_FIRST_STREAMS}, over gradient_variance: the share "
-        "of the pairs that independent ones would take for the same noise.",
+        (
+            f"Trace of the covariance of what single pairs contribute {_FIRST_STREAMS}, over gradient_variance: the "
+            "share of the pairs that independent ones would take for the same noise.",
+            "jackknife of its logarithm, over streams of the one and groups of streams of the other, Student's t.",
+        ),
     ),
     Variable(
         "between_trajectory_share",

@@ -12,6 +12,7 @@ import xarray as xr
 
 from closerlook.diagnostics.common.labels import batch_place, each_agent
 from closerlook.diagnostics.common.verdict import Level, Verdict, make_verdict, span
+from closerlook.results.naming import nearest_to_batch
 from closerlook.statistics.noise import true_cosine_at
 
 AREA = "gradients"
@@ -45,7 +46,7 @@ def _judge(agent: xr.Dataset, name: str) -> Verdict:
     batch, pairs = int(agent.attrs["batch_pairs"]), int(agent["pairs"])
     at = batch_place(agent)
     if at is None:
-        statement = f"Estimates of the training batch's {batch:,} pairs were not measured."
+        statement = f"Estimates of the training batch's {batch:,} pairs were not measured.{_at_most(agent, batch)}"
         advice = _how_to_measure(batch, pairs)
         return _verdict(name, "not_enough_data", statement, {"pairs": pairs, "batch_pairs": batch}, advice)
     here = agent.isel(size=at)
@@ -55,6 +56,15 @@ def _judge(agent: xr.Dataset, name: str) -> Verdict:
         advice = "Look at the rewards and the critic: advantages that are all equal leave nothing to follow."
         return _verdict(name, "problem", statement, evidence, advice)
     return _judge_noise(name, evidence)
+
+
+def _at_most(agent: xr.Dataset, batch: int) -> str:
+    """Say what the noise scale still tells of a batch: how near to the true gradient it is at most."""
+    low = float(agent["noise_scale_pairs_low"])
+    if not np.isfinite(low):
+        return ""
+    cosine = float(true_cosine_at(np.array(batch), low))
+    return f" By the noise scale their cosine to the true gradient is at most {cosine:.2f}."
 
 
 def _how_to_measure(batch: int, pairs: int) -> str:
@@ -93,10 +103,12 @@ def _judge_noise(name: str, evidence: dict[str, float]) -> Verdict:
         advice = "Look at the reward, its scale and the critic before the algorithm; a larger batch alone buys little."
         return _verdict(name, "watch", statement, evidence, advice)
     if not np.isfinite([high, evidence["true_cosine_corrected"]]).all():
-        least = f"at least {low:,.0f} pairs" if np.isfinite(low) else "more pairs than were sampled"
+        least = "more pairs than were sampled"
+        if np.isfinite(low):
+            cosine = float(true_cosine_at(np.array(batch), low))
+            least = f"at least {low:,.0f} pairs, so that a batch's cosine to the true gradient is at most {cosine:.2f}"
         statement = (
-            f"No direction can be told from noise in these {evidence['pairs']:,.0f} pairs; the noise scale is {least}. "
-            "Trained agents show this too."
+            f"No direction can be told from noise in these {evidence['pairs']:,.0f} pairs; the noise scale is {least}."
         )
         return _verdict(
             name, "not_enough_data", statement, evidence, f"Give about {4 * evidence['pairs']:,.0f} --pairs."
@@ -128,7 +140,7 @@ def _judge_steps(agent: xr.Dataset, name: str) -> list[Verdict]:
     """Complain where most updates do not move, at the batch nearest to the agent's own."""
     if "step_size" not in agent.dims:
         return []
-    at = int(np.abs(agent["step_size"].values - agent.attrs["batch_pairs"]).argmin())
+    at = nearest_to_batch(agent, "step_size")
     stuck, batches = int(agent["zero_steps"][at]), int(agent["step_batches"])
     if stuck <= STUCK * batches:
         return []

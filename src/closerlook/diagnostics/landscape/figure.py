@@ -13,7 +13,6 @@ from matplotlib.ticker import LogLocator
 
 from closerlook.diagnostics.landscape.budget_figure import plot_budgets
 from closerlook.diagnostics.landscape.planes import (
-    agent_name,
     axes_of,
     draw_contours,
     draw_surface,
@@ -23,6 +22,7 @@ from closerlook.diagnostics.landscape.planes import (
 )
 from closerlook.drawing.style import COLOURS, QUIET, RULE, STYLE
 from closerlook.errors import InputError
+from closerlook.results.naming import agent_name
 from closerlook.results.schema import require_kind
 
 PAPER = "Figures 6 and 7"
@@ -119,6 +119,9 @@ def _draw_line(axis: Axes, agent: xr.Dataset, first: str) -> None:
         beside.plot(
             line, np.where(np.isfinite(rise), rise, np.nan), style, color=COLOURS[1], label=label, linewidth=1.2
         )
+    if "line_clip_null" in agent and agent["surrogate_name"].values[kind] == "clipped":
+        null = agent["line_clip_null"].sel(pairs_of="heldout")
+        beside.plot(line, null, ":", color=COLOURS[1], label="by chance", linewidth=1.2)
     beside.set_ylabel("rise of the surrogate", color=COLOURS[1])
     beside.spines["right"].set_visible(True)
     _align_zero(axis, beside)

@@ -104,6 +104,9 @@ def find(agent: Agent, plan: Plan, surfaces: Surfaces | None) -> Found:
     found |= _agreement(origin, sums, gains, rises)
     kl = surfaces.batch["mean_kl"]
     found |= {"point_mean_kl": kl[:plane_size].reshape(_shape(plan)), "line_mean_kl": kl[plane_size:]}
+    nulls = np.stack([part["clip_null"] for part in (surfaces.batch, surfaces.heldout)])
+    found |= {"plane_clip_null": nulls[:, :plane_size].reshape(-1, *_shape(plan))}
+    found |= {"line_clip_null": nulls[:, plane_size:]}
     found |= _step(agent, plan, surfaces, parts["line"])
     return found | _promise(agent, plan, surfaces, parts["line"], gains["line"]) | counts
 
@@ -327,22 +330,23 @@ def _promise(agent: Agent, plan: Plan, surfaces: Surfaces, surrogates: np.ndarra
         return {
             **intervals("predicted_gain", [NOTHING] * len(PAIRS_OF)),
             **interval("realised_gain", NOTHING),
-            **interval("rise_found_again", NOTHING),
+            **interval("heldout_improvement_ratio", NOTHING),
             "chance_of_loss": np.array(np.nan),
         }
     at, origin, sums = int(whole[0]), _origin(plan.line_points), surfaces.line
-    plain, own = SURROGATES.index("plain"), _own_surrogate(agent, plan)
+    plain, normalized = SURROGATES.index("plain"), SURROGATES.index("normalised")
     length = sums["steps"][origin].sum() / sums["episodes"][origin].sum()
     on_batch = surrogates[0, :, at] - surrogates[0, :, origin]
     others = surfaces.heldout_streams[:, :, len(plan.plane) :]
     others = others[:, :, at] - others[:, :, origin]
+    per_rise = 1 / on_batch[normalized] if on_batch[normalized] > 0 else np.nan
     promised = Interval(float(on_batch[plain]), np.nan, np.nan), _mean(others[plain])
     gain = Interval(float(gains.value[at]), float(gains.low[at]), float(gains.high[at]))
     freedom = gain_freedom(sums["returns"], sums["episodes"], origin, paired=plan.paired)
     return {
         **intervals("predicted_gain", [_times(one, reward_unit(agent) * length) for one in promised]),
         **interval("realised_gain", gain),
-        **interval("rise_found_again", _times(_mean(others[own]), 1 / on_batch[own] if on_batch[own] > 0 else np.nan)),
+        **interval("heldout_improvement_ratio", _times(_mean(others[normalized]), per_rise)),
         "chance_of_loss": np.array(_chance_below_zero(gain, float(freedom[at]))),
     }
 
@@ -375,6 +379,7 @@ def _blank(plan: Plan) -> Surfaces:
         {name: np.full(size, np.nan) for name in SUMS} | {name: np.empty(0) for name in LISTED} for size in sizes
     )
     points = len(plan.plane) + len(plan.line)
-    none = {"surrogates": np.full((len(SURROGATES), points), np.nan), "mean_kl": np.full(points, np.nan)}
+    none = {name: np.full(points, np.nan) for name in ("mean_kl", "clip_null")}
+    none["surrogates"] = np.full((len(SURROGATES), points), np.nan)
     none["stream_surrogates"] = np.full((len(SURROGATES), FEWEST, points), np.nan)
     return Surfaces(none, none, plane, line)

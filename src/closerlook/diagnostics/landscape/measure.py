@@ -38,7 +38,7 @@ from closerlook.measurements.surfaces import (
 from closerlook.randomness import derive_seed
 from closerlook.statistics.pool import Pool, plan_pool
 
-VERSION = 2
+VERSION = 3
 """Raised whenever the same job would answer otherwise, so that no stored answer is taken for the new one."""
 STEP_PURPOSE = "landscape step"
 HELDOUT_PURPOSE = "landscape held out"
@@ -260,7 +260,7 @@ def _surrogate_jobs(subject: Subject, plan: Plan, way: Way) -> list[Job]:
 def _surrogates(plan: Plan, answers: Answers) -> list[dict[str, np.ndarray]]:
     """Put the points of the step's pairs together, and those of the others."""
     own = len(plan.surrogate_parts(plan.step.batch_pairs))
-    names = ("surrogates", "stream_surrogates", "mean_kl")
+    names = ("surrogates", "stream_surrogates", "mean_kl", "clip_null")
     return [
         {name: np.concatenate([part[name] for part in parts], axis=-1) for name in names}
         for parts in (answers[:own], answers[own:])

@@ -9,6 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from closerlook.drawing.style import COLOURS, INK, QUIET
+from closerlook.results.naming import agent_name
 
 MOST_ROWS = 8
 """Agents drawn, one a row; further ones are left to a selection of the dataset."""
@@ -31,12 +32,6 @@ def each_agent(dataset: xr.Dataset) -> Iterator[tuple[str, xr.Dataset]]:
     for at in range(min(dataset.sizes["agent"], MOST_ROWS)):
         agent = dataset.isel(agent=at)
         yield agent_name(agent), agent
-
-
-def agent_name(agent: xr.Dataset) -> str:
-    """Name an agent by its iteration and seed, where it has them."""
-    iteration, seed = int(agent["iteration"]), int(agent["agent_seed"])
-    return ", ".join(([f"iteration {iteration}"] if iteration >= 0 else []) + ([f"seed {seed}"] if seed >= 0 else []))
 
 
 def axes_of(dataset: xr.Dataset) -> list[str]:

@@ -33,6 +33,7 @@ def summary(dataset: xr.Dataset) -> dict[str, Any]:
         "surrogate": as_json(dataset["surrogate"].values),
         **_numbers(dataset.sel(WHOLE_PLANE), names),
         **_numbers(dataset, ("best_step", "realised_gain")),
+        **_numbers(dataset, [name for name in ("heldout_improvement_ratio",) if name in dataset]),
         **{name: as_json(dataset[name].values) for name in ("predicted_gain", "chance_of_loss", "surrogate_best_step")},
         **{name: as_json(dataset[name].values) for name in ("full_step_norm", "full_step_mean_kl")},
         **{name: as_json(dataset[name].values) for name in (*GONE, "failed_step") if name in dataset},

@@ -21,17 +21,25 @@ def line_table(dataset: xr.Dataset) -> Table:
     pairs = f"{dataset.attrs['step_pairs']:,} pairs{several(dataset)}"
     title = f"{dataset.attrs['environment']}: along the {first}, from {pairs}"
     columns = ["multiple", "true\nreward", "gain", "95% interval", "lowest 5%", "surrogate's\nrise", "on other\npairs"]
-    columns.append("shared draws\nsave")
+    nulls = dataset["line_clip_null"].sel(pairs_of="heldout") if _is_clipped(dataset) else None
+    columns += ["shared draws\nsave"] if nulls is None else ["of it by\nchance", "shared draws\nsave"]
     rows = []
     for value in dataset["line"].values:
         here = dataset.sel(line=value)
         rises = [number(_rise(dataset, value, pairs), _PLAIN) for pairs in ("batch", "heldout")]
+        rises += [] if nulls is None else [number(nulls.sel(line=value), _PLAIN)]
         gain = with_interval(here, "line_gain", _PLAIN)
         cells = [number(here["line_reward"], _PLAIN), *gain, number(here["line_lower_tail"], _PLAIN)]
         rows.append([f"{value:g}", *cells, *rises, number(here["pairing_saving"], "{:.1f} times")])
     table = make_table(title, columns, rows)
     table.caption, table.caption_justify = _missing(dataset), "left"
     return table
+
+
+def _is_clipped(dataset: xr.Dataset) -> bool:
+    """Whether the surrogate climbed falls by chance alone, and by how much is known."""
+    climbed = dataset["surrogate_name"].values[dataset["surrogate_kind"].values]
+    return "line_clip_null" in dataset and bool(np.all(climbed == "clipped"))
 
 
 def _missing(dataset: xr.Dataset) -> str | None:

@@ -1,6 +1,8 @@
 """The variables of landscapes: `landscape`."""
 
 from closerlook.diagnostics.common.variables import EXPLORATION
+from closerlook.results.variables import CLIP_NULL as _CLIP_NULL
+from closerlook.results.variables import CLIP_SOURCE as _CLIP_SOURCE
 from closerlook.results.variables import RATIO, Variable, interval
 
 _FIGURES = "Ilyas et al. (2020), section 2.3, Figures 5 to 7 and 13 to 20"
@@ -169,14 +171,17 @@ VARIABLES: list[Variable] = [
         source="Kakade and Langford (2002)",
     ),
     *interval(
-        "rise_found_again",
+        "heldout_improvement_ratio",
         ("agent",),
         (
-            "The rise over the whole step of the surrogate that is climbed, on held-out pairs, over that on the step's "
-            "own: 1 where nothing is overfitting; NaN where it does not rise on its own.",
+            "The rise over the whole step of the unclipped surrogate of standardized advantages, whichever is climbed, "
+            "on held-out pairs, over that on the step's own: 1 where nothing is overfitting, 0 for a step that has "
+            "nothing to do with the gradient; NaN where it does not rise on its own.",
             "Student's t over streams of the held-out pairs, the batch's rise as it is.",
         ),
     ),
+    Variable("plane_clip_null", ("agent", "pairs_of", *_PLANE[1:]), "1", f"On the plane, {_CLIP_NULL}", _CLIP_SOURCE),
+    Variable("line_clip_null", ("agent", "pairs_of", "line"), "1", f"On the line, {_CLIP_NULL}", _CLIP_SOURCE),
     *interval(
         "realised_gain",
         ("agent",),

@@ -7,11 +7,13 @@ What is within them is usual, not good.
 import numpy as np
 import xarray as xr
 
+from closerlook.diagnostics.common.heldout import FOUND_AGAIN, judge_heldout
 from closerlook.diagnostics.common.labels import each_agent
 from closerlook.diagnostics.common.verdict import (
     UNMOVED,
     Level,
     Verdict,
+    bounds,
     collapsed,
     is_collapsed,
     make_verdict,
@@ -19,6 +21,7 @@ from closerlook.diagnostics.common.verdict import (
     told,
 )
 from closerlook.diagnostics.landscape.options import NOWHERE
+from closerlook.statistics.estimates import Interval
 
 GONE = {
     "exploded_points": "of the plane exploded",
@@ -32,17 +35,14 @@ MOST = 0.5
 """Share of points that are gone beyond which nothing is said of relief, or of the best step."""
 FEW_MISSING = 0.1
 """Share of points that are gone from which those left do not stand for all."""
-USUAL_FALL = -0.7
-"""Part of its rise on the batch by which a surrogate changes on other pairs: single steps of the atlas, from -0.61 (to
--0.70 by its interval)."""
-FOUND_AGAIN = 0.5
-"""The same part from which most of a rise is of more than the batch."""
+ENOUGH_STREAMS = 8
+"""Streams of a point from which the interval of a gain is trusted: returns are skewed, whatever the gain's sign."""
 ALIGNED = 0.7
 """Correlation from which surrogate and reward point the same way."""
 OPPOSED = -0.65
-"""Correlation over the plane that is lower than any of the atlas, -0.62 to 0.96."""
+"""Correlation over the plane that is lower than any of the atlas, -0.62 to 0.98."""
 TOO_LONG = 0.5
-"""A step whose reward peaks no further than this is twice too long; so are 2 of 16 of the atlas."""
+"""A step whose reward peaks no further than this is twice too long; so is 1 of 40 of the atlas."""
 
 
 def verdicts(dataset: xr.Dataset) -> list[Verdict]:
@@ -93,19 +93,27 @@ def _step(name: str, agent: xr.Dataset) -> Verdict | None:
     if low == high == 0:
         words = f"The whole step changes no return, which is {base:.4g} on average."
         return make_verdict("step", "problem", (name, words), evidence, UNMOVED)
+    streams = agent.attrs["line_pairs_per_point"] // agent.attrs["stream_pairs"]
+    if streams < ENOUGH_STREAMS:
+        words = f"Of this batch, {change}: from {streams} streams, too few to trust the interval."
+        return make_verdict("step", "not_enough_data", (name, words), evidence, _more_pairs(agent))
     if low > 0:
         return make_verdict("step", "ok", (name, f"Of this batch, {change}."), evidence, "")
     if high < 0:
         words = f"Of this batch, {change}, while the surrogate promises {told(evidence['predicted_gain'], '+.3g')}."
         advice = "Compute steps from more pairs (--step-pairs), or make them shorter: see where the reward peaks."
-        if _numbers(agent, "rise_found_again")[1] >= FOUND_AGAIN:
+        if _numbers(agent, "heldout_improvement_ratio")[1] >= FOUND_AGAIN:
             advice = (
                 "The surrogate rises on other pairs too, so more pairs would not help: a shorter step may, or another "
             )
             advice += "critic, lambda or discount, which make the surrogate."
         return make_verdict("step", "problem", (name, words), evidence, advice)
-    words = f"Of this batch, {change}: a gain or a loss, the pairs do not tell."
+    words = f"Of this batch, {change}: a gain or a loss, the pairs do not tell; {bounds(low, high)}."
     return make_verdict("step", "not_enough_data", (name, words), evidence, "More --line-pairs would tell.")
+
+
+def _more_pairs(agent: xr.Dataset) -> str:
+    return f"Give {ENOUGH_STREAMS * agent.attrs['stream_pairs']:,} --line-pairs or more."
 
 
 def _no_step(name: str, agent: xr.Dataset) -> Verdict:
@@ -141,28 +149,16 @@ def _lost(agent: xr.Dataset, where: str) -> float:
 
 
 def _overfit(name: str, agent: xr.Dataset) -> Verdict | None:
-    """Judge how much of the surrogate's rise is of the batch alone."""
-    share, low, high = _numbers(agent, "rise_found_again")
-    if not np.isfinite(share):
-        return None
-    evidence = {"rise_found_again": share, "low": low, "high": high}
-    fall = f"nothing is found again: on others it falls by {-100 * share:.0f}% of that"
-    again = f"{100 * share:.0f}% is found again on others" if share > 0 else fall
-    words = f"Of the surrogate's rise on the step's own pairs, {again} (95%: {told(100 * low, '.0f')} to "
-    words += f"{told(100 * high, '.0f')}%)."
-    if high < USUAL_FALL:
-        level: Level = "watch"
-        words += " Less than trained agents usually keep."
-    elif low >= USUAL_FALL:
-        level = "ok"
-        words += " Usual for trained agents." if share < FOUND_AGAIN else ""
-    else:
-        words += " Whether that is usual, the pairs do not tell."
-        return make_verdict("overfitting", "not_enough_data", (name, words), evidence, "Give more --heldout-pairs.")
-    advice = (
-        "Larger batches, or fewer epochs and a smaller learning rate, would raise it." if share < FOUND_AGAIN else ""
-    )
-    return make_verdict("overfitting", level, (name, words), evidence, advice)
+    """Judge how much of the surrogate's rise is of the batch alone; datasets of earlier versions do not tell."""
+    evidence, beside = {}, ""
+    if "line_clip_null" in agent and agent["surrogate_name"].values[int(agent["surrogate_kind"])] == "clipped":
+        line = agent["line_surrogates"].sel(surrogate_name="clipped", pairs_of="heldout")
+        evidence["clipped_heldout"] = float(line.sel(line=1.0) - line.sel(line=0.0))
+        evidence["clip_null_heldout"] = float(agent["line_clip_null"].sel(line=1.0, pairs_of="heldout"))
+        beside = f" Clipped, it changes by {told(evidence['clipped_heldout'], '+.2g')} there, where chance alone gives "
+        beside += f"{told(evidence['clip_null_heldout'], '+.2g')}."
+    ratio = Interval(*_numbers(agent, "heldout_improvement_ratio"))
+    return judge_heldout(name, ratio, evidence, "Give more --heldout-pairs.", beside)
 
 
 def _length(name: str, agent: xr.Dataset) -> Verdict | None:
@@ -235,6 +231,6 @@ def _opposed(name: str, agent: xr.Dataset, text: str, evidence: dict[str, float]
     words = f"{text}: away from the agent the surrogate falls where the reward rises"
     words += f"; along the step alone it is {along:.2f}." if np.isfinite(along) else "."
     level: Level = "watch" if evidence["high"] < OPPOSED else "ok"
-    words += " Lower than trained agents usually show." if level == "watch" else " Trained agents show that too."
+    words += f" {'Lower' if level == 'watch' else 'Not lower'} than trained agents of the atlas show."
     advice = "A clipped surrogate falls with distance, whatever the reward does: look at the plain one, or nearer."
     return make_verdict("agreement", level, (name, words), evidence, advice)

@@ -7,7 +7,8 @@ import numpy as np
 import xarray as xr
 from matplotlib.axes import Axes
 
-from closerlook.drawing.style import COLOURS, QUIET, RULE, STYLE, legend_above, mean_with_interval
+from closerlook.drawing.style import COLOURS, QUIET, RULE, STYLE, leave_out_outliers, legend_above, mean_with_interval
+from closerlook.results.naming import agent_name
 from closerlook.results.schema import require_kind
 
 MOST_ROWS = 8
@@ -66,8 +67,7 @@ def _agents(dataset: xr.Dataset) -> Iterator[tuple[str, xr.Dataset]]:
         return
     for at in range(min(dataset.sizes["agent"], MOST_ROWS)):
         agent = dataset.isel(agent=at)
-        numbers = {"iteration": int(agent["iteration"]), "seed": int(agent["agent_seed"])}
-        yield ", ".join(f"{name} {number}" for name, number in numbers.items() if number >= 0), agent
+        yield agent_name(agent), agent
 
 
 def _title(dataset: xr.Dataset) -> str:
@@ -139,6 +139,9 @@ def _draw_growth(axis: Axes, agent: xr.Dataset) -> None:
         label = "on its batch" if pairs == "batch" else "on others"
         axis.plot(epochs, mean, style, color=COLOURS[1], label=label)
         axis.fill_between(epochs, low, high, color=COLOURS[1], alpha=0.12, linewidth=0)
+    if "clip_null" in agent["change"]:
+        null = agent["stage_change"].sel(pairs_of="heldout", change="clip_null").values
+        axis.plot(epochs, null.mean(axis=0), ":", color=COLOURS[1], label="on others, by chance")
     axis.set_xlabel("epochs")
     axis.set_ylabel("rise of the surrogate", color=COLOURS[1])
     beside = axis.twinx()
@@ -203,6 +206,7 @@ def _draw_improvements(axis: Axes, agent: xr.Dataset) -> None:
     axis.errorbar(promised[known], true[known], ends_known, fmt="o", color=COLOURS[0], markersize=3.5, linewidth=0.8)
     reach = np.array([min(promised[known].min(), 0.0), promised[known].max()])
     axis.plot(reach, reach, ":", color=QUIET, label="as promised")
+    leave_out_outliers(axis, promised[known], true[known])
     legend_above(axis)
     axis.set_xlabel("improvement the surrogate promises")
     axis.set_ylabel("true improvement")

@@ -26,7 +26,7 @@ from closerlook.diagnostics.trust_region.plan import Plan
 from closerlook.diagnostics.trust_region.step_settings import loss_share, step_settings
 from closerlook.measurements.policy_change import CHANGES
 from closerlook.measurements.step_audits import stages_of
-from closerlook.statistics.estimates import FEWEST, NOTHING, Interval, mean_interval
+from closerlook.statistics.estimates import FEWEST, NOTHING, Interval, mean_interval, ratio_of_means
 from closerlook.statistics.mean_returns import paired_gains
 from closerlook.statistics.surfaces import best_point
 
@@ -35,6 +35,8 @@ Sums = Mapping[str, np.ndarray]
 
 PAIRS_OF = ("batch", "heldout")
 """Whose pairs: the update's own, or others by the same policy."""
+NORMALIZED = SURROGATES.index("normalised")
+"""The unclipped surrogate of standardized advantages, by which all algorithms are compared."""
 AVERAGED = (
     "mean_kl_batch",
     "max_kl_batch",
@@ -58,6 +60,10 @@ AVERAGED = (
     "cg_residual",
     "natural_residual",
     "natural_efficiency",
+    "normalized_rise",
+    "normalized_rise_heldout",
+    "clip_null",
+    "clip_null_heldout",
 )
 """Numbers of each update whose mean over updates has an interval."""
 NEVER_NEGATIVE = {
@@ -98,6 +104,7 @@ def find(agent: Agent, plan: Plan, audits: Sequence[Mapping[str, np.ndarray]], r
     stacked = {name: np.stack([audit[name] for audit in audits]) for name in audits[0]}
     own = climbed_surrogate(agent, rule)
     found = _policy(stacked, plan) | _surrogates(stacked, own, plan) | _algorithm(stacked, rule)
+    found |= _exploration(agent, stacked, plan.description["action_space"])
     found |= _stages(stacked, own, stages_of(rule, plan.step.batch_pairs))
     gains = [_gains(sums, plan) for sums in rewards]
     asked = np.array([sums is not None for sums in rewards])
@@ -130,11 +137,17 @@ def change_name(name: str, pairs: str) -> str:
 
 
 def _surrogates(stacked: Mapping[str, np.ndarray], own: int, plan: Plan) -> Found:
-    """Return how far the surrogate that is climbed rises, in its own unit."""
-    rises = stacked["multiple_surrogates"][..., own] - stacked["base_surrogates"][:, :, None, own]
-    found: Found = {"multiple_surrogate_rise": rises, "surrogate_kind": np.array(own)}
-    found["surrogate_rise"], found["surrogate_rise_heldout"] = rises[:, :, plan.whole].T
-    return found
+    """Return how far two surrogates rise: the one that is climbed, in its own unit, and the unclipped normalized one.
+
+    What is found again on other pairs is judged by the latter: a clipped one falls there by chance alone.
+    """
+    rises = stacked["multiple_surrogates"] - stacked["base_surrogates"][:, :, None]
+    found: Found = {"surrogate_kind": np.array(own)}
+    for name, kind in (("surrogate_rise", own), ("normalized_rise", NORMALIZED)):
+        found[f"multiple_{name}"] = rises[..., kind]
+        found[name], found[f"{name}_heldout"] = rises[:, :, plan.whole, kind].T
+    ratio = ratio_of_means(found["normalized_rise_heldout"], found["normalized_rise"])
+    return found | interval("mean_heldout_improvement_ratio", ratio)
 
 
 def _algorithm(stacked: Mapping[str, np.ndarray], rule: Rule) -> Found:
@@ -157,19 +170,34 @@ def _algorithm(stacked: Mapping[str, np.ndarray], rule: Rule) -> Found:
         "failed_updates": np.array(np.isnan(norm).sum()),
         "constant_advantages": np.array(constant.sum()),
         "overflown_advantages": np.array(overflown.sum()),
-        "action_std": np.array(stacked["action_std"].min()),
         "natural_residual": stacked["natural_residual"],
         "natural_efficiency": stacked["natural_efficiency"],
         **{name: stacked[f"update_{told}"] for name, told in TOLD.items()},
     }
 
 
+def _exploration(agent: Agent, stacked: Mapping[str, np.ndarray], space: Mapping[str, Any]) -> Found:
+    """Return what is left of a policy's randomness, as it is and beside what its actions can be."""
+    deviations, share = stacked["action_deviations"].min(axis=0), np.nan
+    if space["type"] == "Box":
+        ranges = np.array(space["high"]) - np.array(space["low"])
+        # tanh brings a deviation of s in the middle of its range to half the range times s
+        ranges = np.full_like(ranges, 2.0) if agent.action_transform == "squash" else ranges
+        share = float(np.min(deviations / ranges)) if np.isfinite(ranges).all() else np.nan
+    entropies = {"entropy_share": np.array(stacked["entropy_share"].mean())}
+    return {"action_std": np.array(deviations.min()), "action_std_share": np.array(share), **entropies}
+
+
 def _stages(stacked: Mapping[str, np.ndarray], own: int, stages: Sequence[int]) -> Found:
     """Return how all of it grows over the minibatches of an update; one stage, its end, where it is a single step."""
     if not stages:
         return {}
-    rises = stacked["stage_surrogates"][..., own] - stacked["base_surrogates"][:, :, None, own]
-    return {"stage_change": stacked["stage_change"].swapaxes(2, 3), "stage_surrogate_rise": rises}
+    rises = stacked["stage_surrogates"] - stacked["base_surrogates"][:, :, None]
+    return {
+        "stage_change": stacked["stage_change"].swapaxes(2, 3),
+        "stage_surrogate_rise": rises[..., own],
+        "stage_normalized_rise": rises[..., NORMALIZED],
+    }
 
 
 def _gains(sums: Sums | None, plan: Plan) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -208,6 +236,7 @@ def _promises(agent: Agent, stacked: Mapping[str, np.ndarray], rewards: Sequence
     slopes = stacked["slopes"][..., plain]
     return {
         "true_reward_before": np.array([_reward(sums) for sums in rewards]),
+        "return_episodes": np.array([_fewest_episodes(sums) for sums in rewards]),
         "predicted_improvement": slopes[:, 0] * unit,
         "predicted_improvement_heldout": slopes[:, 1] * unit,
         "surrogate_improvement": rises[:, 0] * unit,
@@ -216,11 +245,21 @@ def _promises(agent: Agent, stacked: Mapping[str, np.ndarray], rewards: Sequence
 
 
 def _length(sums: Sums | None) -> float:
-    return np.nan if sums is None else float(sums["steps"][0].sum() / sums["episodes"][0].sum())
+    return np.nan if sums is None else _ratio(sums["steps"][0].sum(), sums["episodes"][0].sum())
 
 
 def _reward(sums: Sums | None) -> float:
-    return np.nan if sums is None else float(sums["returns"][0].sum() / sums["episodes"][0].sum())
+    return np.nan if sums is None else _ratio(sums["returns"][0].sum(), sums["episodes"][0].sum())
+
+
+def _fewest_episodes(sums: Sums | None) -> float:
+    """Return the episodes at the point of an update that has fewest."""
+    return np.nan if sums is None else float(sums["episodes"].sum(axis=1).min())
+
+
+def _ratio(over: float, under: float) -> float:
+    """Divide, where something was counted."""
+    return float(over / under) if under != 0 else np.nan
 
 
 def _along(found: Found, asked: np.ndarray, rule: Rule, plan: Plan) -> Found:

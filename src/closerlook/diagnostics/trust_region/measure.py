@@ -25,7 +25,7 @@ from closerlook.measurements.step_audits import audit_step, stages_of
 from closerlook.measurements.surfaces import Points, sample_point_returns
 from closerlook.randomness import derive_seed
 
-VERSION = 2
+VERSION = 3
 """Raised whenever the same job would answer otherwise, so that no stored answer is taken for the new one."""
 BATCH_PURPOSE = "trust region batch"
 HELDOUT_PURPOSE = "trust region held out"
@@ -76,6 +76,7 @@ def labels(subjects: Sequence[Subject], plan: Plan) -> tuple[dict[str, Any], dic
         "heldout_pairs": plan.heldout_streams * n_steps,
         "return_pairs": plan.return_streams * n_steps,
         "minibatches": int(getattr(rule.settings, "minibatches", 1)),
+        "time_limit": int(subjects[0].description["time_limit"] or 0),
     }
 
 

@@ -1,7 +1,8 @@
 """What is asked of each agent's trust region, resolved; a value that is handed down."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -20,6 +21,8 @@ class Plan:
     ----------
     options : Options
         As asked.
+    description : mapping
+        Of the environment.
     sampling : Sampling
         How held-out streams, and those of true rewards, are sampled.
     multiples : ndarray
@@ -29,6 +32,7 @@ class Plan:
     """
 
     options: Options
+    description: Mapping[str, Any]
     sampling: Sampling
     multiples: np.ndarray
     step: Regime
@@ -66,4 +70,10 @@ class Plan:
 def plan(subjects: Sequence[Subject], options: Options) -> Plan:
     """Say which multiples are measured, and how batches are gathered."""
     multiples = np.unique([1.0, *map(float, options.multiples)])
-    return Plan(options, subjects[0].sampling, multiples, step_regime(subjects[0].regime, options.step_pairs))
+    return Plan(
+        options,
+        subjects[0].description,
+        subjects[0].sampling,
+        multiples,
+        step_regime(subjects[0].regime, options.step_pairs),
+    )

@@ -44,9 +44,17 @@ LATER = (
     "overflown_advantages",
     *(f"suggested_{name}{end}" for name in ("learning_rate", "clip_epsilon", "max_kl") for end in ENDS),
     "model_multiple",
+    "action_std_share",
+    "entropy_share",
+    "return_episodes",
+    "normalized_rise",
+    "normalized_rise_heldout",
+    "clip_null",
+    "clip_null_heldout",
+    *(f"mean_heldout_improvement_ratio{end}" for end in ENDS),
     *(f"loss_share{end}" for end in ENDS),
 )
-"""Numbers of the agent that older datasets lack."""
+"""Numbers that older datasets lack."""
 SINGLE = (
     "kl_bound",
     "clip_epsilon",
@@ -98,6 +106,9 @@ def _stages(dataset: xr.Dataset) -> dict[str, Any]:
         "surrogate_rise": _mean(dataset["stage_surrogate_rise"].sel(pairs_of="batch")),
         "surrogate_rise_heldout": _mean(dataset["stage_surrogate_rise"].sel(pairs_of="heldout")),
     }
+    if "clip_null" in change["change"]:
+        numbers["clip_null_heldout"] = _mean(change.sel(pairs_of="heldout", change="clip_null"))
+        numbers["normalized_rise_heldout"] = _mean(dataset["stage_normalized_rise"].sel(pairs_of="heldout"))
     return {"stages": {name: as_json(values) for name, values in numbers.items()}}
 
 

@@ -18,6 +18,9 @@ _ROWS = {
     "clip_fraction": "share of ratios outside 1 +- epsilon",
     "surrogate_rise": "rise of the surrogate climbed",
     "surrogate_rise_heldout": "the same on other pairs",
+    "clip_null_heldout": "of it by chance, where clipped",
+    "normalized_rise": "rise of the unclipped, normalized surrogate",
+    "normalized_rise_heldout": "the same on other pairs",
     "predicted_improvement": "improvement promised by the gradient",
     "surrogate_improvement": "improvement promised by the surrogate",
     "surrogate_improvement_heldout": "the same on other pairs",
@@ -40,7 +43,8 @@ def averages_table(dataset: xr.Dataset) -> Table:
     pairs = f"each from {attributes['step_pairs']:,} pairs{several(dataset)}"
     title = f"{attributes['environment']}: {dataset.sizes['repeat']} updates, {pairs}"
     rows = []
-    for name, words in _ROWS.items():
+    measured = {name: words for name, words in _ROWS.items() if name in dataset["quantity"]}
+    for name, words in measured.items():
         here = dataset.sel(quantity=name)
         if np.isfinite(here["average"]).any():
             rows.append([words, *with_interval(here, "average", _PLAIN)])

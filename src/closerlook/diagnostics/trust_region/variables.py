@@ -1,6 +1,8 @@
 """The variables of trust regions: `trust_region`."""
 
 from closerlook.diagnostics.common.variables import EXPLORATION
+from closerlook.results.variables import CLIP_NULL as _CLIP_NULL
+from closerlook.results.variables import CLIP_SOURCE as _CLIP_SOURCE
 from closerlook.results.variables import Variable, interval
 
 _APPENDIX = "Ilyas et al. (2020), appendix A.1"
@@ -26,8 +28,8 @@ _LOG = (
 _CHANGES = (
     "`mean_kl`, `max_kl`, `high_kl`: mean, largest and 99th percentile over states of KL(old || new), nats; "
     "`_reverse_`: of KL(new || old). `max_ratio`: largest ratio of new to old probability over pairs; "
-    "`clip_fraction`: share of pairs whose ratio is further from 1 than epsilon. Pairs `batch`: the update's own; "
-    "`heldout`: others."
+    "`clip_fraction`: share of pairs whose ratio is further from 1 than epsilon; `clip_null`: what chance makes of the "
+    "clipped surrogate. Pairs `batch`: the update's own; `heldout`: others."
 )
 
 
@@ -105,8 +107,34 @@ VARIABLES: list[Variable] = [
         unit="reward",
     ),
     Variable("true_reward_before", _EACH, "reward", "Mean true, undiscounted episode return before the step."),
+    Variable(
+        "return_episodes",
+        _EACH,
+        "episodes",
+        "Episodes that true rewards of the agent and of multiples of the step are means of, at the one that has "
+        "fewest; NaN where none were asked for, or a policy explodes.",
+    ),
     Variable("surrogate_rise", _EACH, "1", f"Rise of {_CLIMBED} on the batch, {_WHOLE}, in its own unit."),
     Variable("surrogate_rise_heldout", _EACH, "1", "The same on held-out pairs, advantages standardised over those."),
+    Variable(
+        "normalized_rise",
+        _EACH,
+        "1",
+        f"Rise of the unclipped surrogate of standardized advantages on the batch, whichever is climbed, {_WHOLE}.",
+    ),
+    Variable("normalized_rise_heldout", _EACH, "1", "The same on held-out pairs, advantages standardized over those."),
+    *interval(
+        "mean_heldout_improvement_ratio",
+        ("agent",),
+        (
+            "Mean over updates of normalized_rise_heldout over that of normalized_rise: 1 where nothing is "
+            "overfitting, 0 for steps that have nothing to do with the gradient; NaN where it does not rise on the "
+            "batch.",
+            "delete-one-update jackknife of the ratio, Student's t.",
+        ),
+    ),
+    Variable("clip_null", _EACH, "1", f"On the batch, {_WHOLE}, {_CLIP_NULL}", _CLIP_SOURCE),
+    Variable("clip_null_heldout", _EACH, "1", "The same on held-out pairs.", _CLIP_SOURCE),
     Variable("surrogate_kind", ("agent",), "1", "Place along surrogate_name of the one that the algorithm climbs."),
     Variable("update_norm", _EACH, "1", "Euclidean norm of the step; NaN where the update ended not finite."),
     Variable("step_fraction", _EACH, "1", "Step taken as a share of the full one after the line search; NaN for PPO."),
@@ -146,12 +174,25 @@ VARIABLES: list[Variable] = [
         "overflown_advantages", ("agent",), "updates", "Updates whose advantages were too large for single precision."
     ),
     Variable(
+        "action_std_share",
+        ("agent",),
+        "1",
+        "The same as a share of the component's range, of 2 before actions are squashed; NaN where it has no bounds.",
+    ),
+    Variable(
+        "entropy_share",
+        ("agent",),
+        "1",
+        "Mean entropy of discrete actions at the states looked at, as a share of the largest; NaN for what is none.",
+    ),
+    Variable(
         "multiple_change",
         ("agent", "repeat", "pairs_of", "change", "multiple"),
         "1",
         f"At multiples of the step: {_CHANGES}",
     ),
     Variable("multiple_surrogate_rise", _ALONG, "1", "surrogate_rise at multiples of the step."),
+    Variable("multiple_normalized_rise", _ALONG, "1", "normalized_rise at multiples of the step."),
     *interval(
         "multiple_gain",
         ("agent", "repeat", "multiple"),
@@ -230,6 +271,12 @@ VARIABLES: list[Variable] = [
         ("agent", "repeat", "pairs_of", "stage"),
         "1",
         "surrogate_rise after so many minibatches.",
+    ),
+    Variable(
+        "stage_normalized_rise",
+        ("agent", "repeat", "pairs_of", "stage"),
+        "1",
+        "normalized_rise after so many minibatches.",
     ),
     *interval(
         "average",

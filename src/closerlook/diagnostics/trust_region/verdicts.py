@@ -7,21 +7,34 @@ What is within them is usual, not good.
 import numpy as np
 import xarray as xr
 
+from closerlook.diagnostics.common.heldout import judge_heldout
 from closerlook.diagnostics.common.labels import each_agent
-from closerlook.diagnostics.common.verdict import UNMOVED, Level, Verdict, is_collapsed, make_verdict, span, told
+from closerlook.diagnostics.common.verdict import (
+    LITTLE_ENTROPY,
+    LITTLE_STD,
+    UNMOVED,
+    Level,
+    Verdict,
+    bounds,
+    is_collapsed,
+    make_verdict,
+    span,
+    told,
+)
+from closerlook.statistics.estimates import Interval
 
 BEYOND_BOUND = 1.25
-"""Mean KL on other states, as a multiple of the bound, from which the bound does not hold there; atlas: up to 0.96."""
+"""Mean KL on other states, as a multiple of the bound, from which the bound does not hold there; atlas: up to 0.95."""
 MANY_OUTSIDE = 0.8
 """Share of ratios outside 1 +- epsilon that no column of the atlas exceeds (Humanoid, iteration 150: 0.79)."""
 MODEL_RANGE = (0.5, 2.0)
 """Quadratic model over the divergence it stands for: within a factor of two, as for all but 2 of 193 agents."""
+EPISODES_WANTED = 10
+"""Episodes that should begin in the pairs a true reward is measured from, where none did."""
+ENOUGH_UPDATES = 4
+"""Updates from which the interval of their mean gain is trusted: gains are skewed, a few updates lose much."""
 EFFICIENT = 0.55
 """Share of the natural gradient's predicted gain that TRPO's steps in the atlas have at least, within intervals."""
-USUAL_FALL = -0.5
-"""Part of its rise on the batch by which a surrogate changes on other pairs: none but one of 193 agents is below."""
-FOUND_AGAIN = 0.5
-"""The same part from which most of a rise is of more than the batch."""
 
 
 def verdicts(dataset: xr.Dataset) -> list[Verdict]:
@@ -87,6 +100,23 @@ def _collapsed(name: str, agent: xr.Dataset) -> Verdict | None:
         words = f"In {overflown} of {agent.sizes['repeat']} updates a divergence or a ratio is too large for a number."
         advice = "Take shorter steps: a smaller learning rate, clip or trust region."
         return make_verdict("overflow", "problem", (name, words), {"updates": float(overflown)}, advice)
+    little = _little_exploration(agent)
+    if little:
+        words, evidence = little
+        advice = "Usual for an agent that has finished learning; before, reward entropy, or bound the deviation."
+        return make_verdict("exploration", "watch", (name, words), evidence, advice)
+    return None
+
+
+def _little_exploration(agent: xr.Dataset) -> tuple[str, dict[str, float]] | None:
+    """Say that next to nothing is explored, with the number; None where that is not so, or not known."""
+    share, entropy = (float(agent.get(name, np.nan)) for name in ("action_std_share", "entropy_share"))
+    if share < LITTLE_STD:
+        words = f"The smallest standard deviation of an action component is {float(agent['action_std']):.2g}, "
+        return f"{words}{100 * share:.2g}% of its range: next to nothing is explored.", {"action_std_share": share}
+    if entropy < LITTLE_ENTROPY:
+        words = f"The mean entropy of actions is {100 * entropy:.2g}% of the largest: next to nothing is explored."
+        return words, {"entropy_share": entropy}
     return None
 
 
@@ -98,10 +128,20 @@ def _rewards(name: str, agent: xr.Dataset) -> Verdict | None:
     unknown = int((moved & np.isnan(agent["true_improvement"].values)).sum())
     if not unknown:
         return _longer(name, agent)
+    if "return_episodes" in agent and bool((agent["return_episodes"] == 0).any()):
+        return _none_began(name, agent)
     words = f"The true reward of {unknown} of {agent.sizes['repeat']} updates is not known: an episode was given up, "
     words += "or came to numbers that are not finite, before or after the update."
     advice = "Give the environment a time limit if episodes may never end; else look at its rewards."
     return make_verdict("true reward", "problem", (name, words), {"unknown": float(unknown)}, advice)
+
+
+def _none_began(name: str, agent: xr.Dataset) -> Verdict:
+    """Say how many pairs would do where none of an update's episodes began in what was sampled."""
+    none, limit = int((agent["return_episodes"] == 0).sum()), int(agent.attrs.get("time_limit", 0))
+    words = f"For {none} of {agent.sizes['repeat']} updates no episode began in the pairs sampled: they are long."
+    advice = f"Give {EPISODES_WANTED * limit:,} --return-pairs or more." if limit else "Give more --return-pairs."
+    return make_verdict("true reward", "not_enough_data", (name, words), {"without_episodes": float(none)}, advice)
 
 
 def _longer(name: str, agent: xr.Dataset) -> Verdict | None:
@@ -224,32 +264,35 @@ def _improvement(name: str, agent: xr.Dataset) -> Verdict | None:
     if low == high == 0:
         words = f"No update changes any return, which is {before:.4g} on average."
         return make_verdict("improvement", "problem", (name, words), evidence, UNMOVED)
+    if abs(promised) > abs(before) > 0:
+        words += " A promise beyond the return itself is of its batch alone, to first order: no step keeps it."
+    if agent.sizes["repeat"] < ENOUGH_UPDATES:
+        words += f" {agent.sizes['repeat']} updates are too few to trust the interval."
+        advice = f"Give {ENOUGH_UPDATES} --repeats or more."
+        return make_verdict("improvement", "not_enough_data", (name, words), evidence, advice)
     if low > 0:
         return make_verdict("improvement", "ok", (name, words), evidence, "")
     if high < 0:
         advice = "Larger batches, or shorter steps: see at which multiple of the step the reward peaks."
         return make_verdict("improvement", "problem", (name, words), evidence, advice)
+    words += f" A gain or a loss, the pairs do not tell; {bounds(low, high)}."
     advice = "More --repeats and --return-pairs would tell a gain from a loss."
     return make_verdict("improvement", "not_enough_data", (name, words), evidence, advice)
 
 
 def _overfit(name: str, agent: xr.Dataset) -> Verdict | None:
-    """Judge how much of the surrogate's rise is of the batch alone."""
-    own, other = _average(agent, "surrogate_rise"), _average(agent, "surrogate_rise_heldout")
-    if not (np.isfinite(own[0]) and np.isfinite(other[0]) and own[0] > 0):
+    """Judge how much of the surrogate's rise is of the batch alone; datasets of earlier versions do not tell."""
+    numbers = [float(agent.get(f"mean_heldout_improvement_ratio{end}", np.nan)) for end in ("", "_low", "_high")]
+    if not np.isfinite(numbers[0]):
         return None
-    share = other[0] / own[0]
-    evidence = {"surrogate_rise": own[0], "surrogate_rise_heldout": other[0], "share": share}
-    fall = f"nothing is found again: on other pairs it falls by {-100 * share:.0f}% of that"
-    again = f"{100 * share:.0f}% is found again on other pairs" if share > 0 else fall
-    words = f"Of the surrogate's rise on the update's own pairs, {again}."
-    level: Level = "ok" if share >= USUAL_FALL else "watch"
-    words += " Less than trained agents usually keep." if level == "watch" else ""
-    words += " Usual for trained agents." if USUAL_FALL <= share < FOUND_AGAIN else ""
-    advice = (
-        "Larger batches, or fewer epochs and a smaller learning rate, would raise it." if share < FOUND_AGAIN else ""
-    )
-    return make_verdict("overfitting", level, (name, words), evidence, advice)
+    evidence = {key: _average(agent, key)[0] for key in ("normalized_rise", "normalized_rise_heldout")}
+    beside = ""
+    if np.isfinite(float(agent["clip_epsilon"])):
+        clipped, null = _average(agent, "surrogate_rise_heldout"), _average(agent, "clip_null_heldout")
+        evidence |= {"surrogate_rise_heldout": clipped[0], "clip_null_heldout": null[0]}
+        beside = f" Clipped, it changes by {told(clipped[0], '+.2g')} there, where chance alone gives "
+        beside += f"{told(null[0], '+.2g')}."
+    return judge_heldout(name, Interval(*numbers), evidence, "Give more --repeats and --pairs.", beside)
 
 
 def _length(name: str, agent: xr.Dataset) -> Verdict | None:

@@ -25,7 +25,7 @@ from closerlook.statistics.value_errors import (
     calibration,
     explained_variance,
     floor_of_returns,
-    mean_interval,
+    mean_over_streams,
     mean_squared_error,
     median_interval,
     near_zero,
@@ -82,7 +82,7 @@ def audit(judged: Judged) -> Found:
         return [_of_critic(judged, kind, measure, name, scale) for kind in CRITICS for name in targets]
 
     def mean(values: np.ndarray, name: str) -> Interval:
-        return mean_interval(relative_errors(values, judged.targets[name], least[name]))
+        return mean_over_streams(relative_errors(values, judged.targets[name], least[name]))
 
     def median(values: np.ndarray, name: str) -> Interval:
         return median_interval(relative_errors(values, judged.targets[name], least[name]))
@@ -92,11 +92,11 @@ def audit(judged: Judged) -> Found:
 
     def released(values: np.ndarray, name: str) -> Interval:
         old = values if judged.own is None else judged.own
-        return mean_interval(released_errors(values, judged.targets[name], old, judged.value_clip, least[name]))
+        return mean_over_streams(released_errors(values, judged.targets[name], old, judged.value_clip, least[name]))
 
     def true(values: np.ndarray, _: str) -> Interval:
         returns = judged.true_returns
-        return mean_interval(relative_errors(values * judged.divisor, returns, near_zero(returns)))
+        return mean_over_streams(relative_errors(values * judged.divisor, returns, near_zero(returns)))
 
     def explained_true(values: np.ndarray, _: str) -> Interval:
         return explained_variance(values * judged.divisor, judged.true_returns)
@@ -186,7 +186,7 @@ def audit_training(answers: Sequence[Mapping[str, np.ndarray]]) -> Found:
     found: Found = {}
     for name, measure in measures.items():
         rows = [[measure(answer["values"], answer[target]) for answer in answers] for target in TARGET_ARRAYS]
-        found |= intervals(name, [mean_interval(np.array(row)[:, None]) if row else NOTHING for row in rows])
+        found |= intervals(name, [mean_over_streams(np.array(row)[:, None]) if row else NOTHING for row in rows])
     return found
 
 

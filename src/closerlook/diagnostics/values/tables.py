@@ -7,6 +7,7 @@ import xarray as xr
 from rich.table import Table
 
 from closerlook.drawing.tables import make_table, number, several, with_interval
+from closerlook.results.naming import nearest_to_batch
 
 _TARGETS = {
     "gae": "its own target, V_old + A",
@@ -62,10 +63,12 @@ def _error_rows(dataset: xr.Dataset, kind: str) -> Iterator[list[str]]:
         ]
 
 
+NO_OPTIMAL = "No baseline is fitted for least variance: none of torch modules, nor without --fit-pairs."
+
+
 def baselines_table(dataset: xr.Dataset) -> Table:
     """Lay out what each baseline does to gradient estimates of the training batch."""
-    used = dataset["pairs_used"].values
-    batch = int(np.abs(used - dataset.attrs["batch_pairs"]).argmin())
+    used, batch = dataset["pairs_used"].values, nearest_to_batch(dataset)
     title = f"Gradient estimates of {used[batch]:,} pairs by baseline{several(dataset)}"
     columns = ["baseline", "cosine to\none another", "95% interval", "the same at\nlambda 1", "variance at\nlambda 1"]
     words = {
@@ -76,7 +79,10 @@ def baselines_table(dataset: xr.Dataset) -> Table:
         "optimal": "fitted for least variance",
     }
     rows = [_baseline_row(dataset.isel(size=batch).sel(baseline=name), label) for name, label in words.items()]
-    return make_table(title, columns, [row for row in rows if any(cell != "-" for cell in row[1:])])
+    table = make_table(title, columns, [row for row in rows if any(cell != "-" for cell in row[1:])])
+    if dataset["variance_ratio"].sel(baseline="optimal").isnull().all() and len(table.rows) > 1:
+        table.caption, table.caption_justify = NO_OPTIMAL, "left"
+    return table
 
 
 def _baseline_row(here: xr.Dataset, label: str) -> list[str]:

@@ -30,7 +30,10 @@ _CENTRED = (
     "Advantages are centred in the pool where the agent standardises them, so that a constant error of a baseline "
     "costs nothing here either; those of the baselines zero and optimal are as they are."
 )
-_EXACT = "at states that the simulator was restarted from many times, each group of states of one stream"
+_EXACT = (
+    "at states that the simulator was restarted from many times, each group of states of one stream, of episodes that "
+    "began in it (not all of the pool's where training does not reset)"
+)
 _JUDGED = (
     "Judged: the agent's critic as it is, V*, and the critic after an update, mean over updates, its interval wider "
     "where they differ, and missing where there is but one."
@@ -209,8 +212,8 @@ VARIABLES: list[Variable] = [
         ("agent", "baseline", "size"),
         (
             f"Mean pairwise cosine of estimates {_COMPLETE}; not divided by a deviation, which would move the mean. "
-            f"{_CENTRED} Baseline optimal: fitted with weights |grad log pi|^2, so that single pairs vary least; what "
-            "a batch varies is another matter, as pairs of one stream are not independent.",
+            f"{_CENTRED} Baseline optimal: fitted with weights |grad log pi|^2, so that single pairs vary least, NaN "
+            "for torch modules; what a batch varies is another matter, as pairs of one stream are not independent.",
             _JACKKNIFE_ESTIMATE,
         ),
         source="Greensmith et al. (2004), theorem 8",

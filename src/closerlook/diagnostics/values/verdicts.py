@@ -133,9 +133,9 @@ def _has_critic(agent: xr.Dataset) -> bool:
 
 def _judge_worth(name: str, evidence: Mapping[str, float]) -> Verdict:
     share, low, high = (evidence[f"delivered_reduction{end}"] for end in ("", "_low", "_high"))
-    if not np.isfinite(low):
-        return _judge_alone(name, evidence)
     excess, least = evidence["excess_variance"], evidence["excess_variance_low"]
+    if not np.isfinite(low) or excess < 1 / AS_GOOD:  # a V* that is worse than the critic does not say what is possible
+        return _judge_alone(name, evidence)
     what = f"{share:.0%} ({low:.0%} to {high:.0%}) of the variance that a well-fitted value V* takes off gradients"
     advice = f"With V* in its place the same noise would take {1 / excess:.0%} of the pairs."
     if excess <= AS_GOOD:
@@ -146,7 +146,8 @@ def _judge_worth(name: str, evidence: Mapping[str, float]) -> Verdict:
     if high < USELESS:
         return _verdict(name, "problem", f"The critic is useless as a baseline: it takes off {what}.", evidence, advice)
     if low < USELESS:
-        statement = f"The critic takes off {what}: too few pairs to say more."
+        statement = f"The critic takes off at most {high:.0%} of the variance that a well-fitted value V* takes off "
+        statement += f"gradients (estimated: {share:.0%}): too few pairs to say more."
         return _verdict(name, "not_enough_data", statement, evidence, "Give more --pairs.")
     left = f"what varies with it is {excess:.1f} times what varies with V*"
     if high < GOOD or least > COSTLY:
@@ -160,17 +161,20 @@ def _beside_constant(evidence: Mapping[str, float]) -> str:
 
 
 def _judge_alone(name: str, evidence: Mapping[str, float]) -> Verdict:
-    """Judge where nothing says what is possible."""
+    """Judge where nothing says what is possible: by a constant baseline, which any critic should beat."""
     low, high = (evidence[f"variance_ratio{end}"] for end in ("_low", "_high"))
-    statement = f"With the critic gradients have {_beside_constant(evidence)}."
     if not np.isfinite(low):
-        return _verdict(
-            name, "not_enough_data", "Too few streams to tell variances apart.", evidence, "Give more --pairs."
-        )
+        words = "Too few streams to tell variances apart."
+        return _verdict(name, "not_enough_data", words, evidence, "Give more --pairs.")
+    statement = f"With the critic gradients have {_beside_constant(evidence)}."
     advice = "Give --fit-pairs, to know what is possible."
     if np.isfinite(evidence["possible_variance_ratio"]):
         advice = "What V* takes off cannot be told from nothing: more --pairs may tell."
-    return _verdict(name, "problem" if low > 1 else "watch" if high > 1 else "ok", statement, evidence, advice)
+    if evidence["excess_variance"] < 1 / AS_GOOD:
+        statement += " V* takes off less than the critic: it is fitted to too few pairs to say what is possible."
+        advice = "Give more --fit-pairs."
+    level: Level = "problem" if low > 1 else "ok" if high < 1 else "not_enough_data"
+    return _verdict(name, level, statement, evidence, advice)
 
 
 def _chases(evidence: Mapping[str, float]) -> bool:

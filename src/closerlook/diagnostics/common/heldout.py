@@ -1,0 +1,57 @@
+"""How much of a surrogate's rise other pairs find again, and what is made of that.
+
+Judged by the unclipped surrogate of standardized advantages, whichever is climbed: a step that has nothing to do with
+the gradient keeps nothing of its rise there, on average. A clipped surrogate would fall by chance alone.
+"""
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from closerlook.diagnostics.common.verdict import Verdict, make_verdict, span, told
+from closerlook.statistics.estimates import Interval
+
+USUAL_FALL = -0.1
+"""Part of its rise on the batch by which a surrogate changes on other pairs. Chance alone gives 0, on average, and late
+in training trained agents of the atlas show little more: none is below, interval and all."""
+FOUND_AGAIN = 0.5
+"""The same part from which most of a rise is of more than the batch."""
+AREA = "overfitting"
+MORE = "Larger batches, or fewer epochs and a smaller learning rate, would raise it."
+
+
+def judge_heldout(
+    name: str, ratio: Interval, evidence: Mapping[str, float], more_pairs: str, beside: str = ""
+) -> Verdict | None:
+    """Judge how much of the surrogate's rise is of the batch alone; None where that is not known.
+
+    Parameters
+    ----------
+    name : str
+        Of the agent.
+    ratio : Interval
+        Rise on other pairs over that on the step's own.
+    evidence : mapping of str to float
+        What the ratio is of.
+    more_pairs : str
+        The options that would tell more, in words.
+    beside : str
+        A sentence on the surrogate that is climbed, where that is another.
+    """
+    if not np.isfinite(ratio.value):
+        return None
+    share, low, high = ratio.value, ratio.low, ratio.high
+    evidence = {"heldout_improvement_ratio": share, "low": low, "high": high, **evidence}
+    fall = f"nothing is found again: on others it falls by {-100 * share:.0f}% of that"
+    again = f"{100 * share:.0f}% is found again on others" if share > 0 else fall
+    ends = "no interval from so few" if np.isnan(low) else f"{span(low, high, '.0f', 100)}%"
+    words = f"Of the unclipped surrogate's rise on the step's own pairs, {again} ({ends}).{beside}"
+    advice = MORE if share < FOUND_AGAIN else ""
+    if high < USUAL_FALL:
+        return make_verdict(AREA, "watch", (name, f"{words} Chance alone would lose nothing."), evidence, advice)
+    if not low >= USUAL_FALL:
+        known = f" At most {told(100 * high, '.0f')}% is." if np.isfinite(high) else ""
+        words = f"{words}{known} Whether it falls there, the pairs do not tell."
+        return make_verdict(AREA, "not_enough_data", (name, words), evidence, more_pairs)
+    words += " Trained agents of the atlas keep as little." if share < FOUND_AGAIN else ""
+    return make_verdict(AREA, "ok", (name, words), evidence, advice)
