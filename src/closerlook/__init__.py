@@ -45,13 +45,18 @@ if TYPE_CHECKING:
     from closerlook.errors import InputError as InputError
     from closerlook.errors import NonFiniteError as NonFiniteError
     from closerlook.monitor.batch import Batch as Batch
+    from closerlook.monitor.critic_audit import CriticAudit as CriticAudit
     from closerlook.monitor.lint import lint as lint
+    from closerlook.monitor.trust_audit import TrustRegionAudit as TrustRegionAudit
     from closerlook.training import TrainSettings as TrainSettings
     from closerlook.training import train as train
+    from closerlook.training.callback import Callback as Callback
 
 _HOMES = {
     "Agent": "agents.agent",
     "Batch": "monitor.batch",
+    "Callback": "training.callback",
+    "CriticAudit": "monitor.critic_audit",
     "EnvironmentSpec": "agents.environment",
     "InputError": "errors",
     "NonFiniteError": "errors",
@@ -61,6 +66,7 @@ _HOMES = {
     "Scaling": "agents.normalization",
     "TRPOSettings": "algorithms.trpo",
     "TrainSettings": "training",
+    "TrustRegionAudit": "monitor.trust_audit",
     "VanillaSettings": "algorithms.vanilla",
     "gradient_quality": "diagnostics.gradients",
     "landscape": "diagnostics.landscape",

@@ -18,14 +18,14 @@ from closerlook.algorithms.ppo import PPOSettings
 from closerlook.algorithms.trpo import TRPOSettings
 from closerlook.algorithms.vanilla import VanillaSettings
 from closerlook.errors import InputError, NonFiniteError
+from closerlook.monitor.critic_audit import CriticAudit
 from closerlook.simulation.records import Episodes
 from closerlook.training import COLUMNS, TrainSettings, train
-from closerlook.training.critic_audit import AUDITED
-from closerlook.training.log import NUMBERS
+from closerlook.training.callback import Callback
+from closerlook.training.log import numbers_of
 from closerlook.training.plan import segment_bounds
 from closerlook.training.segment import episode_columns, gather, improve, train_segment
 from closerlook.training.settings import agent_seed, initial_agents
-from closerlook.training.trust_audit import TRUST_AUDITED
 
 TINY = TrainSettings(
     env="training_environments:make_target",
@@ -68,7 +68,7 @@ def test_a_run_leaves_checkpoints_and_a_log(whole: Path) -> None:
     assert log[["iteration", "agent_seed"]].to_numpy().tolist() == [[i, s] for i in range(14) for s in range(3)]
     assert log.environment_steps.tolist() == [(i + 1) * 64 for i in range(14) for _ in range(3)]
     empty = set(log.columns[log.isna().all()])
-    assert empty == {"notes", *AUDITED, *TRUST_AUDITED, *STEP_COLUMNS}
+    assert empty == {"notes", *STEP_COLUMNS}
     assert np.isfinite(log.drop(columns=list(empty)).to_numpy()).all()
     assert (log.episodes >= 6).all()
 
@@ -184,8 +184,6 @@ def test_the_others_of_a_segment_go_on_when_one_fails() -> None:
         ({"ppo": PPOSettings(total_iterations=5)}, "total_iterations follows from the steps"),
         ({"baseline": "mean"}, "baseline is 'mean'"),
         ({"baseline": "none", "value_target": "returns"}, "a value target, and no critic"),
-        ({"audit_critic": True, "gamma": 1.0}, "leave the audit of the critic out"),
-        ({"audit_critic": True, "baseline": "none"}, "the critic is to be audited, and there is none"),
         ({"hidden": (0,)}, r"hidden is \[0\]; give at most 98 layers of 1 to 1,000,000 units"),
         ({"hidden": (8, -3)}, r"hidden is \[8, -3\]"),
         ({"observation_clip": -1.0}, "observation_clip is -1; give a positive number, or none"),
@@ -281,7 +279,7 @@ def test_iterations_are_the_same_in_any_segments() -> None:
     agents = Agent.stack(initial_agents(settings, [0]))
     whole = train_segment(agents, settings, seeds, 0, 3)
     for iteration in range(3):
-        agents, batch, _ = gather(agents, settings, seeds, iteration)
+        agents, batch, *_ = gather(agents, settings, seeds, iteration)
         agents, _ = improve(agents, batch, settings, seeds, iteration)
     assert all(np.array_equal(whole[f"state.{name}"], tensor.numpy()) for name, tensor in agents.state.items())
 
@@ -318,9 +316,8 @@ OTHERS = {
 def test_other_algorithms_train_and_say_what_they_did(tmp_path: Path, algo: str) -> None:
     settings = dataclasses.replace(PLAIN, algo=algo, **{algo: OTHERS[algo]})
     run = train(settings, out=tmp_path / "one", workers=1)
-    empty = {name for name in NUMBERS if np.isnan(run.log[name]).all()}
-    audits = {*AUDITED, *TRUST_AUDITED}
-    assert empty == {"clip_fraction", *audits} | ({"quadratic_kl", *CG_COLUMNS} if algo == "vanilla" else set())
+    empty = {name for name in numbers_of(COLUMNS) if np.isnan(run.log[name]).all()}
+    assert empty == {"clip_fraction"} | ({"quadratic_kl", *CG_COLUMNS} if algo == "vanilla" else set())
     agent = load(tmp_path / "one", seed=1)
     assert agent.algorithm == algo
     assert agent.algorithm_settings == dataclasses.asdict(OTHERS[algo])
@@ -368,3 +365,39 @@ def test_neither_observations_nor_rewards_need_scaling(tmp_path: Path) -> None:
     run = train(settings, out=tmp_path, workers=1)
     assert not run.agents[0].part("observations")
     assert load(tmp_path, iteration=0).iteration == 0
+
+
+class Largest(Callback):
+    """A user's own callback."""
+
+    columns = {"largest_advantage": "largest advantage of the batch"}
+
+    def on_update(self, before, after, batch, rollout):
+        assert after.iteration is not None
+        assert rollout.rewards.shape == tuple(batch.advantages.shape)
+        return {"largest_advantage": batch.advantages.amax(dim=(1, 2)).double().numpy()}
+
+
+def test_callbacks_add_columns_and_change_no_agent(tmp_path: Path, whole: Path) -> None:
+    run = train(TINY, out=tmp_path, workers=2, callbacks=[Largest()])
+    assert np.isfinite(run.log["largest_advantage"]).all()
+    assert "largest_advantage" in pd.read_csv(tmp_path / "training.csv").columns
+    for path in sorted(whole.glob("checkpoints/*/*/*.safetensors")):
+        assert path.read_bytes() == (tmp_path / path.relative_to(whole)).read_bytes()
+    with pytest.raises(InputError, match="holds another run"):
+        train(TINY, out=tmp_path, workers=1)
+    with pytest.raises(InputError, match="two callbacks add the column 'largest_advantage'"):
+        train(TINY, out=tmp_path / "twice", callbacks=[Largest(), Largest()])
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"gamma": 1.0}, "leave out the audit of the critic"),
+        ({"baseline": "none"}, "the critic is to be audited, and there is none"),
+    ],
+)
+def test_an_audit_that_means_nothing_is_refused(tmp_path: Path, changes: dict, words: str) -> None:
+    with pytest.raises(InputError, match=words):
+        train(dataclasses.replace(TINY, **changes), out=tmp_path, callbacks=[CriticAudit()])
+    assert not list(tmp_path.iterdir())

@@ -18,13 +18,13 @@ from closerlook.algorithms.ppo import PPOSettings
 from closerlook.algorithms.trpo import TRPOSettings
 from closerlook.algorithms.vanilla import VanillaSettings
 from closerlook.errors import InputError, NonFiniteError
+from closerlook.monitor.trust_audit import TRUST_AUDITED, TrustRegionAudit
 from closerlook.training import TrainSettings, train
 from closerlook.training.events import EventFiles
-from closerlook.training.log import NUMBERS, notes
+from closerlook.training.log import COLUMNS, notes, numbers_of
 from closerlook.training.plan import Plan
 from closerlook.training.segment import gather, improve
 from closerlook.training.settings import agent_seed, initial_agents
-from closerlook.training.trust_audit import TRUST_AUDITED
 
 BASE = TrainSettings(
     env="training_environments:make_target", seeds=2, steps=3 * 64, n_steps=64, hidden=(8, 8), checkpoints=()
@@ -96,7 +96,7 @@ def test_a_step_whose_kl_overflows_is_refused(algo: str) -> None:
     settings, agents, seeds = initial(dataclasses.replace(BASE, algo=algo))
     log_std = torch.full_like(agents.state["policy.log_std"], -30.0)
     agents = agents.with_state({"policy": {"log_std": log_std}})
-    sampled, batch, row = gather(agents, settings, seeds, 0)
+    sampled, batch, row, _ = gather(agents, settings, seeds, 0)
     updated, more = improve(sampled, batch, settings, seeds, 0)
     refused = {"no step accepted: the policy stays", "no finite step came of the gradient"}
     assert all(refused & {*notes_of(row | more, member)} for member in range(2))
@@ -104,14 +104,16 @@ def test_a_step_whose_kl_overflows_is_refused(algo: str) -> None:
 
 
 def notes_of(row: dict[str, np.ndarray], member: int) -> list[str]:
-    return list(notes(dict.fromkeys(NUMBERS, math.nan) | {name: values[member] for name, values in row.items()}))
+    return list(
+        notes(dict.fromkeys(numbers_of(COLUMNS), math.nan) | {name: values[member] for name, values in row.items()})
+    )
 
 
 def test_tensorboard_events_hold_the_log(tmp_path: Path) -> None:
     reader = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
-    settings = dataclasses.replace(BASE, steps=12 * 64, checkpoints=(1,), audit_trust_region=True)
+    settings = dataclasses.replace(BASE, steps=12 * 64, checkpoints=(1,))
     for _ in range(2):  # taken up again, the events are not doubled
-        run = train(settings, out=tmp_path, workers=1, tensorboard=True)
+        run = train(settings, out=tmp_path, workers=1, tensorboard=True, callbacks=[TrustRegionAudit()])
     events = reader.EventAccumulator(str(tmp_path / "tensorboard/01")).Reload()
     scalars = events.Scalars("update/mean_kl")
     own = run.log["agent_seed"] == 1
@@ -142,8 +144,8 @@ def test_events_have_a_scalar_for_all_that_the_audit_finds(tmp_path: Path, monke
     monkeypatch.setattr(
         "closerlook.training.events.import_module", lambda _: types.SimpleNamespace(SummaryWriter=Writer)
     )
-    settings = dataclasses.replace(BASE, steps=4 * 64, checkpoints=(1,), audit_trust_region=True)
-    log = train(settings, out=tmp_path, workers=1, tensorboard=True).log
+    settings = dataclasses.replace(BASE, steps=4 * 64, checkpoints=(1,))
+    log = train(settings, out=tmp_path, workers=1, tensorboard=True, callbacks=[TrustRegionAudit()]).log
     for name in TRUST_AUDITED:
         assert sorted(written[f"update/{name}"]) == sorted(log[name].tolist())
 

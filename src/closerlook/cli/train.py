@@ -17,7 +17,10 @@ from closerlook.drawing.critic_audit import has_audit, plot_critic_audit
 from closerlook.drawing.style import save_figure
 from closerlook.drawing.tables import make_table
 from closerlook.drawing.training import plot_training
+from closerlook.monitor.critic_audit import CriticAudit
+from closerlook.monitor.trust_audit import TrustRegionAudit
 from closerlook.training import TrainingRun, TrainSettings, train
+from closerlook.training.callback import Callback
 
 LONGEST = 10
 """Iterations whose mean reward is reported, of the start and of the end; fewer where they would overlap."""
@@ -39,6 +42,12 @@ class Train(Output):
     settings: Annotated[TrainSettings, tyro.conf.arg(name="")] = field(default_factory=TrainSettings)
     preset: Annotated[PresetName | None, option("{paper,ppo-m}", "none")] = None
     """Take other defaults: paper (Table 1 for the task and the algorithm), or ppo-m."""
+    audit_critic: bool = False
+    """Judge the critic after every update, on its batch and on held-out pairs with complete returns, in the columns
+    audit_* of the log; the agents stay the same. About as much sampling again, and half."""
+    audit_trust_region: bool = False
+    """Measure what every update did to the policy, on its batch: divergences both ways, ratios, the quadratic model,
+    the rise of the surrogate, in further columns audit_* of the log; the agents stay the same."""
     tensorboard: tyro.conf.FlagCreatePairsOff[bool] = False
     """Write the log as TensorBoard events too, into tensorboard/ in the folder."""
 
@@ -79,6 +88,7 @@ class Train(Output):
             resume=self.resume,
             progress=bar,
             tensorboard=self.tensorboard,
+            callbacks=self._audits(),
         )
         axis = plot_training(run.log)
         axis.set_title(f"{name} · {self.settings.algo.upper()}", weight="bold")
@@ -89,6 +99,11 @@ class Train(Output):
         shown.result(summary_of(self.settings, run), table_of(run.log))
         shown.files([self.folder / "training.csv", self.folder / "checkpoints", *drawn])
         shown.note(f"next: closerlook gradients {self.folder}")
+
+    def _audits(self) -> list[Callback]:
+        """Return the audits that were asked for."""
+        critic = [CriticAudit()] if self.audit_critic else []
+        return [*critic, *([TrustRegionAudit()] if self.audit_trust_region else [])]
 
 
 def summary_of(settings: TrainSettings, run: TrainingRun) -> dict[str, Any]:

@@ -79,11 +79,6 @@ def _require_used(settings: "TrainSettings") -> None:
             raise InputError(what, f"give --algo {name}")
     if settings.ppo.total_iterations not in {PPOSettings().total_iterations, settings.iterations}:
         raise InputError("total_iterations follows from the steps", "give --steps instead")
-    if settings.audit_critic and settings.baseline == "none":
-        raise InputError("the critic is to be audited, and there is none", "leave out audit_critic, or baseline none")
-    if settings.audit_critic and settings.gamma >= 1:
-        mend = "leave the audit of the critic out, or give a smaller gamma"
-        raise InputError("complete returns are endless with a gamma of 1, and a critic is audited by them", mend)
     if settings.baseline == "none" and settings.value_target != "gae":
         raise InputError("there is a value target, and no critic", "leave one of baseline and value_target out")
 

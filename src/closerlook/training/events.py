@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from closerlook.errors import InputError
-from closerlook.training.log import NUMBERS, Row
+from closerlook.training.log import Row, numbers_of
 
 _GROUPS = {
     "episodes": ("mean_reward", "mean_length", "episodes"),
@@ -72,7 +72,7 @@ class EventFiles:
         """Write what applies of some rows."""
         for row in rows:
             writer = self._writer(int(row["agent_seed"]))
-            for name in NUMBERS:
+            for name in numbers_of(row):
                 if name not in _AXES and not math.isnan(row[name]):
                     place = f"{_PLACES.get(name, 'update')}/{name}"
                     writer.add_scalar(place, row[name], global_step=int(row["environment_steps"]))

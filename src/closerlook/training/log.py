@@ -1,13 +1,11 @@
 """The log of a training run: a row for each iteration and agent, numbers first, and in words what was unusual."""
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
-
-from closerlook.training.critic_audit import AUDITED
-from closerlook.training.trust_audit import TRUST_AUDITED
 
 Row = Mapping[str, Any]
 """One row: every column of `COLUMNS`; NaN where a number does not apply."""
@@ -42,16 +40,25 @@ COLUMNS: Mapping[str, str] = {
     "unusable_gradient": "1 where no finite step came of the gradient (all but PPO)",
     "cg_residual": "what conjugate gradient left of the gradient, as a share of its norm (TRPO, natural)",
     "cg_steps": "steps of conjugate gradient (TRPO, natural)",
-    **AUDITED,
-    **TRUST_AUDITED,
     "seconds_sampling": "a worker's seconds for the batch, shared equally among the agents it trained together",
     "seconds_update": "the same, for the update",
     "notes": "in words, what was unusual about this iteration",
 }
 """Each column of the log, in words. Columns of other algorithms are empty."""
 
-NUMBERS = tuple(name for name in COLUMNS if name != "notes")
-"""The columns that are numbers."""
+_AFTER_CALLBACKS = ("seconds_sampling", "seconds_update", "notes")
+
+
+def all_columns(more: Mapping[str, str] = MappingProxyType({})) -> dict[str, str]:
+    """Return every column of a log, with those that callbacks add before times and notes."""
+    own = {name: words for name, words in COLUMNS.items() if name not in _AFTER_CALLBACKS}
+    return {**own, **more, **{name: COLUMNS[name] for name in _AFTER_CALLBACKS}}
+
+
+def numbers_of(columns: Iterable[str]) -> list[str]:
+    """Return the columns that are numbers."""
+    return [name for name in columns if name != "notes"]
+
 
 _WHOLE = {"iteration", "agent_seed", "environment_steps", "episodes", "constant_minibatches", "cg_steps"} | {
     "step_failed",
@@ -59,20 +66,25 @@ _WHOLE = {"iteration", "agent_seed", "environment_steps", "episodes", "constant_
 }
 
 
-def log_rows(answers: Sequence[Mapping[str, np.ndarray]], first: int) -> list[dict[str, Any]]:
+def log_rows(
+    answers: Sequence[Mapping[str, np.ndarray]], first: int, columns: Iterable[str] = COLUMNS
+) -> list[dict[str, Any]]:
     """Return the log of a segment, a row for each iteration and agent, in that order."""
+    numbers = numbers_of(columns)
     longest = max(int(answer["done"]) for answer in answers) - first
     return [
-        _row(answer, i, {"iteration": first + i, "agent_seed": number})
+        _row(answer, i, {"iteration": first + i, "agent_seed": number}, numbers)
         for i in range(longest)
         for number, answer in enumerate(answers)
         if first + i < answer["done"]
     ]
 
 
-def _row(answer: Mapping[str, np.ndarray], place: int, start: Mapping[str, int]) -> dict[str, Any]:
-    found = {name: answer[f"log.{name}"][place].item() for name in NUMBERS if f"log.{name}" in answer}
-    row: dict[str, Any] = {**dict.fromkeys(NUMBERS, math.nan), **found, **start}
+def _row(
+    answer: Mapping[str, np.ndarray], place: int, start: Mapping[str, int], numbers: Sequence[str]
+) -> dict[str, Any]:
+    found = {name: answer[f"log.{name}"][place].item() for name in numbers if f"log.{name}" in answer}
+    row: dict[str, Any] = {**dict.fromkeys(numbers, math.nan), **found, **start}
     return {**row, "notes": "; ".join(notes(row))}
 
 
@@ -97,14 +109,14 @@ def notes(row: Row) -> Iterator[str]:
         yield "no finite step came of the gradient"
 
 
-def header() -> str:
+def header(columns: Iterable[str] = COLUMNS) -> str:
     """Return the first line of the log as text."""
-    return ",".join(COLUMNS)
+    return ",".join(columns)
 
 
-def as_line(row: Row) -> str:
+def as_line(row: Row, columns: Iterable[str] = COLUMNS) -> str:
     """Write a row as text: counts as integers, other numbers so that they read back the same, NaN as nothing."""
-    return ",".join(_as_text(name, row[name]) for name in COLUMNS)
+    return ",".join(_as_text(name, row[name]) for name in columns)
 
 
 def _as_text(name: str, value: Any) -> str:
@@ -115,6 +127,6 @@ def _as_text(name: str, value: Any) -> str:
     return str(int(value)) if name in _WHOLE else repr(value)
 
 
-def as_arrays(rows: Sequence[Row]) -> dict[str, np.ndarray]:
+def as_arrays(rows: Sequence[Row], columns: Iterable[str] = COLUMNS) -> dict[str, np.ndarray]:
     """Return the log by column."""
-    return {name: np.array([row[name] for row in rows]) for name in COLUMNS}
+    return {name: np.array([row[name] for row in rows]) for name in columns}

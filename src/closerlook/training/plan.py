@@ -19,6 +19,7 @@ from closerlook.agents.files import load_agent
 from closerlook.agents.loading import checkpoint_folder
 from closerlook.errors import InputError
 from closerlook.execution import Job, JobCache, Progress, Within, content_key, run_jobs
+from closerlook.training.callback import Callback
 from closerlook.training.segment import train_segment
 from closerlook.training.settings import TrainSettings, agent_seed
 
@@ -54,15 +55,25 @@ class Plan:
         Finished segments, one answer for each agent, so that a run goes on with any number of workers.
     folder : Path
         The run's, where its checkpoints are.
+    callbacks : sequence of Callback
+        Who hears of every update.
     """
 
     def __init__(
-        self, settings: TrainSettings, environment: Mapping[str, Any], workers: int, cache: JobCache, folder: Path
+        self,
+        settings: TrainSettings,
+        environment: Mapping[str, Any],
+        workers: int,
+        cache: JobCache,
+        folder: Path,
+        callbacks: Sequence[Callback] = (),
     ) -> None:
+        self.callbacks = tuple(callbacks)
         self.settings, self.workers, self.cache, self.folder = settings, workers, cache, folder
         self.segments = segment_bounds(settings)
         self.seeds = [agent_seed(settings, number) for number in range(settings.seeds)]
         decided = {k: v for k, v in settings.to_json().items() if k not in {"seeds", "seed", "checkpoints"}}
+        decided |= {"callbacks": [callback.identity() for callback in callbacks]} if callbacks else {}
         start = content_key("training", VERSION, torch.__version__, decided, environment)
         self.keys = [[content_key(start, seed, bounds) for seed in self.seeds] for bounds in self.segments]
         self.reached: list[set[int]] = [set() for _ in self.seeds]
@@ -161,6 +172,7 @@ class Plan:
                 "seeds": [self.seeds[k] for k in chunk],
                 "first": first,
                 "last": last,
+                "callbacks": self.callbacks,
             },
             pairs=float(len(chunk) * (last - first) * self.settings.regime.batch_pairs),
         )

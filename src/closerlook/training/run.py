@@ -28,8 +28,9 @@ from closerlook.execution import Progress, Silence, crew_of
 from closerlook.execution.threads import single_thread
 from closerlook.results.store import RunFolder
 from closerlook.simulation.engine import describe_environment
+from closerlook.training.callback import Callback, columns_of
 from closerlook.training.events import EventFiles, NoEvents
-from closerlook.training.log import Row, as_arrays, as_line, header, log_rows
+from closerlook.training.log import Row, all_columns, as_arrays, as_line, header, log_rows
 from closerlook.training.plan import Plan, has_state, with_answer
 from closerlook.training.settings import TrainSettings, initial_agents
 
@@ -70,6 +71,7 @@ def train(
     resume: bool = True,
     progress: Progress | None = None,
     tensorboard: bool = False,
+    callbacks: Sequence[Callback] = (),
 ) -> TrainingRun:
     """Train agents, or go on where an earlier run with the same settings was ended.
 
@@ -88,6 +90,8 @@ def train(
         Told the environment steps still to make, and those made; where it is a `Listener`, also the log's new rows.
     tensorboard : bool
         Write the log as TensorBoard events too.
+    callbacks : sequence of Callback
+        Who hears of every update, and may add columns to the log: `closerlook.CriticAudit`, for example.
 
     Returns
     -------
@@ -104,14 +108,18 @@ def train(
         state are on disk.
     """
     settings, crew = settings.resolved(), crew_of(workers)
+    columns = all_columns(columns_of(callbacks))
+    for callback in callbacks:
+        callback.check(settings)
+    heard_by = {"callbacks": [callback.identity() for callback in callbacks]} if callbacks else {}
     environment = describe_environment(settings.environment)
     events = EventFiles(Path(out) / "tensorboard") if tensorboard else NoEvents()
     agents = initial_agents(settings, range(settings.seeds))
-    with RunFolder(out).open_for("train", settings.to_json(), resume=resume) as folder, events:
-        plan = Plan(settings, environment, crew, folder.jobs(), folder.path)
+    with RunFolder(out).open_for("train", settings.to_json() | heard_by, resume=resume) as folder, events:
+        plan = Plan(settings, environment, crew, folder.jobs(), folder.path, callbacks)
         if resume and folder.is_new:
             _require_own_agents(folder.path, plan)
-        log = _Log(folder, events, progress)
+        log = _Log(folder, events, progress, columns)
         heard = progress or Silence()
         heard.start(plan.missing_pairs(), "training")
         try:
@@ -123,14 +131,14 @@ def train(
                     with_answer(*pair) if has_state(pair[1]) else pair[0] for pair in zip(agents, answers, strict=True)
                 ]
                 folder.require_own()
-                log.add(log_rows(answers, first))
+                log.add(log_rows(answers, first, columns))
                 _save_checkpoints(folder.path, settings, agents, answers, first, last)
                 if number > 0:
                     plan.prune(number - 1)
         finally:
             heard.finish()
         folder.finish(settings.seeds * settings.iterations * settings.regime.batch_pairs)
-    return TrainingRun(folder.path, agents, as_arrays(log.rows))
+    return TrainingRun(folder.path, agents, as_arrays(log.rows, columns))
 
 
 def _require_own_agents(run: Path, plan: Plan) -> None:
@@ -160,15 +168,21 @@ def _delete_strangers(run: Path, plan: Plan, first: Sequence[Mapping[str, np.nda
 class _Log:
     """The log as it grows: on disk, as events, and told to whoever listens."""
 
-    def __init__(self, folder: RunFolder, events: EventFiles | NoEvents, progress: Progress | None) -> None:
-        self.folder, self.events = folder, events
+    def __init__(
+        self,
+        folder: RunFolder,
+        events: EventFiles | NoEvents,
+        progress: Progress | None,
+        columns: Mapping[str, str],
+    ) -> None:
+        self.folder, self.events, self.columns = folder, events, columns
         self.listener: Listener | None = progress if isinstance(progress, Listener) else None
         self.rows: list[Row] = []
-        self._text = header() + "\n"
+        self._text = header(columns) + "\n"
 
     def add(self, rows: Sequence[Row]) -> None:
         self.rows += rows
-        self._text += "".join(f"{as_line(row)}\n" for row in rows)
+        self._text += "".join(f"{as_line(row, self.columns)}\n" for row in rows)
         self.folder.write_text("training.csv", self._text)
         self.events.add(rows)
         if self.listener is not None:

@@ -21,16 +21,20 @@ from closerlook.algorithms.rules import UPDATES
 from closerlook.errors import NonFiniteError
 from closerlook.simulation.records import Rollout, Sampling
 from closerlook.simulation.rollout import rollout
-from closerlook.training.critic_audit import audit_critics
+from closerlook.training.callback import Callback
 from closerlook.training.settings import TrainSettings
-from closerlook.training.trust_audit import audit_updates
 
 Row = dict[str, np.ndarray]
 """One line of the log for each agent: columns (P,), float64."""
 
 
 def train_segment(
-    agents: Agent, settings: TrainSettings, seeds: Sequence[int], first: int, last: int
+    agents: Agent,
+    settings: TrainSettings,
+    seeds: Sequence[int],
+    first: int,
+    last: int,
+    callbacks: Sequence[Callback] = (),
 ) -> dict[str, np.ndarray]:
     """Train a population through iterations `first` to `last` - 1.
 
@@ -44,6 +48,8 @@ def train_segment(
         Each agent's own root seed.
     first, last : int
         Iterations.
+    callbacks : sequence of Callback
+        Who hears of every update.
 
     Returns
     -------
@@ -54,17 +60,17 @@ def train_segment(
         ``first.<name>``: the agents before any update, with the statistics of their first rollout.
     """
     start, begun, rows, failure = agents, agents, [], ""
+    for callback in callbacks:
+        callback.start(settings, seeds)
     for iteration in range(first, last):
         try:
-            sampled, batch, row = gather(agents, settings, seeds, iteration)
+            sampled, batch, row, rolled = gather(agents, settings, seeds, iteration)
             agents, update_row = improve(sampled, batch, settings, seeds, iteration)
-            if settings.audit_critic:
-                update_row |= audit_critics(sampled, agents, batch, settings, seeds, iteration)
-            if settings.audit_trust_region:
-                update_row |= audit_updates(sampled, agents, batch, settings)
+            for callback in callbacks:
+                update_row |= callback.on_update(sampled, agents, batch, rolled)
         except NonFiniteError as error:
             if len(seeds) > 1:
-                return _one_by_one(start, settings, seeds, first, last)
+                return _one_by_one(start, settings, seeds, first, last, callbacks)
             failure = f"{error.what}\n{error.mend}"
             break
         begun = sampled if iteration == 0 else begun
@@ -76,8 +82,10 @@ def train_segment(
     }
 
 
-def gather(agents: Agent, settings: TrainSettings, seeds: Sequence[int], iteration: int) -> tuple[Agent, Batch, Row]:
-    """Sample one batch: the agents with the statistics they have after it, the batch, and its columns of the log."""
+def gather(
+    agents: Agent, settings: TrainSettings, seeds: Sequence[int], iteration: int
+) -> tuple[Agent, Batch, Row, Rollout]:
+    """Sample one batch: the agents with their statistics after it, the batch, its columns of the log, the rollout."""
     begun = time.perf_counter()
     sampled = rollout(
         agents,
@@ -93,7 +101,8 @@ def gather(agents: Agent, settings: TrainSettings, seeds: Sequence[int], iterati
     batch = make_batch(agents, sampled, rewards)
     seconds = np.full(len(seeds), (time.perf_counter() - begun) / len(seeds))
     steps = np.full(len(seeds), float((iteration + 1) * settings.regime.batch_pairs))
-    return agents, batch, {"environment_steps": steps, **episode_columns(sampled), "seconds_sampling": seconds}
+    row = {"environment_steps": steps, **episode_columns(sampled), "seconds_sampling": seconds}
+    return agents, batch, row, sampled
 
 
 def improve(
@@ -145,14 +154,19 @@ def _as_arrays(agents: Agent, rows: Sequence[Row], iterations: int) -> dict[str,
 
 
 def _one_by_one(
-    agents: Agent, settings: TrainSettings, seeds: Sequence[int], first: int, last: int
+    agents: Agent,
+    settings: TrainSettings,
+    seeds: Sequence[int],
+    first: int,
+    last: int,
+    callbacks: Sequence[Callback],
 ) -> dict[str, np.ndarray]:
     """Do the same one agent at a time: those who stay finite go on, and who does not is known.
 
     Agents do not depend on their companions, so nothing else changes.
     """
     alone = [
-        train_segment(Agent.stack([agent]), settings, [seed], first, last)
+        train_segment(Agent.stack([agent]), settings, [seed], first, last, callbacks)
         for agent, seed in zip(agents.unstack(), seeds, strict=True)
     ]
     names = {name for arrays in alone for name in arrays}

@@ -74,12 +74,6 @@ class TrainSettings:
     """value: a critic. none: no critic, discounted returns in place of advantages."""
     value_target: ValueTarget = "gae"
     """What the critic regresses on. gae: V_old + A. returns: discounted returns."""
-    audit_critic: bool = False
-    """Judge the critic after every update, on its batch and on held-out pairs with complete returns, in the columns
-    audit_* of the log; the agents stay the same. About as much sampling again, and half."""
-    audit_trust_region: bool = False
-    """Measure what every update did to the policy, on its batch: divergences both ways, ratios, the quadratic model,
-    the rise of the surrogate, in further columns audit_* of the log; the agents stay the same."""
     env_arguments: Mapping[str, Any] = field(default_factory=dict)
     """Arguments of the environment's constructor."""
     ppo: PPOSettings = field(default_factory=PPOSettings)
@@ -156,12 +150,9 @@ class TrainSettings:
         return getattr(self, self.algo)  # type: ignore[no-any-return]
 
     def to_json(self) -> dict[str, Any]:
-        """Return every setting that counts as a JSON value, those of the update as ``ppo.<name>``.
-
-        An audit that was not asked for is left out: such a run is the same as one of a version that knew no audits.
-        """
+        """Return every setting that counts as a JSON value, those of the update as ``ppo.<name>``."""
         names = [entry.name for entry in fields(self) if entry.name not in ALGORITHMS]
-        flat = {name: getattr(self, name) for name in names if getattr(self, name) or not name.startswith("audit_")}
+        flat = {name: getattr(self, name) for name in names}
         return flat | {f"{self.algo}.{name}": value for name, value in asdict(self.update).items()}
 
 

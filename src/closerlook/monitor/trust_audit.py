@@ -1,6 +1,6 @@
 """Updates audited while agents are trained: how far each moved the policy, on its own batch, by every cheap measure."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import torch
@@ -11,6 +11,8 @@ from closerlook.algorithms.rules import clip_of
 from closerlook.algorithms.surrogate import SURROGATES
 from closerlook.measurements.policy_change import CHANGES
 from closerlook.measurements.policy_look import Look
+from closerlook.simulation.records import Rollout
+from closerlook.training.callback import Callback
 from closerlook.training.settings import TrainSettings
 
 TRUST_AUDITED: Mapping[str, str] = {
@@ -73,3 +75,26 @@ def _audit(before: Agent, after: Agent, batch: Batch, settings: TrainSettings) -
         "audit_surrogate_rise": rises[own],
         "audit_clipped_rise": rises["clipped"],
     }
+
+
+class TrustRegionAudit(Callback):
+    """Measure what every update did to the policy, on its own batch; nothing is sampled.
+
+    Divergences both ways, ratios, the quadratic model, the rise of the surrogate. Agents are the same as without.
+
+    Examples
+    --------
+    >>> import closerlook as cl
+    >>> "audit_quadratic_kl" in cl.TrustRegionAudit().columns
+    True
+    """
+
+    columns = TRUST_AUDITED
+
+    def start(self, settings: TrainSettings, seeds: Sequence[int]) -> None:
+        """Keep the settings of the update."""
+        self._settings = settings
+
+    def on_update(self, before: Agent, after: Agent, batch: Batch, rollout: Rollout) -> dict[str, np.ndarray]:
+        """Measure one update."""
+        return audit_updates(before, after, batch, self._settings)

@@ -16,12 +16,14 @@ from closerlook.agents.agent import Agent
 from closerlook.algorithms.batch import Batch, evaluate_critic
 from closerlook.algorithms.critic import critic_values
 from closerlook.algorithms.minibatches import pairs_of
+from closerlook.errors import InputError
 from closerlook.measurements.truths import cut_returns, discounted_returns
 from closerlook.measurements.value_shards import with_complete_returns
 from closerlook.measurements.weightings import OWN, weigh
 from closerlook.simulation.records import Rollout, Sampling
-from closerlook.simulation.rollout import rollout
+from closerlook.simulation.rollout import rollout as sample
 from closerlook.statistics.value_errors import explained_variance, near_zero, relative_errors
+from closerlook.training.callback import Callback
 from closerlook.training.settings import TrainSettings
 
 PURPOSE = "critic audit"
@@ -69,7 +71,7 @@ def audit_critics(
     """
     asked = with_complete_returns(Sampling(settings.n_steps), settings.gamma)
     streams = range(iteration * settings.n_envs, (iteration + 1) * settings.n_envs)
-    held_out = rollout(
+    held_out = sample(
         before, settings.environment, asked, seeds=seeds, purpose=PURPOSE, streams=streams, lanes=settings.n_envs
     )
     new = critic_values(after, after.value_parameters, pairs_of(batch.observations)).numpy()
@@ -97,3 +99,36 @@ def _held_out(before: Agent, after: Agent, sampled: Rollout) -> dict[str, float]
 def _error(values: np.ndarray, targets: np.ndarray) -> float:
     flat = np.asarray(targets, dtype=np.float64).reshape(-1)
     return float(relative_errors(values.reshape(-1), flat, near_zero(flat)).mean())
+
+
+class CriticAudit(Callback):
+    """Judge every update's critics, on its batch and on as many held-out pairs with complete returns.
+
+    About as much sampling again as training takes, and half. Agents are the same as without.
+
+    Examples
+    --------
+    >>> import closerlook as cl
+    >>> sorted(cl.CriticAudit().columns)[0]
+    'audit_bootstrapped_returns_mre_train'
+    """
+
+    columns = AUDITED
+
+    def check(self, settings: TrainSettings) -> None:
+        """Refuse a run without critics, or whose complete returns have no end."""
+        if settings.baseline == "none":
+            what = "the critic is to be audited, and there is none"
+            raise InputError(what, "leave out the audit of the critic, or baseline none")
+        if settings.gamma >= 1:
+            mend = "leave out the audit of the critic, or give a smaller gamma"
+            raise InputError("complete returns are endless with a gamma of 1, and a critic is audited by them", mend)
+
+    def start(self, settings: TrainSettings, seeds: Sequence[int]) -> None:
+        """Keep what held-out streams are made of."""
+        self._settings, self._seeds = settings, seeds
+
+    def on_update(self, before: Agent, after: Agent, batch: Batch, rollout: Rollout) -> dict[str, np.ndarray]:
+        """Judge the critics after one update."""
+        iteration = (after.iteration or 1) - 1
+        return audit_critics(before, after, batch, self._settings, self._seeds, iteration)
