@@ -5,6 +5,7 @@ import json
 import math
 import re
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 import pandas as pd
@@ -370,7 +371,7 @@ def test_neither_observations_nor_rewards_need_scaling(tmp_path: Path) -> None:
 class Largest(Callback):
     """A user's own callback."""
 
-    columns = {"largest_advantage": "largest advantage of the batch"}
+    columns: ClassVar = {"largest_advantage": "largest advantage of the batch"}
 
     def on_update(self, before, after, batch, rollout):
         assert after.iteration is not None
