@@ -1,5 +1,6 @@
 """What a caller gives: numbers in the form that the rest takes for granted, choices that there are, short names."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import is_dataclass, replace
 from numbers import Integral, Real
@@ -30,6 +31,9 @@ LARGEST_BATCH = 2_000_000
 MOST = 10**11
 """Largest number of anything that may be asked for: beyond it not even the list of jobs could be made."""
 
+SEEDS = (-(2**63), 2**63 - 1)
+"""Least and greatest root seed: what netCDF can keep beside the results."""
+
 
 def environment_id(name: str) -> str:
     """Return the id of an environment, which may be a short name: hopper, walker2d, humanoid ..."""
@@ -47,8 +51,19 @@ def with_plain_values(given: Given) -> Given:
     InputError
         Where one is no number, is not whole where it should be, or is larger than anything.
     """
-    hints = get_type_hints(type(given))
-    return replace(given, **{name: _converted(name, getattr(given, name), hint) for name, hint in hints.items()})
+    return replace(given, **plain_values(type(given), vars(given)))
+
+
+def plain_values(kind: type, given: Mapping[str, Any]) -> dict[str, Any]:
+    """Return fields of a dataclass in the form that `with_plain_values` gives them.
+
+    Raises
+    ------
+    InputError
+        As `with_plain_values`.
+    """
+    hints = get_type_hints(kind)
+    return {name: _converted(name, value, hints[name]) for name, value in given.items()}
 
 
 def require_choices(given: object, choices: Mapping[str, Sequence[str]], of: str = "") -> None:
@@ -73,8 +88,11 @@ def require_fractions(given: object, names: Sequence[str], of: str = "") -> None
         Where one is not; `of` says whose it is.
     """
     for name in names:
-        if not 0.0 <= getattr(given, name) <= 1.0:
-            raise InputError(f"{name}{of} is {getattr(given, name)}", "give a number from 0 to 1")
+        value: Any = getattr(given, name)
+        if isinstance(value, bool) or not isinstance(value, Real) or not 0.0 <= cast("float", value) <= 1.0:
+            known = isinstance(value, float) or (isinstance(value, int) and abs(value) > MOST)
+            shown = _size(value) if known else f"{value!r:.40}"
+            raise InputError(f"{name}{of} is {shown}", "give a number from 0 to 1")
 
 
 def _converted(name: str, value: Any, hint: Any) -> Any:
@@ -111,7 +129,13 @@ def _whole(name: str, value: Any) -> int:
     number = _number(name, value)
     if not (isinstance(value, Integral) or float(number).is_integer()):
         raise InputError(f"{name} is {value!r}", "give a whole number")
-    if name != "seed" and abs(number) > MOST:
-        size = f"{float(number):g}" if abs(number) <= 1e300 else "far larger"
-        raise InputError(f"{name} is {size}", f"give {MOST:.0e} at most")
+    low, high = SEEDS if name == "seed" else (-MOST, MOST)
+    if not low <= number <= high:
+        mend = f"give {MOST:.0e} at most" if name != "seed" else "give one from -2**63 to 2**63 - 1"
+        raise InputError(f"{name} is {_size(number)}", mend)
     return int(value)
+
+
+def _size(number: float) -> str:
+    """Spell how large a number is; one of thousands of digits has no shorter name."""
+    return "far larger" if 1e300 < abs(number) < math.inf else f"{float(number):g}"

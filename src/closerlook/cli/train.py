@@ -14,7 +14,7 @@ from closerlook.cli.console import Shown
 from closerlook.cli.live import PopulationBar
 from closerlook.cli.options import Output, folder_name, option
 from closerlook.drawing.critic_audit import has_audit, plot_critic_audit
-from closerlook.drawing.style import save_figure
+from closerlook.drawing.style import save_figure, verbatim
 from closerlook.drawing.tables import make_table
 from closerlook.drawing.training import plot_training
 from closerlook.monitor.critic_audit import CriticAudit
@@ -91,7 +91,7 @@ class Train(Output):
             callbacks=self._audits(),
         )
         axis = plot_training(run.log)
-        axis.set_title(f"{name} · {self.settings.algo.upper()}", weight="bold")
+        axis.set_title(f"{verbatim(name)} · {self.settings.algo.upper()}", weight="bold")
         save_figure(axis, self.folder / "training")
         drawn = [self.folder / "training.png"]
         if has_audit(run.log):

@@ -24,6 +24,7 @@ from closerlook.simulation.gymnasium_engine import (
 )
 from closerlook.simulation.lanes import BoolArray, Engine, FloatArray, IntArray, StepResult
 from closerlook.simulation.mujoco_engine import MujocoEngine, supports
+from closerlook.simulation.replays import require_repeatable
 
 __all__ = [
     "BoolArray",
@@ -111,9 +112,11 @@ def describe_environment(spec: EnvironmentSpec) -> dict[str, Any]:
     Raises
     ------
     InputError
-        As `make_engine`.
+        As `make_engine`; and where what the environment answers depends on the episodes before.
     """
-    engine = make_engine(spec, 1)
+    engine = make_engine(spec, 2)
+    if isinstance(engine, GymnasiumEngine):
+        require_repeatable(engine, spec.id)
     environment, _ = build_environment(spec)
     packages = ["gymnasium", "numpy"] + (["mujoco"] if isinstance(environment.unwrapped, MujocoEnv) else [])
     described = {
@@ -133,7 +136,9 @@ def describe_environment(spec: EnvironmentSpec) -> dict[str, Any]:
 def _describe_space(space: Any) -> dict[str, Any]:
     if isinstance(space, Box):
         bounds = {"low": np.ravel(space.low).tolist(), "high": np.ravel(space.high).tolist()}
-        return {"type": "Box", "shape": list(space.shape), "dtype": str(space.dtype), **bounds}
+        # how actions come into other types has changed: no answer stored before is taken for one of now
+        conversion = {} if space.dtype == np.float32 else {"conversion": "within the box, in its own type"}
+        return {"type": "Box", "shape": list(space.shape), "dtype": str(space.dtype), **bounds, **conversion}
     return {"type": "Discrete", "n": int(space.n), "start": int(space.start)}
 
 

@@ -20,7 +20,7 @@ from closerlook.diagnostics.landscape.planes import (
     ends_of,
     mark_undecided,
 )
-from closerlook.drawing.style import COLOURS, QUIET, RULE, STYLE
+from closerlook.drawing.style import COLOURS, QUIET, RULE, STYLE, verbatim
 from closerlook.errors import InputError
 from closerlook.results.naming import agent_name
 from closerlook.results.schema import require_kind
@@ -68,7 +68,7 @@ def plot_landscape(dataset: xr.Dataset | Sequence[xr.Dataset]) -> Axes:
             lines.append(axis)
             if title:
                 axis.set_title(title, pad=16)
-        figure.suptitle(_title(dataset), x=0.01, ha="left", size=11)
+        figure.suptitle(verbatim(_title(dataset)), x=0.01, ha="left", size=11)
     return lines[0]
 
 
@@ -197,7 +197,7 @@ def _plot_pair(datasets: list[xr.Dataset]) -> Axes:
                 pairs = f"{dataset.attrs['step_pairs']:,} pairs" + ("" if column % 2 else f", {agent_name(agent)}")
                 axis.set_title(f"{name.replace('_', ' ')}, {pairs}", y=0.98)
                 first = first or axis
-        who = f"{datasets[0].attrs['environment']}, {datasets[0].attrs['algorithm'].upper()}"
+        who = verbatim(f"{datasets[0].attrs['environment']}, {datasets[0].attrs['algorithm'].upper()}")
         figure.suptitle(f"{who}: steps from few and from many pairs (as in {PAPER})", x=0.01, ha="left", size=11)
     assert first is not None
     return first

@@ -7,7 +7,16 @@ import numpy as np
 import xarray as xr
 from matplotlib.axes import Axes
 
-from closerlook.drawing.style import COLOURS, QUIET, RULE, STYLE, leave_out_outliers, legend_above, mean_with_interval
+from closerlook.drawing.style import (
+    COLOURS,
+    QUIET,
+    RULE,
+    STYLE,
+    leave_out_outliers,
+    legend_above,
+    mean_with_interval,
+    verbatim,
+)
 from closerlook.results.naming import agent_name
 from closerlook.results.schema import require_kind
 
@@ -56,7 +65,7 @@ def plot_trust_region(dataset: xr.Dataset) -> Axes:
             for axis, draw in zip(row, panels, strict=True):
                 draw(axis, agent)
             row[0].set_title(f"{title}:\ndivergence of each update" if title else "divergence of each update")
-        figure.suptitle(_title(dataset), x=0.01, ha="left", size=11)
+        figure.suptitle(verbatim(_title(dataset)), x=0.01, ha="left", size=11)
     first: Axes = axes[0, 0]
     return first
 

@@ -31,7 +31,7 @@ from closerlook.measurements.value_shards import spill
 from closerlook.measurements.value_sums import sample_value_sums
 from closerlook.statistics.value_errors import near_zero
 
-VERSION = 2
+VERSION = 3
 """Raised whenever the same job would answer otherwise, so that no stored answer is taken for the new one."""
 PURPOSE = "values"
 FIT_PURPOSE = "values to fit"
