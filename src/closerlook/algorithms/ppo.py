@@ -17,8 +17,8 @@ from closerlook.algorithms.batch import Batch
 from closerlook.algorithms.critic import fit_critic
 from closerlook.algorithms.minibatches import deal, pairs_of, shuffle, standardize_each
 from closerlook.algorithms.ppo_learners import policy_learner
+from closerlook.algorithms.settings import require_numbers
 from closerlook.algorithms.update import UpdateInfo, describe_update, require_finite
-from closerlook.errors import InputError
 from closerlook.nn.networks import Parameters
 
 Watch = Callable[[int, Callable[[], Parameters]], None]
@@ -59,11 +59,8 @@ class PPOSettings:
         counts = ("total_iterations", "minibatches")
         positive = ("clip", "value_clip", "max_grad_norm", "adam_epsilon", *counts)
         not_negative = ("policy_learning_rate", "value_learning_rate", "policy_epochs", "value_epochs")
-        for name in (*positive, *not_negative):
-            value = getattr(self, name)
-            if value is not None and not (value > 0 if name in positive else value >= 0):
-                kind = "a positive number" if name in positive else "zero or a positive number"
-                raise InputError(f"{name} is {value}", f"give {kind}")
+        require_numbers(self, positive, positive=True)
+        require_numbers(self, not_negative, positive=False)
 
     def rate(self, initial: float, iteration: int) -> float:
         """Return the learning rate of an iteration, counted from 0."""

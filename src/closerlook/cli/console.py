@@ -193,7 +193,10 @@ class Bar:
         self.shown.note(text)
 
     def outlook(self, first_pairs: float, most_pairs: float) -> None:
-        """Say what the first look takes, and what all pairs would."""
+        """Say what the first look takes, and what all pairs would; refuse what is too long before jobs are listed."""
+        self.require_short(first_pairs, f"{first_pairs:,.0f} pairs of {self.environment}")
+        if first_pairs == most_pairs:
+            return
         first, most = (
             f"{pairs:,.0f} pairs, about {duration(START_SECONDS + pairs / self.rate)}"
             for pairs in (first_pairs, most_pairs)

@@ -32,6 +32,9 @@ from closerlook.execution import JobCache, Progress, Silence, Whole, content_key
 from closerlook.execution.threads import single_thread
 from closerlook.results.store import RunFolder
 
+MUCH_WORK = 1e9
+"""Pairs from which on listing and naming the jobs alone takes seconds: too long a measurement is refused before."""
+
 
 @single_thread()
 def run(
@@ -163,6 +166,9 @@ def _analyses(
     """
     narrowing = diagnostic.narrowing
     if options.precision is None:
+        work = sum(diagnostic.cost(one, plan).work for one in subjects)
+        if work > MUCH_WORK:
+            team.progress.outlook(work, work)
         yield plan, _found(diagnostic, subjects, plan, team)
         return
     if narrowing is None:

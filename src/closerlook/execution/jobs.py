@@ -78,7 +78,7 @@ class Progress(Protocol):
         """Hear how the work goes, in words."""
 
     def outlook(self, first_pairs: float, most_pairs: float) -> None:
-        """Hear, of work that may end early, how many pairs its first part takes and how many all of it would."""
+        """Hear, before jobs are listed, how many pairs the first part of the work takes, and all of it."""
 
 
 class Silence:

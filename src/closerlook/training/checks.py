@@ -3,19 +3,22 @@
 import json
 import math
 from collections.abc import Mapping
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from closerlook.agents.agent import CHOICES
 from closerlook.agents.files import MOST_LAYERS, WIDEST
 from closerlook.algorithms.ppo import PPOSettings
 from closerlook.algorithms.rules import ALGORITHMS
-from closerlook.arguments import require_choices, require_fractions
+from closerlook.arguments import LARGEST_BATCH, require_choices, require_fractions
 from closerlook.errors import InputError
 from closerlook.nn.networks import Initialization
 
 if TYPE_CHECKING:
     from closerlook.training.settings import TrainSettings
 
+MOST_SEEDS, MOST_ITERATIONS, MOST_PARAMETERS = 10_000, 1_000_000, 20_000_000
+"""Of one run: agents trained together; updates; weights between the layers of a network."""
 Baseline = Literal["value", "none"]
 _CHOICES: dict[str, tuple[str, ...]] = {
     "algo": tuple(ALGORITHMS),
@@ -46,6 +49,7 @@ def _require_numbers(settings: "TrainSettings") -> None:
     for name in ("seeds", "n_envs", "n_steps"):
         if getattr(settings, name) < 1:
             raise InputError(f"{name} is {getattr(settings, name)}", "give 1 or more")
+    _require_size(settings)
     require_fractions(settings, ("gamma", "gae_lambda"))
     for name in ("observation_clip", "reward_clip"):
         clip = getattr(settings, name)
@@ -54,6 +58,25 @@ def _require_numbers(settings: "TrainSettings") -> None:
     if settings.iterations < 1:
         batch = settings.regime.batch_pairs
         raise InputError(f"{settings.steps} steps are less than one batch of {batch}", "give more --steps")
+
+
+def _require_size(settings: "TrainSettings") -> None:
+    """Refuse, before anything is made, what no machine could hold or list."""
+    most = {"seeds": MOST_SEEDS, "n_envs": LARGEST_BATCH, "n_steps": LARGEST_BATCH}
+    for name, bound in most.items():
+        if getattr(settings, name) > bound:
+            raise InputError(f"{name} is {getattr(settings, name):,}", f"give {bound:,} at most")
+    if settings.regime.batch_pairs > LARGEST_BATCH:
+        what = f"a batch of {settings.n_envs:,} times {settings.n_steps:,} pairs cannot be held"
+        raise InputError(what, f"give n_envs and n_steps whose product is {LARGEST_BATCH:,} at most")
+    if settings.iterations > MOST_ITERATIONS:
+        what = f"{settings.iterations:,} iterations cannot be listed"
+        raise InputError(what, f"give fewer --steps or a larger batch: {MOST_ITERATIONS:,} iterations at most")
+    layers = (1, *settings.hidden, 1)
+    parameters = sum(one * other for one, other in pairwise(layers))
+    if parameters > MOST_PARAMETERS:
+        what = f"hidden layers {list(settings.hidden)} have {parameters:,} weights"
+        raise InputError(what, f"give layers with {MOST_PARAMETERS:,} at most")
 
 
 def _require_network(hidden: tuple[int, ...]) -> None:
