@@ -25,6 +25,9 @@ SHORT_NAMES = {
 MOST = 10**11
 """Largest number of anything that may be asked for: beyond it not even the list of jobs could be made."""
 
+SEEDS = (-(2**63), 2**63 - 1)
+"""Least and greatest root seed: what netCDF can keep beside the results."""
+
 
 def environment_id(name: str) -> str:
     """Return the id of an environment, which may be a short name: hopper, walker2d, humanoid ..."""
@@ -68,8 +71,10 @@ def require_fractions(given: object, names: Sequence[str], of: str = "") -> None
         Where one is not; `of` says whose it is.
     """
     for name in names:
-        if not 0.0 <= getattr(given, name) <= 1.0:
-            raise InputError(f"{name}{of} is {getattr(given, name)}", "give a number from 0 to 1")
+        value: Any = getattr(given, name)
+        if isinstance(value, bool) or not isinstance(value, Real) or not 0.0 <= cast("float", value) <= 1.0:
+            shown = value if isinstance(value, float) else f"{value!r:.40}"
+            raise InputError(f"{name}{of} is {shown}", "give a number from 0 to 1")
 
 
 def _converted(name: str, value: Any, hint: Any) -> Any:
@@ -106,7 +111,9 @@ def _whole(name: str, value: Any) -> int:
     number = _number(name, value)
     if not (isinstance(value, Integral) or float(number).is_integer()):
         raise InputError(f"{name} is {value!r}", "give a whole number")
-    if name != "seed" and abs(number) > MOST:
+    low, high = SEEDS if name == "seed" else (-MOST, MOST)
+    if not low <= number <= high:
         size = f"{float(number):g}" if abs(number) <= 1e300 else "far larger"
-        raise InputError(f"{name} is {size}", f"give {MOST:.0e} at most")
+        mend = f"give {MOST:.0e} at most" if name != "seed" else "give one from -2**63 to 2**63 - 1"
+        raise InputError(f"{name} is {size}", mend)
     return int(value)

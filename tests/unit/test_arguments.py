@@ -44,10 +44,10 @@ def test_numbers_of_any_kind_become_python_s_own() -> None:
         lambdas=0.5,  # type: ignore[arg-type]
         range=[0, 3],  # type: ignore[arg-type]
         names="zero",
-        seed=np.uint64(2**63),  # type: ignore[arg-type]
+        seed=np.uint64(2**62),  # type: ignore[arg-type]
     )
     found = with_plain_values(given)
-    assert found == Asked(200_000, 3, (1, 2), (0.5,), (0.0, 3.0), "kept", ("zero",), 2**63)
+    assert found == Asked(200_000, 3, (1, 2), (0.5,), (0.0, 3.0), "kept", ("zero",), 2**62)
     assert [type(one) for one in with_plain_values(Asked(lambdas=[1, 1.0, np.float32(1)])).lambdas] == [
         int,
         float,
@@ -87,6 +87,12 @@ def test_dataclasses_within_are_converted_too() -> None:
         ({"range": (0.0, 1.0, 2.0)}, r"range is \(0\.0, 1\.0, 2\.0\); give 2 of them"),
         ({"sizes": [32, 1.5]}, "sizes is 1.5"),
         ({"seed": None}, "seed is None"),
+        ({"seed": 2**63}, r"seed is 9\.22337e\+18; give one from -2\*\*63 to 2\*\*63 - 1"),
+        ({"seed": -(2**63) - 1}, r"seed is -9\.22337e\+18; give one"),
+        ({"seed": 10**5000}, "seed is far larger; give one"),
+        ({"seed": "3"}, "seed is '3'; give a number"),
+        ({"seed": 1.5}, r"seed is 1\.5; give a whole number"),
+        ({"seed": float("inf")}, "seed is inf"),
     ],
 )
 def test_what_is_no_number_is_named(changes: dict, message: str) -> None:

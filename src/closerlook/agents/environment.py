@@ -1,6 +1,8 @@
 """The name of an environment: what is needed to build it again in another process."""
 
 import importlib
+import math
+import multiprocessing
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -8,10 +10,55 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import cloudpickle
+import gymnasium
+import numpy as np
+
+from closerlook.arguments import SHORT_NAMES
+from closerlook.errors import InputError
+
+LARGEST = 1e6
+"""Largest magnitude of an argument that a file may give a task."""
+
+_Bounds = tuple[float, float]
+_FREE: _Bounds = (-LARGEST, LARGEST)
+_NUMBERS: Mapping[str, _Bounds] = {
+    "forward_reward_weight": _FREE,
+    "ctrl_cost_weight": _FREE,
+    "contact_cost_weight": _FREE,
+    "healthy_reward": _FREE,
+    "reset_noise_scale": (0.0, LARGEST),
+}
+_WHOLE: Mapping[str, _Bounds] = {"frame_skip": (1, 1000), "max_episode_steps": (1, 10**9), "main_body": (0, 1000)}
+_PAIRS = (
+    "healthy_z_range",
+    "healthy_angle_range",
+    "healthy_state_range",
+    "contact_force_range",
+    "contact_cost_range",
+)
+_FLAGS = (
+    "terminate_when_unhealthy",
+    "exclude_current_positions_from_observation",
+    "include_cfrc_ext_in_observation",
+    "include_cinert_in_observation",
+    "include_cvel_in_observation",
+    "include_qfrc_actuator_in_observation",
+)
+FROM_FILES = frozenset({*_NUMBERS, *_WHOLE, *_PAIRS, *_FLAGS})
+"""Arguments of the six MuJoCo tasks that a file may give them. None names a file or a program, none makes a step
+endless. Every other argument, and any of another environment, has to be given by the user."""
+
+_arrived: dict[str, Any] = {}
+"""What came along with the names of environments, in a process that cannot import it."""
+
 
 @dataclass(frozen=True)
 class EnvironmentSpec:
     """An environment by name.
+
+    A name travels to another process with what stands behind it there: what a script or a notebook has registered,
+    and what it defines itself (``"__main__:function"``).
 
     Parameters
     ----------
@@ -22,15 +69,116 @@ class EnvironmentSpec:
         Passed to the constructor.
     trusted : bool
         False for a name read from a file: it may not make Python import code.
+
+    Raises
+    ------
+    InputError
+        Where the id is no text, or an argument is not a JSON value (NumPy's numbers become Python's own).
     """
 
     id: str
     arguments: Mapping[str, Any] = field(default_factory=dict)
     trusted: bool = field(default=True, compare=False)
 
+    def __post_init__(self) -> None:
+        """Refuse what could not be stored with results or built in another process."""
+        name: object = self.id
+        if not isinstance(name, str) or not name:
+            raise InputError(f"the id of an environment is {name!r:.60}", "give its Gymnasium id, or module:function")
+        arguments: object = self.arguments
+        if not isinstance(arguments, Mapping) or not all(isinstance(key, str) for key in arguments):
+            what = f"arguments of environment {name!r} are {arguments!r:.60}"
+            raise InputError(what, "give a dictionary of them by name")
+        plain = {key: _plain(value, f"argument {key} of environment {name!r}") for key, value in arguments.items()}
+        object.__setattr__(self, "arguments", plain)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Travel with what the name stands for, where the other process might not know it."""
+        return _arrive, (self.id, dict(self.arguments), self.trusted, _luggage(self))
+
     def to_json(self) -> dict[str, Any]:
         """Return what `EnvironmentSpec(**...)` takes."""
         return {"id": self.id, "arguments": dict(self.arguments)}
+
+
+def _plain(value: Any, where: str) -> Any:
+    """Return a JSON value, as it is where it is one of Python's own."""
+    if isinstance(value, np.generic):
+        value = value.item()
+    if isinstance(value, Mapping) and all(isinstance(key, str) for key in value):
+        return {key: _plain(inner, where) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return type(value)([_plain(inner, where) for inner in value])
+    if value is None or isinstance(value, bool | int | float | str):
+        return value
+    what = f"{where} is a {type(value).__name__}"
+    mend = "give numbers, texts, flags and lists of them, or name a function that builds the environment"
+    raise InputError(what, mend)
+
+
+def _luggage(spec: EnvironmentSpec) -> Any:
+    """Return what an id stands for here: a registered specification, or what the calling script itself defines."""
+    module, _, name = spec.id.rpartition(":")
+    if module and spec.trusted and (module == "__main__" or module in cloudpickle.list_registry_pickle_by_value()):
+        own = getattr(sys.modules.get(module), name, None)
+        return own if callable(own) else gymnasium.registry.get(name)
+    return None if module else gymnasium.registry.get(name)
+
+
+def _arrive(name: str, arguments: Mapping[str, Any], trusted: bool, luggage: Any) -> EnvironmentSpec:  # noqa: FBT001
+    """Make the name of what has come along stand for the same here; what is known here already stays as it is."""
+    elsewhere = multiprocessing.parent_process() is not None  # nobody but a worker's jobs registers anything in it
+    if isinstance(luggage, gymnasium.envs.registration.EnvSpec):
+        if elsewhere or luggage.id not in gymnasium.registry:
+            gymnasium.registry[luggage.id] = luggage
+    elif luggage is not None and elsewhere:
+        _arrived[name] = luggage
+    return EnvironmentSpec(name, arguments, trusted)
+
+
+def arrived(name: str) -> Any:
+    """Return what came along with the name of an environment, None where nothing did."""
+    return _arrived.get(name)
+
+
+def is_argument_from_file(name: str, value: object) -> bool:
+    """Whether a value read from a file may be given to one of the six tasks as the argument of this name."""
+    if name in _FLAGS:
+        return isinstance(value, bool)
+    if name in _PAIRS:
+        pair = value if isinstance(value, list | tuple) else ()
+        return len(pair) == 2 and all(_is_within(one, _FREE) for one in pair) and pair[0] <= pair[1]
+    if name in _WHOLE:
+        return isinstance(value, int) and _is_within(value, _WHOLE[name])
+    return name in _NUMBERS and _is_within(value, _NUMBERS[name])
+
+
+def require_from_file(spec: EnvironmentSpec) -> None:
+    """Check that what a file says of an environment runs no code of its choosing, opens nothing and comes to an end.
+
+    Raises
+    ------
+    InputError
+        Where it names a module, or arguments that are not known to be harmless; the user may give it by ``--env``.
+    """
+    module = spec.id.rpartition(":")[0]
+    if module:
+        raise InputError(
+            f"a file names the environment {spec.id!r}, which would run code of the module {module}",
+            f"if you know that module, allow it by --env {spec.id}",
+        )
+    task = spec.id in SHORT_NAMES.values()
+    for name, value in spec.arguments.items():
+        if not task or not is_argument_from_file(name, value):
+            raise InputError(
+                f"a file gives environment {spec.id!r} the argument {name!r:.40}, which is not known to be harmless",
+                f"give --env {spec.id} to measure without it, or in Python env=closerlook.EnvironmentSpec(...) with it",
+            )
+
+
+def _is_within(value: object, bounds: _Bounds) -> bool:
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    return number and math.isfinite(value) and bounds[0] <= value <= bounds[1]  # type: ignore[arg-type,operator]
 
 
 def import_module(name: str) -> ModuleType:

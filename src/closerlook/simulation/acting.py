@@ -10,6 +10,7 @@ n      all lanes, P L, policy by policy
 """
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import gymnasium
@@ -141,22 +142,48 @@ class ActionNoise:
 
 
 def make_transform(transform: ActionTransform, space: gymnasium.spaces.Space[Any]) -> Callable[[Any], NDArray[Any]]:
-    """Return what happens to actions (n, A) on their way to the environment; integer actions pass as they are.
+    """Return what happens to actions (n, A) on their way to the environment; choices of a Discrete pass as they are.
+
+    They come out in the type of the space. Clipped and squashed ones lie within its own bounds, which a narrower type
+    might not hold; those of whole numbers are rounded.
 
     Raises
     ------
     InputError
-        Where actions are to be squashed to bounds that are infinite.
+        Where actions are to be squashed to bounds that are infinite, or real ones given as they are to a space of whole
+        numbers.
     """
-    if not isinstance(space, Box) or transform == "none":
+    if not isinstance(space, Box):
         return lambda actions: actions
-    low, high = (np.ravel(bound).astype(np.float32) for bound in (space.low, space.high))
+    low, high, dtype = np.ravel(space.low), np.ravel(space.high), space.dtype
+    whole = dtype.kind != "f"
+    if transform == "none":
+        if whole:
+            what = f"the environment takes whole numbers ({dtype}) as actions, and the policy's are real numbers"
+            raise InputError(what, 'give action_transform="clip", which rounds and clips them, or "squash"')
+        return lambda actions: actions.astype(dtype, copy=False)
+    into = partial(_round_within if whole else _clip_within, low=low, high=high)
     if transform == "clip":
-        return lambda actions: np.clip(actions, low, high)
+        return into
     if not (np.isfinite(low).all() and np.isfinite(high).all()):
         raise InputError("actions are to be squashed, but the action space has no finite bounds", "use clip or none")
-    half = (high - low) / 2
-    return lambda actions: low + half * (np.tanh(actions) + np.float32(1))
+    wide = np.result_type(dtype, np.float32)
+    half = high.astype(wide) / 2 - low.astype(wide) / 2  # their difference might overflow
+    # a = low + (high - low) / 2 (tanh u + 1), which rounding may take beyond the box
+    return lambda actions: into(low + half * (np.tanh(actions.astype(wide, copy=False)) + wide.type(1)))
+
+
+def _clip_within(actions: NDArray[Any], low: NDArray[Any], high: NDArray[Any]) -> NDArray[Any]:
+    """Clip actions (n, A) to bounds (A,) in the type of the bounds."""
+    with np.errstate(over="ignore"):  # what a narrow type cannot hold is infinite in it, and clipped
+        return np.asarray(np.clip(actions.astype(low.dtype, copy=False), low, high))
+
+
+def _round_within(actions: NDArray[Any], low: NDArray[Any], high: NDArray[Any]) -> NDArray[Any]:
+    """Round actions (n, A) to whole numbers within bounds (A,); compared as real numbers, so that none wraps."""
+    rounded = np.rint(actions.astype(np.float64))
+    within = (rounded > low) & (rounded < high)
+    return np.where(within, np.where(within, rounded, 0).astype(low.dtype), np.where(rounded > low, high, low))
 
 
 def check_spaces(agents: Agent, name: str, observation_size: int, space: gymnasium.spaces.Space[Any]) -> None:

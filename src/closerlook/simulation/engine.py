@@ -24,6 +24,7 @@ from closerlook.simulation.gymnasium_engine import (
 )
 from closerlook.simulation.lanes import BoolArray, Engine, FloatArray, IntArray, StepResult
 from closerlook.simulation.mujoco_engine import MujocoEngine, supports
+from closerlook.simulation.replays import require_repeatable
 
 __all__ = [
     "BoolArray",
@@ -111,9 +112,11 @@ def describe_environment(spec: EnvironmentSpec) -> dict[str, Any]:
     Raises
     ------
     InputError
-        As `make_engine`.
+        As `make_engine`; and where what the environment answers depends on the episodes before.
     """
-    engine = make_engine(spec, 1)
+    engine = make_engine(spec, 2)
+    if isinstance(engine, GymnasiumEngine):
+        require_repeatable(engine, spec.id)
     environment, _ = build_environment(spec)
     packages = ["gymnasium", "numpy"] + (["mujoco"] if isinstance(environment.unwrapped, MujocoEnv) else [])
     described = {

@@ -11,7 +11,6 @@ from gymnasium.envs.mujoco import MujocoEnv
 from gymnasium.envs.registration import EnvSpec, load_env_creator
 from gymnasium.spaces import Box, Discrete
 from gymnasium.utils import EzPickle
-from gymnasium.utils.seeding import np_random
 from gymnasium.wrappers import (
     NormalizeObservation,
     NormalizeReward,
@@ -22,8 +21,10 @@ from gymnasium.wrappers import (
 )
 from numpy.typing import NDArray
 
-from closerlook.agents.environment import EnvironmentSpec, import_module
+from closerlook.agents.environment import EnvironmentSpec, arrived, import_module, require_from_file
 from closerlook.errors import InputError, in_one_line, users_code
+from closerlook.simulation.answers import read_reset, read_step
+from closerlook.simulation.generators import find_generators, reseed
 from closerlook.simulation.lanes import FloatArray, IntArray, StepResult
 from closerlook.simulation.mujoco_state import copy_state
 
@@ -43,6 +44,13 @@ _STEPS_ONCE = {
 }
 """Ways to step that step what is wrapped exactly once."""
 
+_NARROW = 2**31
+"""Seeds below it are taken by everything that takes seeds."""
+_STATISTICS = {
+    NormalizeObservation: "take it off and give its obs_rms.mean and .var as observation_mean and observation_var of "
+    "the agent, or set its update_running_mean to False once they are loaded",
+    NormalizeReward: "take it off, as rewards are measured unscaled, or set its update_running_mean to False",
+}
 _NAMES = "give a Gymnasium id such as Hopper-v5, module:Id, or package.module:function"
 _STEP = "mend its step(), which returns (observation, reward, terminated, truncated, info)"
 _STEP_ON = (
@@ -58,14 +66,14 @@ def find_source(spec: EnvironmentSpec) -> EnvSpec | Callable[..., AnyEnv]:
     Raises
     ------
     InputError
-        Where there is no such id, module, or function.
+        Where there is no such id, module, or function; where a file says what only a user may.
     """
     module_name, _, name = spec.id.rpartition(":")
-    if module_name and not spec.trusted:
-        raise InputError(
-            f"a file names the environment {spec.id!r}, which would run code of the module {module_name}",
-            f"if you know that module, allow it by --env {spec.id}",
-        )
+    if not spec.trusted:
+        require_from_file(spec)
+    brought = arrived(spec.id)
+    if brought is not None:
+        return cast("Callable[..., AnyEnv]", brought)
     try:
         module = import_module(module_name) if module_name else None
         found = getattr(module, name, None)
@@ -84,6 +92,13 @@ def is_mujoco(spec: EnvironmentSpec) -> bool:
     with suppress(Exception):  # a module is anybody's code; building the environment tells what is wrong with it
         made = load_env_creator(made) if isinstance(made, str) else made
     return isinstance(made, type) and issubclass(made, MujocoEnv)
+
+
+def is_gymnasiums_own(spec: EnvironmentSpec) -> bool:
+    """Whether an environment is one of Gymnasium's, without wrappers of others: all these draw from ``np_random``."""
+    source = find_source(spec)
+    made = source.entry_point if isinstance(source, EnvSpec) and not source.additional_wrappers else None
+    return isinstance(made, str) and made.startswith("gymnasium.envs.")
 
 
 def build_environment(spec: EnvironmentSpec) -> tuple[AnyEnv, int | None]:
@@ -173,7 +188,9 @@ class GymnasiumEngine:
         self._environments = [environment for environment, _ in built]
         self.time_limit = built[0][1]
         first = self._environments[0]
+        _require_forgetful(spec, first)
         self._past_limit = np.zeros(lanes, np.bool_)
+        self._narrow_seeds = False  # until a reset refuses one of 63 bits
         self.action_space = first.action_space
         self.observation_size = _observation_size(spec, first)
         self._to_actions = _action_reader(spec, self.action_space)
@@ -184,20 +201,35 @@ class GymnasiumEngine:
         self._past_limit[lanes] = False
         with users_code(self._name, _RESET):
             for row, (lane, seed) in enumerate(zip(lanes.tolist(), seeds, strict=True)):
-                observation, _ = _several(self._environments[lane].reset(seed=seed), 2, "reset")
-                observations[row] = np.reshape(observation, self.observation_size)
+                answer = self._reset(self._environments[lane], seed)
+                observations[row] = read_reset(answer, self._name, self.observation_size)
         return observations
+
+    def _reset(self, environment: AnyEnv, seed: int) -> Any:
+        """Reset an environment; one that refuses seeds of 63 bits, as NumPy's older generators do, by their last 31."""
+        if self._narrow_seeds:
+            return environment.reset(seed=seed % _NARROW)
+        try:
+            return environment.reset(seed=seed)
+        except Exception as error:
+            if seed < _NARROW:
+                raise
+            try:
+                answer = environment.reset(seed=seed % _NARROW)
+            except Exception:
+                raise error from None
+            self._narrow_seeds = True
+            return answer
 
     def step(self, lanes: IntArray, actions: NDArray[Any]) -> StepResult:
         """Step lanes; see `closerlook.simulation.lanes.Engine`."""
         observations, rewards = np.empty((len(lanes), self.observation_size)), np.empty(len(lanes))
         terminated, truncated = np.empty(len(lanes), np.bool_), np.empty(len(lanes), np.bool_)
-        environments = self._environments
-        with users_code(self._name, _STEP_ON if self._past_limit[lanes].any() else _STEP):
+        environments, name, size = self._environments, self._name, self.observation_size
+        with users_code(name, _STEP_ON if self._past_limit[lanes].any() else _STEP):
             for row, (lane, action) in enumerate(zip(lanes.tolist(), self._to_actions(actions), strict=True)):
-                answer = _several(environments[lane].step(action), 5, "step")
-                observation, rewards[row], terminated[row], truncated[row], _ = answer
-                observations[row] = observation if observation.ndim == 1 else observation.reshape(-1)
+                answer = read_step(environments[lane].step(action), name, size)
+                observations[row], rewards[row], terminated[row], truncated[row] = answer
         self._past_limit[lanes] |= truncated
         return StepResult(observations, rewards, terminated, truncated)
 
@@ -206,9 +238,9 @@ class GymnasiumEngine:
         return self._copy(self._environments[lane])
 
     def restore(self, lane: int, saved: AnyEnv, seed: int) -> None:
-        """Put a copy of a saved environment on a lane, with a generator of its own."""
-        self._environments[lane] = self._copy(saved)
-        self._environments[lane].unwrapped.np_random = np_random(seed)[0]
+        """Put a copy of a saved environment on a lane, with generators of its own."""
+        self._environments[lane] = copied = self._copy(saved)
+        reseed(copied, seed)
 
     def _copy(self, environment: AnyEnv) -> AnyEnv:
         """Copy an environment in the state it is in.
@@ -224,6 +256,9 @@ class GymnasiumEngine:
             copy_state(environment.model, environment.data, copied.data)
         elif any(isinstance(layer, EzPickle) for layer in _layers(environment)):
             raise self._not_copied("a copy would be built anew, by EzPickle")
+        shared = {id(source) for source in find_generators(environment)}
+        if any(id(source) in shared for source in find_generators(copied)):
+            raise self._not_copied("copies would draw from one random generator, which a function of it holds")
         return copied
 
     def _not_copied(self, reason: str) -> InputError:
@@ -245,11 +280,21 @@ def _layers(environment: AnyEnv) -> Iterator[AnyEnv]:
     yield environment
 
 
-def _several(answer: Any, count: int, what: str) -> tuple[Any, ...]:
-    if not (isinstance(answer, tuple) and len(answer) == count):
-        found = f"a tuple of {len(answer)}" if isinstance(answer, tuple) else f"a {type(answer).__name__}"
-        raise TypeError(f"{what} gave {found}, not a tuple of {count}")
-    return answer
+def _require_forgetful(spec: EnvironmentSpec, environment: AnyEnv) -> None:
+    """Refuse wrappers whose statistics go on across resets: what a lane earned would depend on what ran on it before.
+
+    Raises
+    ------
+    InputError
+        Where there is one, saying how to give its statistics.
+    """
+    for layer in _layers(environment):
+        if isinstance(layer, NormalizeObservation | NormalizeReward) and layer.update_running_mean:
+            raise InputError(
+                f"{type(layer).__name__} of environment {spec.id!r} remembers across resets, so that what it answers "
+                "depends on the episodes before",
+                _STATISTICS[NormalizeObservation if isinstance(layer, NormalizeObservation) else NormalizeReward],
+            )
 
 
 def _observation_size(spec: EnvironmentSpec, environment: AnyEnv) -> int:
@@ -270,8 +315,16 @@ def _action_reader(
 ) -> Callable[[NDArray[Any]], Sequence[Any] | NDArray[Any]]:
     """Return what turns rows of actions into what the environments' ``step`` takes."""
     if isinstance(space, Discrete):
-        kind, start = space.dtype.type, int(space.start)
-        return lambda actions: [kind(action + start) for action in actions.tolist()]
+        kind, start, n = space.dtype.type, int(space.start), int(space.n)
+
+        def choose(actions: NDArray[Any]) -> list[Any]:
+            if actions.size and not (actions.min() >= 0 and actions.max() < n):
+                wrong = actions[(actions < 0) | (actions >= n)][0]
+                what = f"the policy chose action {wrong}, and environment {spec.id!r} has those from 0 to {n - 1}"
+                raise InputError(what, "give a distribution over as many actions as there are")
+            return [kind(action + start) for action in actions.tolist()]
+
+        return choose
     if isinstance(space, Box):
         shape, dtype = space.shape, space.dtype
         if 0 in shape:

@@ -12,6 +12,7 @@ H      steps that each copy goes on, at most
 ====== ====================================
 """
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -26,8 +27,14 @@ from closerlook.nn.networks import TILE
 from closerlook.randomness import derive_seed
 from closerlook.simulation.acting import ActionNoise, ObservationFilter, make_transform
 from closerlook.simulation.engine import LANES, lend_engine
+from closerlook.simulation.gymnasium_engine import is_gymnasiums_own
 from closerlook.simulation.lanes import BoolArray, Engine, FloatArray, IntArray
 from closerlook.simulation.records import Rollout
+from closerlook.simulation.replays import play
+
+
+LIKELY_TO_DIFFER = 20
+"""Steps within which copies of a state show whether their steps are random."""
 
 
 @dataclass(frozen=True)
@@ -91,6 +98,9 @@ class Restarts:
 def require_restarts(environment: EnvironmentSpec) -> None:
     """Save and restore the first state of an environment, before much is sampled that would be of no use without.
 
+    Where copies of it never differ under equal actions, and it is none of Gymnasium's own, a warning says so: either
+    its steps are not random, or what they draw from was not found.
+
     Raises
     ------
     InputError
@@ -98,7 +108,18 @@ def require_restarts(environment: EnvironmentSpec) -> None:
     """
     with lend_engine(environment, 1) as engine:
         engine.reset(np.array([0]), [0])
-        engine.restore(0, engine.save(0), 0)
+        saved = engine.save(0)
+        first, second = (_go_on_from(engine, saved, seed) for seed in (0, 1))
+    if first == second and not is_gymnasiums_own(environment):
+        what = f"copies of environment {environment.id!r} never differ under equal actions"
+        mend = "right where its steps are not random; else their noise is missing from restarts: draw it from np_random"
+        warnings.warn(f"{what}: {mend}", stacklevel=2)
+
+
+def _go_on_from(engine: Engine, saved: Any, seed: int) -> list[Any]:
+    """Return what a copy of a state comes to by some actions, as far as it takes them."""
+    engine.restore(0, saved, seed)
+    return play(engine, 0, seed=0, steps=LIKELY_TO_DIFFER)
 
 
 def restart(
