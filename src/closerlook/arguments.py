@@ -45,8 +45,19 @@ def with_plain_values(given: Given) -> Given:
     InputError
         Where one is no number, is not whole where it should be, or is larger than anything.
     """
-    hints = get_type_hints(type(given))
-    return replace(given, **{name: _converted(name, getattr(given, name), hint) for name, hint in hints.items()})
+    return replace(given, **plain_values(type(given), vars(given)))
+
+
+def plain_values(kind: type, given: Mapping[str, Any]) -> dict[str, Any]:
+    """Return fields of a dataclass in the form that `with_plain_values` gives them.
+
+    Raises
+    ------
+    InputError
+        As `with_plain_values`.
+    """
+    hints = get_type_hints(kind)
+    return {name: _converted(name, value, hints[name]) for name, value in given.items()}
 
 
 def require_choices(given: object, choices: Mapping[str, Sequence[str]], of: str = "") -> None:

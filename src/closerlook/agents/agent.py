@@ -154,6 +154,9 @@ class Agent:
         """
         require_choices(self, CHOICES, " of the agent")
         require_fractions(self, ("gamma", "gae_lambda"), " of the agent")
+        for name in ("gamma", "gae_lambda"):
+            if type(getattr(self, name)) is not int:  # NumPy's numbers could not be saved
+                object.__setattr__(self, name, float(getattr(self, name)))
         environment: object = self.environment
         if not isinstance(environment, EnvironmentSpec | None):
             what = f"environment of the agent is a {type(environment).__name__}"

@@ -73,7 +73,7 @@ class EnvironmentSpec:
     Raises
     ------
     InputError
-        Where the id is no text, or an argument is not a JSON value (NumPy's numbers become Python's own).
+        Where the id is no text, or the arguments have no names.
     """
 
     id: str
@@ -81,7 +81,7 @@ class EnvironmentSpec:
     trusted: bool = field(default=True, compare=False)
 
     def __post_init__(self) -> None:
-        """Refuse what could not be stored with results or built in another process."""
+        """Refuse what is no name; NumPy's numbers among the arguments become Python's own."""
         name: object = self.id
         if not isinstance(name, str) or not name:
             raise InputError(f"the id of an environment is {name!r:.60}", "give its Gymnasium id, or module:function")
@@ -89,8 +89,7 @@ class EnvironmentSpec:
         if not isinstance(arguments, Mapping) or not all(isinstance(key, str) for key in arguments):
             what = f"arguments of environment {name!r} are {arguments!r:.60}"
             raise InputError(what, "give a dictionary of them by name")
-        plain = {key: _plain(value, f"argument {key} of environment {name!r}") for key, value in arguments.items()}
-        object.__setattr__(self, "arguments", plain)
+        object.__setattr__(self, "arguments", _plain(arguments))
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Travel with what the name stands for, where the other process might not know it."""
@@ -101,19 +100,39 @@ class EnvironmentSpec:
         return {"id": self.id, "arguments": dict(self.arguments)}
 
 
-def _plain(value: Any, where: str) -> Any:
-    """Return a JSON value, as it is where it is one of Python's own."""
+def _plain(value: Any) -> Any:
+    """Return a value with NumPy's numbers as Python's own."""
     if isinstance(value, np.generic):
-        value = value.item()
-    if isinstance(value, Mapping) and all(isinstance(key, str) for key in value):
-        return {key: _plain(inner, where) for key, inner in value.items()}
+        return value.item()
+    if isinstance(value, Mapping):
+        return {key: _plain(inner) for key, inner in value.items()}
+    return type(value)(map(_plain, value)) if type(value) in {list, tuple} else value
+
+
+def require_plain(spec: EnvironmentSpec) -> None:
+    """Check that the arguments of an environment can be kept with results, and be told from one another by name.
+
+    Raises
+    ------
+    InputError
+        Where one is not a JSON value.
+    """
+    for name, value in spec.arguments.items():
+        other = _not_json(value)
+        if other is not None:
+            what = f"argument {name} of environment {spec.id!r} is or holds a {type(other).__name__}"
+            mend = "give numbers, texts, flags and lists of them, or name a function that builds the environment"
+            raise InputError(what, mend)
+
+
+def _not_json(value: Any) -> Any:
+    """Return the first thing in a value that JSON has no form for, None where there is none."""
+    if isinstance(value, Mapping):
+        strange = next((key for key in value if not isinstance(key, str)), None)
+        value = list(value.values()) if strange is None else [strange]
     if isinstance(value, list | tuple):
-        return type(value)([_plain(inner, where) for inner in value])
-    if value is None or isinstance(value, bool | int | float | str):
-        return value
-    what = f"{where} is a {type(value).__name__}"
-    mend = "give numbers, texts, flags and lists of them, or name a function that builds the environment"
-    raise InputError(what, mend)
+        return next((found for found in map(_not_json, value) if found is not None), None)
+    return None if isinstance(value, bool | int | float | str) else value
 
 
 def _luggage(spec: EnvironmentSpec) -> Any:
@@ -125,7 +144,7 @@ def _luggage(spec: EnvironmentSpec) -> Any:
     return None if module else gymnasium.registry.get(name)
 
 
-def _arrive(name: str, arguments: Mapping[str, Any], trusted: bool, luggage: Any) -> EnvironmentSpec:  # noqa: FBT001
+def _arrive(name: str, arguments: Mapping[str, Any], trusted: bool, luggage: Any) -> EnvironmentSpec:
     """Make the name of what has come along stand for the same here; what is known here already stays as it is."""
     elsewhere = multiprocessing.parent_process() is not None  # nobody but a worker's jobs registers anything in it
     if isinstance(luggage, gymnasium.envs.registration.EnvSpec):

@@ -20,6 +20,7 @@ import dataclasses
 import hashlib
 import json
 import math
+import re
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -32,11 +33,12 @@ from safetensors.torch import save as save_tensors
 from torch import Tensor
 
 from closerlook.agents.agent import CHOICES, Agent, Regime
-from closerlook.agents.environment import EnvironmentSpec
+from closerlook.agents.environment import FROM_FILES, EnvironmentSpec, is_argument_from_file
 from closerlook.agents.normalization import Scaling
 from closerlook.agents.packing import pack, unpack
 from closerlook.agents.policies import CategoricalMLP, GaussianMLP, MLPValue, Policy, Value
 from closerlook.agents.state_checks import check_state
+from closerlook.arguments import SHORT_NAMES
 from closerlook.errors import InputError
 from closerlook.nn.networks import MLP
 from closerlook.results.writing import mendable, write_bytes
@@ -51,6 +53,22 @@ WIDEST = 1_000_000
 """Units of a layer, at most."""
 MOST_LAYERS = 98
 """Hidden layers, at most."""
+_PLAIN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9 _.+-]{0,39}")
+"""What an algorithm may be called: its name stands in figures, tables and pages."""
+_ID = re.compile(r"[\w.:/-]{1,200}")
+"""Letters, digits and the signs that ids of Gymnasium and names of modules have."""
+_MOST_OF: dict[str, int] = {
+    "policy_epochs": 10_000,
+    "value_epochs": 10_000,
+    "minibatches": 10**6,
+    "cg_steps": 10_000,
+    "backtracks": 1000,
+    "total_iterations": 10**9,
+}
+"""Settings of algorithms that are whole numbers; with more, an update would hardly come to an end."""
+_OPTIMIZERS = ("adam", "sgd")
+_LARGEST_SETTING = 1e9
+_MOST_STEPS, _MOST_ENVS = 10**8, 10**5
 _POLICIES: dict[str, type[GaussianMLP] | type[CategoricalMLP]] = {
     "gaussian": GaussianMLP,
     "categorical": CategoricalMLP,
@@ -79,6 +97,9 @@ def save_agent(agent: Agent, folder: str | Path, *, optimizer: bool = True, pack
     """
     if agent.population is not None:
         raise InputError("a population cannot be saved as one agent", "save each of population.unstack()")
+    if agent.algorithm is not None and not _PLAIN_NAME.fullmatch(agent.algorithm):
+        what = f"algorithm of the agent is {agent.algorithm!r:.60}"
+        raise InputError(what, "give a name of at most 40 letters, digits, spaces and _ . + -")
     folder = Path(folder)
     # clones, because tensors that share memory are refused
     own = {
@@ -211,7 +232,8 @@ class _Fields:
         self.content: dict[str, Any] = content
 
     def wrong(self, name: str) -> InputError:
-        return InputError(f"{self.where}{': ' + name if name else ''} is missing or is not what it should be", _MEND)
+        spelled = f": {name!r:.60}" if name and not name.isidentifier() else f": {name[:60]}" if name else ""
+        return InputError(f"{self.where}{spelled} is missing or is not what it should be", _MEND)
 
     def inner(self, name: str) -> "_Fields":
         return _Fields(self.content.get(name), f"{self.where}: {name}")
@@ -242,9 +264,9 @@ class _Fields:
             raise self.wrong(name)
         return value
 
-    def mapping(self, name: str) -> dict[str, Any]:
+    def name(self, name: str, form: re.Pattern[str]) -> str:
         value = self.content.get(name)
-        if not isinstance(value, dict):
+        if not isinstance(value, str) or form.fullmatch(value) is None:
             raise self.wrong(name)
         return value
 
@@ -276,8 +298,8 @@ def _agent_of(description: Mapping[str, Any], path: Path) -> Agent:
         normalize_advantages=fields.flag("normalize_advantages"),
         bootstrap=fields.text("bootstrap", CHOICES["bootstrap"]) if fields.given("bootstrap") else "correct",
         value_target=fields.text("value_target", CHOICES["value_target"]) if fields.given("value_target") else "gae",
-        algorithm=fields.text("algorithm") if fields.given("algorithm") else None,
-        algorithm_settings=fields.mapping("algorithm_settings"),
+        algorithm=fields.name("algorithm", _PLAIN_NAME) if fields.given("algorithm") else None,
+        algorithm_settings=_settings(fields.inner("algorithm_settings")),
         regime=_regime(fields.inner("regime")),
         environment=_environment(fields.inner("environment")) if fields.given("environment") else None,
         iteration=fields.whole("iteration", 0) if fields.given("iteration") else None,
@@ -307,11 +329,30 @@ def _scaling(fields: _Fields, name: str) -> Scaling | None:
 
 
 def _regime(fields: _Fields) -> Regime:
-    return Regime(fields.whole("n_envs", 1), fields.whole("n_steps", 1), fields.flag("reset_each_iteration"))
+    n_envs, n_steps = fields.whole("n_envs", 1, _MOST_ENVS), fields.whole("n_steps", 1, _MOST_STEPS)
+    return Regime(n_envs, n_steps, fields.flag("reset_each_iteration"))
+
+
+def _settings(fields: _Fields) -> dict[str, Any]:
+    """Return an algorithm's settings: finite numbers, flags, none; which of them it has, its update knows."""
+    for name, value in fields.content.items():
+        if name in _MOST_OF:
+            fields.whole(name, 0, _MOST_OF[name])
+        elif name == "optimizer":
+            fields.text(name, _OPTIMIZERS)
+        elif value is not None and not isinstance(value, bool):
+            fields.number(name, 0.0 if name.endswith("clip") else -_LARGEST_SETTING, _LARGEST_SETTING)
+    return fields.content
 
 
 def _environment(fields: _Fields) -> EnvironmentSpec:
-    return EnvironmentSpec(fields.text("id"), fields.mapping("arguments"), trusted=False)
+    """Return the environment that is named; whether it may be built, its first use tells."""
+    name, arguments = fields.name("id", _ID), fields.inner("arguments")
+    if name in SHORT_NAMES.values():
+        for argument in FROM_FILES & arguments.content.keys():
+            if not is_argument_from_file(argument, arguments.content[argument]):
+                raise arguments.wrong(argument)
+    return EnvironmentSpec(name, arguments.content, trusted=False)
 
 
 def _read_state(path: Path, digest: str, agent: Agent) -> dict[str, Tensor]:

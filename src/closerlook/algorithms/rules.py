@@ -11,6 +11,7 @@ from closerlook.algorithms.surrogate import SURROGATES
 from closerlook.algorithms.trpo import TRPOSettings, trpo_update
 from closerlook.algorithms.update import UpdateInfo
 from closerlook.algorithms.vanilla import VanillaSettings, vanilla_update
+from closerlook.arguments import plain_values
 from closerlook.errors import InputError
 
 Algorithm = Literal["ppo", "trpo", "natural", "vanilla"]
@@ -96,7 +97,7 @@ def rule_of(agent: Agent, algorithm: str | None = None) -> Rule:
     if unknown:
         what = f"the agent's settings of {name} hold {unknown[0]!r}, which is none of its settings"
         raise InputError(what, "leave it out, or name the algorithm to measure it with its defaults")
-    settings = kind(**given)
+    settings = kind(**plain_values(kind, given))
     iteration = (agent.iteration or 0) if own else 0
     if isinstance(settings, PPOSettings) and settings.anneal:
         iteration = min(iteration, settings.total_iterations - 1)

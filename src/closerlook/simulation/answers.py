@@ -92,7 +92,9 @@ def read_flag(value: Any, where: str, field: str) -> bool:
     """
     array = _real_array(value)
     if array is None or array.size != 1 or array.reshape(-1)[0] not in (0, 1):
-        raise _wrong(where, field, value if array is None or array.size == 1 else f"of shape {array.shape}", "a boolean")
+        raise _wrong(
+            where, field, value if array is None or array.size == 1 else f"of shape {array.shape}", "a boolean"
+        )
     return bool(array.reshape(-1)[0])
 
 

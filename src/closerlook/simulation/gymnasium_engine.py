@@ -21,7 +21,7 @@ from gymnasium.wrappers import (
 )
 from numpy.typing import NDArray
 
-from closerlook.agents.environment import EnvironmentSpec, arrived, import_module, require_from_file
+from closerlook.agents.environment import EnvironmentSpec, arrived, import_module, require_from_file, require_plain
 from closerlook.errors import InputError, in_one_line, users_code
 from closerlook.simulation.answers import read_reset, read_step
 from closerlook.simulation.generators import find_generators, reseed
@@ -66,9 +66,11 @@ def find_source(spec: EnvironmentSpec) -> EnvSpec | Callable[..., AnyEnv]:
     Raises
     ------
     InputError
-        Where there is no such id, module, or function; where a file says what only a user may.
+        Where there is no such id, module, or function, or arguments are no JSON values; where a file says what only a
+        user may.
     """
     module_name, _, name = spec.id.rpartition(":")
+    require_plain(spec)
     if not spec.trusted:
         require_from_file(spec)
     brought = arrived(spec.id)

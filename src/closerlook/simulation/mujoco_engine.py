@@ -125,9 +125,10 @@ class MujocoEngine:
         """Evaluate the task once, so that arguments it cannot use are told now; return the observation size."""
         fields, actions = self._fields.of(np.array([0])), np.zeros((1, self._model.nu), np.float32)
         try:
+            self._draw_noise(np_random(0)[0])
             self._task.judge(fields, np.zeros(1), actions)
             return int(self._task.observe(fields).shape[1])
-        except (TypeError, ValueError) as error:
+        except (TypeError, ValueError, OverflowError) as error:
             raise _unusable(spec, error) from error
 
     def _simulate(self, lanes: Iterable[int]) -> None:

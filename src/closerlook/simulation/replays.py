@@ -1,4 +1,4 @@
-"""Whether an episode comes again: what an environment answers may depend on its seed and its actions, on nothing else."""
+"""Whether an episode comes again: what an environment answers may depend on its seed and its actions alone."""
 
 import warnings
 

@@ -32,7 +32,6 @@ from closerlook.simulation.lanes import BoolArray, Engine, FloatArray, IntArray
 from closerlook.simulation.records import Rollout
 from closerlook.simulation.replays import play
 
-
 LIKELY_TO_DIFFER = 20
 """Steps within which copies of a state show whether their steps are random."""
 
