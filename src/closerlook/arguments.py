@@ -1,5 +1,6 @@
 """What a caller gives: numbers in the form that the rest takes for granted, choices that there are, short names."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import is_dataclass, replace
 from numbers import Integral, Real
@@ -84,7 +85,8 @@ def require_fractions(given: object, names: Sequence[str], of: str = "") -> None
     for name in names:
         value: Any = getattr(given, name)
         if isinstance(value, bool) or not isinstance(value, Real) or not 0.0 <= cast("float", value) <= 1.0:
-            shown = value if isinstance(value, float) else f"{value!r:.40}"
+            known = isinstance(value, float) or (isinstance(value, int) and abs(value) > MOST)
+            shown = _size(value) if known else f"{value!r:.40}"
             raise InputError(f"{name}{of} is {shown}", "give a number from 0 to 1")
 
 
@@ -124,7 +126,11 @@ def _whole(name: str, value: Any) -> int:
         raise InputError(f"{name} is {value!r}", "give a whole number")
     low, high = SEEDS if name == "seed" else (-MOST, MOST)
     if not low <= number <= high:
-        size = f"{float(number):g}" if abs(number) <= 1e300 else "far larger"
         mend = f"give {MOST:.0e} at most" if name != "seed" else "give one from -2**63 to 2**63 - 1"
-        raise InputError(f"{name} is {size}", mend)
+        raise InputError(f"{name} is {_size(number)}", mend)
     return int(value)
+
+
+def _size(number: float) -> str:
+    """Spell how large a number is; one of thousands of digits has no shorter name."""
+    return "far larger" if 1e300 < abs(number) < math.inf else f"{float(number):g}"

@@ -12,13 +12,16 @@ from safetensors.torch import load, save
 
 import closerlook as cl
 from closerlook.agents.agent import Agent
-from closerlook.agents.environment import EnvironmentSpec
-from closerlook.agents.files import _digest, load_agent, save_agent
+from closerlook.agents.environment import FROM_FILES, EnvironmentSpec
+from closerlook.agents.files import _MOST_OF, _digest, load_agent, save_agent
 from closerlook.agents.loading import checkpoint_folder
 from closerlook.agents.loading import find_agents as load_agents
 from closerlook.agents.policies import CategoricalMLP, MLPValue
+from closerlook.algorithms.rules import ALGORITHMS, rule_of
 from closerlook.errors import InputError, NonFiniteError
 from closerlook.nn.networks import MLP
+from closerlook.simulation.engine import describe_environment
+from closerlook.simulation.tasks import TASKS
 from closerlook.training.settings import TrainSettings, initial_agents
 
 SETTINGS = TrainSettings(
@@ -173,6 +176,95 @@ def test_a_wrong_field_is_refused(folder: Path, changes: dict) -> None:
     with pytest.raises(InputError) as caught:
         load_agent(folder)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        *({"algorithm": name} for name in (r"$\frac$", "a\0b", "\ud800", "x" * 100_000, "", " ", "a\nb", "[/red]", 3)),
+        *({"algorithm_settings": {"policy_epochs": value}} for value in ("x", 1e9, 10**9, -1, True, None, [1])),
+        *({"algorithm_settings": {"clip": value}} for value in ("0.2", 1e300, -0.1, [], {})),
+        {"algorithm_settings": {"optimizer": "__import__"}},
+        {"algorithm_settings": {"minibatches": 10**30}},
+        *(
+            {"environment": {"id": "Hopper-v5", "arguments": {"reset_noise_scale": value}}}
+            for value in ("1", 1e308, -1, True, None, [1], {})
+        ),
+        *({"environment": {"id": "Ant-v5", "arguments": {"frame_skip": v}}} for v in (1e9, 10**9, 0, 1.5, "5", True)),
+        {"environment": {"id": "Hopper-v5", "arguments": {"terminate_when_unhealthy": 1}}},
+        *(
+            {"environment": {"id": "Hopper-v5", "arguments": {"healthy_z_range": pair}}}
+            for pair in ([1], [1, 0], [0, "1"], [0, 1e300], 3, [[0, 1], 2])
+        ),
+        *({"environment": {"id": name, "arguments": {}}} for name in ("", "a b", "a\0", "\ud800", "$x$", "x" * 300)),
+        {"regime": {"n_envs": 1, "n_steps": 10**18, "reset_each_iteration": True}},
+    ],
+    ids=lambda changes: f"{changes!r:.60}".encode("ascii", "backslashreplace").decode().replace("\0", "0"),
+)
+def test_names_settings_and_arguments_that_are_odd_are_refused(folder: Path, changes: dict) -> None:
+    edit(folder, **changes)
+    with pytest.raises(InputError, match="is missing or is not what it should be") as caught:
+        load_agent(folder)
+    assert "\n" not in str(caught.value)
+    assert len(str(caught.value)) < 500
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments"),
+    [
+        ("Hopper-v5", {"xml_file": "/dev/zero"}),
+        ("Hopper-v5", {"render_mode": "human"}),
+        ("Hopper-v5", {"default_camera_config": {}}),
+        ("Ant-v5", {"no_such_argument": 1}),
+        ("Pendulum-v1", {"g": 3.7}),
+        ("GymV26Environment-v0", {"env_id": "evil:Id"}),
+        ("CartPole-v1", {"max_episode_steps": 3}),
+    ],
+)
+def test_arguments_that_are_not_known_to_be_harmless_need_the_user(folder: Path, name: str, arguments: dict) -> None:
+    edit(folder, environment={"id": name, "arguments": arguments})
+    agent = load_agent(folder)
+    assert agent.environment is not None
+    with pytest.raises(InputError, match=rf"a file gives environment '{name}' the argument .*give --env {name}"):
+        describe_environment(agent.environment)
+    if name.endswith("-v5"):
+        describe_environment(cl.load(folder, env=name).environment)
+
+
+def test_known_arguments_of_tasks_are_taken_from_a_file(folder: Path) -> None:
+    arguments = {
+        "reset_noise_scale": 0,
+        "healthy_z_range": [0.5, 2],
+        "frame_skip": 2,
+        "terminate_when_unhealthy": False,
+    }
+    edit(folder, environment={"id": "Walker2d-v5", "arguments": {**arguments, "max_episode_steps": 9}})
+    described = describe_environment(load_agent(folder).environment)
+    assert described["time_limit"] == 9
+
+
+def test_what_a_file_may_say_are_the_arguments_of_the_tasks() -> None:
+    numbers = {field.name for task in TASKS.values() for field in dataclasses.fields(task)} - {"body_mass"}
+    assert numbers | {"frame_skip", "max_episode_steps"} == FROM_FILES
+    whole = {f.name for kind in ALGORITHMS.values() for f in dataclasses.fields(kind) if f.type in {int, "int"}}
+    assert whole
+    assert whole - set(_MOST_OF) <= {"total_iterations"}
+
+
+@pytest.mark.parametrize("name", ["$x$", "a" * 50, "é", ""])
+def test_an_algorithm_s_name_that_could_not_be_read_is_not_written(
+    agents: list[Agent], tmp_path: Path, name: str
+) -> None:
+    with pytest.raises(InputError, match=r"algorithm of the agent is .*; give a name of at most 40"):
+        save_agent(dataclasses.replace(agents[0], algorithm=name), tmp_path)
+
+
+@pytest.mark.parametrize(
+    "settings", [{"policy_epochs": "x"}, {"clip": None}, {"minibatches": 1.5}, {"policy_epochs": True}, {"clip": "1"}]
+)
+def test_settings_of_an_update_are_numbers(agents: list[Agent], settings: dict) -> None:
+    with pytest.raises(InputError, match=f"{next(iter(settings))} is"):
+        rule_of(dataclasses.replace(agents[0], algorithm_settings=settings))
 
 
 @pytest.mark.parametrize(

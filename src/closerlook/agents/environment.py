@@ -5,7 +5,7 @@ import math
 import multiprocessing
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -128,8 +128,7 @@ def require_plain(spec: EnvironmentSpec) -> None:
 def _not_json(value: Any) -> Any:
     """Return the first thing in a value that JSON has no form for, None where there is none."""
     if isinstance(value, Mapping):
-        strange = next((key for key in value if not isinstance(key, str)), None)
-        value = list(value.values()) if strange is None else [strange]
+        value = list(value.values()) if all(isinstance(key, str) for key in value) else value
     if isinstance(value, list | tuple):
         return next((found for found in map(_not_json, value) if found is not None), None)
     return None if isinstance(value, bool | int | float | str) else value
@@ -138,10 +137,22 @@ def _not_json(value: Any) -> Any:
 def _luggage(spec: EnvironmentSpec) -> Any:
     """Return what an id stands for here: a registered specification, or what the calling script itself defines."""
     module, _, name = spec.id.rpartition(":")
-    if module and spec.trusted and (module == "__main__" or module in cloudpickle.list_registry_pickle_by_value()):
-        own = getattr(sys.modules.get(module), name, None)
-        return own if callable(own) else gymnasium.registry.get(name)
-    return None if module else gymnasium.registry.get(name)
+    if module and not (spec.trusted and _is_of_this_process(module)):
+        return None
+    own = getattr(sys.modules.get(module), name, None) if module else None
+    if callable(own):
+        return own
+    registered = gymnasium.registry.get(name)
+    if registered is not None and isinstance(registered.entry_point, str):
+        module, _, name = registered.entry_point.partition(":")
+        if _is_of_this_process(module):  # "__main__:Id" is another module there
+            return replace(registered, entry_point=getattr(sys.modules.get(module), name, None))
+    return registered
+
+
+def _is_of_this_process(module: str) -> bool:
+    """Whether other processes cannot import a module, or are not to: what it defines travels by value."""
+    return module == "__main__" or module in cloudpickle.list_registry_pickle_by_value()
 
 
 def _arrive(name: str, arguments: Mapping[str, Any], trusted: bool, luggage: Any) -> EnvironmentSpec:

@@ -15,6 +15,7 @@ from closerlook.commands.options import Output, folder_name, option
 from closerlook.console import Shown, make_table
 from closerlook.figures import plot_critic_audit, plot_training, save_figure
 from closerlook.figures.critic_audit import has_audit
+from closerlook.figures.drawing import verbatim
 from closerlook.training import TrainingRun, TrainSettings, train
 
 LONGEST = 10
@@ -79,7 +80,7 @@ class Train(Output):
             tensorboard=self.tensorboard,
         )
         axis = plot_training(run.log)
-        axis.set_title(f"{name} · {self.settings.algo.upper()}", weight="bold")
+        axis.set_title(f"{verbatim(name)} · {self.settings.algo.upper()}", weight="bold")
         save_figure(axis, self.folder / "training")
         drawn = [self.folder / "training.png"]
         if has_audit(run.log):

@@ -7,7 +7,7 @@ import xarray as xr
 from matplotlib.axes import Axes
 
 from closerlook.errors import InputError
-from closerlook.figures.drawing import STYLE
+from closerlook.figures.drawing import STYLE, verbatim
 from closerlook.figures.planes import axes_of, draw_contours, draw_surface, each_agent, range_of
 from closerlook.results.schema import require_kind
 
@@ -56,7 +56,7 @@ def plot_budgets(dataset: xr.Dataset) -> Axes:
                 axis = figure.add_subplot(grid[2 * row + 1, column])
                 draw_contours(figure, axis, plane, axes_of(dataset), limits=limits)
                 contours.append(axis)
-        figure.suptitle(_title(dataset), x=0.02, ha="left", size=10)
+        figure.suptitle(verbatim(_title(dataset)), x=0.02, ha="left", size=10)
     return contours[0]
 
 

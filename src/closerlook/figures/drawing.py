@@ -55,6 +55,11 @@ MAX_LABELLED = 4
 """More lines than this in one panel are drawn thin, in one colour, with their mean."""
 
 
+def verbatim(name: str) -> str:
+    """Return a name as it is to stand in a figure: its dollar signs are no mathematics."""
+    return name.replace("$", r"\$")
+
+
 def save_figure(ax: Axes, path: str | Path, formats: Iterable[str] = ("svg", "png"), *, dpi: int = 200) -> list[Path]:
     """Save the figure that holds some axes, once for each format, and close it.
 

@@ -21,6 +21,7 @@ from closerlook.figures.drawing import (
     label_lines,
     mean_with_interval,
     scale_pairs,
+    verbatim,
 )
 from closerlook.results.schema import require_kind
 
@@ -213,8 +214,8 @@ def _name_pairs(rows: Sequence[Sequence[Axes]], agents: xr.Dataset) -> None:
 def _title(axis: Axes, agents: xr.Dataset) -> None:
     """Head the figure with environment and algorithm; a single panel also has its iteration there."""
     environment, algorithm = agents.attrs.get("environment"), agents.attrs.get("algorithm")
-    words = [str(environment)] if environment else []
-    words += [str(algorithm).upper()] if algorithm else []
+    words = [verbatim(str(environment))] if environment else []
+    words += [verbatim(str(algorithm)).upper()] if algorithm else []
     figure = axis.get_figure(root=True)
     if figure is not None and len({axis.get_title(loc="left") for axis in figure.axes} - {""}) > 1:
         figure.suptitle(" · ".join(words), x=0.01, ha="left", size=10.5, weight="bold")

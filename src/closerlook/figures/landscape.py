@@ -12,7 +12,7 @@ from matplotlib.gridspec import GridSpec
 from matplotlib.ticker import LogLocator
 
 from closerlook.errors import InputError
-from closerlook.figures.drawing import COLOURS, QUIET, RULE, STYLE
+from closerlook.figures.drawing import COLOURS, QUIET, RULE, STYLE, verbatim
 from closerlook.figures.planes import (
     agent_name,
     axes_of,
@@ -67,7 +67,7 @@ def plot_landscape(dataset: xr.Dataset | Sequence[xr.Dataset]) -> Axes:
             lines.append(axis)
             if title:
                 axis.set_title(title, pad=16)
-        figure.suptitle(_title(dataset), x=0.01, ha="left", size=11)
+        figure.suptitle(verbatim(_title(dataset)), x=0.01, ha="left", size=11)
     return lines[0]
 
 
@@ -193,7 +193,7 @@ def _plot_pair(datasets: list[xr.Dataset]) -> Axes:
                 pairs = f"{dataset.attrs['step_pairs']:,} pairs" + ("" if column % 2 else f", {agent_name(agent)}")
                 axis.set_title(f"{name.replace('_', ' ')}, {pairs}", y=0.98)
                 first = first or axis
-        who = f"{datasets[0].attrs['environment']}, {datasets[0].attrs['algorithm'].upper()}"
+        who = verbatim(f"{datasets[0].attrs['environment']}, {datasets[0].attrs['algorithm'].upper()}")
         figure.suptitle(f"{who}: steps from few and from many pairs (as in {PAPER})", x=0.01, ha="left", size=11)
     assert first is not None
     return first

@@ -7,7 +7,7 @@ import numpy as np
 import xarray as xr
 from matplotlib.axes import Axes
 
-from closerlook.figures.drawing import COLOURS, RULE, STYLE, legend_above, short_number
+from closerlook.figures.drawing import COLOURS, RULE, STYLE, legend_above, short_number, verbatim
 
 MARKERS = "osD^vP*X"
 
@@ -38,7 +38,7 @@ def plot_sample_regime(dataset: xr.Dataset) -> Axes:
         axes[2].set_ylabel("pairwise cosine at the batch")
         _draw_curves(axes[3], dataset)
         steps = f"{short_number(dataset.attrs['steps'])} steps, {dataset.sizes['regime_seed']} seeds"
-        figure.suptitle(f"{dataset.attrs['environment']}, PPO: {steps}", x=0.01, ha="left", size=11)
+        figure.suptitle(f"{verbatim(dataset.attrs['environment'])}, PPO: {steps}", x=0.01, ha="left", size=11)
     first: Axes = axes[0]
     return first
 

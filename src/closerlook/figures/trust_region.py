@@ -7,7 +7,7 @@ import numpy as np
 import xarray as xr
 from matplotlib.axes import Axes
 
-from closerlook.figures.drawing import COLOURS, QUIET, RULE, STYLE, legend_above, mean_with_interval
+from closerlook.figures.drawing import COLOURS, QUIET, RULE, STYLE, legend_above, mean_with_interval, verbatim
 from closerlook.results.schema import require_kind
 
 MOST_ROWS = 8
@@ -55,7 +55,7 @@ def plot_trust_region(dataset: xr.Dataset) -> Axes:
             for axis, draw in zip(row, panels, strict=True):
                 draw(axis, agent)
             row[0].set_title(f"{title}:\ndivergence of each update" if title else "divergence of each update")
-        figure.suptitle(_title(dataset), x=0.01, ha="left", size=11)
+        figure.suptitle(verbatim(_title(dataset)), x=0.01, ha="left", size=11)
     first: Axes = axes[0, 0]
     return first
 

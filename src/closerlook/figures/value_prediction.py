@@ -19,6 +19,7 @@ from closerlook.figures.drawing import (
     label_lines,
     mean_with_interval,
     scale_pairs,
+    verbatim,
 )
 from closerlook.results.schema import require_kind
 
@@ -77,7 +78,7 @@ def plot_value_prediction(dataset: xr.Dataset, ax: Axes | None = None) -> Axes:
             for axis, title in zip(axes, words, strict=True):
                 axis.set_title(f"{title}, iteration {iteration}" if iteration is not None and iteration >= 0 else title)
         name = " · ".join(filter(None, [str(agents.attrs.get("environment", "")), _algorithm(agents)]))
-        figure.suptitle(name, x=0.01, ha="left", size=10.5, weight="bold")
+        figure.suptitle(verbatim(name), x=0.01, ha="left", size=10.5, weight="bold")
     first: Axes = rows[0][0]
     return first
 

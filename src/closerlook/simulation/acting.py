@@ -165,10 +165,11 @@ def make_transform(transform: ActionTransform, space: gymnasium.spaces.Space[Any
     into = partial(_round_within if whole else _clip_within, low=low, high=high)
     if transform == "clip":
         return into
-    if not (np.isfinite(low).all() and np.isfinite(high).all()):
-        raise InputError("actions are to be squashed, but the action space has no finite bounds", "use clip or none")
     wide = np.result_type(dtype, np.float32)
-    half = high.astype(wide) / 2 - low.astype(wide) / 2  # their difference might overflow
+    with np.errstate(over="ignore", invalid="ignore"):
+        half = (high.astype(wide) - low.astype(wide)) / 2
+    if not np.isfinite(half).all():
+        raise InputError("actions are to be squashed, but the action space has no finite bounds", "use clip or none")
     # a = low + (high - low) / 2 (tanh u + 1), which rounding may take beyond the box
     return lambda actions: into(low + half * (np.tanh(actions.astype(wide, copy=False)) + wide.type(1)))
 
