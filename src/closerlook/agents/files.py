@@ -58,10 +58,10 @@ _PLAIN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9 _.+-]{0,39}")
 _ID = re.compile(r"[\w.:/-]{1,200}")
 """Letters, digits and the signs that ids of Gymnasium and names of modules have."""
 _MOST_OF: dict[str, int] = {
-    "policy_epochs": 10_000,
-    "value_epochs": 10_000,
+    "policy_epochs": 1000,
+    "value_epochs": 1000,
     "minibatches": 10**6,
-    "cg_steps": 10_000,
+    "cg_steps": 1000,
     "backtracks": 1000,
     "total_iterations": 10**9,
 }
