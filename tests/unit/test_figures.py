@@ -55,6 +55,14 @@ def test_one_agent_is_one_line_with_its_band_on_a_log_axis():
     assert axis.get_ylabel() == "mean pairwise cosine similarity"
 
 
+@pytest.mark.parametrize("name", [r"$\frac$", "$x$ and $y$", r"a\$b$", "50$"])
+def test_names_are_drawn_as_they_are(name, tmp_path):
+    dataset = cosine_dataset(seeds=(3,), iterations=(150,)).assign_attrs(environment=name, algorithm=name)
+    axis = plot_gradient_quality(dataset)
+    (file,) = save_figure(axis, tmp_path / "figure", ["svg"])  # which parses what mathematics there is
+    assert file.exists()
+
+
 def test_sizes_below_a_stream_are_dashed_hollow_and_named():
     axis = plot_gradient_quality(cosine_dataset(seeds=(0,), iterations=(0,)))
     (hollow,), (dashes,) = lines(axis, "hollow"), lines(axis, "below")
