@@ -136,7 +136,9 @@ def describe_environment(spec: EnvironmentSpec) -> dict[str, Any]:
 def _describe_space(space: Any) -> dict[str, Any]:
     if isinstance(space, Box):
         bounds = {"low": np.ravel(space.low).tolist(), "high": np.ravel(space.high).tolist()}
-        return {"type": "Box", "shape": list(space.shape), "dtype": str(space.dtype), **bounds}
+        # how actions come into other types has changed: no answer stored before is taken for one of now
+        conversion = {} if space.dtype == np.float32 else {"conversion": "within the box, in its own type"}
+        return {"type": "Box", "shape": list(space.shape), "dtype": str(space.dtype), **bounds, **conversion}
     return {"type": "Discrete", "n": int(space.n), "start": int(space.start)}
 
 

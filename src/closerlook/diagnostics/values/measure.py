@@ -326,7 +326,7 @@ class _Plan:
             stop = min(first + RESTARTS_OF_A_JOB, request.wishes.restarts)
             part = StreamRange(subject.seed, RESTART_PURPOSE, first, stop)
             parameters = [[critic.parameters for critic in critics] for critics in (fitted.values(), updated)]
-            key = content_key("restarts", *subject.key, part, copies, parameters)
+            key = content_key("restarts of all generators", *subject.key, part, copies, parameters)
             arguments = {**subject.where(part), "critics": fitted, "copies": copies, "updated": updated}
             pairs = (stop - first) * request.restart_pairs(subject.agent)
             jobs.append(Job(f"restarts of agent {subject.number}", key, sample_restarts, arguments, pairs))
