@@ -1,4 +1,4 @@
-"""Every row of docs/what_can_be_measured.md is what it says: fast, measured, refused or warned of, in these words."""
+"""Every row on environments of docs/what_can_be_measured.md is what it says, in these words."""
 
 import re
 import warnings
@@ -136,8 +136,9 @@ CASES: dict[str, Callable[[], Any]] = {
 
 
 def rows() -> dict[str, tuple[str, str]]:
-    """Return the rows of all tables: what, outcome, words."""
-    cells = [re.split(r"\s*\|\s*", line.strip("| ")) for line in PAGE.read_text().splitlines() if line.startswith("| ")]
+    """Return the rows of the tables on environments: what, outcome, words."""
+    lines = PAGE.read_text().partition("## Distributions")[0].splitlines()
+    cells = [re.split(r"\s*\|\s*", line.strip("| ")) for line in lines if line.startswith("| ")]
     return {row[0]: (row[1], row[2] if len(row) > 2 else "") for row in cells if row[0] not in {"What", "---"}}
 
 
