@@ -44,7 +44,9 @@ if TYPE_CHECKING:
     from closerlook.figures import plot_value_prediction as plot_value_prediction
     from closerlook.figures import save_figure as save_figure
     from closerlook.monitor.batch import Batch as Batch
+    from closerlook.monitor.census import census as census
     from closerlook.monitor.lint import lint as lint
+    from closerlook.monitor.monitor import Monitor as Monitor
     from closerlook.training import TrainSettings as TrainSettings
     from closerlook.training import train as train
 
@@ -54,6 +56,7 @@ _HOMES = {
     "EnvironmentSpec": "agents.environment",
     "InputError": "errors",
     "NonFiniteError": "errors",
+    "Monitor": "monitor.monitor",
     "NaturalSettings": "algorithms.natural",
     "PPOSettings": "algorithms.ppo",
     "Regime": "agents.agent",
@@ -61,6 +64,7 @@ _HOMES = {
     "TRPOSettings": "algorithms.trpo",
     "TrainSettings": "training",
     "VanillaSettings": "algorithms.vanilla",
+    "census": "monitor.census",
     "gradient_quality": "diagnostics.gradients",
     "landscape": "diagnostics.landscape",
     "lint": "monitor.lint",
