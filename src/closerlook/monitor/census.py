@@ -52,6 +52,11 @@ def census(batch: Batch) -> dict[str, Any]:
         ``action_saturated_share_by_dimension``, ``action_std_to_range_by_dimension``; ``not_finite_places``, by field
         rows of (step, environment, dimensions ...).
     """
+    with np.errstate(invalid="ignore", over="ignore"):
+        return _count(batch)
+
+
+def _count(batch: Batch) -> dict[str, Any]:
     return _finite(batch) | _tails(batch) | _observations(batch) | _actions(batch) | _episodes(batch)
 
 

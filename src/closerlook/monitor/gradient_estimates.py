@@ -142,11 +142,10 @@ def gradient_parts(batch: Batch) -> dict[str, float]:
     seen, taken = rows_of(batch.observations, batch.policy), rows_of(batch.actions, batch.policy)
     kind = {"device": seen.device, "dtype": parameters[0].dtype}
     weights, returns = (torch.as_tensor(a, **kind) for a in (weights_of(batch), batch.returns.reshape(-1)))
-    distribution = batch.policy(seen)
-    surrogate = flat_gradient((weights * distribution.log_prob(taken)).mean(), parameters)
+    surrogate = flat_gradient((weights * batch.policy(seen).log_prob(taken)).mean(), parameters)
     weight = 1.0 if batch.value_coefficient is None else batch.value_coefficient
     value = -weight * flat_gradient((batch.critic(seen) - returns).square().mean(), parameters)
-    entropy = (batch.entropy_coefficient or 0.0) * flat_gradient(distribution.entropy().mean(), parameters)
+    entropy = (batch.entropy_coefficient or 0.0) * flat_gradient(batch.policy(seen).entropy().mean(), parameters)
     return _compare(surrogate.double(), value.double(), entropy.double(), batch.max_grad_norm)
 
 

@@ -4,6 +4,7 @@ import json
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -195,10 +196,11 @@ class Monitor:
         return Measured(self.updates, numbers, self.level, changed, (*said, *notes), findings)
 
     def _lint(self, batch: Batch, after: Any) -> Findings:
-        try:
-            return lint(batch, after=after)
-        except InputError:
-            return Findings(())
+        """Recompute the batch, without policies that fail."""
+        for own, new in ((batch, after), (batch, None)):
+            with suppress(InputError):
+                return lint(own, after=new)
+        return lint(batch.replace(policy=None, critic=None))
 
     def _say(self, name: str, level: CheckLevel, value: float) -> str:
         advice = "" if level == "ok" else self.levels.limits[name].advice

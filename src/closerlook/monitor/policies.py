@@ -115,11 +115,12 @@ class _Called(torch.nn.Module):
 
     def __init__(self, module: torch.nn.Module, call: Callable[[Tensor], Any]) -> None:
         super().__init__()
-        self.module, self.call = module, call
+        self.module = module
+        self.call = (call,)  # hidden from torch: as a second submodule its parameters would not be replaced
 
     def forward(self, observations: Tensor) -> Any:
         """Run the function."""
-        return self.call(observations)
+        return self.call[0](observations)
 
 
 @dataclass(frozen=True)
