@@ -45,8 +45,10 @@ if TYPE_CHECKING:
     from closerlook.errors import InputError as InputError
     from closerlook.errors import NonFiniteError as NonFiniteError
     from closerlook.monitor.batch import Batch as Batch
+    from closerlook.monitor.census import census as census
     from closerlook.monitor.critic_audit import CriticAudit as CriticAudit
     from closerlook.monitor.lint import lint as lint
+    from closerlook.monitor.monitor import Monitor as Monitor
     from closerlook.monitor.trust_audit import TrustRegionAudit as TrustRegionAudit
     from closerlook.training import TrainSettings as TrainSettings
     from closerlook.training import train as train
@@ -60,6 +62,7 @@ _HOMES = {
     "EnvironmentSpec": "agents.environment",
     "InputError": "errors",
     "NonFiniteError": "errors",
+    "Monitor": "monitor.monitor",
     "NaturalSettings": "algorithms.natural",
     "PPOSettings": "algorithms.ppo",
     "Regime": "agents.agent",
@@ -68,6 +71,7 @@ _HOMES = {
     "TrainSettings": "training",
     "TrustRegionAudit": "monitor.trust_audit",
     "VanillaSettings": "algorithms.vanilla",
+    "census": "monitor.census",
     "gradient_quality": "diagnostics.gradients",
     "landscape": "diagnostics.landscape",
     "lint": "monitor.lint",

@@ -268,13 +268,9 @@ def check_returns(batch: Batch, recomputed: Recomputed) -> Check:
 
 
 def _kinds_of_returns(given: Given, raw: FloatArray) -> Iterator[tuple[str, FloatArray]]:
-    right = given.right
-    ends = np.array(right.traces == 0)
-    ends[-1] = True
-    rewards = right.rewards + np.where(ends, right.gamma * right.following, 0.0)
     yield "lambda-returns (advantages and values)", raw + given.values
-    yield "discounted returns, bootstrapped at truncations and cuts", backward_sums(rewards, right.gamma * ~ends)
-    yield "discounted returns that stop at truncations and cuts", backward_sums(right.rewards, right.gamma * ~ends)
+    yield "discounted returns, bootstrapped at truncations and cuts", given.discounted_returns(bootstrapped=True)
+    yield "discounted returns that stop at truncations and cuts", given.discounted_returns(bootstrapped=False)
 
 
 def _same(returns: FloatArray, kind: FloatArray) -> bool:

@@ -162,7 +162,8 @@ class Batch:
 
     def __post_init__(self) -> None:
         """Take arrays for what they are, and refuse what cannot be."""
-        shape = self._set("rewards", _as_array("rewards", self.rewards)).shape
+        rewards = _as_array("rewards", self.rewards)
+        shape = self._set("rewards", rewards[..., 0] if rewards.ndim == 3 and rewards.shape[2] == 1 else rewards).shape
         if len(shape) != 2 or 0 in shape:
             raise InputError(
                 f"rewards have the shape {list(shape)}", "give (steps, environments), rewards[:, None] for one"

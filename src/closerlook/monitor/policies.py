@@ -22,6 +22,7 @@ from torch.func import functional_call
 from closerlook.agents.agent import Agent
 from closerlook.errors import InputError, PolicyError, users_code
 from closerlook.nn.distributions import Categorical, DiagonalGaussian
+from closerlook.nn.networks import MLP
 
 ROWS = 8192
 """Rows that a network is given at once."""
@@ -114,11 +115,12 @@ class _Called(torch.nn.Module):
 
     def __init__(self, module: torch.nn.Module, call: Callable[[Tensor], Any]) -> None:
         super().__init__()
-        self.module, self.call = module, call
+        self.module = module
+        self.call = (call,)  # hidden from torch: as a second submodule its parameters would not be replaced
 
     def forward(self, observations: Tensor) -> Any:
         """Run the function."""
-        return self.call(observations)
+        return self.call[0](observations)
 
 
 @dataclass(frozen=True)
@@ -133,11 +135,14 @@ class _Rows:
         What it depends on, for gradients; empty where that is not known.
     module : torch.nn.Module or None
         Whose parameters these are, where they may change.
+    network : torch.nn.Module or `MLP` or None
+        Whose hidden units it uses.
     """
 
     call: Callable[[Tensor], Any]
     parameters: Mapping[str, Tensor] = field(default_factory=dict, repr=False)
     module: torch.nn.Module | None = field(default=None, repr=False)
+    network: torch.nn.Module | MLP | None = field(default=None, repr=False)
 
     def frozen(self) -> Self:
         """Return the same function as it is now, whatever becomes of the module's parameters."""
@@ -186,7 +191,8 @@ def as_policy(given: Any) -> RowPolicy:
         return given
     if isinstance(given, Agent):
         own, policy = _leaves(given.policy_parameters), given.policy
-        return RowPolicy(lambda observations: policy.distribution(own, observations), own)
+        network = getattr(policy, "network", None) or getattr(policy, "module", None)
+        return RowPolicy(lambda observations: policy.distribution(own, observations), own, network=network)
     if hasattr(given, "get_distribution"):
         return RowPolicy(given.get_distribution, *_module_of(given))
     if hasattr(given, "actor_mean") and hasattr(given, "actor_logstd"):
@@ -213,7 +219,8 @@ def as_critic(given: Any) -> Critic | None:
         if value is None:
             return None
         own = _leaves(given.value_parameters)
-        return Critic(lambda observations: value(own, observations), own)
+        network = getattr(value, "network", None) or getattr(value, "module", None)
+        return Critic(lambda observations: value(own, observations), own, network=network)
     for name in ("predict_values", "get_value"):
         if hasattr(given, name):
             return Critic(getattr(given, name), *_module_of(given))
@@ -232,11 +239,11 @@ def _leaves(parameters: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return {name: tensor.detach().clone().requires_grad_() for name, tensor in parameters.items()}
 
 
-def _module_of(given: Any) -> tuple[dict[str, Tensor], torch.nn.Module | None]:
-    """Return the parameters that training changes, and the module they are in."""
+def _module_of(given: Any) -> tuple[dict[str, Tensor], torch.nn.Module | None, torch.nn.Module | None]:
+    """Return the parameters that training changes, the module they are in, and the one whose hidden units are used."""
     if not isinstance(given, torch.nn.Module):
-        return {}, None
-    return {name: tensor for name, tensor in given.named_parameters() if tensor.requires_grad}, given
+        return {}, None, None
+    return {name: tensor for name, tensor in given.named_parameters() if tensor.requires_grad}, given, given
 
 
 def rows_of(array: np.ndarray, like: RowPolicy | Critic | None = None) -> Tensor:

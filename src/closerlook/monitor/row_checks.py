@@ -16,6 +16,7 @@ from torch import Tensor
 
 from closerlook.monitor.batch import Batch
 from closerlook.monitor.checks import Check, ok, unknown
+from closerlook.monitor.gradient_estimates import flat_gradient
 from closerlook.monitor.policies import ROWS, RowPolicy, as_policy, rows_of
 from closerlook.monitor.recomputed import policy_log_probs
 
@@ -172,14 +173,9 @@ def surrogate_gradient(batch: Batch, parameters: Sequence[Tensor], *, standardiz
     weights = rows_of(batch.advantages, batch.policy)
     if standardize:
         weights = (weights - weights.mean()) / (weights.std() + 1e-8)
-    total = torch.zeros(sum(parameter.numel() for parameter in parameters))
-    for start in range(0, len(seen), ROWS):
-        part = slice(start, start + ROWS)
-        objective = (weights[part] * batch.policy(seen[part]).log_prob(taken[part])).sum() / len(seen)
-        parts = torch.autograd.grad(objective, list(parameters), allow_unused=True)
-        filled = [torch.zeros_like(p) if g is None else g for p, g in zip(parameters, parts, strict=True)]
-        total += torch.cat([part.reshape(-1).cpu() for part in filled])
-    return total
+    parts = [slice(start, start + ROWS) for start in range(0, len(seen), ROWS)]
+    sums = [(weights[part] * batch.policy(seen[part]).log_prob(taken[part])).sum() for part in parts]
+    return torch.stack([flat_gradient(one / len(seen), parameters) for one in sums]).sum(0)
 
 
 def _correlation(batch: Batch, after: RowPolicy) -> tuple[str, float, int] | None:

@@ -104,6 +104,8 @@ def fields_of_cleanrl(variables: Mapping[str, Any], wanted: Collection[str]) -> 
     for theirs, ours in CLEANRL_ARGS.items():
         if ours not in held and hasattr(arguments, theirs):
             held[ours] = getattr(arguments, theirs)
+    if held.get("value_coefficient") is not None and "value_coefficient" not in variables:
+        held["value_coefficient"] *= 0.5  # these scripts take half the mean squared error
     normalized = getattr(arguments, "norm_adv", None)
     if normalized is not None:
         held.setdefault("normalize_advantages", "minibatch" if normalized else "none")

@@ -16,7 +16,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from closerlook.monitor.batch import Batch
-from closerlook.statistics.recursions import FloatArray, Recursion, Residuals, following_rows, residuals
+from closerlook.statistics.recursions import (
+    FloatArray,
+    Recursion,
+    Residuals,
+    backward_sums,
+    following_rows,
+    residuals,
+)
 
 Mask = NDArray[np.bool_]
 
@@ -164,6 +171,13 @@ class Given:
     def right(self) -> Recursion:
         """The recursion as it should be."""
         return self.with_ends(self.bootstrap, self.done)
+
+    def discounted_returns(self, *, bootstrapped: bool) -> FloatArray:
+        """Return discounted returns, which go on by the critic at truncations and cuts, or stop; NaN: not known."""
+        right, ends = self.right, np.array(self.done)
+        ends[-1] = True
+        tail = np.where(ends, right.gamma * right.following, 0.0) if bootstrapped else 0.0
+        return backward_sums(right.rewards + tail, np.where(ends, 0.0, right.gamma))
 
     def with_ends(self, bootstrap: FloatArray, ends: Mask) -> Recursion:
         """Return the recursion with another bootstrap and other ends of the trace."""

@@ -1,0 +1,145 @@
+"""What is in a batch, counted: numbers that are not finite, few steps that decide, bounds that are met, episodes.
+
+====== ==================================
+symbol meaning
+====== ==================================
+T, N   steps, environments
+D, A   dimensions of an observation, of an action
+====== ==================================
+"""
+
+from typing import Any
+
+import numpy as np
+
+from closerlook.monitor.batch import Batch
+from closerlook.monitor.finite_checks import not_finite
+from closerlook.monitor.recomputed import describe_policy
+from closerlook.statistics.batch_counts import clip_share, episode_parts, share_at, top_share
+
+CENSUS = {
+    "not_finite": "numbers of the batch that are not finite",
+    "not_finite_share": "their share of all numbers of the fields in which there are such",
+    "return_variance_top_share": "share of the returns' squared deviations from the 0.1% of steps that have most",
+    "critic_loss_top_share": "share of the squared errors of values to returns from the 0.1% of steps with most",
+    "reward_top_share": "share of the sum of squared rewards from the 0.1% of steps that have most",
+    "observation_spread_low": "smallest standard deviation of an observation's dimension",
+    "observation_spread_high": "largest standard deviation of an observation's dimension",
+    "observation_clip_share": "largest share, over dimensions, of observations at the bound they are clipped to",
+    "action_saturated_share": "largest share, over dimensions, of actions at or beyond the bounds of the action space",
+    "action_std_to_range_low": "smallest ratio, over dimensions, of the policy's mean deviation to the action range",
+    "action_std_to_range_high": "largest such ratio",
+    "episodes": "episodes that ended in the batch",
+    "distinct_returns": "different sums of rewards among whole episodes",
+    "reward_variation_share": "share of the batch's episodes, parts included, whose rewards are not all equal",
+    "terminated_share": "share of the ends that are terminations",
+    "truncated_share": "share of the ends that are truncations",
+    "episode_length": "mean steps of whole episodes",
+    "episode_length_to_steps": "the same over the steps that each environment has in the batch",
+    "environments_without_end": "share of the environments in which no episode ended",
+}
+"""Numbers of a census, in words."""
+
+
+def census(batch: Batch) -> dict[str, Any]:
+    """Count what is in a batch.
+
+    Returns
+    -------
+    dict
+        The numbers of `CENSUS` that the batch has, NaN where nothing can be said; and by dimension, as arrays,
+        ``observation_spread_by_dimension``, ``observation_clip_share_by_dimension``,
+        ``action_saturated_share_by_dimension``, ``action_std_to_range_by_dimension``; ``not_finite_places``, by field
+        rows of (step, environment, dimensions ...).
+    """
+    with np.errstate(invalid="ignore", over="ignore"):
+        return _count(batch)
+
+
+def _count(batch: Batch) -> dict[str, Any]:
+    return _finite(batch) | _tails(batch) | _observations(batch) | _actions(batch) | _episodes(batch)
+
+
+def _finite(batch: Batch) -> dict[str, Any]:
+    found = not_finite(batch)
+    count = sum(len(places) for places in found.values())
+    size = sum(getattr(batch, name).size for name in found)
+    return {
+        "not_finite": float(count),
+        "not_finite_share": count / size if size else 0.0,
+        "not_finite_places": found,
+    }
+
+
+def _tails(batch: Batch) -> dict[str, Any]:
+    rewards = batch.rewards if batch.raw_rewards is None else batch.raw_rewards
+    found = {"reward_top_share": top_share(np.square(rewards, dtype=np.float64))}
+    if batch.returns is not None:
+        returns = batch.returns.astype(np.float64)
+        found["return_variance_top_share"] = top_share(np.square(returns - returns.mean()))
+        if batch.values is not None:
+            found["critic_loss_top_share"] = top_share(np.square(returns - batch.values))
+    return found
+
+
+def _observations(batch: Batch) -> dict[str, Any]:
+    if batch.observations is None or batch.observations.dtype.kind != "f":
+        return {}
+    rows = batch.observations.reshape(batch.pairs, -1)
+    spread, clipped = rows.std(axis=0, dtype=np.float64), clip_share(rows)
+    if not spread.size:
+        return {}
+    return {
+        "observation_spread_low": float(spread.min()),
+        "observation_spread_high": float(spread.max()),
+        "observation_clip_share": float(clipped.max()),
+        "observation_spread_by_dimension": spread,
+        "observation_clip_share_by_dimension": clipped,
+    }
+
+
+def _actions(batch: Batch) -> dict[str, Any]:
+    if (
+        batch.actions is None
+        or batch.actions.dtype.kind != "f"
+        or batch.action_low is None
+        or batch.action_high is None
+    ):
+        return {}
+    taken = batch.actions if batch.applied_actions is None else batch.applied_actions
+    saturated = share_at(taken.reshape(batch.pairs, -1), batch.action_low, batch.action_high)
+    found = {"action_saturated_share": float(saturated.max()), "action_saturated_share_by_dimension": saturated}
+    std = batch.policy_std if batch.policy_std is not None else describe_policy(batch).get("policy_std")
+    span = batch.action_high.astype(np.float64) - batch.action_low
+    if std is not None and std.reshape(batch.pairs, -1).shape[1] == span.size and np.isfinite(span).all():
+        ratio = std.reshape(batch.pairs, -1).mean(axis=0, dtype=np.float64) / span
+        found |= {
+            "action_std_to_range_low": float(ratio.min()),
+            "action_std_to_range_high": float(ratio.max()),
+            "action_std_to_range_by_dimension": ratio,
+        }
+    return found
+
+
+def _episodes(batch: Batch) -> dict[str, Any]:
+    ends = batch.ends
+    if ends is None:
+        return {}
+    # without flags of starts it is not known whether the first step begins an episode: it counts as if not
+    begins = np.zeros(batch.environments, bool) if batch.episode_starts is None else batch.episode_starts[0]
+    rewards = batch.rewards if batch.raw_rewards is None else batch.raw_rewards
+    parts = episode_parts(rewards.astype(np.float64), ends, begins)
+    ended, whole = int(parts.ended.sum()), parts.whole
+    length = float(parts.length[whole].mean()) if whole.any() else np.nan
+    found = {
+        "episodes": float(ended),
+        "distinct_returns": float(len(np.unique(parts.total[whole]))) if whole.any() else np.nan,
+        "reward_variation_share": float(parts.varies.mean()),
+        "episode_length": length,
+        "episode_length_to_steps": length / batch.steps,
+        "environments_without_end": float((~ends.any(axis=0)).mean()),
+    }
+    if batch.terminated is not None and batch.truncated is not None and ended:
+        found["terminated_share"] = float(batch.terminated.sum() / ended)
+        found["truncated_share"] = float(batch.truncated.sum() / ended)
+    return found

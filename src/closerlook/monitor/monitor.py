@@ -1,0 +1,247 @@
+"""A monitor: what is said of a batch and of an update, every k updates while an agent trains."""
+
+import json
+import math
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from closerlook.errors import InputError
+from closerlook.monitor.batch import Batch
+from closerlook.monitor.census import CENSUS, census
+from closerlook.monitor.checks import CheckLevel, Findings
+from closerlook.monitor.gradient_estimates import GRADIENT, PARTS, gradient_agreement, gradient_parts
+from closerlook.monitor.levels import Levels, Limit, limits_from
+from closerlook.monitor.lint import lint
+from closerlook.monitor.policies import as_critic, as_policy
+from closerlook.monitor.sinks import Measured, Sink, terminal
+from closerlook.monitor.update_estimates import CHANGE, CRITIC, POLICY, critic_estimates, policy_change, policy_state
+from closerlook.results.writing import write_bytes
+
+NUMBERS: Mapping[str, str] = {
+    **CENSUS,
+    **CRITIC,
+    **GRADIENT,
+    **PARTS,
+    **POLICY,
+    **CHANGE,
+    "policy_feature_rank_to_first": "policy_feature_rank over that of the first batch measured",
+    "critic_feature_rank_to_first": "critic_feature_rank over that of the first batch measured",
+    "faults": "checks of lint that are at watch or problem",
+    "every": "k: one update in so many is measured",
+    "seconds": "what measuring took",
+}
+"""Every number of a monitor, in words. Intervals have ``_low`` and ``_high`` added."""
+
+MOST_EVERY = 1000
+"""The largest k that a share of time chooses."""
+
+
+@dataclass
+class Monitor:
+    """Measure one update in k of any training loop, from its own batch; no environment step is made.
+
+    Parameters
+    ----------
+    every : int
+        k. Update 1 is measured, then update 1 + k ...
+    sink : callable or sequence of callables
+        Each is given a `Measured`: ``print``, `terminal`, `Csv`, `TensorBoard`, `Sb3Logger`, `Tracker`
+        (`closerlook.monitor.sinks`), or any function.
+    limits : mapping of str to (watch, problem) or Limit or None, optional
+        In place of the usual ones (`closerlook.monitor.levels.LIMITS`); None takes one away.
+    share_of_time : float, optional
+        Choose k anew after each measurement so that measuring takes at most this share of the time; k is logged. What
+        is measured does not depend on the clock, only when.
+    save_to : str or Path
+        Folder for batches in which something is not finite, with what lint says of them.
+
+    Raises
+    ------
+    InputError
+        Where an argument means nothing.
+
+    Examples
+    --------
+    >>> import closerlook as cl
+    >>> monitor = cl.Monitor(every=10, sink=print)
+    >>> monitor.is_due
+    True
+
+    See Also
+    --------
+    closerlook.lint : what is recomputed, once.
+    """
+
+    every: int = 10
+    sink: Sink | Sequence[Sink] = terminal
+    limits: Mapping[str, Limit | tuple[float, float] | None] | None = None
+    share_of_time: float | None = None
+    save_to: str | Path = "closerlook-batches"
+    clock: Callable[[], float] = field(default=time.perf_counter, repr=False)
+
+    def __post_init__(self) -> None:
+        """Refuse what means nothing."""
+        if isinstance(self.every, bool) or not isinstance(self.every, int | np.integer) or self.every < 1:
+            raise InputError(f"every is {self.every!r}", "give a whole number, 1 or more")
+        if self.share_of_time is not None and not 0 < self.share_of_time <= 1:
+            raise InputError(f"share_of_time is {self.share_of_time!r}", "give a number above 0, up to 1")
+        self.sinks: tuple[Sink, ...] = (self.sink,) if callable(self.sink) else tuple(self.sink)
+        self.levels = Levels(limits_from(self.limits))
+        self.updates = 0
+        self.last: Measured | None = None
+        self._next, self._first_ranks = 1, dict[str, float]()
+        self._since = (0, self.clock())
+
+    @property
+    def is_due(self) -> bool:
+        """Whether the next update will be measured."""
+        return self.updates + 1 >= self._next
+
+    @property
+    def level(self) -> CheckLevel:
+        """The gravest standing level."""
+        return self.levels.level
+
+    def on_update(
+        self,
+        before: Any,
+        after: Any,
+        batch: Batch,
+        rollout: Any = None,
+        *,
+        reported: Mapping[str, float] | None = None,
+    ) -> Measured | None:
+        """Take in an update.
+
+        Parameters
+        ----------
+        before, after : policy, or (policy, critic)
+            The agent before and after the update, of any kind that `Batch` takes; None where it is not known, or
+            where the batch has the one before. One object that is both policy and critic is given alone.
+        batch : Batch
+            What the update was computed from.
+        rollout : object, optional
+            What the batch was made of; not used.
+        reported : mapping of str to float, optional
+            What the trainer says itself of the update: ``clip_fraction``.
+
+        Returns
+        -------
+        Measured or None
+            None where this update is not measured.
+        """
+        del rollout
+        due = self.is_due
+        self.updates += 1
+        if not due:
+            return None
+        begun = self.clock()
+        measured = self._measure(_with_agent(batch, before), after, dict(reported or {}))
+        seconds = self.clock() - begun
+        self._plan(begun, seconds)
+        numbers = {**measured.numbers, "every": float(self.every), "seconds": seconds}
+        self.last = Measured(**{**vars(measured), "numbers": numbers})
+        for sink in self.sinks:
+            sink(self.last)
+        return self.last
+
+    def skip_update(self) -> None:
+        """Count an update that is not measured, where no batch was taken of it."""
+        self.updates += 1
+        if self.updates >= self._next:
+            self._next = self.updates + 1
+
+    def _plan(self, begun: float, seconds: float) -> None:
+        """Say which update is measured next."""
+        updates, since = self._since
+        if self.share_of_time is not None and self.updates > updates:
+            # of k updates, each (begun - since) / n long, measuring once is the share s / (s + k u)
+            each = max(begun - since, 1e-9) / (self.updates - updates)
+            wanted = seconds * (1 - self.share_of_time) / (self.share_of_time * each)
+            self.every = int(min(max(1, math.ceil(wanted)), MOST_EVERY))
+        self._since = (self.updates, begun + seconds)
+        self._next = self.updates + self.every
+
+    def _measure(self, batch: Batch, after: Any, reported: dict[str, float]) -> Measured:
+        policy, critic = _split(after)
+        counted = census(batch)
+        numbers = {name: float(value) for name, value in counted.items() if np.ndim(value) == 0 and name in CENSUS}
+        findings = self._lint(batch, policy)
+        numbers["faults"] = float(len(findings.faults))
+        notes = [f"lint: {check.check}: {check.statement}; {check.advice}" for check in findings.faults]
+        if numbers["not_finite"] > 0:
+            notes.append(f"the batch is saved as {self._save(batch, findings)}")
+        else:
+            for estimate in (
+                partial(critic_estimates, batch, critic),
+                partial(gradient_agreement, batch),
+                partial(gradient_parts, batch),
+                partial(policy_state, batch),
+                partial(policy_change, batch, policy, reported),
+            ):
+                try:
+                    numbers |= estimate()
+                except InputError as error:  # a training loop is not ended by who watches it
+                    notes.append(f"not measured: {error.what}")
+        numbers |= self._to_first(numbers)
+        changed = self.levels.take(numbers)
+        said = [self._say(name, level, numbers[name]) for name, level in changed.items() if name != "faults"]
+        return Measured(self.updates, numbers, self.level, changed, (*said, *notes), findings)
+
+    def _lint(self, batch: Batch, after: Any) -> Findings:
+        """Recompute the batch, without policies that fail."""
+        for own, new in ((batch, after), (batch, None)):
+            with suppress(InputError):
+                return lint(own, after=new)
+        return lint(batch.replace(policy=None, critic=None))
+
+    def _say(self, name: str, level: CheckLevel, value: float) -> str:
+        advice = "" if level == "ok" else self.levels.limits[name].advice
+        words = f"{level}: {name} is {value:.3g} ({NUMBERS.get(name, name)})"
+        return f"{words}; {advice}" if advice else words
+
+    def _to_first(self, numbers: Mapping[str, float]) -> dict[str, float]:
+        """Return the ranks of features over those of the first batch."""
+        found = {}
+        for name in ("policy_feature_rank", "critic_feature_rank"):
+            if name in numbers:
+                first = self._first_ranks.setdefault(name, numbers[name])
+                found[f"{name}_to_first"] = numbers[name] / first if first > 0 else np.nan
+        return found
+
+    def _save(self, batch: Batch, findings: Findings) -> Path:
+        """Write a batch and what lint says of it; the policy is left out where it cannot answer for such a batch."""
+        file = Path(self.save_to) / f"batch-{self.updates:06d}.npz"
+        try:
+            batch.save(file)
+        except InputError:
+            batch.replace(policy=None, critic=None).save(file)
+        text = json.dumps(findings.to_json(), indent=1)
+        write_bytes(file.with_suffix(".json"), text.encode())
+        return file
+
+
+def _split(agent: Any) -> tuple[Any, Any]:
+    """Return policy and critic of what may be both."""
+    if isinstance(agent, tuple | list):
+        policy, critic = agent
+        return policy, critic
+    has_both = any(hasattr(agent, name) for name in ("predict_values", "get_value", "value_parameters"))
+    return agent, agent if has_both else None
+
+
+def _with_agent(batch: Batch, before: Any) -> Batch:
+    policy, critic = _split(before)
+    found: dict[str, Any] = {}
+    if policy is not None:
+        found["policy"] = as_policy(policy)
+    if critic is not None:
+        found["critic"] = as_critic(critic)
+    return batch.replace(**found) if found else batch

@@ -1,0 +1,137 @@
+"""What one batch says of itself when it is split into groups of environments or trajectories, never of transitions.
+
+====== ===============================================================
+symbol meaning
+====== ===============================================================
+K      groups
+n_k    pairs of group k
+D      policy parameters, flattened
+B      simple noise scale, in pairs
+====== ===============================================================
+"""
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import stats
+
+from closerlook.statistics.estimates import FEWEST, NOTHING, Interval, log_jackknife
+from closerlook.statistics.noise import NoiseScale
+
+LEAST = -0.999
+"""Of signal to variance of a group."""
+FEWEST_GROUPS = 4
+"""Groups below which no interval is given."""
+
+
+def group_units(sizes: np.ndarray, most: int) -> NDArray[np.int64]:
+    """Put units (environments, trajectories) of so many pairs into at most so many groups of about equal pairs.
+
+    Neighbors stay together, and no unit is divided.
+
+    Returns
+    -------
+    ndarray, (units,)
+        The group of each unit, from 0 on without gaps.
+    """
+    middle = np.cumsum(sizes) - 0.5 * np.asarray(sizes)
+    places = np.floor(middle / max(float(np.sum(sizes)), 1.0) * min(most, len(sizes))).astype(np.int64)
+    return np.asarray(np.unique(places, return_inverse=True)[1])
+
+
+def split_noise_scale(sums: np.ndarray, pairs: np.ndarray, *, confidence: float = 0.95) -> NoiseScale:
+    """Estimate the noise scale from groups that differ in pairs; for equal ones it is `noise_scale`.
+
+    With ``s_k`` the gradient's sum over the n_k pairs of group k, ``|G|^2`` is estimated by
+    ``sum_{j != k} s_j . s_k / sum_{j != k} n_j n_k``, the trace of a pair's covariance by
+    ``sum_k (|s_k|^2 - n_k^2 |G|^2) / sum_k n_k``, and ``B`` is their ratio. The interval is that of ``log(1 + n / B)``,
+    n being the mean pairs of a group, jackknifed over groups with Student's t.
+
+    Parameters
+    ----------
+    sums : ndarray, (K, D)
+        s_k.
+    pairs : ndarray, (K,)
+        n_k.
+    confidence : float
+        Of the interval.
+
+    References
+    ----------
+    McCandlish et al., 2018, "An Empirical Model of Large-Batch Training", appendix A.1, for groups of two sizes.
+    """
+    count = len(sums)
+    if count < FEWEST:
+        return NoiseScale(np.nan, np.nan, NOTHING)
+    gram, wide = sums.astype(np.float64) @ sums.astype(np.float64).T, np.asarray(pairs, dtype=np.float64)
+    own, mean = np.diag(gram), float(wide.mean())
+    whole = gram.sum(), own.sum(), wide.sum(), np.square(wide).sum()
+    signal, variance = _signal_and_variance(*whole)
+    without = _signal_and_variance(
+        whole[0] - 2 * gram.sum(axis=1) + own, whole[1] - own, whole[2] - wide, whole[3] - np.square(wide)
+    )
+    found = NoiseScale(float(signal), float(variance), NOTHING)
+    if not (variance > 0 and np.all(without[1] > 0)) or count < FEWEST_GROUPS:
+        return found
+    logs = np.log1p(np.maximum(mean * without[0] / without[1], LEAST))
+    reach = stats.t.ppf((1 + confidence) / 2, count - 1) * np.sqrt(
+        (count - 1) / count * np.square(logs - logs.mean()).sum()
+    )
+    middle = np.log1p(max(mean * float(signal / variance), LEAST))
+    low, high = (_scale(np.expm1(end), mean) for end in (middle + reach, middle - reach))
+    value = float(variance / signal) if signal > 0 else np.nan
+    return NoiseScale(found.squared_norm, found.variance, Interval(value, low, high))
+
+
+def _signal_and_variance(
+    total: np.ndarray, squares: np.ndarray, pairs: np.ndarray, squared_pairs: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return |G|^2 and a pair's variance, from sums over groups of products, squares, pairs and squared pairs."""
+    signal = (total - squares) / (np.square(pairs) - squared_pairs)
+    return signal, (squares - squared_pairs * signal) / pairs
+
+
+def _scale(ratio: float, group: float) -> float:
+    return float(group / ratio) if ratio > 0 else np.inf
+
+
+def split_explained_variance(
+    values: np.ndarray, targets: np.ndarray, groups: np.ndarray, *, confidence: float = 0.95
+) -> Interval:
+    """Return ``1 - Var[y - V] / Var[y]`` from pooled sums, with a jackknife of the ratio's logarithm over groups.
+
+    Parameters
+    ----------
+    values, targets : ndarray, (n,)
+        V and y; pairs whose target is NaN are left out.
+    groups : ndarray, (n,), int
+        The group of each pair.
+    confidence : float
+        Of the interval.
+
+    Returns
+    -------
+    Interval
+        NaN where targets are all equal; without ends where there are fewer than `FEWEST_GROUPS`.
+    """
+    known = np.isfinite(targets) & np.isfinite(values)
+    y, own = targets[known].astype(np.float64), groups[known]
+    errors = y - values[known]
+    columns = (np.ones_like(y), errors, np.square(errors), y - y.mean() if y.size else y)
+    sums = (
+        np.stack([np.bincount(own, column) for column in (*columns, np.square(columns[3]))])
+        if y.size
+        else np.zeros((5, 0))
+    )
+    sums = sums[:, sums[0] > 0]
+    whole = sums.sum(axis=1)
+    without = _variance_ratio(whole[:, None] - sums) if sums.shape[1] >= FEWEST_GROUPS else np.empty(0)
+    found = log_jackknife(float(_variance_ratio(whole)), without, confidence=confidence)
+    return Interval(1 - found.value, 1 - found.high, 1 - found.low)
+
+
+def _variance_ratio(sums: np.ndarray) -> np.ndarray:
+    """Return Var[y - V] / Var[y] from counts and sums of errors, their squares, targets, their squares."""
+    with np.errstate(divide="ignore", invalid="ignore"):
+        n = sums[0]
+        unexplained, total = (sums[i + 1] / n - np.square(sums[i] / n) for i in (1, 3))
+        return np.asarray(np.where(total > 0, unexplained / total, np.nan))

@@ -1,0 +1,79 @@
+"""Tails of probability ratios: how many pairs they are worth, and how heavy the upper tail is.
+
+====== ==================================
+symbol meaning
+====== ==================================
+n      ratios
+m      of them, the largest, in the tail
+k      shape of the generalized Pareto law
+====== ==================================
+"""
+
+import numpy as np
+
+FEWEST_IN_TAIL = 5
+PRIOR_WEIGHT, PRIOR_SHAPE = 10.0, 0.5
+"""The weak prior on k of Vehtari et al.: so many draws around this value."""
+
+
+def effective_fraction(ratios: np.ndarray) -> float:
+    """Return ``(sum w)^2 / (n sum w^2)``: the share of the pairs that ratios of 1 would need for the same variance."""
+    wide = np.asarray(ratios, dtype=np.float64)
+    squares = float(np.square(wide).sum())
+    return float(wide.sum() ** 2 / (wide.size * squares)) if squares > 0 and np.isfinite(squares) else np.nan
+
+
+def pareto_k(ratios: np.ndarray) -> float:
+    """Estimate the shape k of the upper tail of ratios (n,); NaN where there are too few, or the tail is flat.
+
+    Below 0.5 the variance of weighted means is finite; beyond 0.7 they are not to be relied on. The tail has
+    ``m = min(n / 5, 3 sqrt(n))`` ratios.
+
+    References
+    ----------
+    Zhang and Stephens, 2009, "A New and Efficient Estimation Method for the Generalized Pareto Distribution"; Vehtari,
+    Simpson, Gelman, Yao and Gabry, 2024, "Pareto Smoothed Importance Sampling", section 3 and appendix G.
+    """
+    ordered = np.sort(np.asarray(ratios, dtype=np.float64))
+    n = len(ordered)
+    m = int(min(0.2 * n, 3 * np.sqrt(n)))
+    if m < FEWEST_IN_TAIL or not np.isfinite(ordered).all():
+        return np.nan
+    exceedances = ordered[-m:] - ordered[-m - 1]
+    if exceedances[0] < 0 or exceedances[m // 4] <= 0:
+        return np.nan
+    return generalized_pareto_shape(exceedances)
+
+
+def generalized_pareto_shape(exceedances: np.ndarray) -> float:
+    """Estimate k from exceedances (m,) in rising order.
+
+    The posterior mean of ``theta`` over a grid of points stands for its estimate:
+    ``k(theta) = mean log(1 - theta x)``, profile log-likelihood ``m (log(-theta / k) - k - 1)``; then k is drawn
+    towards 0.5 by a weak prior.
+    """
+    m = len(exceedances)
+    points = 30 + int(np.sqrt(m))
+    quartile = exceedances[int(m / 4 + 0.5) - 1]
+    grid = 1 / exceedances[-1] + (1 - np.sqrt(points / (np.arange(1, points + 1) - 0.5))) / (3 * quartile)
+    shapes = np.log1p(-grid[:, None] * exceedances).mean(axis=1)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        likelihoods = m * (np.log(-grid / shapes) - shapes - 1)
+    weights = np.exp(np.nan_to_num(likelihoods - np.nanmax(likelihoods), nan=-np.inf))
+    theta = float(grid @ weights / weights.sum())
+    k = float(np.log1p(-theta * exceedances).mean())
+    return (m * k + PRIOR_WEIGHT * PRIOR_SHAPE) / (m + PRIOR_WEIGHT)
+
+
+def effective_rank(features: np.ndarray, share: float = 0.99) -> int:
+    """Return how many directions hold a share of the sum of singular values of features (n, D).
+
+    References
+    ----------
+    Kumar, Agarwal, Ghosh and Levine, 2021, "Implicit Under-Parameterization Inhibits Data-Efficient Deep RL", eq. 1,
+    with delta 0.01.
+    """
+    values = np.linalg.svd(features.astype(np.float64), compute_uv=False)
+    if not values.sum() > 0:
+        return 0
+    return int(np.searchsorted(np.cumsum(values) / values.sum(), share) + 1)

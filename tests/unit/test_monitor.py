@@ -1,0 +1,354 @@
+"""The monitor: estimates against slow twins, levels that do not flicker, sinks, updates that are measured or not."""
+
+import csv
+import json
+import math
+
+import numpy as np
+import pytest
+import torch
+from torch.distributions import Categorical, Independent, Normal, kl_divergence
+
+import closerlook as cl
+from closerlook.monitor.gradient_estimates import gradient_agreement, gradient_parts, group_gradients, groups_of
+from closerlook.monitor.levels import LIMITS, Levels, Limit, limits_from
+from closerlook.monitor.monitor import NUMBERS
+from closerlook.monitor.policies import as_policy
+from closerlook.monitor.sinks import Csv, Measured, Tracker
+from closerlook.monitor.update_estimates import critic_estimates, hidden_units, policy_change, policy_state
+from training_batches import KINDS, Policy, make
+
+
+def other_policy(kind, seed=5):
+    torch.manual_seed(seed)
+    return Policy((4, 3 if kind == "discrete" else 2), discrete=kind == "discrete")
+
+
+def near(policy, kind, scale=0.03):
+    """A policy a little away from another."""
+    new = other_policy(kind)
+    with torch.no_grad():
+        for own, old in zip(new.parameters(), policy.call.parameters(), strict=True):
+            own.copy_(old + scale * torch.randn(own.shape, generator=torch.Generator().manual_seed(1)))
+    return new
+
+
+def test_a_census_counts():
+    batch = make("time_limit", steps=44, environments=2).batch
+    observations = batch.observations.copy()
+    observations[3, 1, 2] = np.inf
+    observations[::2, :, 0] = 7.0
+    counted = cl.census(batch.replace(observations=observations))
+    assert counted["not_finite"] == 1.0
+    assert counted["not_finite_places"]["observations"].tolist() == [[3, 1, 2]]
+    counted = cl.census(batch.replace(observations=np.clip(observations, -7, 7)))
+    assert counted["observation_clip_share_by_dimension"].tolist() == [0.5, 0.0, 1 / 88, 0.0]
+    assert counted["episodes"] == 8.0
+    assert counted["episode_length"] == 11.0
+    assert counted["episode_length_to_steps"] == 0.25
+    assert (counted["terminated_share"], counted["truncated_share"]) == (0.0, 1.0)
+    bounded = np.abs(batch.applied_actions) >= 1
+    assert counted["action_saturated_share"] == pytest.approx(bounded.reshape(-1, 2).mean(0).max())
+    assert counted["action_std_to_range_low"] == pytest.approx(math.exp(-0.2) / 2)
+    assert counted["reward_variation_share"] == 1.0
+    errors = np.square(batch.returns - batch.values)
+    assert counted["critic_loss_top_share"] == pytest.approx(errors.max() / errors.sum(), rel=1e-4)
+    bare = cl.census(cl.Batch(rewards=np.zeros((3, 1))))
+    assert bare["not_finite"] == 0.0
+    assert "episodes" not in bare
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_gradients_of_groups_by_one_pair_after_the_other(kind):
+    batch = make(kind, steps=12, environments=2).batch
+    groups = groups_of(batch)
+    sums, pairs = group_gradients(batch, groups)
+    weights = batch.advantages.astype(np.float64)
+    weights = (weights - weights.mean()) / (weights.std(ddof=1) + 1e-8)
+    parameters = list(batch.policy.parameters.values())
+    slow = np.zeros_like(sums)
+    for t in range(12):
+        for i in range(2):
+            action = torch.as_tensor(batch.actions[t, i])[None]
+            log_prob = batch.policy(torch.as_tensor(batch.observations[t, i])[None]).log_prob(action)[0]
+            grads = torch.autograd.grad(log_prob, parameters, allow_unused=True)
+            flat = [torch.zeros_like(p) if g is None else g for p, g in zip(parameters, grads, strict=True)]
+            slow[groups[t, i]] += weights[t, i] * torch.cat([one.reshape(-1) for one in flat]).numpy()
+    assert np.allclose(sums, slow, atol=1e-4)
+    assert pairs.sum() == 24
+
+
+def test_groups_are_whole_trajectories_or_environments():
+    batch = make("time_limit", steps=44, environments=3).batch
+    groups = groups_of(batch)
+    for i in range(3):
+        for start in range(0, 44, 11):
+            assert len(np.unique(groups[start : start + 11, i])) == 1
+    assert groups.max() + 1 == 12
+    many = make("continuous", steps=5, environments=16).batch
+    assert np.array_equal(groups_of(many), np.tile(np.arange(16), (5, 1)))
+
+
+def test_too_few_groups_are_not_enough_data():
+    single = make("time_limit", steps=10, environments=1).batch
+    found = gradient_agreement(single)
+    assert found["gradient_groups"] == 1
+    assert np.isnan(found["pairwise_cosine"])
+    assert np.isnan(found["noise_scale_pairs"])
+    assert np.isfinite(found["gradient_norm"])
+    enough = gradient_agreement(make("time_limit", steps=110, environments=2).batch)
+    assert enough["noise_scale_pairs_low"] <= enough["noise_scale_pairs_high"]
+    assert enough["batch_true_cosine_low"] <= enough["batch_true_cosine_high"]
+    assert gradient_agreement(single.replace(policy=None)) == {}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_policy_change_by_torch_itself(kind):
+    batch = make(kind).batch
+    new = near(batch.policy, kind)
+    found = policy_change(batch.replace(clip=0.1), new, {"clip_fraction": 0.25})
+    seen = torch.as_tensor(batch.observations).reshape(-1, 4)
+    taken = torch.as_tensor(batch.actions).reshape(batch.pairs, *batch.actions.shape[2:])
+    with torch.no_grad():
+        old = batch.policy.call(seen)
+        kl = kl_divergence(old, new(seen)).double().numpy()
+        log_ratio = (new(seen).log_prob(taken) - old.log_prob(taken)).double().numpy()
+    ratio = np.exp(log_ratio)
+    expected = {
+        "mean_kl": kl.mean(),
+        "max_kl": kl.max(),
+        "kl_p99": np.quantile(kl, 0.99),
+        "kl_k1": -log_ratio.mean(),
+        "kl_k3": (ratio - 1 - log_ratio).mean(),
+        "max_ratio": ratio.max(),
+        "effective_pairs_fraction": ratio.sum() ** 2 / (len(ratio) * (ratio**2).sum()),
+        "clip_fraction_end": (np.abs(ratio - 1) > 0.1).mean(),
+        "clip_fraction_minibatches": 0.25,
+    }
+    for name, value in expected.items():
+        assert found[name] == pytest.approx(value, rel=2e-3, abs=2e-5), name
+
+
+def test_a_stored_batch_gives_the_same_change(tmp_path):
+    batch = make("continuous").batch
+    new = near(batch.policy, "continuous")
+    live, stored = policy_change(batch, new), policy_change(cl.Batch.load(batch.save(tmp_path / "b.npz")), new)
+    assert stored["mean_kl"] == pytest.approx(live["mean_kl"], rel=1e-3)
+    assert policy_change(batch, None) == {}
+
+
+def test_gradient_parts_by_autograd():
+    """A critic alone cuts the gradient; cosines of a part with itself are 1."""
+    made = make("continuous")
+    batch = made.batch.replace(value_coefficient=0.5, entropy_coefficient=0.01, max_grad_norm=0.1)
+    found = gradient_parts(batch)
+    seen = torch.as_tensor(batch.observations).reshape(-1, 4)
+    loss = 0.5 * (batch.critic.call(seen)[:, 0] - torch.as_tensor(batch.returns).reshape(-1)).square().mean()
+    grads = torch.autograd.grad(loss, list(batch.critic.parameters.values()))
+    norm = math.sqrt(sum(float(g.square().sum()) for g in grads))
+    assert found["value_gradient_norm"] == pytest.approx(norm, rel=1e-3)
+    # a Gaussian's entropy is the sum of log deviations: 0.01 for each of two components
+    assert found["entropy_gradient_norm"] == pytest.approx(0.01 * math.sqrt(2), rel=1e-3)
+    assert found["surrogate_value_cosine"] == pytest.approx(0.0, abs=1e-6)  # they share no parameter
+    whole = math.sqrt(norm**2 + found["surrogate_gradient_norm"] ** 2)
+    assert found["gradient_cut"] == pytest.approx(1 - 0.1 / whole, abs=0.01)
+    assert 0 < found["value_share_of_norm"] <= 1
+    assert found["cut_by_value"] == pytest.approx(found["gradient_cut"] * found["value_share_of_norm"])
+
+
+def test_critics_are_judged_by_both_targets():
+    made = make("continuous")
+    found = critic_estimates(made.batch, made.batch.critic)
+    returns = made.batch.returns.astype(np.float64)
+    assert found["explained_variance_lambda"] == pytest.approx(
+        1 - np.var(returns - made.batch.values) / np.var(returns), rel=1e-4
+    )
+    assert found["explained_variance_lambda_after"] == pytest.approx(found["explained_variance_lambda"], rel=1e-3)
+    assert found["explained_variance_lambda_low"] < found["explained_variance_lambda"]
+    standardized = (made.batch.advantages - made.batch.advantages.mean()) / made.batch.advantages.std()
+    same = critic_estimates(made.batch.replace(advantages=standardized))
+    assert same["explained_variance_lambda"] == pytest.approx(found["explained_variance_lambda"], rel=1e-3)
+    assert critic_estimates(made.batch.replace(values=None)) == {}
+
+
+def test_the_state_of_policies():
+    batch = make("continuous").batch
+    found = policy_state(batch)
+    assert found["entropy"] == pytest.approx(2 * (-0.2 + 0.5 * math.log(2 * math.pi * math.e)), rel=1e-4)
+    assert found["action_std_low"] == pytest.approx(math.exp(-0.2), rel=1e-4)
+    assert 0 < found["policy_feature_rank"] <= 8
+
+
+def test_units_that_say_nothing_are_counted():
+    network = torch.nn.Sequential(torch.nn.Linear(4, 4), torch.nn.ReLU(), torch.nn.Linear(4, 2))
+    with torch.no_grad():
+        network[0].weight.copy_(torch.eye(4))
+        network[0].bias.copy_(torch.tensor([0.0, 0.0, -1e3, 0.0]))
+    policy = as_policy(torch.nn.Sequential(network, Gaussian()))
+    seen = np.random.default_rng(0).normal(size=(50, 2, 4)).astype(np.float32)
+    assert hidden_units(policy, seen) == {"constant_units": 0.25, "feature_rank": 3.0}
+
+
+class Gaussian(torch.nn.Module):
+    def forward(self, mean):
+        return Independent(Normal(mean, 1.0), 1)
+
+
+def test_a_snapshot_stays_as_it_was():
+    policy = other_policy("continuous")
+    seen = torch.randn(5, 4, generator=torch.Generator().manual_seed(0))
+    live = as_policy(policy)
+    kept = live.frozen()
+    before = kept(seen).mean.detach().clone()
+    with torch.no_grad():
+        for parameter in policy.parameters():
+            parameter.add_(1.0)
+    assert torch.equal(kept(seen).mean, before)
+    assert not torch.equal(live(seen).mean, before)
+    assert kept.parameters.keys() == live.parameters.keys()
+    assert all(tensor.requires_grad for tensor in kept.parameters.values())
+
+
+def test_agents_of_libraries_are_known():
+    class Script(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.critic, self.actor = torch.nn.Linear(4, 1), torch.nn.Linear(4, 3)
+
+        def get_value(self, x):
+            return self.critic(x)
+
+        def get_action_and_value(self, x, action=None):
+            return Categorical(logits=self.actor(x))
+
+    script = Script()
+    seen = torch.randn(6, 4, generator=torch.Generator().manual_seed(0))
+    assert torch.allclose(as_policy(script)(seen).log_probs, torch.log_softmax(script.actor(seen), -1))
+
+
+def test_levels_need_patience_both_ways():
+    levels = Levels({"x": Limit(1.0, 2.0, patience=2)})
+    seen = [
+        levels.take({"x": value}).get("x") for value in (0.0, 1.5, 0.5, 1.5, 2.5, 2.5, 2.5, 1.5, 0.0, 2.5, 0.0, 0.0)
+    ]
+    changes = [None, None, None, None, "watch", None, "problem", None, "watch", None, None, "ok"]
+    assert seen == changes
+    assert Levels({"x": Limit(0.5, 0.1, patience=1)}).take({"x": 0.05}) == {"x": "problem"}  # small ones are bad
+    assert not levels.take({"x": np.nan})
+    assert levels.level == "ok"
+
+
+def test_limits_are_arguments():
+    assert limits_from({"mean_kl": (0.01, 0.02)})["mean_kl"].watch == 0.01
+    assert "mean_kl" not in limits_from({"mean_kl": None})
+    assert set(LIMITS) <= set(NUMBERS)
+    with pytest.raises(cl.InputError, match="the limit of mean_kl is 3"):
+        limits_from({"mean_kl": 3})
+
+
+def updates(monitor, times, kind="continuous"):
+    batch = make(kind).batch
+    new = near(batch.policy, kind)
+    return [monitor.on_update(None, new, batch) for _ in range(times)]
+
+
+def test_one_update_in_k_is_measured():
+    taken = []
+    found = updates(cl.Monitor(every=3, sink=taken.append), 7)
+    assert [measured is not None for measured in found] == [True, False, False, True, False, False, True]
+    assert [measured.update for measured in taken] == [1, 4, 7]
+    numbers = taken[0].numbers
+    assert {name.removesuffix("_low").removesuffix("_high") for name in set(numbers) - set(NUMBERS)} <= set(NUMBERS)
+    assert numbers["every"] == 3.0
+    assert numbers["faults"] == 0.0
+    assert all(isinstance(value, float) for value in numbers.values())
+    assert taken[0].numbers["mean_kl"] == taken[1].numbers["mean_kl"]  # nothing depends on when
+    assert str(taken[0]).startswith("update 1: ok; mean KL")
+
+
+def test_a_share_of_time_chooses_k():
+    now = [0.0]
+    monitor = cl.Monitor(every=1, sink=(), share_of_time=0.1, clock=lambda: now[0])
+    batch = make("continuous", steps=8).batch
+    measure = monitor._measure
+
+    def slow(*arguments):
+        now[0] += 9.0
+        return measure(*arguments)
+
+    monitor._measure = slow
+    for _ in range(30):
+        now[0] += 3.0
+        monitor.on_update(None, None, batch)
+    # 9 seconds of measuring are a tenth of the time beside 27 updates of 3 seconds
+    assert monitor.every == 27
+    assert monitor.last.numbers["every"] in {1.0, 27.0}
+
+
+def test_what_is_not_finite_is_saved_and_recomputed(tmp_path):
+    batch = make("continuous").batch
+    rewards = batch.rewards.copy()
+    rewards[9, 1] = np.nan
+    taken = []
+    monitor = cl.Monitor(every=1, sink=taken.append, save_to=tmp_path / "kept")
+    monitor.on_update(None, None, batch.replace(rewards=rewards))
+    assert taken[0].level == "problem"
+    assert any("saved as" in statement for statement in taken[0].statements)
+    assert "mean_kl" not in taken[0].numbers
+    kept = cl.Batch.load(tmp_path / "kept" / "batch-000001.npz")
+    check = cl.lint(kept)["finite"]
+    assert (check.first_step, check.first_environment) == (9, 1)
+    said = json.loads((tmp_path / "kept" / "batch-000001.json").read_text())
+    assert said["level"] == "problem"
+
+
+def test_faults_are_told_and_training_goes_on():
+    batch = make("continuous").batch
+    taken = []
+    cl.Monitor(every=1, sink=taken.append).on_update(
+        None, lambda x: x.nothing, batch.replace(rewards=5 * batch.rewards)
+    )
+    assert taken[0].changed["faults"] == "problem"
+    assert any("rewards" in statement for statement in taken[0].statements)
+    assert any(statement.startswith("not measured") for statement in taken[0].statements)
+
+
+def test_sinks(tmp_path, capsys):
+    class Run:
+        def __init__(self):
+            self.logged, self.alerts = [], []
+
+        def log(self, numbers):
+            self.logged.append(numbers)
+
+        def alert(self, title, text):
+            self.alerts.append((title, text))
+
+    run = Run()
+    monitor = cl.Monitor(
+        every=1,
+        sink=[print, Csv(tmp_path / "m" / "log.csv"), Tracker(run)],
+        limits={"mean_kl": Limit(0.0, 1e9, patience=1)},
+    )
+    updates(monitor, 2)
+    assert "update 2: watch" in capsys.readouterr().out
+    rows = list(csv.DictReader((tmp_path / "m" / "log.csv").read_text().splitlines()))
+    assert [row["update"] for row in rows] == ["1", "2"]
+    assert float(rows[0]["mean_kl"]) == run.logged[0]["closerlook/mean_kl"]
+    assert len(run.alerts) == 1
+    assert "mean_kl" in run.alerts[0][1]
+    Tracker(type("Plain", (), {"log": run.log})())(Measured(1, {"x": 1.0}, "ok", statements=("said",)))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"every": 0}, "every is 0"),
+        ({"every": 2.5}, "every is 2.5"),
+        ({"share_of_time": 0}, "share_of_time is 0"),
+        ({"share_of_time": 2}, "share_of_time is 2"),
+    ],
+)
+def test_bad_settings_are_one_clear_line(arguments, message):
+    with pytest.raises(cl.InputError, match=message):
+        cl.Monitor(**arguments)
