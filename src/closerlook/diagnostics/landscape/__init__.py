@@ -23,8 +23,8 @@ class Landscape(Diagnostic):
     plane of that step and a random direction, and along the step alone: where each rises, how they agree, how far the
     step may go. These are Figures 5, 6, 7 and 13 to 20 of "A Closer Look at Deep Policy Gradients".
 
-    Leaves landscape.html as well, a page with surfaces to turn; and budgets.svg and budgets.png where the pairs of a
-    point make more than one budget (see landscape's documentation).
+    Beside the usual files stand landscape.html, a page with surfaces to turn, and budgets.svg and budgets.png where the
+    pairs of a point make more than one budget (see landscape's documentation).
     """
 
     name = "landscape"
