@@ -82,7 +82,8 @@ def test_a_masked_choice_equals_the_choice_among_what_is_left(mask):
     whole = Categorical(logits.masked_fill(~kept, -torch.inf))
     theirs = torch.distributions.Categorical(logits=whole.logits)
     torch.testing.assert_close(whole.entropy(), theirs.entropy())
-    drawn = whole.sample(torch.linspace(0, 1 - 1e-16, 101, dtype=torch.float64)[:, None, None].expand(101, 2, 1))
+    noise = torch.linspace(0, 1 - 1e-16, 101, dtype=torch.float64)[:, None, None].expand(101, 2, 1)
+    drawn = Categorical(whole.logits.expand(101, 2, 4)).sample(noise)
     assert kept[torch.arange(2), drawn].all()
 
 
