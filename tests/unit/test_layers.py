@@ -1,5 +1,6 @@
 """Importing the package, its figures and its help costs what it must and no more."""
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -51,3 +52,17 @@ def test_every_public_name_is_on_the_page():
 def test_a_name_that_is_not_there_is_an_attribute_error():
     with pytest.raises(AttributeError, match="no_such_name"):
         _ = closerlook.no_such_name
+
+
+def test_the_walk_of_an_observation_is_short_and_names_what_is_there():
+    page = (Path(__file__).parents[2] / "docs/development/architecture.md").read_text()
+    files = re.findall(r"^\| \d+ \| `(\S+)` \|", page, re.MULTILINE)
+    assert 10 < len(files) <= 15
+    assert len(set(files)) == len(files)
+    assert all((Path(closerlook.__file__).parent / name).exists() for name in files)
+
+
+def test_every_room_is_on_the_page():
+    page = (Path(__file__).parents[2] / "docs/development/architecture.md").read_text()
+    rooms = {path.name for path in Path(closerlook.__file__).parent.iterdir() if (path / "__init__.py").exists()}
+    assert {room for room in rooms if f"`{room}/`" not in page} == set()
