@@ -35,7 +35,7 @@ TRUST = [
     "--workers",
     "1",
     "--out",
-    "o",
+    "p",
 ]
 ODD: tuple[Any, ...] = (
     None, True, False, 0, -1, 1, 2, 7, 1.5, 0.5, -0.0, 1e-320, 1e308, -1e308, math.nan, math.inf, 10**9, 2**63, 2**64,
@@ -133,7 +133,7 @@ def test_the_server_measures_an_agent_that_is_whole_and_notices_what_reaches_out
     altered(agent, folder, [])
     assert [require_one_line(server, folder, command, "as it is") for command in (GRADIENTS, TRUST)] == [0, 0]
     outside = server.run([*GRADIENTS[:-1], str(tmp_path / "outside")], folder)
-    assert outside["code"] == 99
+    assert outside["code"] == 99, outside
     assert "reached out: open" in outside["stderr"]
     assert server.run([*GRADIENTS, "--env", f"{FORBIDDEN[0]}:make"], folder)["code"] == 99
 

@@ -92,9 +92,8 @@ def test_a_length_that_noise_may_hide_leaves_everything_open():
 
 def test_variances_are_not_too_large_for_a_noisy_length():
     """The mean of one over a noisy length is not one over its mean."""
-    found, naive = [], []
-    for seed in range(REPEATS):
-        draws = np.random.default_rng(seed)
+    found, naive, draws = [], [], np.random.default_rng(1)
+    for _ in range(4 * REPEATS):  # the bias of 6% is then told to within 0.8%
         truth = TRUTH * (1.2 + 0.9 * draws.standard_normal((GROUPS, 1)))
         one = compare(truth, truth, PAIRS)
         found.append(one.relative_variance(PAIRS).value)

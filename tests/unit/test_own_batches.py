@@ -40,7 +40,7 @@ def test_own_training_is_healthy(name, monkeypatch):
     seeds = [agent_seed(settings, k) for k in range(2)]
     agents = Agent.stack(initial_agents(settings, range(2)))
     for iteration in range(2):
-        before, batch, _ = segment.gather(agents, settings, seeds, iteration)
+        before, batch, *_ = segment.gather(agents, settings, seeds, iteration)
         agents, _ = segment.improve(before, batch, settings, seeds, iteration)
         for own, after in zip(batches_of(before, batch, sampled[-1]), agents.unstack(), strict=True):
             found = cl.lint(own, after=after)

@@ -65,7 +65,7 @@ def test_the_page_says_what_was_done_and_what_came_out(page):
     assert "Two agents learned Hopper-v5 with PPO" in page.text
     assert "15 → 350" in page.text
     assert "0.65 → 0.21" in page.text
-    assert "seed 1, iteration 60" in page.text
+    assert "iteration 60, seed 1" in page.text
     assert "Agreement fell" in page.text
     assert "closerlook gradients" in page.text
     assert "MuJoCo" in page.text
