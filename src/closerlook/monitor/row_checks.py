@@ -127,7 +127,8 @@ def check_sign(batch: Batch, after: Any) -> Check:
     said = f"the {words} is {cosine:+.3f}"
     evidence = {words.replace(" ", "_"): cosine, "chance": 1 / np.sqrt(units)}
     if cosine > -SIGN / np.sqrt(units):
-        return ok("update_sign", f"the update follows its advantages: {said}", **evidence)
+        follows = "the update follows its advantages" if cosine > 0 else "the update has no clear direction"
+        return ok("update_sign", f"{follows}: {said}", **evidence)
     return Check(
         check="update_sign",
         level="problem",

@@ -269,12 +269,14 @@ def _shifted(given: Given, shift: int) -> Iterator[Suspect]:
 
     own, outside = given.advantages, ((0,) if shift == 1 else (-1,))
     yield Suspect("rewards_shifted", replace(given.right, rewards=moved(given.rewards)), own, outside)
+    # the flag of the last step is often kept apart from the others, and in its place
+    edges = (0, 1) if shift == 1 else (-1, -2)
     ends = moved(given.done)
     bootstrap = np.where(ends, np.where(moved(given.truncated), np.nan, 0.0), given.following)
-    yield Suspect("flags_shifted", given.with_ends(bootstrap, ends), own, outside)
+    yield Suspect("flags_shifted", given.with_ends(bootstrap, ends), own, edges)
     if given.truncated.any() and given.truncation == "bootstrap":
         rolled = np.where(moved(given.truncated), moved(given.boundary), np.where(ends, 0.0, given.following))
-        yield Suspect("flags_shifted", given.with_ends(rolled, ends), own, outside)
+        yield Suspect("flags_shifted", given.with_ends(rolled, ends), own, edges)
     values = moved(given.values)
     bootstrap = np.where(given.done, given.bootstrap, following_rows(values, np.nan))
     yield Suspect("values_shifted", replace(given.right, values=values, following=bootstrap), own, (*outside, -1, -2))

@@ -194,7 +194,7 @@ def policy_state(batch: Batch) -> dict[str, float]:
         with torch.no_grad():
             some = policy(seen[:MOST_ROWS])
         if isinstance(some, DiagonalGaussian):
-            std = some.log_std.exp().expand_as(some.mean).double().mean(0)
+            std = some.log_std.detach().exp().expand_as(some.mean).double().mean(0)
             found |= {"action_std_low": float(std.min()), "action_std_high": float(std.max())}
     for name, network in (("policy", batch.policy), ("critic", batch.critic)):
         if network is not None and batch.observations is not None:
