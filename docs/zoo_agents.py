@@ -29,7 +29,7 @@ KEPT = (
 START = """\
 # Agents that others trained
 
-All agents of the RL Zoo's [rl-trained-agents](https://github.com/DLR-RM/rl-trained-agents) that PPO, A2C and TRPO
+Agents of the RL Zoo's [rl-trained-agents](https://github.com/DLR-RM/rl-trained-agents) that PPO, A2C and TRPO
 trained, without Bullet's and Atari's: read from their files as they are, and compared with what was recorded in their
 training. Found and recorded are mean returns with 95% intervals, of {episodes} complete episodes with drawn actions and
 of the last episodes of training at one level; where the record is an evaluation's, both are of the likeliest actions.

@@ -157,8 +157,8 @@ def make_transform(transform: ActionTransform, space: gymnasium.spaces.Space[Any
     Raises
     ------
     InputError
-        Where actions are to be squashed or rescaled to bounds that are infinite, or real ones given as they are to a space of whole
-        numbers.
+        Where actions are to be squashed or rescaled to bounds that are infinite, or real ones given as they are to a
+        space of whole numbers.
     """
     if not isinstance(space, Box):
         return lambda actions: actions
