@@ -35,14 +35,14 @@ lint: $(VENV)/dev.stamp  ## Style, types and import rules
 test: lint  ## Lint, then every test that is not slow
 	$(BIN)/python -m pytest --numprocesses 2
 
-$(VENV)/peers.stamp: $(VENV)/dev.stamp
-	$(PIP) install --quiet --constraint constraints.txt --editable '.[peers,tensorboard]'
+$(VENV)/tensorboard.stamp: $(VENV)/dev.stamp
+	$(PIP) install --quiet --constraint constraints.txt --editable '.[tensorboard]'
 	@touch $@
 
-test-slow: $(VENV)/peers.stamp  ## The tests that take minutes: coverage of intervals, kills, equality with other libraries ...
+test-slow: $(VENV)/tensorboard.stamp  ## The tests that take minutes: coverage of intervals, kills, equality with other libraries ...
 	$(BIN)/python -m pytest -m slow --numprocesses 2
 
-bench: $(VENV)/run.stamp  ## Speed of sampling and of measurements, as ratios with medians: docs/development/benchmarks.md
+bench: $(VENV)/dev.stamp  ## Speed of sampling and of measurements, as ratios with medians: docs/development/benchmarks.md
 	$(BIN)/python benchmarks/sampling.py
 	$(BIN)/python benchmarks/gradients.py
 	$(BIN)/python benchmarks/pool.py
@@ -50,6 +50,7 @@ bench: $(VENV)/run.stamp  ## Speed of sampling and of measurements, as ratios wi
 	$(BIN)/python benchmarks/values.py
 	$(BIN)/python benchmarks/landscape.py
 	$(BIN)/python benchmarks/training.py
+	$(BIN)/python benchmarks/imported.py
 
 atlas: $(VENV)/run.stamp  ## Train the sixty agents of atlas/ and pack them: hours on two cores; goes on where it stopped
 	$(BIN)/closerlook atlas --runs runs/atlas --out atlas

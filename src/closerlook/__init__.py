@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from closerlook.agents.environment import EnvironmentSpec as EnvironmentSpec
     from closerlook.agents.files import load_agent as load_agent
     from closerlook.agents.files import save_agent as save_agent
+    from closerlook.agents.importers.sb3_live import from_sb3 as from_sb3
     from closerlook.agents.loading import load as load
     from closerlook.agents.normalization import Scaling as Scaling
     from closerlook.algorithms.natural import NaturalSettings as NaturalSettings
@@ -44,6 +45,7 @@ if TYPE_CHECKING:
     from closerlook.drawing.training import plot_training as plot_training
     from closerlook.errors import InputError as InputError
     from closerlook.errors import NonFiniteError as NonFiniteError
+    from closerlook.inspection import inspect as inspect
     from closerlook.monitor.batch import Batch as Batch
     from closerlook.monitor.census import census as census
     from closerlook.monitor.critic_audit import CriticAudit as CriticAudit
@@ -72,7 +74,9 @@ _HOMES = {
     "TrustRegionAudit": "monitor.trust_audit",
     "VanillaSettings": "algorithms.vanilla",
     "census": "monitor.census",
+    "from_sb3": "agents.importers.sb3_live",
     "gradient_quality": "diagnostics.gradients",
+    "inspect": "inspection",
     "landscape": "diagnostics.landscape",
     "lint": "monitor.lint",
     "run": "diagnostics.runner",

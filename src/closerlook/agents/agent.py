@@ -12,13 +12,14 @@ from torch.distributions import Distribution as TorchDistribution
 from closerlook.agents.environment import EnvironmentSpec
 from closerlook.agents.modules import fixed, inputs_of_first_layer, take_over, trainable
 from closerlook.agents.normalization import RunningMoments, Scaling
+from closerlook.agents.origin import Origin
 from closerlook.agents.policies import ModulePolicy, ModuleValue, Policy, Value
 from closerlook.arguments import require_choices, require_fractions
 from closerlook.errors import InputError
 
-ActionTransform = Literal["none", "clip", "squash"]
+ActionTransform = Literal["none", "clip", "squash", "rescale"]
 """What happens to an action on its way to the environment: nothing; clipping to the bounds of the action space;
-or tanh and rescaling to them."""
+tanh and rescaling to them; or rescaling alone, of actions that the policy itself squashes to (-1, 1)."""
 
 Bootstrap = Literal["correct", "paper"]
 """``correct``: a truncation or a cut is bootstrapped by the value of the state that would have followed.
@@ -98,7 +99,7 @@ class Agent:
     reward_scaling : Scaling or None
         How rewards are divided by the standard deviation of the discounted return before the critic and the
         advantages see them; None: not at all. True reward is never scaled.
-    action_transform : {"none", "clip", "squash"}
+    action_transform : {"none", "clip", "squash", "rescale"}
         What happens to an action on its way to the environment.
     normalize_advantages : bool
         Whether the agent's algorithm standardises advantages within a batch.
@@ -122,6 +123,8 @@ class Agent:
         P where the state is stacked, else None.
     factory : str or None
         ``package.module:function`` that builds this agent again, where its networks are code of the user's.
+    origin : Origin or None
+        Where it comes from, where another library trained it.
     """
 
     policy: Policy
@@ -143,6 +146,7 @@ class Agent:
     agent_seed: int | None = None
     population: int | None = None
     factory: str | None = None
+    origin: Origin | None = field(default=None, compare=False, repr=False)
 
     def __post_init__(self) -> None:
         """Refuse settings that mean nothing, and scales without the moments they are taken from.

@@ -53,6 +53,10 @@ _arrived: dict[str, Any] = {}
 """What came along with the names of environments, in a process that cannot import it."""
 
 
+Wrappers = tuple[tuple[str, Mapping[str, Any]], ...]
+"""Names of wrappers with their arguments."""
+
+
 @dataclass(frozen=True)
 class EnvironmentSpec:
     """An environment by name.
@@ -69,6 +73,9 @@ class EnvironmentSpec:
         Passed to the constructor.
     trusted : bool
         False for a name read from a file: it may not make Python import code.
+    wrappers : tuple of (str, mapping)
+        Wrappers of other libraries around it, the innermost first, by name and arguments: see
+        `closerlook.simulation.wrappers`.
 
     Raises
     ------
@@ -79,6 +86,7 @@ class EnvironmentSpec:
     id: str
     arguments: Mapping[str, Any] = field(default_factory=dict)
     trusted: bool = field(default=True, compare=False)
+    wrappers: Wrappers = ()
 
     def __post_init__(self) -> None:
         """Refuse what is no name; NumPy's numbers among the arguments become Python's own."""
@@ -93,11 +101,13 @@ class EnvironmentSpec:
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Travel with what the name stands for, where the other process might not know it."""
-        return _arrive, (self.id, dict(self.arguments), self.trusted, _luggage(self))
+        return _arrive, (self.id, dict(self.arguments), self.trusted, _luggage(self), self.wrappers)
 
     def to_json(self) -> dict[str, Any]:
         """Return what `EnvironmentSpec(**...)` takes."""
-        return {"id": self.id, "arguments": dict(self.arguments)}
+        plain = {"id": self.id, "arguments": dict(self.arguments)}
+        wrappers = [[name, dict(arguments)] for name, arguments in self.wrappers]
+        return {**plain, "wrappers": wrappers} if wrappers else plain
 
 
 def _plain(value: Any) -> Any:
@@ -155,7 +165,9 @@ def _is_of_this_process(module: str) -> bool:
     return module == "__main__" or module in cloudpickle.list_registry_pickle_by_value()
 
 
-def _arrive(name: str, arguments: Mapping[str, Any], trusted: bool, luggage: Any) -> EnvironmentSpec:
+def _arrive(
+    name: str, arguments: Mapping[str, Any], trusted: bool, luggage: Any, wrappers: Wrappers
+) -> EnvironmentSpec:
     """Make the name of what has come along stand for the same here; what is known here already stays as it is."""
     elsewhere = multiprocessing.parent_process() is not None  # nobody but a worker's jobs registers anything in it
     if isinstance(luggage, gymnasium.envs.registration.EnvSpec):
@@ -163,7 +175,7 @@ def _arrive(name: str, arguments: Mapping[str, Any], trusted: bool, luggage: Any
             gymnasium.registry[luggage.id] = luggage
     elif luggage is not None and elsewhere:
         _arrived[name] = luggage
-    return EnvironmentSpec(name, arguments, trusted)
+    return EnvironmentSpec(name, arguments, trusted, wrappers)
 
 
 def arrived(name: str) -> Any:

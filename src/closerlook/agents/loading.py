@@ -1,14 +1,16 @@
-"""An agent by the name it is given: a run folder (or the atlas), an agent's folder, ``package.module:function``."""
+"""An agent by the name it is given: a run folder (or the atlas), an agent's folder, a library's file, a function."""
 
 import os
-from collections.abc import Iterable
-from dataclasses import replace
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TypeAlias, overload
+from typing import Any, TypeAlias, overload
 
 from closerlook.agents.agent import Agent
 from closerlook.agents.environment import EnvironmentSpec, import_module
 from closerlook.agents.files import DESCRIPTION, load_agent
+from closerlook.agents.importers import import_agent
+from closerlook.agents.importers.request import ImportRequest
 from closerlook.arguments import environment_id
 from closerlook.errors import InputError, in_one_line, users_code
 
@@ -21,11 +23,32 @@ ATLAS_VARIABLE = "CLOSERLOOK_ATLAS"
 """Environment variable that names the atlas' folder, where closerlook is installed without its repository."""
 
 _FOREIGN = {
-    ".zip": "a Stable-Baselines3 file",
     ".pt": "a torch file",
     ".pth": "a torch file",
     ".cleanrl_model": "a CleanRL file",
 }
+
+
+@dataclass(frozen=True)
+class Importing:
+    """How another library's file is to be read; see `closerlook.agents.importers.request.ImportRequest`.
+
+    Parameters
+    ----------
+    environment : str, EnvironmentSpec or None
+        What the agent is to be measured on; None: what it was trained on.
+    normalize : str, Path or None
+        A file of statistics, where they are elsewhere.
+    settings : mapping of str to value
+        What the caller knows better, or what the file does not say.
+    anyway : bool
+        Whether to go on where something is missing.
+    """
+
+    environment: Environment = None
+    normalize: str | Path | None = None
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    anyway: bool = False
 
 
 def checkpoint_folder(run: Path, iteration: int, agent_seed: int) -> Path:
@@ -48,12 +71,26 @@ def load(source: Source, *, env: Environment = ..., iteration: int | None = ...,
 
 @overload
 def load(
-    source: Source, *, env: Environment = ..., iteration: int | None = ..., seed: None = ...
+    source: Source,
+    *,
+    env: Environment = ...,
+    iteration: int | None = ...,
+    seed: None = ...,
+    normalize: str | Path | None = ...,
+    settings: Mapping[str, Any] | None = ...,
+    anyway: bool = ...,
 ) -> Agent | list[Agent]: ...
 
 
 def load(
-    source: Source, *, env: Environment = None, iteration: int | None = None, seed: int | None = None
+    source: Source,
+    *,
+    env: Environment = None,
+    iteration: int | None = None,
+    seed: int | None = None,
+    normalize: str | Path | None = None,
+    settings: Mapping[str, Any] | None = None,
+    anyway: bool = False,
 ) -> Agent | list[Agent]:
     """Load an agent by name, or all agents of a run.
 
@@ -63,6 +100,12 @@ def load(
         As for `find_agents`.
     env : str or EnvironmentSpec, optional
         What the agent is to be measured on; default what it was trained on.
+    normalize : str or Path, optional
+        Of another library's agent: the file of its statistics, where it is not beside it.
+    settings : mapping of str to value, optional
+        Of another library's agent: what the file does not say, or says wrongly.
+    anyway : bool
+        Whether to go on with what could not be known.
 
     Returns
     -------
@@ -74,26 +117,33 @@ def load(
     InputError
         Where there is no such agent, naming what there is.
     """
-    agents = find_agents(source, iteration=iteration, seed=seed)
+    importing = Importing(env, normalize, settings or {}, anyway)
+    agents = find_agents(source, iteration=iteration, seed=seed, importing=importing)
     if env is not None:
         spec = EnvironmentSpec(environment_id(env)) if isinstance(env, str) else env
-        agents = [replace(agent, environment=spec) for agent in agents]
+        # an imported agent has it already, with the wrappers that it acts in
+        agents = [agent if agent.origin is not None else replace(agent, environment=spec) for agent in agents]
     return agents[0] if len(agents) == 1 else agents
 
 
-def find_agents(source: Source, *, iteration: int | None = None, seed: int | None = None) -> list[Agent]:
+def find_agents(
+    source: Source, *, iteration: int | None = None, seed: int | None = None, importing: Importing | None = None
+) -> list[Agent]:
     """Find agents by name.
 
     Parameters
     ----------
     source : str, Path or Agent
-        A run folder of ours, the folder of one agent, or ``package.module:function``, a function without arguments
-        that returns an agent. ``atlas/walker2d-ppo`` is a run of the atlas wherever the command is given (see
-        `atlas_folder`), unless there is such a folder here. An agent is passed through.
+        A run folder of ours, the folder of one agent, another library's file or folder, or
+        ``package.module:function``, a function without arguments that returns an agent. ``atlas/walker2d-ppo`` is a run
+        of the atlas wherever the command is given (see `atlas_folder`), unless there is such a folder here. An agent is
+        passed through.
     iteration : int, optional
         Which checkpoint of a run folder; default the last of each agent. Of anything else: what it has to be.
     seed : int, optional
         Which agent of a run folder, counted from 0; default all. Of anything else: what it has to be.
+    importing : Importing, optional
+        How another library's file is to be read.
 
     Returns
     -------
@@ -116,7 +166,30 @@ def find_agents(source: Source, *, iteration: int | None = None, seed: int | Non
         return _asked([load_agent(path)], str(path), iteration, seed)
     if not path.exists() and ":" in str(source):
         return _asked(_from_function(str(source)).unstack(), str(source), iteration, seed)
+    if path.exists():
+        imported = _imported(path, importing or Importing())
+        if imported is not None:
+            return _asked([imported], str(path), iteration, seed)
     raise _nothing_there(path)
+
+
+def _imported(path: Path, importing: Importing) -> Agent | None:
+    """Read another library's agent.
+
+    Raises
+    ------
+    InputError
+        Where something is missing that has to be asked for.
+    """
+    given = importing.environment
+    environment = EnvironmentSpec(environment_id(given)) if isinstance(given, str) else given
+    normalize = Path(importing.normalize) if importing.normalize is not None else None
+    agent = import_agent(ImportRequest(path, environment, normalize, importing.settings))
+    missing = agent.origin.missing if agent is not None and agent.origin is not None else {}
+    if missing and not importing.anyway:
+        name, how = next(iter(missing.items()))
+        raise InputError(f"{path} does not say everything ({name}): {how}", "or go on with --anyway (anyway=True)")
+    return agent
 
 
 def _path_of(source: object) -> Path:

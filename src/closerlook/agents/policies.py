@@ -13,7 +13,6 @@ from typing import Any, Protocol
 import numpy as np
 import torch
 from torch import Tensor
-from torch.distributions import Distribution as TorchDistribution
 from torch.func import functional_call
 from torch.utils._pytree import tree_flatten, tree_leaves, tree_map, tree_unflatten
 
@@ -182,7 +181,8 @@ class ModulePolicy:
         Maps policy inputs [N, obs] to whatever `build` takes: a tensor with rows first, or several; those after the
         first may be one for all rows. Its parameters that require no gradient are part of the architecture.
     build : callable
-        Maps the module's output to a `torch.distributions` distribution whose batch shape begins with the rows.
+        Maps the module's output to a `torch.distributions` distribution whose batch shape begins with the rows, or to
+        one of `closerlook.nn.distributions`.
     observation_size : int or None
         Components of a policy input; None where only the environment says.
     size_is_given : bool
@@ -195,7 +195,7 @@ class ModulePolicy:
     """
 
     module: torch.nn.Module = field(repr=False)
-    build: Callable[[Any], TorchDistribution] = field(repr=False)
+    build: Callable[[Any], Any] = field(repr=False)
     observation_size: int | None
     size_is_given: bool = True
     example: Tensor | None = field(default=None, repr=False, compare=False)
@@ -225,9 +225,7 @@ class ModulePolicy:
         parameters = {name: p.detach() for name, p in trainable(self.module).items()}
         with torch.no_grad():
             probe = self.distribution(parameters, self.example[:1])
-        if isinstance(probe, DiagonalGaussian):
-            return Noise("normal", probe.mean.shape[-1])
-        return Noise("uniform", 1) if isinstance(probe, Categorical) else Noise("seed", 1)
+        return probe.noise
 
     def distribution(self, parameters: Parameters, observations: Tensor) -> Distribution:
         """Build the action distributions at policy inputs."""

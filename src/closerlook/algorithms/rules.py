@@ -5,6 +5,8 @@ from dataclasses import dataclass, fields, replace
 from typing import Any, get_args
 
 from closerlook.agents.agent import Agent
+from closerlook.algorithms.contrib_trpo import ContribTRPOSettings, contrib_trpo_update
+from closerlook.algorithms.joint import JointSettings, joint_update
 from closerlook.algorithms.natural import NaturalSettings, natural_update
 from closerlook.algorithms.ppo import PPOSettings, ppo_update
 from closerlook.algorithms.surrogate import SURROGATES
@@ -14,7 +16,7 @@ from closerlook.algorithms.vanilla import VanillaSettings, vanilla_update
 from closerlook.arguments import Algorithm, plain_values
 from closerlook.errors import InputError
 
-UpdateSettings = PPOSettings | TRPOSettings | NaturalSettings | VanillaSettings
+UpdateSettings = PPOSettings | TRPOSettings | NaturalSettings | VanillaSettings | JointSettings | ContribTRPOSettings
 
 ALGORITHMS: Mapping[str, type[UpdateSettings]] = {
     "ppo": PPOSettings,
@@ -24,11 +26,21 @@ ALGORITHMS: Mapping[str, type[UpdateSettings]] = {
 }
 """The settings of each algorithm's update."""
 
+IMPORTED: Mapping[str, type[UpdateSettings]] = {
+    "sb3-ppo": JointSettings,
+    "sb3-a2c": JointSettings,
+    "sb3-trpo": ContribTRPOSettings,
+}
+"""The settings of the updates that other libraries make, which only their agents have."""
+
 UPDATES: Mapping[str, Callable[..., tuple[Agent, UpdateInfo]]] = {
     "ppo": ppo_update,
     "trpo": trpo_update,
     "natural": natural_update,
     "vanilla": vanilla_update,
+    "sb3-ppo": joint_update,
+    "sb3-a2c": joint_update,
+    "sb3-trpo": contrib_trpo_update,
 }
 """What updates a population, by the name of its algorithm."""
 
@@ -53,20 +65,31 @@ class Rule:
         algorithm.
     """
 
-    algorithm: Algorithm
+    algorithm: str
     settings: UpdateSettings
     iteration: int
     fresh_optimizer: bool
 
+    @property
+    def is_joint(self) -> bool:
+        """Whether the policy's update looks at its critic."""
+        return isinstance(self.settings, JointSettings)
+
+    @property
+    def watches(self) -> bool:
+        """Whether the update can be watched minibatch by minibatch."""
+        return isinstance(self.settings, PPOSettings | JointSettings)
+
 
 def clip_of(settings: UpdateSettings) -> float:
     """Return the epsilon of an algorithm's clipped surrogate, `DEFAULT_CLIP` where it clips nothing."""
-    return settings.clip if isinstance(settings, PPOSettings) else DEFAULT_CLIP
+    clip = settings.clip if isinstance(settings, PPOSettings | JointSettings) else None
+    return DEFAULT_CLIP if clip is None else clip
 
 
 def climbed_surrogate(agent: Agent, rule: Rule) -> int:
     """Return which surrogate an update climbs, by its place among `closerlook.algorithms.surrogate.SURROGATES`."""
-    if isinstance(rule.settings, PPOSettings):
+    if isinstance(rule.settings, PPOSettings | JointSettings) and rule.settings.clip is not None:
         return SURROGATES.index("clipped")
     return SURROGATES.index("normalised" if agent.normalize_advantages else "plain")
 
@@ -79,18 +102,22 @@ def rule_of(agent: Agent, algorithm: str | None = None) -> Rule:
     agent : Agent
         A single one. After the last update of an annealed schedule, the last one is meant: the next would not move.
     algorithm : str, optional
-        Another one, with its default settings; default the agent's own with the agent's settings, else PPO. The
-        agent has made no update by another one: it is at the first of that schedule, with an empty memory.
+        Another one, with its default settings; default the agent's own with the agent's settings, else PPO. Of an
+        imported agent, its own goes by the short name too: ``ppo`` is ``sb3-ppo``. The agent has made no update by
+        another one: it is at the first of that schedule, with an empty memory.
 
     Raises
     ------
     InputError
         Where there is no such algorithm, or the agent's settings are not its.
     """
-    name = str(algorithm or (agent.algorithm if agent.algorithm in ALGORITHMS else "ppo"))
-    if name not in ALGORITHMS:
+    known = {**ALGORITHMS, **IMPORTED}
+    name = str(algorithm or (agent.algorithm if agent.algorithm in known else "ppo"))
+    if agent.algorithm is not None and agent.algorithm in IMPORTED and agent.algorithm.endswith(f"-{name}"):
+        name = agent.algorithm
+    if name not in ALGORITHMS and name != agent.algorithm:
         raise InputError(f"there is no algorithm {name!r}", f"choose from {', '.join(get_args(Algorithm))}")
-    kind, own = ALGORITHMS[name], name == agent.algorithm
+    kind, own = known[name], name == agent.algorithm
     given: dict[str, Any] = dict(agent.algorithm_settings) if own else {}
     unknown = sorted(set(given) - {field.name for field in fields(kind)})
     if unknown:
@@ -101,15 +128,22 @@ def rule_of(agent: Agent, algorithm: str | None = None) -> Rule:
     if isinstance(settings, PPOSettings) and settings.anneal:
         iteration = min(iteration, settings.total_iterations - 1)
     kept = own and bool(agent.part("optimizer.policy"))
-    return Rule(name, settings, iteration, _remembers(settings) and not kept)  # type: ignore[arg-type]
+    return Rule(name, settings, iteration, _remembers(settings) and not kept)
+
+
+def has_own_rule(agent: Agent) -> bool:
+    """Whether an agent's algorithm is one whose updates are known."""
+    return agent.algorithm in ALGORITHMS or agent.algorithm in IMPORTED
 
 
 def _remembers(settings: UpdateSettings) -> bool:
+    if isinstance(settings, JointSettings):
+        return True
     return isinstance(settings, PPOSettings) or (isinstance(settings, VanillaSettings) and settings.optimizer == "adam")
 
 
 def without_critic(agents: Agent) -> Agent:
-    """Return a population whose update fits no critic: no policy's update looks at its critic's.
+    """Return a population whose update fits no critic: no policy's update looks at its critic's but a joint one's.
 
     The batch must have been made before, as its advantages come from the critic.
     """

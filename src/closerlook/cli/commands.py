@@ -35,6 +35,9 @@ def commands() -> Mapping[str, Entry]:
         "demo": Entry(demo, partial(_from, "demo", "Demo")),
         "train": Entry("train agents, with checkpoints to measure", partial(_from, "train", "Train")),
         **{name: Entry(one.line, partial(_diagnostic, name)) for name, one in all_diagnostics().items()},
+        "inspect": Entry(
+            "what is in an agent's file, and is it the agent that was trained?", partial(_from, "inspect", "Inspect")
+        ),
         "lint": Entry(
             "is a training batch what it should be? recomputes an .npz of it", partial(_from, "lint", "Lint")
         ),

@@ -9,9 +9,11 @@ from typing import Annotated, Any, ClassVar, Literal, get_args, get_origin, get_
 import tyro
 
 from closerlook.agents.agent import Agent
-from closerlook.agents.loading import find_agents
+from closerlook.agents.importers.request import read_setting
+from closerlook.agents.loading import Importing, find_agents
 from closerlook.arguments import environment_id
 from closerlook.cli.console import Bar, Shown
+from closerlook.cli.identity import require_same
 from closerlook.cli.options import Output, folder_name, option
 from closerlook.diagnostics import summary
 from closerlook.diagnostics.diagnostic import Diagnostic
@@ -21,22 +23,27 @@ from closerlook.drawing.style import save_figure
 
 
 @dataclass(frozen=True, kw_only=True)
-class Measuring(Output):
-    """Agents to measure."""
+class OfAgents(Output):
+    """Agents to look at."""
 
-    diagnostic: ClassVar[Diagnostic]
+    kind: ClassVar[str]
+    """What is asked: the first part of the folder's name."""
 
     agent: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="AGENT")]
-    """A run folder of closerlook (atlas/hopper-ppo is one), the folder of one checkpoint, or package.module:function
-    returning an Agent."""
+    """A run folder of closerlook (atlas/hopper-ppo is one), the folder of one checkpoint, a file of Stable-Baselines3
+    or its folder, or package.module:function returning an Agent."""
     env: Annotated[str | None, option("ID", "what the agent was trained on")] = None
     """Any Gymnasium id, module:Id, package.module:function, or hopper, walker2d, humanoid ..."""
     iteration: Annotated[tuple[int, ...], option("INT ...", "the last")] = ()
     """Checkpoints of a run folder, one or several."""
     agent_seed: Annotated[tuple[int, ...], option("INT ...", "all")] = ()
     """Agents of a run folder, one or several."""
-    long: bool = False
-    """Go ahead with what would take more than a day."""
+    normalize: Annotated[Path | None, option("FILE", "the one beside the agent's file")] = None
+    """Statistics of observations and rewards of an agent of another library (vecnormalize.pkl)."""
+    set: Annotated[tuple[str, ...], option("NAME=VALUE ...", "none")] = ()
+    """What the file of another library does not say, or says wrongly: clip_range=0.2."""
+    anyway: bool = False
+    """Go on where something is missing, or where the agent is unlike the one that was trained."""
 
     @property
     def default_name(self) -> str:
@@ -45,21 +52,39 @@ class Measuring(Output):
         parts = [folder_name(path.resolve().name if path.exists() else self.agent)]
         parts += ["iteration", *map(str, self.iteration)] if self.iteration else []
         parts += ["seed", *map(str, self.agent_seed)] if self.agent_seed else []
-        return "-".join([self.diagnostic.name, *parts])
+        return "-".join([self.kind, *parts])
 
-    def agents(self) -> list[Agent]:
+    @property
+    def environment(self) -> str | None:
+        """The environment's id, None where none is given."""
+        return None if self.env is None else environment_id(self.env)
+
+    def read(self, *, anyway: bool) -> list[Agent]:
         """Load every agent that was asked for, by iteration and seed."""
+        importing = Importing(self.environment, self.normalize, dict(map(read_setting, self.set)), anyway)
         return [
             agent
             for iteration in self.iteration or (None,)
             for seed in self.agent_seed or (None,)
-            for agent in find_agents(self.agent, iteration=iteration, seed=seed)
+            for agent in find_agents(self.agent, iteration=iteration, seed=seed, importing=importing)
         ]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Measuring(OfAgents):
+    """Agents to measure."""
+
+    diagnostic: ClassVar[Diagnostic]
+
+    long: bool = False
+    """Go ahead with what would take more than a day."""
 
     def run(self, shown: Shown) -> None:
         """Measure, draw, and print."""
-        asked, agents = self.diagnostic, self.agents()
-        environment = None if self.env is None else environment_id(self.env)
+        asked, agents = self.diagnostic, self.read(anyway=self.anyway)
+        require_same(agents, self.environment, self.agent, shown, anyway=self.anyway)
+        # imported agents already have what was asked for, with the wrappers that they act in
+        environment = None if any(agent.origin is not None for agent in agents) else self.environment
         trained_on = agents[0].environment
         name = environment or (trained_on.id if trained_on is not None else "unknown")
         mend = "" if self.long else f"give {asked.fewer}, or --long to go ahead"
@@ -106,7 +131,7 @@ def command_of(diagnostic: Diagnostic) -> type[Measuring]:
         type(diagnostic).__name__,
         fields,
         bases=(Measuring,),
-        namespace={"diagnostic": diagnostic, "__doc__": f"{words.strip()}\n\n{leaves}"},
+        namespace={"diagnostic": diagnostic, "kind": stem, "__doc__": f"{words.strip()}\n\n{leaves}"},
         frozen=True,
         kw_only=True,
     )

@@ -84,8 +84,9 @@ def take_step(agents: Agent, batch: Batch, rule: Rule, seed: int, *, watch: Watc
     NonFiniteError
         Where a parameter is no longer finite.
     """
-    bare = without_critic(without_memory(agents) if rule.fresh_optimizer else agents)
-    more = {"watch": watch} if watch is not None and rule.algorithm == "ppo" else {}
+    bare = without_memory(agents) if rule.fresh_optimizer else agents
+    bare = bare if rule.is_joint else without_critic(bare)
+    more = {"watch": watch} if watch is not None and rule.watches else {}
     updated, info = UPDATES[rule.algorithm](bare, batch, rule.settings, seeds=[seed], iteration=rule.iteration, **more)
     names = list(agents.policy.parameter_shapes)
     ends = (flatten(one.policy_parameters, names, stacked=True)[0].double() for one in (updated, agents))

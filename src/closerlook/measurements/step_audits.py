@@ -18,6 +18,7 @@ from torch import Tensor
 
 from closerlook.agents.agent import Agent
 from closerlook.agents.environment import EnvironmentSpec
+from closerlook.algorithms.joint import JointSettings
 from closerlook.algorithms.minibatches import pairs_of
 from closerlook.algorithms.ppo import PPOSettings
 from closerlook.algorithms.rules import Rule
@@ -37,14 +38,23 @@ OF_UPDATES = ("quadratic_kl", "step_fraction", "step_failed", "cg_residual", "cg
 """What only an update along the natural gradient tells of itself."""
 
 
+OF_JOINT_UPDATES = ("policy_norm_share", "gradient_scale")
+"""What only an update of policy and critic together tells of itself."""
+
+
 def stages_of(rule: Rule, pairs: int) -> list[int]:
     """Return after how many minibatches an update from so many pairs is looked at; none where it is a single step.
 
     The first epoch after 1, 2, 4 ... minibatches, then the end of every epoch.
     """
-    if not isinstance(rule.settings, PPOSettings):
+    if isinstance(rule.settings, JointSettings):
+        each, epochs = -(-pairs // (rule.settings.batch_size or pairs)), rule.settings.epochs
+    elif isinstance(rule.settings, PPOSettings):
+        each, epochs = min(rule.settings.minibatches, pairs), rule.settings.policy_epochs
+    else:
         return []
-    each, epochs = min(rule.settings.minibatches, pairs), rule.settings.policy_epochs
+    if rule.is_joint and each * epochs == 1:
+        return []
     early = [2**power for power in range(each.bit_length()) if 2**power < each]
     return early + [each * epoch for epoch in range(1, epochs + 1)]
 
@@ -101,7 +111,8 @@ def audit_step(
     surrogates = np.array([[one.surrogates for one in row] for row in changes]).reshape(2, -1, len(SURROGATES))
     count = len(seen.vectors)
     displacement = torch.from_numpy(step.displacement)[None]
-    told = {name: step.told(name) for name in (*OF_UPDATES, "constant_minibatches")}
+    names = (*OF_UPDATES, "constant_minibatches", *(OF_JOINT_UPDATES if rule.is_joint else ()))
+    told = {name: step.told(name) for name in names}
     return {
         "displacement": step.displacement,
         "stage_change": change[:, :count],

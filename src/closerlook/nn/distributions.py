@@ -30,6 +30,10 @@ class Noise:
 class Distribution(Protocol):
     """A batch of action distributions."""
 
+    @property
+    def noise(self) -> Noise:
+        """The noise one action needs."""
+
     def sample(self, noise: Tensor) -> Tensor:
         """Turn noise [..., size] into actions."""
 
@@ -41,6 +45,9 @@ class Distribution(Protocol):
 
     def kl(self, other: Any) -> Tensor:
         """KL(self || other) in nats, [...]."""
+
+    def mode(self) -> Tensor:
+        """Return the likeliest actions; the transformed mean where a normal distribution is squashed."""
 
 
 @dataclass(frozen=True)
@@ -57,6 +64,15 @@ class DiagonalGaussian:
 
     mean: Tensor
     log_std: Tensor
+
+    @property
+    def noise(self) -> Noise:
+        """One standard normal number for each component."""
+        return Noise("normal", self.mean.shape[-1])
+
+    def mode(self) -> Tensor:
+        """Return the means."""
+        return self.mean
 
     def sample(self, noise: Tensor) -> Tensor:
         """Return ``mean + std * noise``, for standard normal noise [..., A]."""
@@ -79,6 +95,52 @@ class DiagonalGaussian:
 
 
 @dataclass(frozen=True)
+class SquashedGaussian:
+    """``a = tanh(g)`` of independent normal components g, with the density that Stable-Baselines3 takes for it.
+
+    Parameters
+    ----------
+    inner : DiagonalGaussian
+        Of g.
+    epsilon : float
+        Added to the slope of tanh within the logarithm, where the exact density has 0.
+    """
+
+    inner: DiagonalGaussian
+    epsilon: float = 1e-6
+
+    @property
+    def noise(self) -> Noise:
+        """One standard normal number for each component."""
+        return self.inner.noise
+
+    def mode(self) -> Tensor:
+        """Return the squashed means."""
+        return torch.tanh(self.inner.mean)
+
+    def sample(self, noise: Tensor) -> Tensor:
+        """Return ``tanh(mean + std * noise)``."""
+        return torch.tanh(self.inner.sample(noise))
+
+    def log_prob(self, actions: Tensor) -> Tensor:
+        """Log density of actions [..., A] in (-1, 1), those at the ends moved inside: [...]."""
+        # log p(a) = log N(g) - sum log(1 - tanh(g)^2 + epsilon), g = artanh(a)
+        edge = 1.0 - torch.finfo(actions.dtype).eps
+        bounded = actions.clamp(-edge, edge)
+        before = 0.5 * (bounded.log1p() - (-bounded).log1p())
+        slope = 1.0 - torch.tanh(before).square()
+        return self.inner.log_prob(before) - torch.log(slope + self.epsilon).sum(-1)
+
+    def entropy(self) -> Tensor:
+        """NaN, [...]: no formula is known."""
+        return torch.full_like(self.inner.mean[..., 0], torch.nan)
+
+    def kl(self, other: "SquashedGaussian") -> Tensor:
+        """KL(self || other) in nats, which squashing leaves as it is: [...]."""
+        return self.inner.kl(other.inner)
+
+
+@dataclass(frozen=True)
 class Categorical:
     """A choice among A actions, some of which may be masked.
 
@@ -90,6 +152,15 @@ class Categorical:
     """
 
     logits: Tensor
+
+    @property
+    def noise(self) -> Noise:
+        """One uniform number."""
+        return Noise("uniform", 1)
+
+    def mode(self) -> Tensor:
+        """Return the likeliest action, [...]; the first of equals."""
+        return self.logits.argmax(-1)
 
     @property
     def log_probs(self) -> Tensor:
@@ -125,6 +196,102 @@ class Categorical:
 
 
 @dataclass(frozen=True)
+class MultiCategorical:
+    """Several independent choices.
+
+    Parameters
+    ----------
+    logits : Tensor, (..., sum of sizes)
+        Unnormalised log probabilities, one choice after the other.
+    sizes : tuple of int
+        Possibilities of each choice, K of them.
+    """
+
+    logits: Tensor
+    sizes: tuple[int, ...]
+
+    @property
+    def choices(self) -> list[Categorical]:
+        """Each choice by itself."""
+        return [Categorical(part) for part in torch.split(self.logits, list(self.sizes), dim=-1)]
+
+    @property
+    def noise(self) -> Noise:
+        """One uniform number for each choice."""
+        return Noise("uniform", len(self.sizes))
+
+    def mode(self) -> Tensor:
+        """Return the likeliest of each choice, [..., K]."""
+        return torch.stack([choice.mode() for choice in self.choices], dim=-1)
+
+    def sample(self, noise: Tensor) -> Tensor:
+        """Invert each cumulative distribution at its own uniform number, [..., K]."""
+        drawn = [choice.sample(noise[..., k : k + 1]) for k, choice in enumerate(self.choices)]
+        return torch.stack(drawn, dim=-1)
+
+    def log_prob(self, actions: Tensor) -> Tensor:
+        """Log probability of integer actions [..., K]: [...]."""
+        return self._total([choice.log_prob(actions[..., k]) for k, choice in enumerate(self.choices)])
+
+    def entropy(self) -> Tensor:
+        """Entropy in nats: [...]."""
+        return self._total([choice.entropy() for choice in self.choices])
+
+    def kl(self, other: "MultiCategorical") -> Tensor:
+        """KL(self || other) in nats: [...]."""
+        return self._total([mine.kl(its) for mine, its in zip(self.choices, other.choices, strict=True)])
+
+    @staticmethod
+    def _total(parts: list[Tensor]) -> Tensor:
+        return torch.stack(parts, dim=-1).sum(-1)
+
+
+@dataclass(frozen=True)
+class IndependentBernoulli:
+    """Independent choices between 0 and 1.
+
+    Parameters
+    ----------
+    logits : Tensor, (..., A)
+        Log odds of 1.
+    """
+
+    logits: Tensor
+
+    @property
+    def noise(self) -> Noise:
+        """One uniform number for each choice."""
+        return Noise("uniform", self.logits.shape[-1])
+
+    def mode(self) -> Tensor:
+        """1 where it is likelier, [..., A]."""
+        return (self.logits > 0).long()
+
+    def sample(self, noise: Tensor) -> Tensor:
+        """Return 1 where the uniform number is below its probability, [..., A]."""
+        return (noise < torch.sigmoid(self.logits.double())).long()
+
+    def log_prob(self, actions: Tensor) -> Tensor:
+        """Log probability of zeros and ones [..., A]: [...]."""
+        # log p = a log s(l) + (1 - a) log s(-l)
+        return torch.nn.functional.logsigmoid(torch.where(actions > 0, self.logits, -self.logits)).sum(-1)
+
+    def entropy(self) -> Tensor:
+        """Entropy in nats: [...]."""
+        return -self._mean_of(self.logits).sum(-1)
+
+    def kl(self, other: "IndependentBernoulli") -> Tensor:
+        """KL(self || other) in nats: [...]."""
+        return (self._mean_of(self.logits) - self._mean_of(other.logits)).sum(-1)
+
+    def _mean_of(self, logits: Tensor) -> Tensor:
+        """Return what the log probability by other log odds is on average over these choices, [..., A]."""
+        one = torch.sigmoid(self.logits)
+        log = torch.nn.functional.logsigmoid
+        return one * log(logits) + (1.0 - one) * log(-logits)
+
+
+@dataclass(frozen=True)
 class AnyDistribution:
     """Any `torch.distributions` distribution whose batch shape is the rows.
 
@@ -140,6 +307,21 @@ class AnyDistribution:
     def inner(self) -> TorchDistribution:
         """The torch distribution of all rows."""
         return self.build(self.outputs)
+
+    @property
+    def noise(self) -> Noise:
+        """One seed."""
+        return Noise("seed", 1)
+
+    def mode(self) -> Tensor:
+        """Return the likeliest actions, as torch knows them.
+
+        Raises
+        ------
+        NotImplementedError
+            Where it does not.
+        """
+        return self.inner.mode
 
     def sample(self, noise: Tensor) -> Tensor:
         """Draw one action for each row [N] from its integer seed [N, 1]."""
@@ -170,7 +352,11 @@ class AnyDistribution:
         return values.flatten(len(self.rows)).sum(-1) if values.ndim > len(self.rows) else values
 
 
-def recognise(outputs: Any, build: Callable[[Any], TorchDistribution], rows: tuple[int, ...]) -> Distribution:
+OWN = (DiagonalGaussian, SquashedGaussian, Categorical, MultiCategorical, IndependentBernoulli)
+"""Distributions that `recognise` passes as they are."""
+
+
+def recognise(outputs: Any, build: Callable[[Any], Any], rows: tuple[int, ...]) -> Distribution:
     """Return `build(outputs)` in this module's terms: normal and categorical ones directly, others wrapped.
 
     Parameters
@@ -178,7 +364,7 @@ def recognise(outputs: Any, build: Callable[[Any], TorchDistribution], rows: tup
     outputs : tensor or nested tensors
         What a module answered, rows first.
     build : callable
-        Makes the torch distribution.
+        Makes the torch distribution, or one of this module.
     rows : tuple of int
         (N,), or (P, N) of a population.
 
@@ -190,6 +376,8 @@ def recognise(outputs: Any, build: Callable[[Any], TorchDistribution], rows: tup
         Where the distribution's batch is not of these rows.
     """
     inner: object = build(outputs)
+    if isinstance(inner, OWN):
+        return inner
     if not isinstance(inner, TorchDistribution):
         raise TypeError(f"distribution gave a {type(inner).__name__}, not a torch.distributions.Distribution")
     if tuple(inner.batch_shape[: len(rows)]) != rows:

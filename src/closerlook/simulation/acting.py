@@ -16,7 +16,7 @@ from typing import Any
 import gymnasium
 import numpy as np
 import torch
-from gymnasium.spaces import Box, Discrete
+from gymnasium.spaces import Box, Discrete, MultiBinary, MultiDiscrete
 from numpy.typing import NDArray
 
 from closerlook.agents.agent import ActionTransform, Agent, moments
@@ -24,7 +24,14 @@ from closerlook.agents.normalization import RunningMoments, Scaling
 from closerlook.agents.policies import CategoricalMLP, GaussianMLP
 from closerlook.agents.trial import example_of
 from closerlook.errors import InputError
-from closerlook.nn.distributions import Categorical, DiagonalGaussian, Noise
+from closerlook.nn.distributions import (
+    Categorical,
+    DiagonalGaussian,
+    IndependentBernoulli,
+    MultiCategorical,
+    Noise,
+    SquashedGaussian,
+)
 from closerlook.randomness import generator, rekey
 from closerlook.simulation.lanes import BoolArray, FloatArray, IntArray
 
@@ -150,8 +157,8 @@ def make_transform(transform: ActionTransform, space: gymnasium.spaces.Space[Any
     Raises
     ------
     InputError
-        Where actions are to be squashed to bounds that are infinite, or real ones given as they are to a space of whole
-        numbers.
+        Where actions are to be squashed or rescaled to bounds that are infinite, or real ones given as they are to a
+        space of whole numbers.
     """
     if not isinstance(space, Box):
         return lambda actions: actions
@@ -169,7 +176,11 @@ def make_transform(transform: ActionTransform, space: gymnasium.spaces.Space[Any
     with np.errstate(over="ignore", invalid="ignore"):
         half = (high.astype(wide) - low.astype(wide)) / 2
     if not np.isfinite(half).all():
-        raise InputError("actions are to be squashed, but the action space has no finite bounds", "use clip or none")
+        raise InputError(
+            "actions are to be fitted to bounds, but the action space has no finite ones", "use clip or none"
+        )
+    if transform == "rescale":
+        return lambda actions: into(low + half * (actions.astype(wide, copy=False) + wide.type(1)))
     # a = low + (high - low) / 2 (tanh u + 1), which rounding may take beyond the box
     return lambda actions: into(low + half * (np.tanh(actions.astype(wide, copy=False)) + wide.type(1)))
 
@@ -201,14 +212,21 @@ def check_spaces(agents: Agent, name: str, observation_size: int, space: gymnasi
             f"the agent's policy takes observations of {expected} numbers, {name} gives {observation_size}",
             "measure it on the environment it was made for",
         )
+    check_actions(agents, name, *actions_offered(space))
+
+
+def actions_offered(space: gymnasium.spaces.Space[Any]) -> tuple[str, int | tuple[int, ...]]:
+    """Return the kind of a space's actions, and their number, size, or numbers where there are several choices."""
     if isinstance(space, Discrete):
-        offered = ("discrete", int(space.n))
-    else:
-        offered = ("continuous", int(np.prod(space.shape or (), dtype=int)))
-    check_actions(agents, name, *offered)
+        return "discrete", int(space.n)
+    if isinstance(space, MultiDiscrete):
+        return "several discrete", tuple(np.ravel(space.nvec).tolist())
+    if isinstance(space, MultiBinary):
+        return "binary", int(np.prod(space.shape))
+    return "continuous", int(np.prod(space.shape or (), dtype=int))
 
 
-def check_actions(agents: Agent, name: str, offered_kind: str, offered_size: int) -> None:
+def check_actions(agents: Agent, name: str, offered_kind: str, offered_size: int | tuple[int, ...]) -> None:
     """Check that a population's actions are of an environment's kind and size.
 
     Raises
@@ -225,7 +243,17 @@ def check_actions(agents: Agent, name: str, offered_kind: str, offered_size: int
         )
 
 
-def _actions_of(agents: Agent) -> tuple[str, int | None]:
+_KINDS: dict[type[Any], Callable[[Any], tuple[str, int | tuple[int, ...]]]] = {
+    DiagonalGaussian: lambda probe: ("continuous", int(probe.mean.shape[-1])),
+    SquashedGaussian: lambda probe: ("continuous", int(probe.inner.mean.shape[-1])),
+    Categorical: lambda probe: ("discrete", int(probe.logits.shape[-1])),
+    MultiCategorical: lambda probe: ("several discrete", probe.sizes),
+    IndependentBernoulli: lambda probe: ("binary", int(probe.logits.shape[-1])),
+}
+"""The kind and size of actions of each distribution that is known."""
+
+
+def _actions_of(agents: Agent) -> tuple[str, int | tuple[int, ...] | None]:
     """Return the kind of a population's actions, and their size (or number) where the distribution tells."""
     policy = agents.policy
     if isinstance(policy, GaussianMLP | CategoricalMLP):
@@ -233,10 +261,9 @@ def _actions_of(agents: Agent) -> tuple[str, int | None]:
     first = {name: parameter[0] for name, parameter in agents.policy_parameters.items()}
     with torch.no_grad():
         probe = policy.distribution(first, example_of(policy))
-        if isinstance(probe, DiagonalGaussian):
-            return "continuous", int(probe.mean.shape[-1])
-        if isinstance(probe, Categorical):
-            return "discrete", int(probe.logits.shape[-1])
+        known = _KINDS.get(type(probe))
+        if known is not None:
+            return known(probe)
         action = probe.sample(torch.zeros(1, 1, dtype=torch.int64))
     if action.is_floating_point() and action.ndim == 2:
         return "continuous", int(action.shape[-1])

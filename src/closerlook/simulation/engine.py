@@ -12,7 +12,7 @@ from typing import Any, Literal
 import numpy as np
 from gymnasium.envs.mujoco import MujocoEnv
 from gymnasium.envs.registration import EnvSpec
-from gymnasium.spaces import Box
+from gymnasium.spaces import Box, MultiBinary, MultiDiscrete
 
 from closerlook.agents.environment import EnvironmentSpec
 from closerlook.simulation.gymnasium_engine import (
@@ -139,6 +139,10 @@ def _describe_space(space: Any) -> dict[str, Any]:
         # how actions come into other types has changed: no answer stored before is taken for one of now
         conversion = {} if space.dtype == np.float32 else {"conversion": "within the box, in its own type"}
         return {"type": "Box", "shape": list(space.shape), "dtype": str(space.dtype), **bounds, **conversion}
+    if isinstance(space, MultiDiscrete):
+        return {"type": "MultiDiscrete", "n": np.ravel(space.nvec).tolist(), "start": np.ravel(space.start).tolist()}
+    if isinstance(space, MultiBinary):
+        return {"type": "MultiBinary", "n": [2] * int(np.prod(space.shape))}
     return {"type": "Discrete", "n": int(space.n), "start": int(space.start)}
 
 

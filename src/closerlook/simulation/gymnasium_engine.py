@@ -9,9 +9,10 @@ import gymnasium
 import numpy as np
 from gymnasium.envs.mujoco import MujocoEnv
 from gymnasium.envs.registration import EnvSpec, load_env_creator
-from gymnasium.spaces import Box, Discrete
+from gymnasium.spaces import Box, Discrete, MultiBinary, MultiDiscrete
 from gymnasium.utils import EzPickle
 from gymnasium.wrappers import (
+    FlattenObservation,
     NormalizeObservation,
     NormalizeReward,
     OrderEnforcing,
@@ -27,6 +28,7 @@ from closerlook.simulation.answers import read_reset, read_step
 from closerlook.simulation.generators import find_generators, reseed
 from closerlook.simulation.lanes import FloatArray, IntArray, StepResult
 from closerlook.simulation.mujoco_state import copy_state
+from closerlook.simulation.wrappers import wrap
 
 AnyEnv = gymnasium.Env[Any, Any]
 
@@ -124,8 +126,10 @@ def build_environment(spec: EnvironmentSpec) -> tuple[AnyEnv, int | None]:
     source = find_source(spec)
     try:
         if isinstance(source, EnvSpec):
-            return _from_registry(source, dict(spec.arguments))
-        return _bare(source(**spec.arguments))
+            built, limit = _from_registry(source, dict(spec.arguments))
+        else:
+            built, limit = _bare(source(**spec.arguments))
+        return _flat(wrap(built, spec.wrappers)), limit
     except InputError:
         raise
     except (Exception, SystemExit) as error:  # the constructor is anybody's code
@@ -133,6 +137,12 @@ def build_environment(spec: EnvironmentSpec) -> tuple[AnyEnv, int | None]:
             f"environment {spec.id!r} cannot be built ({in_one_line(error)})",
             f"check its arguments {dict(spec.arguments)}",
         ) from error
+
+
+def _flat(environment: AnyEnv) -> AnyEnv:
+    """Show observations as numbers: choices as one-hot codes, the parts of several side by side."""
+    space = environment.observation_space
+    return environment if isinstance(space, Box) or not space.is_np_flattenable else FlattenObservation(environment)
 
 
 def _from_registry(source: EnvSpec, arguments: dict[str, Any]) -> tuple[AnyEnv, int | None]:
@@ -332,7 +342,10 @@ def _action_reader(
         if 0 in shape:
             raise InputError(f"actions of environment {spec.id!r} have no components", "name one with a choice to make")
         return lambda actions: actions.reshape(-1, *shape).astype(dtype, copy=False)
+    if isinstance(space, MultiDiscrete | MultiBinary):
+        several, offset = space.shape, getattr(space, "start", 0)
+        return lambda actions: actions.reshape(-1, *several).astype(space.dtype) + offset
     raise InputError(
-        f"environment {spec.id!r} has actions of type {type(space).__name__}, only Box and Discrete are supported",
+        f"environment {spec.id!r} has actions of type {type(space).__name__}, which is not supported",
         "wrap it in an environment with one of these and name that",
     )

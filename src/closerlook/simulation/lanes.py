@@ -42,7 +42,7 @@ class Engine(Protocol):
 
     @property
     def action_space(self) -> gymnasium.spaces.Space[Any]:
-        """A Box or a Discrete space."""
+        """A Box, a Discrete, MultiDiscrete or MultiBinary space."""
 
     @property
     def time_limit(self) -> int | None:

@@ -51,7 +51,12 @@ class _Template:
 def supports(spec: EnvironmentSpec) -> bool:
     """Whether this engine has the environment and honours its arguments."""
     source = find_source(spec)
-    if not isinstance(source, EnvSpec) or source.additional_wrappers or not isinstance(source.entry_point, str):
+    if (
+        spec.wrappers
+        or not isinstance(source, EnvSpec)
+        or source.additional_wrappers
+        or not isinstance(source.entry_point, str)
+    ):
         return False
     task = TASKS.get(source.entry_point)
     if task is None:

@@ -69,7 +69,7 @@ def require_fit(agents: Sequence[Agent], description: Mapping[str, Any]) -> None
         Where one does not.
     """
     there, space = description["observation_size"], description["action_space"]
-    offered = ("discrete", space["n"]) if space["type"] == "Discrete" else ("continuous", math.prod(space["shape"]))
+    offered = _offered(space)
     for agent in agents:
         if not is_tried(agent.policy):  # what it takes and chooses is found when it is tried
             continue
@@ -108,6 +108,15 @@ def _tried(agent: Agent, environment: EnvironmentSpec) -> Agent:
     return agent
 
 
+def _offered(space: Mapping[str, Any]) -> tuple[str, int | tuple[int, ...]]:
+    """Return what `closerlook.simulation.acting.actions_offered` says of the described space."""
+    if space["type"] == "Box":
+        return "continuous", math.prod(space["shape"])
+    if space["type"] == "MultiDiscrete":
+        return "several discrete", tuple(space["n"])
+    return ("binary", len(space["n"])) if space["type"] == "MultiBinary" else ("discrete", space["n"])
+
+
 def find_environment(agents: Sequence[Agent], environment: object) -> EnvironmentSpec:
     """Return the environment that was asked for, else the one that all agents were trained on.
 
@@ -119,6 +128,9 @@ def find_environment(agents: Sequence[Agent], environment: object) -> Environmen
     if isinstance(environment, EnvironmentSpec):
         return environment
     if isinstance(environment, str):
+        own = agents[0].environment
+        if agents[0].origin is not None and own is not None and own.id == environment_id(environment):
+            return own  # with the wrappers that an imported agent acts in
         return EnvironmentSpec(environment_id(environment))
     if environment is not None:
         what = f"a {type(environment).__name__} was given for an environment"

@@ -151,8 +151,8 @@ def _lost(agent: xr.Dataset, where: str) -> float:
 def _overfit(name: str, agent: xr.Dataset) -> Verdict | None:
     """Judge how much of the surrogate's rise is of the batch alone; datasets of earlier versions do not tell."""
     evidence, beside = {}, ""
-    whole_step = 1.0 in agent["line"].values
-    if whole_step and "line_clip_null" in agent and agent["surrogate_name"].values[int(agent["surrogate_kind"])] == "clipped":
+    climbed = agent["surrogate_name"].values[int(agent["surrogate_kind"])]
+    if "line_clip_null" in agent and climbed == "clipped" and 1.0 in agent["line"].values:
         line = agent["line_surrogates"].sel(surrogate_name="clipped", pairs_of="heldout")
         evidence["clipped_heldout"] = float(line.sel(line=1.0) - line.sel(line=0.0))
         evidence["clip_null_heldout"] = float(agent["line_clip_null"].sel(line=1.0, pairs_of="heldout"))

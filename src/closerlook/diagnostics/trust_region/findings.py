@@ -17,6 +17,8 @@ import numpy as np
 
 from closerlook.agents.agent import Agent
 from closerlook.agents.rewards import reward_unit
+from closerlook.algorithms.contrib_trpo import ContribTRPOSettings
+from closerlook.algorithms.joint import JointSettings
 from closerlook.algorithms.natural import NaturalSettings
 from closerlook.algorithms.ppo import PPOSettings
 from closerlook.algorithms.rules import Rule, climbed_surrogate, rule_of
@@ -25,7 +27,7 @@ from closerlook.diagnostics.common.layout import Found, interval, intervals
 from closerlook.diagnostics.trust_region.plan import Plan
 from closerlook.diagnostics.trust_region.step_settings import loss_share, step_settings
 from closerlook.measurements.policy_change import CHANGES
-from closerlook.measurements.step_audits import stages_of
+from closerlook.measurements.step_audits import OF_JOINT_UPDATES, stages_of
 from closerlook.statistics.estimates import FEWEST, NOTHING, Interval, mean_interval, ratio_of_means
 from closerlook.statistics.mean_returns import paired_gains
 from closerlook.statistics.surfaces import best_point
@@ -150,6 +152,14 @@ def _surrogates(stacked: Mapping[str, np.ndarray], own: int, plan: Plan) -> Foun
     return found | interval("mean_heldout_improvement_ratio", ratio)
 
 
+def _kl_bound(rule: Rule) -> float:
+    """Return what the step's mean KL is bounded by, NaN where it is not."""
+    settings = rule.settings
+    if isinstance(settings, ContribTRPOSettings):
+        return settings.target_kl
+    return settings.max_kl if isinstance(settings, NaturalSettings) else np.nan
+
+
 def _algorithm(stacked: Mapping[str, np.ndarray], rule: Rule) -> Found:
     """Return what the update is bound by, and what it tells of itself."""
     settings = rule.settings
@@ -157,12 +167,16 @@ def _algorithm(stacked: Mapping[str, np.ndarray], rule: Rule) -> Found:
     if isinstance(settings, PPOSettings):
         rate = settings.rate(settings.policy_learning_rate, rule.iteration)
         clip, minibatches = settings.clip, settings.minibatches * settings.policy_epochs
+    elif isinstance(settings, JointSettings):
+        rate, clip = settings.learning_rate, settings.clip if settings.clip is not None else np.nan
     constant = stacked["update_constant_minibatches"] >= max(minibatches, 1)
     overflown = ~(stacked["advantage_deviation"] <= np.finfo(np.float32).max)  # and so equal, or all zero, to an update
     constant = (constant | (stacked["advantage_deviation"] == 0)) & ~overflown
     norm = np.sqrt(np.square(stacked["displacement"]).sum(axis=1))
+    joint = {name: stacked[f"update_{name}"] for name in OF_JOINT_UPDATES if f"update_{name}" in stacked}
     return {
-        "kl_bound": np.array(settings.max_kl if isinstance(settings, NaturalSettings) else np.nan),
+        **joint,
+        "kl_bound": np.array(_kl_bound(rule)),
         "clip_epsilon": np.array(clip),
         "policy_learning_rate": np.array(rate),
         "update_norm": norm,
@@ -275,7 +289,7 @@ def _along(found: Found, asked: np.ndarray, rule: Rule, plan: Plan) -> Found:
     kl = np.array([over_known(column, moved).value for column in found["multiple_change"][:, 1, 0].T])
     along = np.moveaxis(found["multiple_surrogate_rise"], 0, -1)
     rises = [[over_known(updates, moved).value for updates in row] for row in along]
-    bound = rule.settings.max_kl if isinstance(rule.settings, NaturalSettings) else np.nan
+    bound = _kl_bound(rule)
     return {
         **{name: np.array(value) for name, value in best.items()},
         "surrogate_best_multiple": np.array([_peak(plan.multiples, np.array(rise)) for rise in rises]),

@@ -41,6 +41,8 @@ LISTED = (
 )
 """Numbers of each update in the summary."""
 LATER = (
+    "policy_norm_share",
+    "gradient_scale",
     "overflown_advantages",
     *(f"suggested_{name}{end}" for name in ("learning_rate", "clip_epsilon", "max_kl") for end in ENDS),
     "model_multiple",
@@ -54,7 +56,7 @@ LATER = (
     *(f"mean_heldout_improvement_ratio{end}" for end in ENDS),
     *(f"loss_share{end}" for end in ENDS),
 )
-"""Numbers that older datasets lack."""
+"""Numbers that older datasets lack, or that only some updates have."""
 SINGLE = (
     "kl_bound",
     "clip_epsilon",

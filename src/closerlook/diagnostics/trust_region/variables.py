@@ -137,6 +137,20 @@ VARIABLES: list[Variable] = [
     Variable("clip_null_heldout", _EACH, "1", "The same on held-out pairs.", _CLIP_SOURCE),
     Variable("surrogate_kind", ("agent",), "1", "Place along surrogate_name of the one that the algorithm climbs."),
     Variable("update_norm", _EACH, "1", "Euclidean norm of the step; NaN where the update ended not finite."),
+    Variable(
+        "policy_norm_share",
+        _EACH,
+        "1",
+        "Norm of the policy's gradient as a share of that of policy and critic together, which is what is bounded; "
+        "mean over minibatches; of updates of both together alone.",
+    ),
+    Variable(
+        "gradient_scale",
+        _EACH,
+        "1",
+        "What gradients of policy and critic were multiplied by to keep the bound, mean over minibatches; of updates "
+        "of both together alone.",
+    ),
     Variable("step_fraction", _EACH, "1", "Step taken as a share of the full one after the line search; NaN for PPO."),
     Variable("step_failed", _EACH, "1", "1 where the line search accepted nothing; NaN for PPO."),
     Variable(

@@ -7,7 +7,7 @@ from typing import Any
 from closerlook.agents.agent import Agent
 from closerlook.agents.environment import EnvironmentSpec
 from closerlook.agents.identity import probe
-from closerlook.algorithms.rules import ALGORITHMS
+from closerlook.algorithms.rules import has_own_rule
 from closerlook.diagnostics.common.checks import find_environment, require_alike, require_fit, sampling_of
 from closerlook.errors import InputError
 from closerlook.execution import content_key
@@ -88,7 +88,7 @@ class Request:
 
     def updates(self, agent: Agent) -> int:
         """Return how many updates of its critic are judged: none where its algorithm is not known."""
-        return self.wishes.updates if agent.value is not None and agent.algorithm in ALGORITHMS else 0
+        return self.wishes.updates if agent.value is not None and has_own_rule(agent) else 0
 
     def pairs(self, agent: Agent) -> int:
         """State-action pairs simulated of one agent."""

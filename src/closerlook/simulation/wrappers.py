@@ -1,0 +1,195 @@
+"""Wrappers that other libraries train in, by the names they have there: what the environment of an imported agent does.
+
+Only these are applied where a file names wrappers; nothing it names is imported.
+"""
+
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, ClassVar
+
+import gymnasium
+import numpy as np
+from gymnasium.spaces import Box, Dict, Space
+from numpy.typing import NDArray
+
+from closerlook.errors import InputError
+
+AnyEnv = gymnasium.Env[Any, Any]
+_MEND = "give an environment that does the same: --env package.module:function"
+
+
+class _Stateful(gymnasium.Wrapper[Any, Any, Any, Any]):
+    """An observation that depends on the episode so far."""
+
+    def observed(self, observation: Any, *, first: bool) -> Any:
+        """Return what is seen in place of an observation."""
+        raise NotImplementedError
+
+    def reset(self, **options: Any) -> tuple[Any, dict[str, Any]]:
+        """Begin an episode."""
+        observation, info = self.env.reset(**options)
+        return self.observed(observation, first=True), info
+
+    def step(self, action: Any) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
+        """Take a step."""
+        observation, *rest = self.env.step(action)
+        return self.observed(observation, first=False), *rest
+
+
+class TimeFeature(_Stateful):
+    """Appends the share of the episode that is left, ``1 - t / T`` (sb3-contrib's ``TimeFeatureWrapper``)."""
+
+    def __init__(self, env: AnyEnv, max_steps: int = 1000, test_mode: bool = False) -> None:
+        super().__init__(env)
+        space = _box(env.observation_space, "TimeFeatureWrapper")
+        self.observation_space = _bounded(np.append(space.low, 0.0), np.append(space.high, 1.0), space)
+        self._steps, self._limit, self._constant = 0, max_steps, test_mode
+
+    def observed(self, observation: Any, *, first: bool) -> Any:
+        """Append the feature; beyond the limit, where no agent was trained, it stays 0."""
+        self._steps = 0 if first else self._steps + 1
+        left = 1.0 if self._constant else max(0.0, 1.0 - self._steps / self._limit)
+        return np.append(observation, left)
+
+
+class FrameStack(_Stateful):
+    """The last observations side by side, zeros before the first (``VecFrameStack``)."""
+
+    def __init__(self, env: AnyEnv, n_stack: int = 4) -> None:
+        super().__init__(env)
+        space = _box(env.observation_space, "VecFrameStack")
+        # images carry their colors on the shorter end
+        self._axis = 0 if len(space.shape) == 3 and space.shape[0] < space.shape[-1] else -1
+        self._zero, self._frames = np.zeros(space.shape, space.dtype), deque[Any](maxlen=n_stack)
+        low, high = (np.concatenate([bound] * n_stack, self._axis) for bound in (space.low, space.high))
+        self.observation_space = _bounded(low, high, space)
+
+    def observed(self, observation: Any, *, first: bool) -> Any:
+        """Append a frame, and forget the oldest."""
+        if first:
+            self._frames.extend([self._zero] * (self._frames.maxlen or 1))
+        self._frames.append(observation)
+        return np.concatenate(list(self._frames), self._axis)
+
+
+class TransposeImage(gymnasium.ObservationWrapper[Any, Any, Any]):
+    """Images with their colors first (``VecTransposeImage``)."""
+
+    def __init__(self, env: AnyEnv, keys: Sequence[str] = ()) -> None:
+        super().__init__(env)
+        self._keys = tuple(keys)
+        space = env.observation_space
+        if isinstance(space, Dict):
+            turned = {key: _turned(part) if key in self._keys else part for key, part in space.spaces.items()}
+            self.observation_space: Space[Any] = Dict(turned)
+        else:
+            self.observation_space = _turned(space)
+
+    def observation(self, observation: Any) -> Any:
+        """Turn an image, or the images among parts."""
+        if not isinstance(observation, Mapping):
+            return np.moveaxis(observation, -1, 0)
+        return {key: np.moveaxis(part, -1, 0) if key in self._keys else part for key, part in observation.items()}
+
+
+class MaskVelocity(gymnasium.ObservationWrapper[Any, Any, Any]):
+    """Velocities as zeros (the zoo's ``MaskVelocityWrapper``)."""
+
+    _VELOCITIES: ClassVar[Mapping[str, tuple[int, ...]]] = {
+        "CartPole-v1": (1, 3),
+        "MountainCar-v0": (1,),
+        "MountainCarContinuous-v0": (1,),
+        "Pendulum-v1": (2,),
+        "LunarLander-v2": (2, 3, 5),
+        "LunarLander-v3": (2, 3, 5),
+        "LunarLanderContinuous-v2": (2, 3, 5),
+        "LunarLanderContinuous-v3": (2, 3, 5),
+    }
+
+    def __init__(self, env: AnyEnv) -> None:
+        super().__init__(env)
+        name = env.spec.id if env.spec is not None else ""
+        if name not in self._VELOCITIES:
+            raise InputError(f"MaskVelocityWrapper knows no velocities of {name or 'the environment'}", _MEND)
+        self._mask = np.ones_like(_box(env.observation_space, "MaskVelocityWrapper").low)
+        self._mask[list(self._VELOCITIES[name])] = 0.0
+
+    def observation(self, observation: Any) -> NDArray[Any]:
+        """Mask them."""
+        return np.asarray(observation * self._mask)
+
+
+class History(_Stateful):
+    """The last observations and actions, zeros before the first (the zoo's ``HistoryWrapper``)."""
+
+    def __init__(self, env: AnyEnv, horizon: int = 2) -> None:
+        super().__init__(env)
+        seen, done = _box(env.observation_space, "HistoryWrapper"), _box(env.action_space, "HistoryWrapper")
+        low, high = (
+            np.concatenate([np.repeat(getattr(part, end), horizon) for part in (seen, done)]) for end in ("low", "high")
+        )
+        self.observation_space = _bounded(low, high, seen)
+        self._seen, self._done = (np.zeros((horizon, *part.shape), np.float32) for part in (seen, done))
+        self._last: Any = None
+
+    def step(self, action: Any) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
+        """Take a step, and remember the action."""
+        self._last = action
+        return super().step(action)
+
+    def observed(self, observation: Any, *, first: bool) -> Any:
+        """Append observation and action, and forget the oldest."""
+        if first:
+            self._seen[:], self._done[:] = 0.0, 0.0
+        else:
+            self._done[:-1], self._done[-1] = self._done[1:].copy(), self._last
+        self._seen[:-1], self._seen[-1] = self._seen[1:].copy(), observation
+        return np.concatenate([self._seen.reshape(-1), self._done.reshape(-1)])
+
+
+KNOWN: Mapping[str, Callable[..., AnyEnv]] = {
+    "TimeFeatureWrapper": TimeFeature,
+    "VecFrameStack": FrameStack,
+    "VecTransposeImage": TransposeImage,
+    "MaskVelocityWrapper": MaskVelocity,
+    "HistoryWrapper": History,
+    "Monitor": lambda env: env,  # only writes down what happens
+}
+"""By the last part of their names there."""
+
+
+def wrap(env: AnyEnv, wrappers: Sequence[tuple[str, Mapping[str, Any]]]) -> AnyEnv:
+    """Put wrappers around an environment, the innermost first.
+
+    Raises
+    ------
+    InputError
+        Where one is not known, or does not take its arguments or the environment.
+    """
+    for name, arguments in wrappers:
+        made = KNOWN.get(name.rpartition(".")[2])
+        if made is None:
+            raise InputError(f"the wrapper {name[:80]} is not known", _MEND)
+        try:
+            env = made(env, **arguments)
+        except (TypeError, ValueError) as error:
+            raise InputError(f"the wrapper {name[:80]} does not fit ({str(error)[:80]})", _MEND) from None
+    return env
+
+
+def _box(space: Space[Any], name: str) -> Box:
+    if not isinstance(space, Box):
+        raise InputError(f"{name} is only known on boxes, not on a {type(space).__name__}", _MEND)
+    return space
+
+
+def _turned(space: Space[Any]) -> Box:
+    box = _box(space, "VecTransposeImage")
+    return _bounded(np.moveaxis(box.low, -1, 0), np.moveaxis(box.high, -1, 0), box)
+
+
+def _bounded(low: NDArray[Any], high: NDArray[Any], like: Box) -> Box:
+    """Return a box of the numbers of another one."""
+    kind: Any = like.dtype
+    box: Box = Box(low.astype(kind), high.astype(kind), dtype=kind)
+    return box
