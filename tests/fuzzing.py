@@ -47,12 +47,12 @@ def _watch(folder: Path) -> None:
     """End this process where it reaches beyond a folder."""
 
     def hook(event: str, arguments: tuple) -> None:
-        reached = event in _RUNS or (event == "import" and str(arguments[0]).startswith(FORBIDDEN[0]))
+        reached = event in _RUNS  # a module that is imported is opened
         if event == "open" and isinstance(arguments[0], str | bytes | os.PathLike):
             path = os.fsdecode(arguments[0])
             writes = bool((arguments[2] or 0) & _WRITES) and path != os.devnull
             inside = os.path.realpath(path).startswith(f"{folder}/")
-            reached = FORBIDDEN[1] in path or (writes and not inside)
+            reached = any(name in path for name in FORBIDDEN) or (writes and not inside)
         if reached:
             os.write(2, f"reached out: {event} {arguments!r:.300}\n".encode())
             os._exit(TOUCHED)

@@ -135,7 +135,8 @@ def test_the_server_measures_an_agent_that_is_whole_and_notices_what_reaches_out
     outside = server.run([*GRADIENTS[:-1], str(tmp_path / "outside")], folder)
     assert outside["code"] == 99, outside
     assert "reached out: open" in outside["stderr"]
-    assert server.run([*GRADIENTS, "--env", f"{FORBIDDEN[0]}:make"], folder)["code"] == 99
+    imported = server.run([*GRADIENTS, "--env", f"{FORBIDDEN[0]}:make"], folder)
+    assert imported["code"] == 99, imported
 
 
 def test_some_odd_fields_through_the_command_line(agent, server, tmp_path):
