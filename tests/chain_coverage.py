@@ -103,7 +103,7 @@ def mean_cosine(estimates: np.ndarray, gradient: np.ndarray) -> float:
 
 def gradients(noise: float) -> Measured:
     """Measure gradient quality on each part, computed steps (signs of gradients) among it."""
-    others = alternatives([1.0], ["zero"], normalize=False)
+    others = alternatives([1.0], ["returns"], normalize=False)
     pool = plan_pool(EACH * STEPS, 10, (STEPS, BATCH), SIZES)
     question = Question(pool.beginnings, weightings(others), ("discounted_return", "episode_return"))
     kinds = [(WRONG, OWN_LAMBDA), (WRONG, 1.0), (np.zeros(STATES), 1.0)]
