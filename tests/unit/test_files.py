@@ -353,9 +353,10 @@ def test_names_of_nothing_are_refused(source: str, message: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["ppo.zip", "ppo.cleanrl_model", "policy.pth"])
-def test_files_of_other_libraries_are_told_of_from_torch(tmp_path: Path, name: str) -> None:
-    (tmp_path / name).write_bytes(b"PK")
-    with pytest.raises(InputError, match="from_torch"):
+@pytest.mark.parametrize(("content", "words"), [(b"PK", "is a damaged archive"), (b"something else", "from_torch|holds no agent")])
+def test_files_that_are_no_agent_are_told_in_one_line(tmp_path: Path, name: str, content: bytes, words: str) -> None:
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(InputError, match=words):
         load_agents(tmp_path / name)
 
 
