@@ -241,10 +241,18 @@ def switches() -> gymnasium.Env:
     return env
 
 
-def dictionary() -> gymnasium.Env:
-    env = Plain()
-    env.observation_space = Dict({"a": Box(-1, 1, (3,))})
-    return env
+class Parts(Plain):
+    """Observations in a dictionary."""
+
+    observation_space = Dict({"a": Box(-9, 9, (3,))})
+
+    def draw(self) -> Any:
+        return {"a": self.np_random.uniform(-1, 1, 3).astype(np.float32)}
+
+    def step(self, action):
+        self.t += 1
+        seen = self.draw()
+        return seen, float(seen["a"][0]), False, self.t >= 10, {}
 
 
 def grid() -> gymnasium.Env:

@@ -353,7 +353,9 @@ def test_names_of_nothing_are_refused(source: str, message: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["ppo.zip", "ppo.cleanrl_model", "policy.pth"])
-@pytest.mark.parametrize(("content", "words"), [(b"PK", "is a damaged archive"), (b"something else", "from_torch|holds no agent")])
+@pytest.mark.parametrize(
+    ("content", "words"), [(b"PK", "is a damaged archive"), (b"something else", "from_torch|holds no agent")]
+)
 def test_files_that_are_no_agent_are_told_in_one_line(tmp_path: Path, name: str, content: bytes, words: str) -> None:
     (tmp_path / name).write_bytes(content)
     with pytest.raises(InputError, match=words):

@@ -297,8 +297,6 @@ def test_running_moments_of_a_population_are_each_members_own():
         ("Hopper-v5", {"healthy_z_range": [1]}, "cannot be used with the arguments"),
         ("Ant-v5", {"main_body": "tail"}, "cannot be used with the arguments"),
         ("tiny_environments:not_an_environment", {}, "not a gymnasium.Env"),
-        ("tiny_environments:Odd", {"which": "observations"}, "observations of type Dict"),
-        ("tiny_environments:Odd", {"which": "actions"}, "actions of type MultiBinary"),
         ("tiny_environments:Chooser", {}, "takes observations of 2 numbers, tiny_environments:Chooser gives 1"),
     ],
 )

@@ -12,7 +12,7 @@ from closerlook.cli.console import Bar, Shown, usual_rate
 from closerlook.cli.live import PopulationBar, population_table
 from closerlook.cli.train import table_of
 from closerlook.errors import InputError
-from closerlook.training.log import COLUMNS, NUMBERS
+from closerlook.training.log import COLUMNS, numbers_of
 
 
 def settings_of(*given: str):
@@ -120,7 +120,7 @@ def test_the_time_announced_is_about_what_it_takes() -> None:
 
 
 def rows_of(**changes: float) -> list[dict]:
-    row = dict.fromkeys(NUMBERS, 1.5) | {"notes": "KL overflows"}
+    row = dict.fromkeys(numbers_of(COLUMNS), 1.5) | {"notes": "KL overflows"}
     return [row | {"agent_seed": seed, "iteration": i} | changes for i in (3, 4) for seed in (0, 1)]
 
 

@@ -11,6 +11,7 @@ from torch import nn
 from batches import ACTIONS, HIDDEN, OBSERVATIONS, make_agent, make_batch, members
 from closerlook.agents.agent import Agent
 from closerlook.agents.policies import CategoricalMLP
+from closerlook.agents.trial import try_out
 from closerlook.algorithms.batch import Batch
 from closerlook.algorithms.critic import fit_critic
 from closerlook.algorithms.natural import NaturalSettings, backtrack, fisher_states, full_step, natural_update
@@ -354,7 +355,11 @@ def test_states_of_the_fisher_matrix_are_keyed_and_distinct():
 def test_any_module_is_updated():
     """A Gaussian whose deviation depends on the state: products by autograd, each member alone or together."""
     torch.manual_seed(0)
-    singles = [Agent.from_torch(nn.Linear(OBSERVATIONS, 2 * ACTIONS), distribution=spread) for _ in range(2)]
+    inputs = np.random.default_rng(0).standard_normal((4, OBSERVATIONS)).astype(np.float32)
+    singles = [
+        try_out(Agent.from_torch(nn.Linear(OBSERVATIONS, 2 * ACTIONS), distribution=spread), inputs, "a test's")
+        for _ in range(2)
+    ]
     agents = Agent.stack(singles)
     batch = make_batch(agents)
     updated, info = trpo_update(agents, batch, QUICK, seeds=SEEDS[:2], iteration=0)

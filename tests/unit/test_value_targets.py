@@ -34,8 +34,8 @@ def test_a_batch_follows_the_bootstrap_of_its_agents() -> None:
     ).resolved()
     agents = Agent.stack(initial_agents(settings, [0]))
     seeds = [agent_seed(settings, 0)]
-    _, correct, _ = gather(agents, settings, seeds, 0)
-    _, paper, _ = gather(dataclasses.replace(agents, bootstrap="paper"), settings, seeds, 0)
+    _, correct, *_ = gather(agents, settings, seeds, 0)
+    _, paper, *_ = gather(dataclasses.replace(agents, bootstrap="paper"), settings, seeds, 0)
     assert (correct.value_weights == 1).all()
     assert (paper.value_weights == 0).any()
     assert not torch.equal(correct.advantages, paper.advantages)

@@ -9,10 +9,12 @@ from typing import Any
 import gymnasium
 import numpy as np
 import pytest
+import torch
 
 from closerlook.agents.agent import Agent
 from closerlook.agents.environment import EnvironmentSpec
 from closerlook.errors import InputError
+from closerlook.nn.distributions import IndependentBernoulli, MultiCategorical
 from closerlook.simulation.engine import describe_environment
 from closerlook.simulation.records import Sampling
 from closerlook.simulation.restarts import require_restarts
@@ -32,6 +34,16 @@ def sample(name: str, agent: Agent | None = None, **arguments: Any) -> str:
     sampled = rollout(agent, spec, Sampling(12), seeds=[0], purpose="test", streams=[0])
     assert np.isfinite(sampled.rewards).all()
     return "fast" if described["engine"] == "mujoco" else "measured"
+
+
+def several_agent(outputs: int, distribution: Callable[[torch.Tensor], Any]) -> Agent:
+    """Return an agent of several choices that sees three numbers."""
+    return Agent.from_torch(torch.nn.Linear(3, outputs), distribution=distribution)
+
+
+def choices(logits: torch.Tensor) -> MultiCategorical:
+    """Return the choices of `several_choices`."""
+    return MultiCategorical(logits, (3, 2))
 
 
 def alike(found: Iterable[str]) -> str:
@@ -96,8 +108,8 @@ CASES: dict[str, Callable[[], Any]] = {
     "one that raises in mid-episode": lambda: sample("FailsLater"),
     "reset seeds of 31 bits at most": lambda: several("Narrow", "Legacy"),
     "`Box` of any shape (flattened)": lambda: sample("tiny_environments:Drift", gaussian_agent(4, 2)),
-    "`Discrete`": lambda: sample("FrozenLake-v1"),
-    "`Dict`, `Tuple`": lambda: each(lambda: sample("dictionary"), lambda: sample("Blackjack-v1")),
+    "`Discrete`, as one number in as many places": lambda: sample("FrozenLake-v1", categorical_agent(16, 4)),
+    "`Dict`, `Tuple`, flattened": lambda: alike([sample("Parts"), sample("Blackjack-v1", categorical_agent(45, 2))]),
     "`FlattenObservation` over these": lambda: sample("grid", categorical_agent(16, 4)),
     "a `Box` without components": lambda: sample("tiny_environments:Blind"),
     "`Box` of float32": lambda: boxed("float32", "none", "clip", "squash", low=-9, high=9),
@@ -108,7 +120,12 @@ CASES: dict[str, Callable[[], Any]] = {
     '`Box` of whole numbers, `action_transform="none"`': lambda: boxed("uint8", "none", low=0),
     "an unbounded `Box`, squashed": lambda: sample("Free", gaussian_agent(3, 1, action_transform="squash")),
     "`Discrete`, from any start": lambda: sample("choices", categorical_agent(3, 3), start=-1),
-    "`MultiDiscrete`, `MultiBinary`": lambda: each(lambda: sample("several_choices"), lambda: sample("switches")),
+    "`MultiDiscrete`, `MultiBinary`": lambda: alike(
+        [
+            sample("several_choices", several_agent(5, choices)),
+            sample("switches", several_agent(3, IndependentBernoulli)),
+        ]
+    ),
     "lists, tensors and arrays of one element that are right": lambda: sample("Answers", field=1, what=[2.0]),
     "an observation of another size": lambda: sample("Answers", field=0, what=[0.0]),
     "complex observations": lambda: sample("ComplexSight"),

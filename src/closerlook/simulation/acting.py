@@ -177,7 +177,7 @@ def make_transform(transform: ActionTransform, space: gymnasium.spaces.Space[Any
         half = (high.astype(wide) - low.astype(wide)) / 2
     if not np.isfinite(half).all():
         raise InputError(
-            "actions are to be fitted to bounds, but the action space has no finite ones", "use clip or none"
+            "actions are to be squashed or rescaled, but the action space has no finite bounds", "use clip or none"
         )
     if transform == "rescale":
         return lambda actions: into(low + half * (actions.astype(wide, copy=False) + wide.type(1)))

@@ -3,7 +3,7 @@
 import warnings
 
 import numpy as np
-from gymnasium.spaces import Box, Discrete
+from gymnasium.spaces import Box, Discrete, MultiBinary, MultiDiscrete
 from numpy.typing import NDArray
 
 from closerlook.errors import InputError
@@ -77,10 +77,14 @@ def play(engine: Engine, lane: int, *, seed: int, steps: int) -> list[bytes]:
 
 
 def _action(engine: Engine, draws: np.random.Generator) -> NDArray[np.generic]:
-    """Draw an action (1, A) within the bounds of a Box, near them where they are infinite; or a choice (1,)."""
+    """Draw an action (1, A) within the bounds of a Box, near them where they are infinite; or one choice or several."""
     space = engine.action_space
     if isinstance(space, Discrete):
         return draws.integers(int(space.n), size=1)
+    if isinstance(space, MultiDiscrete):
+        return draws.integers(np.ravel(space.nvec))[None]
+    if isinstance(space, MultiBinary):
+        return draws.integers(2, size=(1, int(np.prod(space.shape))))
     assert isinstance(space, Box)
     low, high = (np.ravel(bound).astype(np.float64) for bound in (space.low, space.high))
     normal, share = draws.standard_normal(low.size), draws.random(low.size)
