@@ -8,6 +8,7 @@ import os
 import signal
 import sys
 from contextlib import suppress
+from types import FrameType
 from typing import NoReturn
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
@@ -17,19 +18,20 @@ _SHOW_CURSOR = b"\x1b[?25h"
 
 def main() -> int:
     """Run the command that was given, and return its exit code."""
-    _hear(_interrupt)
     try:
-        from closerlook.cli import main as command_line  # noqa: PLC0415 - takes a while, in which signals are heard
+        try:
+            _hear(_interrupt)
+            from closerlook.cli import main as command_line  # noqa: PLC0415 - takes a while, in which signals are heard
 
-        return command_line()
+            code = command_line()
+        finally:
+            _hear(_end_at_once)
     except KeyboardInterrupt:
-        return _interrupted()
-    except Exception:
-        if not _was_interrupted():  # libraries make what they like of an interrupt while they are loaded
-            raise
-        return _interrupted()
-    finally:
-        _hear(_end_at_once)
+        _say(b"interrupted\n")
+        code = INTERRUPTED
+    if code == INTERRUPTED:
+        _forget_the_interrupt()
+    return code
 
 
 def _hear(handler: "signal.Handlers | object") -> None:
@@ -39,25 +41,42 @@ def _hear(handler: "signal.Handlers | object") -> None:
             signal.signal(number, handler)  # type: ignore[arg-type]
 
 
-def _interrupt(*_: object) -> NoReturn:
+def _interrupt(_: int, frame: FrameType | None) -> NoReturn:
     _hear(_end_at_once)
+    if _is_importing(frame):
+        _say(b"interrupted\n")
+        os._exit(INTERRUPTED)
     raise KeyboardInterrupt
 
 
+def _is_importing(frame: FrameType | None) -> bool:
+    """Whether a module is being imported: an exception there may be swallowed, or made something else of.
+
+    Python swallows what is raised in the callbacks of its import locks, and libraries catch what they please; but
+    nothing is half done that would be lost.
+    """
+    while frame is not None and not frame.f_code.co_filename.startswith("<frozen importlib"):
+        frame = frame.f_back
+    return frame is not None
+
+
 def _end_at_once(*_: object) -> NoReturn:
-    with suppress(OSError):
-        os.write(2, _SHOW_CURSOR * os.isatty(2) + b"ended at once: the same command goes on from what is finished\n")
+    _say(_SHOW_CURSOR * os.isatty(2) + b"ended at once: the same command goes on from what is finished\n")
     os._exit(INTERRUPTED)
 
 
-def _was_interrupted() -> bool:
-    return any(signal.getsignal(number) is _end_at_once for number in SIGNALS)
+def _forget_the_interrupt() -> None:
+    """Have Python end with the exit code it is given.
+
+    An interrupt that leaves an ``exec`` of a string (every dataclass is made by one) is remembered though it is caught
+    further up, and ``python -m`` then ends by the signal. Each ``exec`` of a string begins by forgetting the last.
+    """
+    exec("")  # noqa: S102
 
 
-def _interrupted() -> int:
+def _say(line: bytes) -> None:
     with suppress(OSError):
-        os.write(2, b"interrupted\n")
-    return INTERRUPTED
+        os.write(2, line)
 
 
 if __name__ == "__main__":

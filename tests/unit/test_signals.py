@@ -80,7 +80,7 @@ def test_a_second_interrupt_ends_a_command_at_once(tmp_path: Path, searched: Non
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="whether a process handles a signal is read in /proc")
-@pytest.mark.parametrize("seconds", [0.0, 0.15, 0.4, 1.0])
+@pytest.mark.parametrize("seconds", [0.0, 0.05, 0.15, 0.4, 1.0])
 def test_an_interrupt_while_the_program_is_loaded_leaves_no_traceback(
     tmp_path: Path, searched: None, seconds: float
 ) -> None:
@@ -92,6 +92,49 @@ def test_an_interrupt_while_the_program_is_loaded_leaves_no_traceback(
         assert (process.returncode, output) == (130, "")
         assert errors.startswith("interrupted")
         assert "Traceback" not in errors
+
+
+@pytest.mark.parametrize(
+    ("library", "source"),
+    [
+        pytest.param("tyro", "kill()", id="imported"),
+        pytest.param("tyro", "try:\n    kill()\nexcept BaseException:\n    pass", id="imported and swallowed"),
+        pytest.param("tyro", "exec('kill()')", id="imported, in a string"),
+        pytest.param("interrupted", "def make():\n    exec('kill()')", id="called, in a string"),
+    ],
+)
+def test_an_interrupt_inside_a_library_ends_the_command_with_its_exit_code(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, library: str, source: str
+) -> None:
+    first = "import os, signal\ndef kill():\n    os.kill(os.getpid(), signal.SIGINT)\n"
+    (tmp_path / f"{library}.py").write_text(first + source)
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")]))
+    with running([*COMMAND, "--env", "interrupted:make"], cwd=tmp_path, **HOW) as process:
+        output, errors = process.communicate(timeout=slowly(20))
+    assert (process.returncode, output) == (130, "")
+    assert errors.startswith("interrupted")
+    assert "Traceback" not in errors
+
+
+@pytest.mark.parametrize("handler", ["_interrupt", "_end_at_once"])
+def test_an_interrupt_as_soon_as_it_is_heard_leaves_no_traceback(tmp_path: Path, handler: str) -> None:
+    program = f"""
+import os, signal, sys
+import closerlook.__main__ as program
+hear = program._hear
+def hear_and_be_interrupted(handler):
+    hear(handler)
+    if handler is program.{handler}:
+        os.kill(os.getpid(), signal.SIGINT)
+program._hear = hear_and_be_interrupted
+sys.argv[1:] = ["--version"]
+sys.exit(program.main())
+"""
+    with running(["-c", program], cwd=tmp_path, **HOW) as process:
+        _, errors = process.communicate(timeout=slowly(20))
+    assert process.returncode == 130
+    assert errors.startswith(("interrupted", "ended at once"))
+    assert "Traceback" not in errors
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="whether a process handles a signal is read in /proc")
