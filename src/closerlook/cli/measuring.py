@@ -127,7 +127,7 @@ def command_of(diagnostic: Diagnostic) -> type[Measuring]:
     stem = diagnostic.name
     leaves = f"Leaves {stem}.nc, {stem}.json, {stem}.svg, {stem}.png and run.json in its folder."
     words = "\n".join(line.strip() for line in (type(diagnostic).__doc__ or "").splitlines())
-    made = dataclasses.make_dataclass(
+    return dataclasses.make_dataclass(
         type(diagnostic).__name__,
         fields,
         bases=(Measuring,),
@@ -135,8 +135,6 @@ def command_of(diagnostic: Diagnostic) -> type[Measuring]:
         frozen=True,
         kw_only=True,
     )
-    made.__doc__ = f"{words.strip()}\n\n{leaves}"
-    return made
 
 
 def _command_field(field: "dataclasses.Field[Any]", hint: Any) -> tuple[str, Any, Any]:

@@ -58,5 +58,4 @@ def _part(value: float | None, factor: float) -> int | None:
 
 
 def _work(diagnostic: Diagnostic, subjects: Sequence[Subject], options: Any) -> float:
-    plan = diagnostic.plan(subjects, options.checked())
-    return sum(diagnostic.cost(subject, plan).work for subject in subjects)
+    return diagnostic.total(subjects, diagnostic.plan(subjects, options.checked())).work

@@ -40,7 +40,7 @@ def label(diagnostic: Diagnostic, subjects: Sequence[Subject], plan: Any, found:
     }
     dataset = xr.Dataset(
         data_vars=arrays,
-        coords={**diagnostic.dimensions, **coordinates, **agent_coordinates(agents)},
+        coords={**coordinates, **agent_coordinates(agents)},
         attrs={
             "diagnostic": diagnostic.name,
             "environment": subjects[0].environment.id,

@@ -6,7 +6,7 @@ is *read* needs none of them, so that results can be read and drawn anywhere: `v
 agents, runs the stages of jobs that `measure` yields, resumes, tells progress and cost, labels, validates and writes.
 """
 
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
@@ -103,7 +103,7 @@ class Diagnostic:
 
     Class attributes: `name` (the command, the stem of its files, the attribute ``diagnostic`` of datasets), `line` (one
     line for the list of commands), `Options`, `variables` (every variable that a dataset may hold, defined before it is
-    computed), `dimensions` (fixed coordinates, by dimension), `scaled` (options that a smaller budget makes smaller),
+    computed), `scaled` (options that a smaller budget makes smaller),
     `fewer` (what to give less of where a measurement is too long). The class's own text is the help of its command.
     """
 
@@ -111,7 +111,6 @@ class Diagnostic:
     line: ClassVar[str]
     Options: ClassVar[type[BaseOptions]]
     variables: ClassVar[Sequence[Variable]]
-    dimensions: ClassVar[Mapping[str, Sequence[Any]]] = {}
     scaled: ClassVar[Sequence[str]] = ("pairs",)
     fewer: ClassVar[str] = "fewer --pairs"
 
@@ -137,6 +136,11 @@ class Diagnostic:
     def cost(self, subject: "Subject", plan: Any) -> Cost:
         """Say what measuring one agent takes, before anything is simulated."""
         raise NotImplementedError
+
+    def total(self, subjects: Sequence["Subject"], plan: Any) -> Cost:
+        """Say what measuring all agents of a call takes."""
+        costs = [self.cost(subject, plan) for subject in subjects]
+        return Cost(sum(one.pairs for one in costs), sum(one.work for one in costs))
 
     def measure(self, subject: "Subject", plan: Any) -> "Stages":
         """Measure one agent: yield one stage of jobs after the other, receive their answers, return named arrays.

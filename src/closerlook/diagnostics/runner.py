@@ -98,11 +98,12 @@ def run(
             stack.enter_context(folder.open_for(asked.name, _settings(subjects, wanted), resume=call.resume))
         cache = folder.jobs() if call.out is not None or wanted.precision is not None else None
         team = _Team(call.workers, cache, call.progress)
+        pairs = 0.0
         for at, dataset in _analyses(asked, subjects, wanted, plan, team):
+            pairs = asked.total(subjects, at).pairs
             if call.out is not None:
                 folder.write_dataset(f"{asked.name}.nc", dataset)
                 folder.write_json(f"{asked.name}.json", summary(dataset))
-                pairs = sum(asked.cost(subject, at).pairs for subject in subjects)
         if call.out is not None:
             folder.finish(pairs)
     return dataset
@@ -166,7 +167,7 @@ def _analyses(
     """
     narrowing = diagnostic.narrowing
     if options.precision is None:
-        work = sum(diagnostic.cost(one, plan).work for one in subjects)
+        work = diagnostic.total(subjects, plan).work
         if work > MUCH_WORK:
             team.progress.outlook(work, work)
         yield plan, _found(diagnostic, subjects, plan, team)
@@ -175,8 +176,8 @@ def _analyses(
         raise InputError(f"{diagnostic.name} has no interval to narrow", "leave out precision")
     most = getattr(options, narrowing.option)
     planned = {amount: narrowing.shrink(plan, amount) for amount in amounts(*narrowing.first(subjects, options), most)}
-    outlook = [sum(diagnostic.cost(one, at).work for one in subjects) for at in planned.values()]
-    team.progress.outlook(outlook[0], outlook[-1])
+    works = [diagnostic.total(subjects, at).work for at in planned.values()]
+    team.progress.outlook(works[0], works[-1])
     for amount, at in planned.items():
         found = _found(diagnostic, subjects, at, team)
         width = narrowing.half_width(found, options)
@@ -189,8 +190,7 @@ def _analyses(
 
 def _found(diagnostic: Diagnostic, subjects: Sequence[Subject], plan: Any, team: _Team) -> xr.Dataset:
     """Measure every agent, as many at a time as their answers allow."""
-    work = sum(diagnostic.cost(subject, plan).work for subject in subjects)
-    whole = Whole(team.progress, work, diagnostic.name.replace("-", " "))
+    whole = Whole(team.progress, diagnostic.total(subjects, plan).work, diagnostic.name.replace("-", " "))
     together = max(1, diagnostic.together(subjects, plan, team.workers))
     found: list[Statistics] = []
     try:

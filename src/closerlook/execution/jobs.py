@@ -103,7 +103,6 @@ class Silence:
         """Do nothing."""
 
 
-@dataclass(frozen=True)
 class Within:
     """A stretch of a longer piece of work, whose own start and end are not announced.
 
@@ -113,7 +112,8 @@ class Within:
         Started and finished by whoever runs the whole; hears only of the pairs done or skipped here.
     """
 
-    whole: Progress
+    def __init__(self, whole: Progress) -> None:
+        self.whole = whole
 
     def start(self, total_pairs: float, label: str) -> None:
         """Do nothing: the whole has been started."""
@@ -138,12 +138,12 @@ class Within:
         self.whole.outlook(first_pairs, most_pairs)
 
 
-class Whole:
+class Whole(Within):
     """Work of several stages, told as one: announced once something is missing, less all whose answers are stored.
 
     Parameters
     ----------
-    heard : Progress
+    whole : Progress
         Told.
     total_pairs : float
         Of all stages.
@@ -151,8 +151,9 @@ class Whole:
         What the work is called.
     """
 
-    def __init__(self, heard: Progress, total_pairs: float, label: str) -> None:
-        self._heard, self._total, self._label = heard, total_pairs, label
+    def __init__(self, whole: Progress, total_pairs: float, label: str) -> None:
+        super().__init__(whole)
+        self._total, self._label = total_pairs, label
         self._planned = self._stored = 0.0
         self._begun = False
 
@@ -160,35 +161,20 @@ class Whole:
         """Begin a stage; with the first that has work left, announce the whole."""
         self._planned += total_pairs
         if not self._begun and self._stored < self._planned:
-            self._heard.skip(self._stored)
-            self._heard.start(self._total, self._label)
+            self.whole.skip(self._stored)
+            self.whole.start(self._total, self._label)
             self._begun = True
 
     def skip(self, pairs: float) -> None:
         """Take away pairs whose answers are stored."""
         self._stored += pairs
         if self._begun:
-            self._heard.skip(pairs)
-
-    def advance(self, pairs: float) -> None:
-        """Count pairs that are done."""
-        self._heard.advance(pairs)
-
-    def finish(self) -> None:
-        """End a stage: the whole goes on."""
+            self.whole.skip(pairs)
 
     def end(self) -> None:
         """End the whole."""
         if self._begun:
-            self._heard.finish()
-
-    def note(self, text: str) -> None:
-        """Pass it on."""
-        self._heard.note(text)
-
-    def outlook(self, first_pairs: float, most_pairs: float) -> None:
-        """Pass it on."""
-        self._heard.outlook(first_pairs, most_pairs)
+            self.whole.finish()
 
 
 def content_key(*parts: Any) -> str:
