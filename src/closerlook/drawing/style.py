@@ -15,9 +15,9 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, NullFormatter
-from scipy import stats
 
 from closerlook.results.writing import write_atomically
+from closerlook.statistics.student import t_quantile
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#AA4499", "#B8860B", "#56B4E9")
 """Blue, vermilion, green, purple, ochre, sky blue: dark enough for text on white."""
@@ -180,7 +180,7 @@ def mean_with_interval(rows: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.nda
     with np.errstate(invalid="ignore", divide="ignore"):
         mean = filled.sum(axis=0) / count
         deviation = np.sqrt((np.where(known, rows - mean, 0.0) ** 2).sum(axis=0) / (count - 1) / count)
-        half = stats.t.ppf(0.975, np.maximum(count - 1, 1)) * deviation
+        half = t_quantile(0.975, np.maximum(count - 1, 1)) * deviation
     return mean, mean - half, mean + half
 
 

@@ -12,7 +12,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-from scipy import stats
 
 from closerlook.agents.agent import Agent
 from closerlook.agents.environment import EnvironmentSpec
@@ -24,6 +23,7 @@ from closerlook.simulation.lockstep import Lockstep, Plan
 from closerlook.simulation.records import Sampling
 from closerlook.simulation.rollout import rollout, rollout_episodes
 from closerlook.statistics.estimates import Interval
+from closerlook.statistics.student import t_quantile
 
 PURPOSE = "inspection"
 _LONGEST_BURN_IN, _STEPS, _STREAMS = 1000, 256, 16
@@ -165,5 +165,5 @@ def interval(values: Sequence[float] | np.ndarray, standard_error: float | None 
         reach = 1.96 * standard_error if standard_error is not None else np.nan
     else:
         error = float(numbers.std(ddof=1)) / np.sqrt(numbers.size)
-        reach = float(stats.t.ppf(0.975, numbers.size - 1)) * error
+        reach = float(t_quantile(0.975, numbers.size - 1)) * error
     return Interval(mean, mean - reach, mean + reach)

@@ -43,17 +43,16 @@ def validate(dataset: xr.Dataset, variables: Iterable[Variable]) -> xr.Dataset:
     ValueError
         Where a variable is not defined, or has other dimensions than its definition.
     """
-    labelled, defined = dataset.assign_attrs(schema_version=SCHEMA_VERSION), by_name(variables)
-    for name in map(str, dataset.data_vars):
+    labelled, defined = dataset.copy().assign_attrs(schema_version=SCHEMA_VERSION), by_name(variables)
+    for name in map(str, labelled.data_vars):
         variable = defined.get(name)
         if variable is None:
             raise ValueError(f"{name} is not defined in the schema")
         dims = tuple(dim for dim in variable.dims if dim != "agent" or "agent" in dataset.dims)
-        if dataset[name].dims != dims:
-            raise ValueError(f"{name} has dimensions {dataset[name].dims}, its definition says {dims}")
-        labelled[name] = labelled[name].assign_attrs(
-            units=variable.unit, long_name=variable.definition, source=variable.source
-        )
+        stored = labelled.variables[name]
+        if stored.dims != dims:
+            raise ValueError(f"{name} has dimensions {stored.dims}, its definition says {dims}")
+        stored.attrs.update(units=variable.unit, long_name=variable.definition, source=variable.source)
     return labelled
 
 

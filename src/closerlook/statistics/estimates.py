@@ -12,9 +12,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import stats
 
 from closerlook.errors import NonFiniteError
+from closerlook.statistics.student import t_quantile
 
 EPSILON = 1e-8
 """Added to the standard deviation that advantages are divided by, as PPO and TRPO implementations do."""
@@ -97,7 +97,7 @@ def log_jackknife(value: float, without: np.ndarray, *, confidence: float = 0.95
         return Interval(value, np.nan, np.nan)
     logs = np.log(without)
     error = np.sqrt((n - 1) / n * np.square(logs - logs.mean()).sum())
-    factor = float(np.exp(stats.t.ppf((1 + confidence) / 2, n - 1) * error))
+    factor = float(np.exp(t_quantile((1 + confidence) / 2, n - 1) * error))
     return Interval(value, value / factor, value * factor)
 
 
@@ -137,7 +137,7 @@ def jackknife_reach(samples: Sequence[np.ndarray], confidence: float, freedom: f
     variances = [_jackknife_variance(without) for without in samples]
     if freedom is None:
         freedom = freedom_of_sum(variances, [len(without) - 1 for without in samples])
-    return float(stats.t.ppf((1 + confidence) / 2, freedom) * np.sqrt(sum(variances)))
+    return float(t_quantile((1 + confidence) / 2, freedom) * np.sqrt(sum(variances)))
 
 
 def without_bias(value: float, *samples: np.ndarray) -> float:
@@ -261,7 +261,7 @@ def mean_pairwise_cosine(cosines: np.ndarray, *, confidence: float = 0.95) -> In
     without = (total - 2 * with_others) / ((n - 1) * (n - 2))
     logs = np.log(np.maximum(1 - without, ROUNDING))
     error = np.sqrt((n - 1) / n * np.square(logs - logs.mean()).sum())
-    factor = np.exp(stats.t.ppf((1 + confidence) / 2, n - 1) * error)
+    factor = np.exp(t_quantile((1 + confidence) / 2, n - 1) * error)
     return Interval(mean, max(-1.0, 1 - (1 - mean) * factor), 1 - (1 - mean) / factor)
 
 

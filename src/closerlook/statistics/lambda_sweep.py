@@ -23,7 +23,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import stats
 
 from closerlook.statistics.estimates import (
     FEWEST,
@@ -34,6 +33,7 @@ from closerlook.statistics.estimates import (
     without_bias,
 )
 from closerlook.statistics.ratios import ANYTHING, COSINES, SIZES, blank, is_positive, ratio
+from closerlook.statistics.student import t_quantile
 
 
 @dataclass(frozen=True)
@@ -103,7 +103,7 @@ class Comparison:
         value, count = without_bias(float(relative[0]), relative[1:]), len(relative) - 1
         square, noise = self.bias_square / self.truth[0], self.bias_noise / self.truth[0] ** 2
         growth = (count - 1) * float(np.var(relative[1:])) / square if square > 0 else 0.0
-        quantile = float(stats.t.ppf((1 + confidence) / 2, count - 1))
+        quantile = float(t_quantile((1 + confidence) / 2, count - 1))
         # (value - b)^2 <= t^2 (noise + growth b), solved for b
         middle = value + quantile**2 * growth / 2
         room = quantile * np.sqrt(max(noise + growth * value + quantile**2 * growth**2 / 4, 0.0))

@@ -18,9 +18,9 @@ E      episodes of a policy
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import stats
 
 from closerlook.statistics.estimates import FEWEST
+from closerlook.statistics.student import t_quantile
 
 FEWEST_EPISODES = 10
 """Of one or two streams, for an interval."""
@@ -164,7 +164,7 @@ def pairing_gain(returns: np.ndarray, episodes: np.ndarray, base: int, *, confid
     chosen = ~np.eye(streams, dtype=bool)
     logs = np.log([_variance_ratio(influence[:, keep], base) for keep in chosen])
     error = np.sqrt((streams - 1) / streams * np.square(logs - logs.mean(axis=0)).sum(axis=0))
-    factor = np.exp(stats.t.ppf((1 + confidence) / 2, streams - 1) * error)
+    factor = np.exp(t_quantile((1 + confidence) / 2, streams - 1) * error)
     return Means(value, value / factor, value * factor)
 
 
@@ -203,5 +203,5 @@ def _interval(
 ) -> Means:
     """Return mean and t interval from the deviation of so many units; (P,) each."""
     with np.errstate(invalid="ignore", divide="ignore"):
-        reach = stats.t.ppf((1 + confidence) / 2, np.maximum(freedom, 1)) * deviation / np.sqrt(units)
+        reach = t_quantile((1 + confidence) / 2, np.maximum(freedom, 1)) * deviation / np.sqrt(units)
     return Means(value, value - reach, value + reach)

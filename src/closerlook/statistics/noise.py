@@ -19,9 +19,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
-from scipy import stats
 
 from closerlook.statistics.estimates import NOTHING, Interval, plain_jackknife
+from closerlook.statistics.student import t_quantile
 
 Real = np.ndarray | float
 """A number, or one for each replicate."""
@@ -87,7 +87,7 @@ def noise_scale(sums: np.ndarray, pairs: np.ndarray, *, confidence: float = 0.95
     scale = NoiseScale(float(signal), float(variance) * group, NOTHING, np.asarray(without[1]) * group)
     if variance <= 0:
         return scale
-    quantile = stats.t.ppf((1 + confidence) / 2, count - 1)
+    quantile = t_quantile((1 + confidence) / 2, count - 1)
     logs = np.log1p(np.maximum(without[0] / without[1], _LEAST))
     reach = quantile * np.sqrt((count - 1) / count * np.square(logs - logs.mean()).sum())
     middle = np.log1p(max(float(signal / variance), _LEAST))

@@ -14,9 +14,9 @@ R      replicates: 1 + K, the first from all units, then without each
 from collections.abc import Sequence
 
 import numpy as np
-from scipy import stats
 
 from closerlook.statistics.estimates import FEWEST, Interval, freedom_of_sum, without_bias
+from closerlook.statistics.student import t_quantile
 
 Replicates = Sequence[np.ndarray]
 """One number: for each independent sample (R,), from everything and without each of the sample's units in turn."""
@@ -46,7 +46,7 @@ def is_positive(signal: Replicates, *, confidence: float = 0.95) -> bool:
     if not _is_known(signal):
         return False
     variance, freedom = _variance(signal)
-    return bool(_debiased(signal) > stats.t.ppf((1 + confidence) / 2, freedom) * np.sqrt(variance))
+    return bool(_debiased(signal) > t_quantile((1 + confidence) / 2, freedom) * np.sqrt(variance))
 
 
 def ratio(above: Replicates, below: Replicates, whole: Range, *, confidence: float = 0.95) -> Interval:
@@ -81,7 +81,7 @@ def ratio(above: Replicates, below: Replicates, whole: Range, *, confidence: flo
     top, bottom = _debiased(above), _debiased(below)
     value = _debiased([one / other for one, other in zip(above, below, strict=True)])
     freedom = _variance([one - value * other for one, other in zip(above, below, strict=True)])[1]
-    squared = float(stats.t.ppf((1 + confidence) / 2, freedom)) ** 2
+    squared = float(t_quantile((1 + confidence) / 2, freedom)) ** 2
     # (top - r bottom)^2 <= t^2 (Var top - 2 r Cov + r^2 Var bottom), as a r^2 - 2 b r + c <= 0
     both = [_variance([one + sign * other for one, other in zip(above, below, strict=True)])[0] for sign in (1, -1)]
     a = bottom**2 - squared * _variance(below)[0]

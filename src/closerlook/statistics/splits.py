@@ -12,10 +12,10 @@ B      simple noise scale, in pairs
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import stats
 
 from closerlook.statistics.estimates import FEWEST, NOTHING, Interval, log_jackknife
 from closerlook.statistics.noise import NoiseScale
+from closerlook.statistics.student import t_quantile
 
 LEAST = -0.999
 """Of signal to variance of a group."""
@@ -73,7 +73,7 @@ def split_noise_scale(sums: np.ndarray, pairs: np.ndarray, *, confidence: float 
     if not (variance > 0 and np.all(without[1] > 0)) or count < FEWEST_GROUPS:
         return found
     logs = np.log1p(np.maximum(mean * without[0] / without[1], LEAST))
-    reach = stats.t.ppf((1 + confidence) / 2, count - 1) * np.sqrt(
+    reach = t_quantile((1 + confidence) / 2, count - 1) * np.sqrt(
         (count - 1) / count * np.square(logs - logs.mean()).sum()
     )
     middle = np.log1p(max(mean * float(signal / variance), LEAST))

@@ -11,11 +11,11 @@ S      streams of each point; those of equal number may share draws
 from collections.abc import Callable
 
 import numpy as np
-from scipy import stats
 
 from closerlook.statistics.estimates import FEWEST, NOTHING, Interval, plain_jackknife
 from closerlook.statistics.mean_returns import Means, influences
 from closerlook.statistics.ratios import COSINES, ratio
+from closerlook.statistics.student import t_quantile
 
 MOST_GROUPS = 64
 """Groups of streams that a jackknife leaves out in turn, at most."""
@@ -97,8 +97,10 @@ def rank_correlation(surfaces: np.ndarray, known: np.ndarray) -> Interval:
     if len(surfaces) < FEWEST or np.ptp(samples[1].mean(axis=0)) == 0:
         return NOTHING
 
+    from scipy.stats import rankdata  # noqa: PLC0415 - takes a second
+
     def spearman(rows: np.ndarray, others: np.ndarray) -> float:
-        ranks = [stats.rankdata(one.mean(axis=0)) for one in (rows, others)]
+        ranks = [rankdata(one.mean(axis=0)) for one in (rows, others)]
         return float(np.corrcoef(ranks[0], ranks[1])[0, 1]) if min(map(np.ptp, ranks)) > 0 else np.nan
 
     return _jackknife(spearman, *samples)
@@ -165,7 +167,7 @@ def best_point(surfaces: np.ndarray, *, paired: bool = True, confidence: float =
         own = surfaces.var(axis=0, ddof=1)
         deviations = np.sqrt(own + own[:, None])
     level = 1 - (1 - confidence) / (points - 1)
-    reach = stats.t.ppf(level, count - 1) * deviations / np.sqrt(count)
+    reach = t_quantile(level, count - 1) * deviations / np.sqrt(count)
     return best, np.asarray((mean - mean[:, None] <= reach).all(axis=1))
 
 

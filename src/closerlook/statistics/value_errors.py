@@ -15,9 +15,9 @@ B      bins of the calibration curve
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import stats
 
 from closerlook.statistics.estimates import FEWEST, NOTHING, Interval, log_jackknife, plain_jackknife
+from closerlook.statistics.student import t_quantile
 
 NEAR_ZERO = 0.01
 """Targets smaller than this part of their root mean square count as this much in the divisor of a relative error."""
@@ -107,7 +107,7 @@ def median_interval(numbers: np.ndarray, *, confidence: float = 0.95) -> Interva
     if len(numbers) < FEWEST or not np.isfinite(value):
         return Interval(value, np.nan, np.nan)
     below = (numbers < value).mean(axis=1) + 0.5 * (numbers == value).mean(axis=1)
-    reach = stats.t.ppf((1 + confidence) / 2, len(numbers) - 1) * below.std(ddof=1) / np.sqrt(len(numbers))
+    reach = t_quantile((1 + confidence) / 2, len(numbers) - 1) * below.std(ddof=1) / np.sqrt(len(numbers))
     low, high = np.quantile(numbers, [max(0.0, 0.5 - reach), min(1.0, 0.5 + reach)])
     return Interval(value, float(low), float(high))
 

@@ -20,6 +20,7 @@ from numpy.typing import ArrayLike
 from scipy import stats
 
 from closerlook.statistics.estimates import plain_jackknife
+from closerlook.statistics.student import t_quantile
 from closerlook.studies.relations import FEWEST_SEEDS as FEWEST_RELATED
 from closerlook.studies.relations import common, rank_relation
 
@@ -320,7 +321,7 @@ def _mean(values: Sequence[float]) -> tuple[float, float, float, int]:
     n = len(values)
     if n < 2:
         return float(np.mean(values)), np.nan, np.nan, n
-    reach = float(stats.t.ppf(0.975, n - 1) * np.std(values, ddof=1) / np.sqrt(n))
+    reach = float(t_quantile(0.975, n - 1) * np.std(values, ddof=1) / np.sqrt(n))
     return float(np.mean(values)), float(np.mean(values)) - reach, float(np.mean(values)) + reach, n
 
 

@@ -15,7 +15,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import stats
 
 from closerlook.agents.agent import Agent
 from closerlook.agents.rewards import reward_unit
@@ -26,6 +25,7 @@ from closerlook.diagnostics.landscape.plan import Plan
 from closerlook.measurements.episode_returns import LISTED, SUMS, exploded, unfinished
 from closerlook.statistics.estimates import FEWEST, NOTHING, Interval, mean_interval, plain_jackknife, without_bias
 from closerlook.statistics.mean_returns import Means, gain_freedom, lower_tail, mean_returns, paired_gains, pairing_gain
+from closerlook.statistics.student import t_probability, t_quantile
 from closerlook.statistics.surfaces import (
     MOST_GROUPS,
     best_point,
@@ -368,8 +368,8 @@ def _chance_below_zero(gain: Interval, freedom: float) -> float:
         return float(gain.value < 0)
     if not reach > 0:
         return np.nan
-    error = reach / stats.t.ppf(0.975, freedom)
-    return float(stats.t.cdf(-gain.value / error, freedom))
+    error = reach / t_quantile(0.975, freedom)
+    return float(t_probability(-gain.value / error, freedom))
 
 
 def _blank(plan: Plan) -> Surfaces:

@@ -11,7 +11,6 @@ M      multiples of the step
 from collections.abc import Mapping
 
 import numpy as np
-from scipy import stats
 
 from closerlook.diagnostics.common.layout import Found
 from closerlook.measurements.policy_change import CHANGES
@@ -88,6 +87,8 @@ def loss_share(gains: np.ndarray) -> Interval:
     """
     if not gains.size or np.isnan(gains).any():
         return NOTHING
+    from scipy.stats import binomtest  # noqa: PLC0415 - takes a second
+
     losses = int((gains < 0).sum())
-    ends = stats.binomtest(losses, gains.size).proportion_ci(0.95, method="exact")
+    ends = binomtest(losses, gains.size).proportion_ci(0.95, method="exact")
     return Interval(losses / gains.size, float(ends.low), float(ends.high))

@@ -15,12 +15,12 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-from scipy import stats
 
 from closerlook.diagnostics.common.layout import Found, interval, intervals
 from closerlook.diagnostics.values.options import CRITICS, TARGETS
 from closerlook.measurements.restarted_values import JUDGED, SINGLE
 from closerlook.statistics.estimates import NOTHING, Interval
+from closerlook.statistics.student import t_quantile
 from closerlook.statistics.value_errors import (
     calibration,
     explained_variance,
@@ -152,7 +152,7 @@ def mean_of_intervals(found: Sequence[Interval], scale: Scale = "plain") -> Inte
         return Interval(value, 1 - rest.high, 1 - rest.low)
     logarithmic = scale == "logarithm" and bool((rows > 0).all())
     middles, lows, highs = (np.log(rows) if logarithmic else rows).T
-    spread = stats.t.ppf(0.975, count - 1) * middles.std(ddof=1) / np.sqrt(count)
+    spread = t_quantile(0.975, count - 1) * middles.std(ddof=1) / np.sqrt(count)
     below, above = (float(np.hypot(half.mean(), spread)) for half in (middles - lows, highs - middles))
     if logarithmic:
         return Interval(value, value * float(np.exp(-below)), value * float(np.exp(above)))
