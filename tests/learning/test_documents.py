@@ -1,9 +1,12 @@
 """Every command and every piece of Python that the documents show runs, in the order in which a reader meets it."""
 
+import fcntl
 import os
 import re
+import shutil
 import subprocess
 import sys
+from collections.abc import Collection
 from pathlib import Path
 
 import pytest
@@ -40,20 +43,44 @@ def run(kind: str, text: str, folder: Path) -> None:
     assert done.returncode == 0, f"{text}\n\n{done.stdout}\n{done.stderr}"
 
 
-def walk(document: str, folder: Path) -> None:
+def walk(document: str, folder: Path, done: Collection[str] = ()) -> None:
+    """Run what a document shows, but what was run there before."""
     for kind, text in blocks(document):
-        if text not in RUN_BY_OTHERS:
+        if text not in {*RUN_BY_OTHERS, *done}:
             run(kind, text, folder)
 
 
-def test_the_readme_and_what_follows_it(tmp_path):
-    walk("README.md", tmp_path)
-    summary = (tmp_path / "runs/hopper-gradients/gradients.json").read_text()
-    assert "pairwise_cosine" in summary
-    walk("docs/gradients.md", tmp_path)
-    walk("docs/values.md", tmp_path)
-    walk("docs/landscape.md", tmp_path)
-    walk("docs/trust-region.md", tmp_path)
+TRAINING = next(text for _, text in blocks("README.md") if text.startswith("closerlook train "))
+
+
+@pytest.fixture(scope="session")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Train the agents of the README once for all processes that test."""
+    shared = tmp_path_factory.getbasetemp()
+    folder = (shared.parent if "PYTEST_XDIST_WORKER" in os.environ else shared) / "trained"
+    folder.mkdir(exist_ok=True)
+    with (folder / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not (folder / "done").exists():
+            run("sh", TRAINING, folder)
+            (folder / "done").touch()
+    return folder
+
+
+def test_the_readme(trained, tmp_path):
+    shutil.copytree(trained / "runs", tmp_path / "runs")
+    walk("README.md", tmp_path, done={TRAINING})
+    assert "pairwise_cosine" in (tmp_path / "runs/hopper-gradients/gradients.json").read_text()
+
+
+FOLLOW_THE_README = ["docs/gradients.md", "docs/values.md", "docs/landscape.md", "docs/trust-region.md"]
+
+
+@pytest.mark.parametrize("document", FOLLOW_THE_README)
+def test_pages_that_follow_the_readme(trained, tmp_path, document):
+    """What a page repeats of the README was run there."""
+    shutil.copytree(trained / "runs", tmp_path / "runs")
+    walk(document, tmp_path, done={text for _, text in blocks("README.md")})
 
 
 def test_agents_of_your_own(tmp_path):
@@ -79,10 +106,7 @@ def test_pages_that_show_other_libraries(document, tmp_path):
 def test_other_documents_show_no_commands_of_their_own():
     walked = {
         "README.md",
-        "docs/gradients.md",
-        "docs/values.md",
-        "docs/landscape.md",
-        "docs/trust-region.md",
+        *FOLLOW_THE_README,
         "docs/agents.md",
         "docs/index.md",
         "docs/python.md",

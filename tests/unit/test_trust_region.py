@@ -274,6 +274,7 @@ def test_true_improvements_are_those_known_in_closed_form():
     assert abs(np.mean(means)) < 3 * np.std(means) / np.sqrt(20)
 
 
+@pytest.mark.slow
 def test_the_mean_gain_covers_the_expectation_over_batches():
     """The expectation is that of 300 updates in closed form; the interval comes from 8.
 
