@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
-.PHONY: help demo test test-slow lint bench docs atlas clean
+.PHONY: help demo test test-slow test-slow-coverage test-slow-trouble test-slow-others lint bench docs atlas clean
 
 help:  ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | column -ts "$$(printf '\t')"
@@ -33,14 +33,28 @@ lint: $(VENV)/dev.stamp  ## Style, types and import rules
 	$(BIN)/lint-imports
 
 test: lint  ## Lint, then every test that is not slow
-	$(BIN)/python -m pytest --numprocesses 2
+	$(BIN)/python -m pytest --numprocesses 2 --dist worksteal
 
 $(VENV)/tensorboard.stamp: $(VENV)/dev.stamp
 	$(PIP) install --quiet --constraint constraints.txt --editable '.[tensorboard]'
 	@touch $@
 
-test-slow: $(VENV)/tensorboard.stamp  ## The tests that take minutes: coverage of intervals, kills, equality with other libraries ...
-	$(BIN)/python -m pytest -m slow --numprocesses 2
+SLOW := $(BIN)/python -m pytest -m slow --numprocesses 2
+COVERAGE := $(addprefix tests/reference/test_,chain.py gradient_quality.py monitor_estimates.py value_prediction.py) \
+	$(addprefix tests/unit/test_,landscape_coverage.py landscape_trouble.py trust_region.py)
+TROUBLE := tests/learning/test_chaos.py \
+	$(addprefix tests/unit/test_,extreme_commands.py folder_trouble.py fuzz.py hostile_files.py)
+
+test-slow: test-slow-coverage test-slow-trouble test-slow-others  ## The tests that take minutes, in three pieces
+
+test-slow-coverage: $(VENV)/dev.stamp  ## How often intervals hold the truth
+	$(SLOW) $(COVERAGE)
+
+test-slow-trouble: $(VENV)/dev.stamp  ## Kills, full disks, extreme commands, hostile files
+	$(SLOW) $(TROUBLE)
+
+test-slow-others: $(VENV)/tensorboard.stamp  ## Equality with other libraries, learning, the wheel
+	$(SLOW) $(addprefix --ignore=,$(COVERAGE) $(TROUBLE))
 
 bench: $(VENV)/dev.stamp  ## Speed of sampling and of measurements, as ratios with medians: docs/development/benchmarks.md
 	$(BIN)/python benchmarks/sampling.py
