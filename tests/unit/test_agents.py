@@ -1,5 +1,7 @@
 """Agents: any torch module, populations, what acts and what is differentiated agree."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -7,7 +9,9 @@ import torch
 from closerlook.agents.agent import Agent, Regime, moments
 from closerlook.agents.normalization import Scaling
 from closerlook.agents.policies import CategoricalMLP, GaussianMLP, MLPValue
+from closerlook.agents.rewards import reward_unit
 from closerlook.agents.trial import try_out
+from closerlook.algorithms.rules import assumptions
 from closerlook.errors import InputError
 from closerlook.nn.distributions import DiagonalGaussian
 from closerlook.nn.networks import MLP
@@ -110,13 +114,38 @@ def test_given_statistics_are_frozen_and_exact():
     ("arguments", "message"),
     [
         ({"observation_mean": [0.0, 0.0, 0.0]}, "give both or neither"),
-        ({"observation_mean": [0.0], "observation_var": [1.0], "observation_size": 3}, "policy takes 3"),
+        ({"observation_mean": [0.0], "observation_var": [1.0], "observation_size": 3}, "the agent has 3"),
         ({"observation_mean": [0.0] * 3, "observation_var": [1.0, -1.0, 1.0]}, "negative"),
+        ({"reward_var": -1.0}, "reward_var is not finite, or a variance is negative"),
+        ({"reward_var": [1.0, 2.0]}, "the agent has 1"),
+        ({"reward_scaling": Scaling()}, "reward_var"),
     ],
 )
 def test_bad_statistics_are_named(arguments, message):
     with pytest.raises(InputError, match=message):
         Agent.from_torch(torch.nn.Linear(3, 2), distribution=normal, **arguments)
+
+
+def test_rewards_are_divided_by_the_root_of_the_given_variance():
+    agent = Agent.from_torch(torch.nn.Linear(3, 2), distribution=normal, reward_var=4.0)
+    assert reward_unit(agent) == pytest.approx(2.0, rel=1e-7)
+    assert agent.reward_scaling == Scaling()
+    given = Scaling(epsilon=5.0, epsilon_on="variance", clip=10.0)
+    other = Agent.from_torch(torch.nn.Linear(3, 2), distribution=normal, reward_var=4.0, reward_scaling=given)
+    assert reward_unit(other) == pytest.approx(3.0, rel=1e-12)
+
+
+def test_what_torch_modules_do_not_say_is_told():
+    bare = assumptions(Agent.from_torch(torch.nn.Linear(3, 2), distribution=normal, gamma=0.9))
+    assert bare["gae_lambda"] == "0.95"
+    assert "gamma" not in bare
+    assert bare["regime"] == "batches of 1 x 2048 steps from resets"
+    assert "PPO" in bare["updates"]
+    fields = {"gamma": 0.9, "gae_lambda": 0.9, "normalize_advantages": True, "bootstrap": "correct"}
+    fields |= {"value_target": "gae", "action_transform": "clip", "regime": Regime(), "algorithm": "ppo"}
+    whole = Agent.from_torch(torch.nn.Linear(3, 2), distribution=normal, reward_var=1.0, **fields)
+    assert assumptions(whole) == {}
+    assert list(assumptions(replace(whole, algorithm="a2c"))) == ["updates"]
 
 
 def test_the_given_module_is_not_touched():

@@ -40,6 +40,17 @@ CHOICES: dict[str, tuple[str, ...]] = {
     "value_target": get_args(ValueTarget),
 }
 """Fields of an agent that are one of a few."""
+ASSUMABLE = (
+    "gamma",
+    "gae_lambda",
+    "normalize_advantages",
+    "bootstrap",
+    "value_target",
+    "reward_scaling",
+    "action_transform",
+    "regime",
+)
+"""What torch modules do not say of their agent; what is not given is as in the paper."""
 _SCALED = {"observation": "observations", "reward": "returns"}
 
 
@@ -125,6 +136,8 @@ class Agent:
         ``package.module:function`` that builds this agent again, where its networks are code of the user's.
     origin : Origin or None
         Where it comes from, where another library trained it.
+    unsaid : tuple of str
+        Fields that whoever made it of torch modules left out.
     """
 
     policy: Policy
@@ -147,6 +160,7 @@ class Agent:
     population: int | None = None
     factory: str | None = None
     origin: Origin | None = field(default=None, compare=False, repr=False)
+    unsaid: tuple[str, ...] = field(default=(), compare=False, repr=False)
 
     def __post_init__(self) -> None:
         """Refuse settings that mean nothing, and scales without the moments they are taken from.
@@ -168,9 +182,8 @@ class Agent:
         for scaled, moments_of in _SCALED.items():
             if self.state and getattr(self, f"{scaled}_scaling") and f"{moments_of}.count" not in self.state:
                 what = f"{scaled}s of the agent are scaled, and its state has no moments of {moments_of}"
-                raise InputError(
-                    what, f"give them ({moments_of}.count, .mean, .squares), or leave {scaled}_scaling out"
-                )
+                whence = f"{moments_of}.count, .mean, .squares; of torch modules {scaled}_var"
+                raise InputError(what, f"give them ({whence}), or leave {scaled}_scaling out")
 
     @property
     def policy_parameters(self) -> dict[str, Tensor]:
@@ -229,6 +242,7 @@ class Agent:
         observation_mean: Any = None,
         observation_var: Any = None,
         observation_scaling: Scaling | None = None,
+        reward_var: float | None = None,
         **fields: Any,
     ) -> "Agent":
         """Make an agent of any torch modules.
@@ -247,14 +261,19 @@ class Agent:
             Statistics to standardise observations with, frozen; give both or neither.
         observation_scaling : Scaling, optional
             Epsilon and clip of that standardisation; default `Scaling()`.
+        reward_var : float, optional
+            Variance of the discounted return, by whose root training divided rewards; epsilon and clip of that are the
+            field `reward_scaling`, default `Scaling()`.
         **fields
-            Other fields of `Agent`: gamma, gae_lambda, action_transform, regime ...
+            Other fields of `Agent`: gamma, gae_lambda, action_transform, regime, algorithm ...; see
+            `closerlook.algorithms.rules.assumptions` for what is taken where they are left out.
 
         Raises
         ------
         InputError
-            Where only one of mean and variance is given, the policy has no parameters that can be trained, a module
-            cannot be taken over (see `closerlook.agents.modules`), or another field means nothing.
+            Where only one of mean and variance is given, statistics are not finite, the policy has no parameters that
+            can be trained, a module cannot be taken over (see `closerlook.agents.modules`), or another field means
+            nothing.
 
         Warns
         -----
@@ -273,16 +292,22 @@ class Agent:
         if value is not None:
             state |= {f"value.{name}": p.detach().clone() for name, p in trainable(value).items()}
         if observation_mean is not None:
-            state |= _frozen_moments(observation_mean, observation_var, observation_size)
+            state |= _frozen_moments("observation", observation_mean, observation_var, observation_size)
             observation_scaling = observation_scaling or Scaling()
         elif observation_scaling is not None:
             what = "observation_scaling is given without the statistics to scale by"
             raise InputError(what, "give observation_mean and observation_var, or leave it out")
+        unsaid = tuple(name for name in ASSUMABLE if name not in fields)
+        if reward_var is not None:
+            state |= _frozen_moments("reward", 0.0, reward_var, 1)
+            fields = {"reward_scaling": Scaling(), **fields}
+            unsaid = tuple(name for name in unsaid if name != "reward_scaling")
         return Agent(
             policy=ModulePolicy(policy, distribution, size or inputs_of_first_layer(policy), size is not None),
             value=ModuleValue(value) if value is not None else None,
             state=state,
             observation_scaling=observation_scaling,
+            unsaid=unsaid,
             **fields,
         )
 
@@ -320,21 +345,19 @@ def _given_size(size: object, mean: Any) -> int | None:
     return int(size)
 
 
-def _frozen_moments(mean: Any, variance: Any, asked: int | None) -> dict[str, Tensor]:
-    """Express a given mean and variance as moments of very many observations, so that nothing moves them."""
+def _frozen_moments(scaled: str, mean: Any, variance: Any, asked: int | None) -> dict[str, Tensor]:
+    """Express a given mean and variance as moments of very many numbers, so that nothing moves them."""
     count = 2.0**40
     mean, variance = (np.asarray(x, dtype=np.float64).reshape(-1) for x in (mean, variance))
     size = mean.size if asked is None else asked
     if mean.shape != (size,) or variance.shape != (size,):
-        raise InputError(
-            f"observation_mean and observation_var have {mean.size} and {variance.size} components, "
-            f"the policy takes {size}",
-            "give one number for each component",
-        )
+        what = f"{scaled}_mean and {scaled}_var have {mean.size} and {variance.size} components, the agent has {size}"
+        raise InputError(what, "give one number for each component")
     if not (np.isfinite(mean).all() and np.isfinite(variance).all() and (variance >= 0).all()):
-        raise InputError("observation_mean or observation_var is not finite, or a variance is negative", "check them")
+        raise InputError(f"{scaled}_mean or {scaled}_var is not finite, or a variance is negative", "check them")
+    name = _SCALED[scaled]
     return {
-        "observations.count": torch.tensor(count, dtype=torch.float64),
-        "observations.mean": torch.from_numpy(mean.copy()),
-        "observations.squares": torch.from_numpy(variance * (count - 1)),
+        f"{name}.count": torch.tensor(count, dtype=torch.float64),
+        f"{name}.mean": torch.from_numpy(mean.copy()),
+        f"{name}.squares": torch.from_numpy(variance * (count - 1)),
     }

@@ -153,3 +153,19 @@ def without_critic(agents: Agent) -> Agent:
 def without_memory(agents: Agent) -> Agent:
     """Return a population whose policies' optimiser begins anew."""
     return replace(agents, state={k: v for k, v in agents.state.items() if not k.startswith("optimizer.policy.")})
+
+
+def assumptions(agent: Agent) -> dict[str, str]:
+    """Return what is taken for settings that an agent does not say, by name; empty where it says them all.
+
+    An agent of the user's own modules is measured as the paper's would be where it leaves something out, and one of an
+    algorithm that is not known here makes no updates of its own.
+    """
+    taken = {name: str(getattr(agent, name)) for name in agent.unsaid}
+    if "reward_scaling" in taken:
+        taken["reward_scaling"] = "none (rewards as they are)"
+    if "regime" in taken:
+        taken["regime"] = f"batches of {agent.regime.n_envs} x {agent.regime.n_steps} steps from resets"
+    if not has_own_rule(agent):
+        taken["updates"] = "those of PPO with the paper's settings"
+    return taken

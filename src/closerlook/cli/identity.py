@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from rich.table import Table
 
 from closerlook.agents.agent import Agent
+from closerlook.algorithms.rules import assumptions
 from closerlook.cli.console import Shown
 from closerlook.errors import InputError
 from closerlook.inspection import Inspection, inspect
@@ -16,8 +17,11 @@ _ANYWAY = "see closerlook inspect; mend what is missing (--normalize, --set, --e
 
 
 def say_origin(agent: Agent, shown: Shown) -> None:
-    """Say what a file held, what was assumed and what is missing."""
+    """Say what a file held, what was assumed of an agent and what is missing."""
     origin = agent.origin
+    taken = ", ".join(f"{name} {value}" for name, value in assumptions(agent).items())
+    if taken:
+        shown.note(f"assumed, since the agent does not say: {taken}")
     if origin is None:
         return
     version = f" {origin.version}" if origin.version else ""
@@ -39,10 +43,11 @@ def require_same(agents: Sequence[Agent], environment: str | None, name: str, sh
     InputError
         Where one is not, unless it is to be measured anyway.
     """
-    for agent in agents:
+    for at, agent in enumerate(agents):
+        if at == 0 or agent.origin is not None:
+            say_origin(agent, shown)
         if agent.origin is None:
             continue
-        say_origin(agent, shown)
         found = inspect(agent, environment, episodes=GATE_EPISODES)
         shown.note(f"identity: {found.identity}: {'; '.join(found.reasons)}")
         if found.identity == "unlike" and not anyway:

@@ -7,6 +7,7 @@ import numpy as np
 import xarray as xr
 
 from closerlook.agents.agent import Agent
+from closerlook.algorithms.rules import assumptions
 from closerlook.diagnostics.diagnostic import Diagnostic, Statistics
 from closerlook.diagnostics.subjects import Subject
 from closerlook.results.schema import validate
@@ -63,10 +64,11 @@ def agent_coordinates(agents: Sequence[Agent]) -> dict[str, Any]:
 
 def agent_attributes(agents: Sequence[Agent]) -> dict[str, Any]:
     """Return what agents of one call have in common, and which algorithms and baselines are among them."""
-    regime = agents[0].regime
+    regime, assumed = agents[0].regime, assumptions(agents[0])
     return {
         "algorithm": ", ".join(sorted({agent.algorithm or "unknown" for agent in agents})),
         "baseline": ", ".join(sorted({"critic" if agent.value is not None else "none" for agent in agents})),
         "batch_pairs": regime.batch_pairs,
         "stream_pairs": regime.n_steps,
+        **({"assumed": "; ".join(f"{name}: {taken}" for name, taken in assumed.items())} if assumed else {}),
     }
