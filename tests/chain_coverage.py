@@ -1,99 +1,41 @@
 """How often printed intervals hold the exact answer: 400 disjoint parts of one pool of streams of the chain.
 
-`python tests/chain_coverage.py` writes the page in docs/development from what it measures.
+`python tests/chain_coverage.py` measures all, or the kinds that are named, stores the result and writes the page in
+docs/development.
 """
 
 import sys
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
 import chain
 import chain_streams
 from chain import GAMMA, STATES, STEPS, WRONG
+from chain_policies import studies, surfaces, updates
 from chain_streams import Streams, block_sums, gradient_answer, sample
 from closerlook.diagnostics.common.layout import Found
 from closerlook.diagnostics.gradients.alternatives import alternatives, weightings
 from closerlook.diagnostics.gradients.findings import find
 from closerlook.diagnostics.gradients.steps import find_steps
-from closerlook.diagnostics.landscape import findings as landscape
-from closerlook.diagnostics.trust_region.findings import NEVER_NEGATIVE
 from closerlook.diagnostics.values.audit import Judged, audit, audit_restarts, audit_training
 from closerlook.diagnostics.values.baselines import BATCHES, compare_baselines, sweep_lambdas
 from closerlook.measurements.pooled import Pooled
 from closerlook.measurements.stream_sums import Question
 from closerlook.measurements.value_sums import ValueQuestion
 from closerlook.measurements.weightings import Weighting
-from closerlook.statistics.estimates import Interval, mean_interval
-from closerlook.statistics.mean_returns import mean_returns, paired_gains, pairing_gain
 from closerlook.statistics.pool import plan_pool
-from closerlook.statistics.surfaces import (
-    best_point,
-    correlation,
-    noise_share,
-    rank_correlation,
-    sign_agreement,
-    stream_surfaces,
-)
-from closerlook.statistics.value_errors import calibration
+from closerlook.statistics.value_errors import calibration, near_zero
+from coverage_page import EACH, LEVELS, OWN_LAMBDA, PARTS, SHORT, UPDATES, Coverage, Measured, parts_of, save, too_low
 
-PARTS, EACH = 400, 64
-"""Disjoint parts, and streams of each."""
-LEVELS = {"strong": 0.5, "weak": 2.5}
-"""Noise of a reward: the signal of a part outweighs its noise 24 times, or drowns in it."""
-LAMBDAS, OWN_LAMBDA = (0.0, 0.5, 0.8, 0.95, 1.0), 0.8
+LAMBDAS = (0.0, 0.5, 0.8, 0.95, 1.0)
 SIZES = [16, 64, 192]
 BATCH = 64
-RESTARTS, COPIES, UPDATES, STEP_BATCHES = 32, 16, 8, 10
-PAGE = Path(__file__).parents[1] / "docs" / "development" / "coverage.md"
+RESTARTS, COPIES, STEP_BATCHES = 32, 16, 10
 
 VALUE = chain.returns(400, 0.0)[0]
 FITTED = VALUE + 0.1 * WRONG[::-1]
 """What a fit might find."""
-
-
-@dataclass(frozen=True)
-class Measured:
-    """Of each part what was found, and what is true: of all parts alike, or of each.
-
-    Parameters
-    ----------
-    parts : list of mappings
-        By the schema's names.
-    truths : mapping
-        Arrays of a variable's own shape, or with an axis of parts before it. Of others it is the mean over parts.
-    """
-
-    parts: list[Found]
-    truths: Mapping[str, np.ndarray]
-
-    def coverage(self) -> dict[str, tuple[float, float, float]]:
-        """Return the share of intervals that hold the truth, the least over a variable's elements, and the blank ones.
-
-        A part without an interval says nothing, and is not wrong.
-        """
-        names = sorted(name[:-4] for name in self.parts[0] if name.endswith("_low"))
-        found = {}
-        for name in names:
-            value, low, high = (np.stack([part[name + end] for part in self.parts]) for end in ("", "_low", "_high"))
-            if np.isnan(low).all():
-                continue
-            truth = self.truths[name] if name in self.truths else np.nanmean(value, axis=0)
-            room = 1e-9 * np.maximum(1.0, np.abs(truth))
-            holds = ~(low > truth + room) & ~(high < truth - room)
-            told = ~np.isnan(low).all(axis=0)
-            share = holds.reshape(PARTS, -1)[:, told.ravel()].mean(axis=0)
-            blank = np.isnan(value).reshape(PARTS, -1)[:, told.ravel()].mean()
-            found[name] = float(share.mean()), float(share.min()), float(blank)
-        return found
-
-
-def parts_of(streams: Streams) -> list[Streams]:
-    """Divide streams among the parts."""
-    each = len(streams) // PARTS
-    return [streams[at * each : (at + 1) * each] for at in range(PARTS)]
 
 
 def mean_cosine(estimates: np.ndarray, gradient: np.ndarray) -> float:
@@ -261,135 +203,33 @@ def _restarts(streams: Streams, noise: float, updates: np.ndarray, rng: np.rando
     follow = chain_streams.follow(rng, np.repeat(states, COPIES + 1), noise, 88).reshape(RESTARTS, COPIES + 1)
     said = np.stack([WRONG[states], FITTED[states]], axis=1)
     answer = {"returns": follow[:, 1:], "own_returns": follow[:, 0], "values": said, "stream": np.arange(RESTARTS)}
-    return audit_restarts([answer | {"updated_values": updates[:, states].T}], 0.01)
+    return audit_restarts([answer | {"updated_values": updates[:, states].T}], near_zero(streams.complete_returns()))
 
 
-def updates(noise: float) -> Measured:
-    """Measure averages over few updates: long steps along an estimate of the gradient, from two streams each."""
-    chances, gradients_of = chain.policy(), chain.scores()
-    streams, rows = sample(PARTS * UPDATES * 2, noise, 6), []
-    for at in range(PARTS * UPDATES):
-        own = streams[2 * at : 2 * at + 2]
-        advantages = own.advantages(WRONG.astype(float), OWN_LAMBDA)
-        step = 0.5 * own.score_sums(advantages - advantages.mean()).sum(axis=0) / np.sqrt(noise**2 + 1)
-        moved = chances * np.exp(gradients_of @ step)
-        moved /= moved.sum(axis=1, keepdims=True)
-        ratios = (moved / chances)[own.states, own.actions]
-        kl = (chances * np.log(chances / moved)).sum(axis=1)[own.states]
-        rows.append({
-            "max_ratio": ratios.max(),
-            "mean_kl_batch": kl.mean(),
-            "max_kl_batch": kl.max(),
-            "clip_fraction": (np.abs(ratios - 1) > 0.2).mean(),
-            "update_norm": np.linalg.norm(step),
-            "surrogate_rise": (ratios * (advantages - advantages.mean())).mean(),
-        })  # fmt: skip
-    parts = []
-    for at in range(PARTS):
-        some = {name: np.array([row[name] for row in rows[at * UPDATES : (at + 1) * UPDATES]]) for name in rows[0]}
-        means = {name: mean_interval(column, skewed=name in NEVER_NEGATIVE) for name, column in some.items()}
-        parts.append(_found({f"average of {name}": one for name, one in means.items()}))
-    return Measured(parts, {})
-
-
-def _found(intervals: Mapping[str, Interval]) -> Found:
-    ends = {"": "value", "_low": "low", "_high": "high"}
-    return {
-        f"{name}{end}": np.array(getattr(one, field)) for name, one in intervals.items() for end, field in ends.items()
-    }
-
-
-POINTS = np.linspace(-1.0, 2.0, 7)
-"""Multiples of a step, the agent itself among them."""
-AGENT = 2
-
-
-def surfaces(noise: float) -> Measured:
-    """Measure rewards along a step, on shared draws, against a surrogate that is known and one that is noisy."""
-    step = chain.exact(chain.complete_returns(0.0), 0.0).gradient
-    odds = [chain.policy() * np.exp(4 * multiple * chain.scores() @ step / np.linalg.norm(step)) for multiple in POINTS]
-    tables = [one / one.sum(axis=1, keepdims=True) for one in odds]
-    exact = np.array([chain.mean_episode_return(table) for table in tables])
-    rise = np.sin(1.2 * POINTS) + 0.3 * POINTS
-    pools = [parts_of(sample(PARTS * EACH, noise, 7, table)) for table in tables]
-    lowest = [
-        landscape.lower_tail(np.concatenate([one.episodes()[0] for one in pool]), landscape.TAIL) for pool in pools
-    ]
-    rng, parts = np.random.default_rng(8), []
-    for at in range(PARTS):
-        rows = [pool[at].episodes() for pool in pools]
-        sums = np.stack([[np.bincount(stream, value**k, EACH) for value, stream in rows] for k in (1, 0, 2)])
-        listing = [np.concatenate(column) for column in zip(*rows, strict=True)]
-        whose = np.repeat(np.arange(len(POINTS)), [len(value) for value, _ in rows])
-        listed = {
-            "episode_return": listing[0],
-            "episode_stream": listing[1],
-            "episode_policy": whose,
-            "returns": sums[0],
-        }
-        gains, own = paired_gains(sums[0], sums[1], AGENT), stream_surfaces(sums[0], sums[1])
-        tails = [landscape._tail_parts(listed, point, EACH) for point in range(len(POINTS))]
-        others = rise + 2.0 * rng.standard_normal((EACH, len(POINTS)))
-        best, candidates = best_point(own)
-        means = {
-            "line_reward": mean_returns(*sums),
-            "line_gain": gains,
-            "pairing_saving": pairing_gain(sums[0], sums[1], AGENT),
-        }
-        found = {f"{name}{end}": getattr(one, field) for name, one in means.items() for end, field in ENDS}
-        inside = POINTS[candidates]
-        found |= _found({
-            "correlation": correlation(own, rise),
-            "correlation with held-out pairs": correlation(own, others),
-            "rank_correlation": rank_correlation(own, rise),
-            "sign_agreement": sign_agreement(gains, rise - rise[AGENT]),
-            "noise_share": noise_share(own, 4),
-            "best_step": Interval(POINTS[best], inside.min(), inside.max()),
-        })  # fmt: skip
-        tail = [landscape.tail_interval(one) for one in tails]
-        gained = [landscape._tail_gain(one, tails[AGENT]) for one in tails]
-        for name, row in (("line_lower_tail", tail), ("line_tail_gain", gained)):
-            found |= {f"{name}{end}": np.array([getattr(one, field) for one in row]) for end, field in ENDS}
-        parts.append(found)
-    alike = np.sign(exact - exact[AGENT]) == np.sign(rise - rise[AGENT])
-    known = {
-        "line_reward": exact,
-        "line_gain": exact - exact[AGENT],
-        "line_lower_tail": np.array(lowest),
-        "line_tail_gain": np.array(lowest) - lowest[AGENT],
-        "correlation": np.corrcoef(exact, rise)[0, 1],
-        "correlation with held-out pairs": np.corrcoef(exact, rise)[0, 1],
-        "sign_agreement": alike[np.arange(len(POINTS)) != AGENT].mean(),
-        "best_step": POINTS[exact.argmax()],
-    }
-    return Measured(parts, {name: np.array(value) for name, value in known.items()})
-
-
-ENDS = (("", "value"), ("_low", "low"), ("_high", "high"))
 KINDS: dict[str, Callable[[float], Measured]] = {
     "gradients": gradients,
     "baselines and lambda": baselines,
     "errors of values": values,
     "updates": updates,
     "landscapes": surfaces,
+    "studies": studies,
 }
 
 
-def main() -> int:
-    """Write the page."""
-    rows = []
-    for kind, measure in KINDS.items():
-        both = {level: measure(noise).coverage() for level, noise in LEVELS.items()}
-        for name in both["strong"]:
-            cells = [both[level].get(name, (np.nan,) * 3) for level in LEVELS]
-            told = [f"{100 * mean:.1f}% | {100 * least:.1f}% | {100 * blank:.0f}%" for mean, least, blank in cells]
-            rows.append(f"| {kind} | {name if ' ' in name else f'`{name}`'} | {' | '.join(told)} |")
-            sys.stdout.write(rows[-1] + "\n")
-    head = PAGE.read_text().split("<!-- table -->")[0]
-    columns = "| of | variable | strong signal | least | blank | weak signal | least | blank |\n" + "|---" * 8 + "|\n"
-    PAGE.write_text(head + "<!-- table -->\n\n" + columns + "\n".join(rows) + "\n")
-    return 0
+def measure(kind: str) -> dict[str, Coverage]:
+    """Measure one kind at both levels."""
+    return {level: KINDS[kind](noise).coverage() for level, noise in LEVELS.items()}
+
+
+def main(kinds: Sequence[str]) -> int:
+    """Measure, store and write the page; fail where something covers less than it should and is not listed."""
+    measured = {kind: measure(kind) for kind in kinds or KINDS}
+    for kind, found in measured.items():
+        save(kind, found)
+    low = [one for one in too_low(measured) if one not in SHORT]
+    sys.stdout.write("".join(f"{kind}: {name} covers too little\n" for kind, name in low))
+    return int(bool(low))
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(sys.argv[1:]))

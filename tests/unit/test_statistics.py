@@ -5,13 +5,18 @@ import itertools
 import numpy as np
 import pytest
 import torch
-from scipy import stats
+from scipy import optimize, stats
 
 from closerlook.statistics.estimates import (
     agreement,
     cosine_matrix,
     gradient_estimate,
+    log_jackknife,
+    mean_interval,
     mean_pairwise_cosine,
+    mean_share,
+    plain_jackknife,
+    skewed_jackknife,
 )
 
 
@@ -99,3 +104,72 @@ def test_small_differences_between_advantages_still_count():
     generator = np.random.default_rng(6)
     scores, advantages = generator.standard_normal((50, 6)), 1.0 + 1e-4 * generator.standard_normal(50)
     assert gradient_estimate(*sums(scores, advantages), normalize=True).any()
+
+
+SKEWED = {
+    "squares": lambda rng, shape: rng.chisquare(1, shape),
+    "squares less their noise": lambda rng, shape: rng.chisquare(1, shape) - 0.3,
+    "lognormal": lambda rng, shape: rng.lognormal(0.0, 0.7, shape),
+    "gains with rare losses": lambda rng, shape: 1 - rng.lognormal(0.0, 0.7, shape),
+}
+
+
+def without_each(numbers):
+    return np.array([np.delete(numbers, at).mean() for at in range(len(numbers))])
+
+
+@pytest.mark.parametrize("kind", SKEWED)
+@pytest.mark.parametrize("count", [8, 32])
+def test_means_of_skewed_numbers_are_covered(kind, count):
+    draw, rng = SKEWED[kind], np.random.default_rng(11)
+    truth = draw(rng, 10**6).mean()
+    found = [mean_interval(row, skewed=True) for row in draw(rng, (1000, count))]
+    assert 0.915 <= np.mean([one.low <= truth <= one.high for one in found]) <= 0.98
+
+
+def test_halls_ends_are_those_of_its_equation():
+    """The ends of the corrected t, by solving its transformation by bisection rather than by its inverse."""
+    numbers = np.random.default_rng(12).chisquare(1, 20) - 1.5
+    n, mean, critical = len(numbers), numbers.mean(), stats.t.ppf(0.975, 19)
+    skewness, error = stats.skew(numbers, bias=False), numbers.std(ddof=1) / np.sqrt(n)
+
+    def transformed(value):
+        t = (mean - value) / error
+        c = skewness / np.sqrt(n)
+        return t + c * t**2 / 3 + c**2 * t**3 / 27 + c / 6
+
+    ends = [optimize.brentq(lambda v, s=sign: transformed(v) - s * critical, -50, 50) for sign in (1, -1)]
+    plain = [mean - critical * error, mean + critical * error]
+    found = skewed_jackknife(mean, without_each(numbers))
+    assert [found.low, found.high] == pytest.approx([min(ends[0], plain[0]), max(ends[1], plain[1])])
+
+
+def test_skewed_intervals_hold_the_plain_ones_and_those_of_logarithms():
+    numbers = np.random.default_rng(13).lognormal(0.0, 1.0, 6)
+    value, without = numbers.mean(), without_each(numbers)
+    found = skewed_jackknife(value, without)
+    for other in (plain_jackknife(value, without), log_jackknife(value, without)):
+        assert found.low <= other.low
+        assert found.high >= other.high
+    same = skewed_jackknife(2.0, np.full(5, 2.0))
+    assert (same.low, same.high) == (2.0, 2.0)
+
+
+@pytest.mark.parametrize("count", [4, 8])
+@pytest.mark.parametrize(("a", "b"), [(2.0, 2.0), (5.0, 0.3), (0.2, 4.0)])
+def test_mean_shares_are_covered_also_near_the_ends(count, a, b):
+    rng = np.random.default_rng(14)
+    found = [mean_share(np.round(row * 64) / 64) for row in rng.beta(a, b, (1000, count))]
+    truth = np.mean(np.round(rng.beta(a, b, 10**6) * 64) / 64)
+    assert np.mean([one.low <= truth <= one.high for one in found]) >= 0.925
+    assert all(0 <= one.low <= one.value <= one.high <= 1 for one in found)
+
+
+def test_shares_at_an_end_vary_as_whole_events_may():
+    none = mean_share(np.zeros(8))
+    events = stats.binomtest(0, 8).proportion_ci(0.95, method="exact")
+    assert (none.value, none.low, none.high) == (0.0, 0.0, pytest.approx(events.high))
+    every = mean_share(np.ones(8))
+    assert (every.value, every.low, every.high) == (1.0, pytest.approx(1 - events.high), 1.0)
+    assert np.isnan(mean_share(np.array([0.5, 0.6])).low)
+    assert np.isnan(mean_share(np.full(3, np.nan)).value)

@@ -11,6 +11,11 @@ RATIO = (
     "interval is all that the number may be."
 )
 """How the interval of a ratio to an estimated signal is found, see `closerlook.statistics.ratios`."""
+SKEWED = (
+    "The widest ends of Student's t, the same of the logarithm where all are positive, and Hall's t that is corrected "
+    "for the skewness they show: as such numbers are skewed"
+)
+"""How the interval of a mean of skewed numbers is found, see `closerlook.statistics.estimates.skewed_jackknife`."""
 CLIP_NULL = (
     "the rise of the clipped surrogate if the signs of advantages were independent of ratios, from the pairs "
     "themselves: -1/2 E[|A| ((r - 1 - epsilon)+ + (1 - epsilon - r)+)]. Never positive: clipping is pessimistic."

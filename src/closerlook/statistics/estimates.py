@@ -178,6 +178,56 @@ def freedom_of_sum(variances: Sequence[float], freedoms: Sequence[int]) -> float
     return float(sum(variances) ** 2 / sum(v**2 / freedom for v, freedom in zip(variances, freedoms, strict=True)))
 
 
+def skewed_jackknife(value: float, without: np.ndarray, *, freedom: float | None = None) -> Interval:
+    """Return a mean of skewed numbers with a 95% interval: the widest ends of three that each fail elsewhere.
+
+    Student's t on a delete-one jackknife; the same of the logarithm, where the mean is positive whatever is
+    left out (best for few numbers); and Hall's t, which is corrected for the skewness that the numbers show (best for many, and for signed
+    ones). Of 4, 8 and 16 divergences, ratios and rises of updates of the reference chain, whose own skewness is 0.8
+    to 3, the three together hold the mean in 93% to 97% where plain t does in 87% to 94%; of 16 to 64 restarted states
+    whose relative errors have a skewness of 3 to 6 in 90% to 96%, plain t in 76% to 92%.
+
+    Parameters
+    ----------
+    value : float
+        From everything.
+    without : ndarray, (n,)
+        The same without each unit.
+    freedom : float or None
+        Degrees of freedom; None: n - 1.
+
+    References
+    ----------
+    Hall, 1992, "On the removal of skewness by transformation", for the mean.
+    """
+    plain = plain_jackknife(value, without, freedom=freedom)
+    if np.isnan(plain.low) or plain.low == plain.high:
+        return plain
+    critical = float(t_quantile(0.975, len(without) - 1 if freedom is None else freedom))
+    skewness = _skewness(-without)
+    error = (plain.high - value) / critical
+    low, high = (value - error * _hall(t, skewness, len(without)) for t in (critical, -critical))
+    ends = [plain, Interval(value, low, high)]
+    if (without > 0).all() and value > 0:
+        ends.append(log_jackknife(value, without))
+    return Interval(value, min(one.low for one in ends), max(one.high for one in ends))
+
+
+def _skewness(numbers: np.ndarray) -> float:
+    """Return the skewness of numbers that differ, its small-sample factor included."""
+    n, own = len(numbers), numbers - numbers.mean()
+    plain = np.power(own, 3).mean() / np.square(own).mean() ** 1.5
+    return float(np.sqrt(n * (n - 1)) / (n - 2) * plain)
+
+
+def _hall(x: float, skewness: float, n: int) -> float:
+    """Return the inverse of Hall's monotone transformation of t."""
+    # g(T) = T + c T^2 + c^2 T^3 / 3 + c / 2, with c = skewness / (3 sqrt(n)), has the inverse
+    # ((1 + 3 c (x - c / 2))^(1/3) - 1) / c
+    c = skewness / (3 * np.sqrt(n))
+    return float((np.cbrt(1 + 3 * c * (x - c / 2)) - 1) / c) if abs(c) > ROUNDING**0.5 else x
+
+
 def mean_interval(values: np.ndarray, *, skewed: bool = False) -> Interval:
     """Return the mean of independent numbers with Student's t; NaN ones are left out, infinite ones spoil it.
 
@@ -186,16 +236,42 @@ def mean_interval(values: np.ndarray, *, skewed: bool = False) -> Interval:
     values : ndarray, (n,)
         The numbers.
     skewed : bool
-        Whether they are of a kind that is never negative and skewed, as divergences, ratios and squares are: where all
-        are positive the t is of the mean's logarithm. Of eight lognormal numbers of deviation 0.5 that covers 94%, of
-        eight squares of normal ones 93%, where the plain one covers 92% and 85%.
+        Whether they are of a kind that is skewed, as divergences, ratios, squares and rises are: see
+        `skewed_jackknife`.
     """
     known = values[~np.isnan(values)]
     if not len(known) or not np.isfinite(known).all():
         return NOTHING
     total, n = known.sum(), len(known)
-    scale = log_jackknife if skewed and (known > 0).all() else plain_jackknife
+    scale = skewed_jackknife if skewed else plain_jackknife
     return scale(float(total / n), (total - known) / max(n - 1, 1))
+
+
+def mean_share(shares: np.ndarray) -> Interval:
+    """Return the mean of independent shares, (n,) between 0 and 1, with a 95% interval that stays there.
+
+    Student's t of the mean's log-odds, by a delete-one jackknife. Where all shares, or all but one, are at the same
+    end, those vary by more than they show: then the interval is Clopper and Pearson's of n whole events, the most that
+    shares of this mean may vary. NaN shares are left out. Of 3 to 16 clipped fractions of updates of the reference
+    chain it holds the mean in 95% to 99%, where plain t does in 72% to 95%.
+
+    References
+    ----------
+    Clopper and Pearson, 1934, "The use of confidence or fiducial limits".
+    """
+    known = shares[~np.isnan(shares)]
+    n, total = len(known), float(known.sum())
+    if n < FEWEST:
+        return Interval(total / n, np.nan, np.nan) if n else NOTHING
+    without = (total - known) / (n - 1)
+    if not ((without > ROUNDING) & (without < 1 - ROUNDING)).all():
+        from scipy.special import betaincinv  # noqa: PLC0415 - takes a while
+
+        low = betaincinv(total, n - total + 1, 0.025) if total > 0 else 0.0
+        high = betaincinv(total + 1, n - total, 0.975) if total < n else 1.0
+        return Interval(total / n, float(low), float(high))
+    odds = log_jackknife(total / (n - total), without / (1 - without))
+    return Interval(total / n, odds.low / (1 + odds.low), odds.high / (1 + odds.high))
 
 
 def ratio_of_means(over: np.ndarray, under: np.ndarray) -> Interval:

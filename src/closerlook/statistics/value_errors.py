@@ -16,7 +16,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from closerlook.statistics.estimates import FEWEST, NOTHING, Interval, log_jackknife, plain_jackknife
+from closerlook.statistics.estimates import (
+    FEWEST,
+    NOTHING,
+    Interval,
+    log_jackknife,
+    plain_jackknife,
+    skewed_jackknife,
+)
 from closerlook.statistics.student import t_quantile
 
 NEAR_ZERO = 0.01
@@ -262,9 +269,9 @@ def floor_of_returns(returns: np.ndarray, groups: np.ndarray, least: float) -> I
 
 
 def _grouped_mean(numbers: np.ndarray, groups: np.ndarray) -> Interval:
-    """Return the mean of numbers with a jackknife over their groups, of its logarithm where all are positive.
+    """Return the mean of numbers with a jackknife over their groups, made for skewed numbers.
 
-    Squares and variances of few states are skewed; so are errors.
+    Squares, variances and errors of few states are skewed, whether they are positive or had noise taken off.
     """
     names = np.unique(groups)
     if not len(names):
@@ -273,5 +280,4 @@ def _grouped_mean(numbers: np.ndarray, groups: np.ndarray) -> Interval:
     total = sums.sum(axis=0)
     with np.errstate(divide="ignore", invalid="ignore"):
         without = (total[0] - sums[:, 0]) / (total[1] - sums[:, 1])
-    scale = log_jackknife if (sums[:, 0] > 0).all() else plain_jackknife
-    return scale(float(total[0] / total[1]), without)
+    return skewed_jackknife(float(total[0] / total[1]), without)

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from closerlook.statistics.estimates import NOTHING, Interval, log_jackknife
+from closerlook.statistics.estimates import NOTHING, Interval, skewed_jackknife
 from closerlook.statistics.ratios import ANYTHING, ratio
 
 
@@ -58,7 +58,7 @@ def reduce_variance(means: Mapping[str, np.ndarray], reference: str, judged: str
 
 
 def _interval(ratio: np.ndarray) -> Interval:
-    return log_jackknife(float(ratio[0]), ratio[1:])
+    return skewed_jackknife(float(ratio[0]), ratio[1:])
 
 
 def _traces(rows: np.ndarray) -> np.ndarray:

@@ -23,7 +23,14 @@ from closerlook.algorithms.surrogate import SURROGATES
 from closerlook.diagnostics.common.layout import Found, interval, intervals
 from closerlook.diagnostics.landscape.plan import Plan
 from closerlook.measurements.episode_returns import LISTED, SUMS, exploded, unfinished
-from closerlook.statistics.estimates import FEWEST, NOTHING, Interval, mean_interval, plain_jackknife, without_bias
+from closerlook.statistics.estimates import (
+    FEWEST,
+    NOTHING,
+    Interval,
+    mean_interval,
+    skewed_jackknife,
+    without_bias,
+)
 from closerlook.statistics.mean_returns import Means, gain_freedom, lower_tail, mean_returns, paired_gains, pairing_gain
 from closerlook.statistics.student import t_probability, t_quantile
 from closerlook.statistics.surfaces import (
@@ -224,7 +231,7 @@ def _tail_parts(sums: Mapping[str, np.ndarray], point: int, streams: int) -> Tai
 
 def tail_interval(tail: Tail) -> Interval:
     """Return the mean of the lowest returns with its jackknife interval."""
-    return plain_jackknife(tail.value, tail.without, freedom=tail.freedom)
+    return skewed_jackknife(tail.value, tail.without, freedom=tail.freedom)
 
 
 def _tail_gain(tail: Tail, base: Tail) -> Interval:

@@ -3,7 +3,7 @@
 from closerlook.diagnostics.common.variables import EXPLORATION
 from closerlook.results.variables import CLIP_NULL as _CLIP_NULL
 from closerlook.results.variables import CLIP_SOURCE as _CLIP_SOURCE
-from closerlook.results.variables import RATIO, Variable, interval
+from closerlook.results.variables import RATIO, SKEWED, Variable, interval
 
 _FIGURES = "Ilyas et al. (2020), section 2.3, Figures 5 to 7 and 13 to 20"
 _PLANE = ("agent", "step", "random")
@@ -72,8 +72,8 @@ VARIABLES: list[Variable] = [
         (
             "Mean of the lowest 5% of episode returns along the first axis, its bias taken off by the jackknife; NaN "
             "where line_reward is, and below 20 episodes.",
-            f"{_JACKKNIFE} Its degrees of freedom are the episodes of the tail, or groups if fewer, less one. None "
-            "below 200 episodes.",
+            f"{_JACKKNIFE} {SKEWED}. Its degrees of freedom are the episodes of the tail, or groups if fewer, less "
+            "one. None below 200 episodes.",
         ),
         unit="reward",
         source="Acerbi and Tasche (2002)",
@@ -109,7 +109,11 @@ VARIABLES: list[Variable] = [
     *interval(
         "rank_correlation",
         _WHERE,
-        (f"Spearman's correlation over points {_AGREE}as measured: noise makes it smaller.", _BOTH),
+        (
+            f"Spearman's correlation over points {_AGREE}as measured: noise makes it smaller.",
+            "balanced half samples of the streams, for `heldout` of the reward's and of the pairs' own: their root "
+            "mean square distance times Student's t, and the middle 95% of them.",
+        ),
     ),
     *interval(
         "correlation",

@@ -28,7 +28,7 @@ from closerlook.diagnostics.trust_region.plan import Plan
 from closerlook.diagnostics.trust_region.step_settings import loss_share, step_settings
 from closerlook.measurements.policy_change import CHANGES
 from closerlook.measurements.step_audits import OF_JOINT_UPDATES, stages_of
-from closerlook.statistics.estimates import FEWEST, NOTHING, Interval, mean_interval, ratio_of_means
+from closerlook.statistics.estimates import FEWEST, NOTHING, Interval, mean_interval, mean_share, ratio_of_means
 from closerlook.statistics.mean_returns import paired_gains
 from closerlook.statistics.surfaces import best_point
 
@@ -68,16 +68,18 @@ AVERAGED = (
     "clip_null_heldout",
 )
 """Numbers of each update whose mean over updates has an interval."""
-NEVER_NEGATIVE = {
-    *(name for name in AVERAGED if "kl" in name),
+SKEWED = {
+    *(name for name in AVERAGED if "kl" in name or "rise" in name or "improvement" in name),
     "max_ratio",
-    "clip_fraction",
-    "clip_fraction_heldout",
     "update_norm",
     "cg_residual",
     "natural_residual",
+    "clip_null",
+    "clip_null_heldout",
 }
-"""Those that are skewed, so that their intervals are of logarithms."""
+"""Those whose few updates are skewed, gains in true reward among them."""
+SHARES = {"clip_fraction", "clip_fraction_heldout"}
+"""Those that are between 0 and 1."""
 TOLD = {
     "quadratic_kl_own": "quadratic_kl",
     "step_fraction": "step_fraction",
@@ -113,13 +115,14 @@ def find(agent: Agent, plan: Plan, audits: Sequence[Mapping[str, np.ndarray]], r
     found |= _rewards(gains, asked, plan) | _promises(agent, stacked, rewards, plan)
     found |= _along(found, asked, rule, plan)
     found |= step_settings(found, plan.multiples)
-    averages = [
-        over_known(found[name], asked)
-        if name == "true_improvement"
-        else mean_interval(found[name], skewed=name in NEVER_NEGATIVE)
-        for name in AVERAGED
-    ]
-    return found | intervals("average", averages)
+    return found | intervals("average", [_average(name, found[name], asked) for name in AVERAGED])
+
+
+def _average(name: str, values: np.ndarray, asked: np.ndarray) -> Interval:
+    """Return the mean of a number over updates (R,), with the interval that fits its kind."""
+    if name == "true_improvement":
+        return over_known(values, asked)
+    return mean_share(values) if name in SHARES else mean_interval(values, skewed=name in SKEWED)
 
 
 def _policy(stacked: Mapping[str, np.ndarray], plan: Plan) -> Found:
@@ -236,7 +239,7 @@ def _rewards(gains: Sequence[tuple[np.ndarray, np.ndarray, np.ndarray]], asked: 
 
 def over_known(values: np.ndarray, asked: np.ndarray) -> Interval:
     """Return the mean over updates (R,), nothing where one that was asked has no number: the others are a selection."""
-    return NOTHING if np.isnan(values[asked]).any() else mean_interval(values)
+    return NOTHING if np.isnan(values[asked]).any() else mean_interval(values, skewed=True)
 
 
 def _promises(agent: Agent, stacked: Mapping[str, np.ndarray], rewards: Sequence[Sums | None], plan: Plan) -> Found:

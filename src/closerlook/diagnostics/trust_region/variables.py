@@ -3,7 +3,7 @@
 from closerlook.diagnostics.common.variables import EXPLORATION
 from closerlook.results.variables import CLIP_NULL as _CLIP_NULL
 from closerlook.results.variables import CLIP_SOURCE as _CLIP_SOURCE
-from closerlook.results.variables import Variable, interval
+from closerlook.results.variables import SKEWED, Variable, interval
 
 _APPENDIX = "Ilyas et al. (2020), appendix A.1"
 _EACH = ("agent", "repeat")
@@ -20,10 +20,13 @@ _RETURNS = (
     "the mean length of an episode. To first order, and by discounted advantages."
 )
 _PAIRED = "Student's t over differences of streams that share their draws."
-_T = "Student's t over updates."
-_LOG = (
-    "Of what is never negative (divergences, ratios, shares, norms) it is of the mean's logarithm, "
-    "where all are positive."
+_LARGEST = (
+    f"Largest ratio of new to old probability over the batch's pairs, {_WHOLE}. The interval of its mean covers 87% "
+    "only for steps so long that nearly all ratios are clipped."
+)
+_AVERAGES = (
+    f"{SKEWED} (divergences, ratios, norms, rises, gains); Student's t alone of what is neither; of shares that of "
+    "their mean's log-odds, or Clopper and Pearson's where all but one are at an end."
 )
 _CHANGES = (
     "`mean_kl`, `max_kl`, `high_kl`: mean, largest and 99th percentile over states of KL(old || new), nats; "
@@ -64,7 +67,7 @@ def _suggestion(name: str, setting: str, unit: str, how: str) -> list[Variable]:
 VARIABLES: list[Variable] = [
     *EXPLORATION,
     *_divergences(),
-    Variable("max_ratio", _EACH, "1", f"Largest ratio of new to old probability over the batch's pairs, {_WHOLE}."),
+    Variable("max_ratio", _EACH, "1", _LARGEST),
     Variable("max_ratio_heldout", _EACH, "1", "The same over held-out pairs."),
     Variable(
         "clip_fraction",
@@ -219,7 +222,7 @@ VARIABLES: list[Variable] = [
         (
             "Mean over updates of multiple_gain: what a step of that length is worth, whatever its batch. NaN where "
             "one is not known: see unknown_gains.",
-            _T,
+            f"{SKEWED}, delete-one-update jackknife.",
         ),
         unit="reward",
     ),
@@ -297,7 +300,7 @@ VARIABLES: list[Variable] = [
         ("agent", "quantity"),
         (
             "Mean over updates of the variable of that name; of true_improvement missing where one is not known.",
-            f"{_T} {_LOG}",
+            _AVERAGES,
         ),
     ),
 ]

@@ -1,15 +1,15 @@
 """The variables of value prediction: `values`."""
 
 from closerlook.diagnostics.common.variables import POOL
-from closerlook.results.variables import RATIO, Variable, interval
+from closerlook.results.variables import RATIO, SKEWED, Variable, interval
 
 _FIGURE_3 = "Ilyas et al. (2020), Figures 3, 11 and 12"
 _FIGURE_4 = "Ilyas et al. (2020), Figure 4"
 _BY_STREAM = "Student's t over streams."
-_BY_LOG = "Student's t over streams, of the mean's logarithm, as such numbers are skewed."
+_BY_STATE = f"{SKEWED}; streams whose states were restarted from are left out in turn."
 _BY_UPDATE = "Student's t over independent updates."
 _JACKKNIFE_STREAM = "delete-one-stream jackknife of the ratio's logarithm, Student's t."
-_JACKKNIFE_GROUP = "delete-one-group jackknife over equal groups of streams, Student's t."
+_JACKKNIFE_GROUP = f"delete-one-group jackknife over equal groups of streams. {SKEWED}."
 _JACKKNIFE_ESTIMATE = "delete-one-estimate jackknife of log(1 - cosine), Student's t."
 _RELATIVE = (
     "|V - target| / |target|; targets smaller than 1% of the targets' root mean square count as that much in the "
@@ -151,13 +151,13 @@ VARIABLES: list[Variable] = [
             "differences are shrunk by the root of (K - 1) / K, as the mean of K - 1 others has noise of its own: "
             "exact for normal noise that is small against the return, too low where returns near zero are common. "
             "Small returns count in the divisor as those of the held-out pairs do.",
-            _BY_STREAM,
+            _BY_STATE,
         ),
     ),
     *interval(
         "return_noise",
         ("agent",),
-        (f"Mean variance of complete returns given the state, in the critic's units squared, {_EXACT}.", _BY_LOG),
+        (f"Mean variance of complete returns given the state, in the critic's units squared, {_EXACT}.", _BY_STATE),
         unit="value^2",
     ),
     *interval(
@@ -166,7 +166,7 @@ VARIABLES: list[Variable] = [
         (
             f"Mean squared difference of a critic from the exact value, unbiased and so perhaps negative, {_EXACT}. "
             + _JUDGED,
-            _BY_STREAM,
+            _BY_STATE,
         ),
         unit="value^2",
     ),
@@ -177,7 +177,7 @@ VARIABLES: list[Variable] = [
             "Mean squared difference of a critic from the one return that each stream itself had from the state that "
             "was restarted from. The copies have no part in it, so that it checks squared_bias + return_noise, which "
             f"it is on average. {_JUDGED}",
-            _BY_LOG,
+            _BY_STATE,
         ),
         unit="value^2",
     ),
