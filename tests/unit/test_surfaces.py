@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from scipy import stats
+from scipy import linalg, stats
 
 from closerlook.statistics.mean_returns import Means
 from closerlook.statistics.surfaces import (
@@ -72,22 +72,25 @@ def test_correlations_with_another_noisy_surface_cover(streams, noise):
     assert np.mean(trusting) < 0.88
 
 
-def test_the_jackknife_of_two_samples_leaves_out_of_each_in_turn():
+def test_half_samples_of_two_samples_are_those_of_a_loop():
+    """Halves of 8 streams and of 5 others by the columns of one matrix of signs, each with its complement."""
     rng = np.random.default_rng(14)
-    surfaces, others = draw(rng, 1.0), RISE + 0.5 * rng.standard_normal((5, POINTS))
+    surfaces, others = RISE + rng.standard_normal((8, POINTS)), RISE + 0.5 * rng.standard_normal((5, POINTS))
 
     def plain(rows: np.ndarray, known: np.ndarray) -> float:
         return float(stats.spearmanr(rows.mean(axis=0), known.mean(axis=0)).statistic)
 
+    halves = []
+    for row in linalg.hadamard(16)[1:]:
+        for sign in (1, -1):
+            mine, theirs = row[1:9] == sign, row[9:14] == sign
+            halves.append(plain(surfaces[mine] if mine.any() else surfaces, others[theirs] if theirs.any() else others))
+    value = plain(surfaces, others)
+    reach = stats.t.ppf(0.975, 4) * np.sqrt(np.mean(np.square(np.array(halves) - value)))
     found = rank_correlation(surfaces, others)
-    replicates = [
-        np.array([plain(np.delete(surfaces, at, axis=0), others) for at in range(STREAMS)]),
-        np.array([plain(surfaces, np.delete(others, at, axis=0)) for at in range(5)]),
-    ]
-    parts = [(len(one) - 1) / len(one) * np.square(one - one.mean()).sum() for one in replicates]
-    freedom = sum(parts) ** 2 / (parts[0] ** 2 / (STREAMS - 1) + parts[1] ** 2 / 4)
-    assert found.value == pytest.approx(plain(surfaces, others))
-    assert found.high - found.value == pytest.approx(stats.t.ppf(0.975, freedom) * np.sqrt(sum(parts)))
+    assert found.value == pytest.approx(value)
+    assert found.low == pytest.approx(max(min(value - reach, np.quantile(halves, 0.025)), -1))
+    assert found.high == pytest.approx(min(max(value + reach, np.quantile(halves, 0.975)), 1))
 
 
 def test_noise_along_the_surface_itself_leaves_no_bias():

@@ -181,11 +181,11 @@ def freedom_of_sum(variances: Sequence[float], freedoms: Sequence[int]) -> float
 def skewed_jackknife(value: float, without: np.ndarray, *, freedom: float | None = None) -> Interval:
     """Return a mean of skewed numbers with a 95% interval: the widest ends of three that each fail elsewhere.
 
-    Student's t on a delete-one jackknife; the same of the logarithm, where the mean is positive whatever is
-    left out (best for few numbers); and Hall's t, which is corrected for the skewness that the numbers show (best for many, and for signed
-    ones). Of 4, 8 and 16 divergences, ratios and rises of updates of the reference chain, whose own skewness is 0.8
-    to 3, the three together hold the mean in 93% to 97% where plain t does in 87% to 94%; of 16 to 64 restarted states
-    whose relative errors have a skewness of 3 to 6 in 90% to 96%, plain t in 76% to 92%.
+    Student's t on a delete-one jackknife; the same of the logarithm, where the mean is positive whatever is left out
+    (best for few numbers); and Hall's t, which is corrected for the skewness that the numbers show (best for many,
+    and for signed ones). Of 4, 8 and 16 divergences, ratios and rises of updates of the reference chain, whose own
+    skewness is 0.8 to 3, the three together hold the mean in 93% to 97% where plain t does in 87% to 94%; of 16 to 64
+    restarted states whose relative errors have a skewness of 3 to 6 in 90% to 96%, plain t in 76% to 92%.
 
     Parameters
     ----------
