@@ -21,7 +21,7 @@ from closerlook.measurements.computed_steps import sample_batch
 from closerlook.measurements.episode_returns import with_parameters
 from closerlook.measurements.stream_sums import StreamRange
 from closerlook.simulation.records import Sampling
-from closerlook.statistics.estimates import Interval
+from closerlook.statistics.estimates import Interval, skewed_jackknife
 from closerlook.statistics.mean_returns import FEWEST_EPISODES, gain_freedom, lower_tail, paired_gains
 from environments import (
     bandit_agent,
@@ -246,11 +246,10 @@ def test_tails_and_their_gains_are_those_of_a_loop(streams):
     assert found[1].value == pytest.approx(debiased(1))
     lowest = [int(np.ceil(0.05 * sum(whose == policy for _, whose, _ in episodes))) for policy in range(2)]
     leaves = np.array([tail(1, group) - tail(0, group) for group in groups])
-    error = np.sqrt((len(groups) - 1) / len(groups) * np.square(leaves - leaves.mean()).sum())
-    reach = stats.t.ppf(0.975, min(len(groups), *lowest) - 1) * error
     gain = debiased(1) - debiased(0)
     got = _tail_gain(found[1], found[0])
-    assert (got.value, got.low, got.high) == pytest.approx((gain, gain - reach, gain + reach))
+    wanted = skewed_jackknife(gain, leaves, freedom=min(len(groups), *lowest) - 1)
+    assert (got.value, got.low, got.high) == pytest.approx((gain, wanted.low, wanted.high))
     same = _tail_gain(found[0], found[0])
     assert (same.value, same.low, same.high) == (0.0, 0.0, 0.0)
 
