@@ -27,7 +27,7 @@ KILLS = 12
 SMALL = ["--seeds", "2", "--n-steps", "128", "--hidden", "8", "--gamma", "0.9", "--ppo.policy-epochs", "2"]
 SMALL += ["--ppo.value-epochs", "2", "--ppo.minibatches", "4", "--checkpoints", "0", "7", "33"]
 TRAIN = ["train", "--env", "training_environments:make_target", "--steps", "20480", *SMALL]
-AGENT = ["AGENT", "--iteration", "33", "--agent-seed", "0"]
+AGENT = ["AGENT", "--env", "training_environments:make_target", "--iteration", "33", "--agent-seed", "0"]
 COMMANDS = {
     "train": TRAIN,
     "gradients": ["gradients", *AGENT, "--pairs", "65536", "--sizes", "128", "1024", "--computed-steps"],

@@ -140,7 +140,8 @@ def _judge_worth(name: str, evidence: Mapping[str, float]) -> Verdict:
     advice = f"With V* in its place the same noise would take {1 / excess:.0%} of the pairs."
     if excess <= AS_GOOD:
         advice = "V* is no better; one fitted to more pairs (--fit-pairs) might be."
-    if evidence["variance_ratio_low"] > HARMFUL:
+    # a negative share of what V* takes off is variance put on; the ratio beside a constant has the wider interval
+    if evidence["variance_ratio_low"] > HARMFUL or high < 1 - HARMFUL:
         statement = f"The critic harms: with it gradients have {_beside_constant(evidence)}."
         return _verdict(name, "problem", statement, evidence, advice)
     if high < USELESS:
