@@ -9,6 +9,7 @@ from functools import partial
 
 import numpy as np
 import xarray as xr
+from limits import gradient_table
 from measured import (
     DATA,
     DOCS,
@@ -34,7 +35,7 @@ from closerlook.diagnostics.gradients.figure import plot_gradient_quality
 from closerlook.drawing.style import save_figure
 from closerlook.studies.claims import judge
 
-PAGE = DOCS / "atlas_gradients.md"
+PAGE, LIMITS = DOCS / "atlas_gradients.md", DOCS / "gradients.md"
 BATCH = 2048
 
 
@@ -195,6 +196,7 @@ def main() -> int:
     ):
         page = replaced(page, name, content)
     PAGE.write_text(page)
+    LIMITS.write_text(replaced(LIMITS.read_text(), "limits", gradient_table(datasets, steps)))
     for (task, algorithm), dataset in datasets.items():
         save_figure(plot_gradient_quality(dataset), IMAGES / f"gradients-{task}-{algorithm}", ("png",), dpi=90)
     return 0

@@ -8,6 +8,7 @@ import sys
 from functools import partial
 
 import xarray as xr
+from limits import value_table
 from measured import (
     DATA,
     DOCS,
@@ -32,7 +33,7 @@ from closerlook.drawing.style import save_figure
 from closerlook.results.naming import agent_name
 from closerlook.studies.claims import judge
 
-PAGE = DOCS / "atlas_values.md"
+PAGE, LIMITS = DOCS / "atlas_values.md", DOCS / "values.md"
 SIZES = (2048, 8192)
 Column = tuple[str, str]
 RESTARTS = ("hopper restarts", "ppo")
@@ -224,6 +225,7 @@ def main() -> int:
     ):
         page = replaced(page, name, content)
     PAGE.write_text(page)
+    LIMITS.write_text(replaced(LIMITS.read_text(), "limits", value_table(datasets)))
     for (task, algorithm), dataset in datasets.items():
         save_figure(plot_value_prediction(dataset), IMAGES / f"values-{task}-{algorithm}", ("png",), dpi=90)
     return 0

@@ -1,4 +1,4 @@
-"""The limits of verdicts beside what the atlas shows: tables of trust-region.md and landscape.md."""
+"""The limits of verdicts beside what the atlas shows: tables of four pages, gradients.md to trust-region.md."""
 
 from collections.abc import Mapping
 from importlib import import_module
@@ -11,6 +11,8 @@ from closerlook.diagnostics.common.heldout import USUAL_FALL
 from closerlook.diagnostics.common.verdict import LITTLE_STD
 
 # the packages give the functions of that name
+gradient_limits = import_module("closerlook.diagnostics.gradients.verdicts")
+value_limits = import_module("closerlook.diagnostics.values.verdicts")
 landscape_limits = import_module("closerlook.diagnostics.landscape.verdicts")
 trust_limits = import_module("closerlook.diagnostics.trust_region.verdicts")
 
@@ -93,6 +95,51 @@ def landscape_numbers(dataset: xr.Dataset) -> dict[str, np.ndarray]:
         "overfitting": dataset["heldout_improvement_ratio"].values,
         "step length": dataset["best_step_high"].values,
         "agreement": dataset["correlation"].sel(region="plane", pairs_of="batch").values,
+    }
+
+
+def gradient_table(datasets: Mapping[Column, xr.Dataset], steps: Mapping[Column, xr.Dataset]) -> str:
+    """Lay out the limits of gradients' verdicts, and the range over trained agents of every column."""
+    head = ["number", "limit", *map(heading, datasets)]
+    noise = ["noise scale over the training batch, lower end", f"above {gradient_limits.UNUSUAL:g}: watch"]
+    stuck = ["share of computed updates that do not move", f"above {gradient_limits.STUCK:g}: problem"]
+    for column, dataset in datasets.items():
+        trained = dataset["iteration"].values > 0
+        noise.append(spread((dataset["noise_scale_pairs_low"].values / dataset.attrs["batch_pairs"])[trained]))
+        own = steps.get(column)
+        stuck.append("-" if own is None else spread((own["zero_steps"] / own["step_batches"]).values))
+    return table(head, [noise, stuck])
+
+
+def value_table(datasets: Mapping[Column, xr.Dataset]) -> str:
+    """Lay out the limits of values' verdicts, and the range over agents of every column."""
+    limits = value_limits
+    rows = {
+        "variance with the critic over that with a constant, lower end": f"above {limits.HARMFUL:g}: problem",
+        "share of V*'s reduction, upper end": f"below {limits.USELESS:g}: problem; below {limits.GOOD:g}: watch",
+        "variance with the critic over that with V*, lower end": f"above {limits.COSTLY:g}: watch",
+        "explained variance of the own target": f"at least {limits.FITS_OWN_TARGET:g}, and",
+        "explained variance of returns over what is possible, upper end": f"below {limits.MISSES_RETURNS:g}: watch",
+        "gain by the best lambda, lower end": f"above {limits.WORTH_IT:g}: watch",
+    }
+    numbers = {column: value_numbers(dataset) for column, dataset in datasets.items()}
+    cells = [[name, limit, *(spread(own[name]) for own in numbers.values())] for name, limit in rows.items()]
+    return table(["number", "limit", *map(heading, datasets)], cells)
+
+
+def value_numbers(dataset: xr.Dataset) -> dict[str, np.ndarray]:
+    """Return what the verdicts compare with their limits, one number an agent."""
+    critic = dataset.sel(critic=value_limits.audited(dataset))
+    returns = critic["explained_variance_high"].sel(target="returns") / dataset["fitted_explained_variance"]
+    return {
+        "variance with the critic over that with a constant, lower end": dataset["variance_ratio_low"]
+        .sel(baseline="critic")
+        .values,
+        "share of V*'s reduction, upper end": dataset["delivered_reduction_high"].values,
+        "variance with the critic over that with V*, lower end": dataset["excess_variance_low"].values,
+        "explained variance of the own target": critic["explained_variance"].sel(target="gae").values,
+        "explained variance of returns over what is possible, upper end": returns.values,
+        "gain by the best lambda, lower end": dataset["lambda_gain_low"].sel(batches=1).values,
     }
 
 

@@ -8,7 +8,8 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "docs"))
 
-from measured import endless, median
+from limits import gradient_table, value_table
+from measured import DOCS, endless, found, median, replaced
 
 
 def test_a_median_says_of_how_many_seeds_it_is():
@@ -37,3 +38,12 @@ def test_a_noise_scale_that_is_missing_is_infinite(missing, written):
     scales = np.arange(100.0, 700.0, 100.0)
     scales[6 - missing :] = np.nan
     assert median(endless(scales), 0) == written
+
+
+def test_limits_of_verdicts_stand_beside_what_the_atlas_shows():
+    for page, content in (
+        ("gradients.md", gradient_table(found("gradients"), found("gradients-steps"))),
+        ("values.md", value_table(found("values"))),
+    ):
+        text = (DOCS / page).read_text()
+        assert replaced(text, "limits", content) == text, f"run the page's script in docs: {page}"
