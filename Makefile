@@ -40,7 +40,7 @@ $(VENV)/tensorboard.stamp: $(VENV)/dev.stamp
 	@touch $@
 
 SLOW := $(BIN)/python -m pytest -m slow --numprocesses 2
-COVERAGE := $(addprefix tests/reference/test_,chain.py gradient_quality.py monitor_estimates.py value_prediction.py) \
+COVERAGE := $(addprefix tests/reference/test_,coverage.py gradient_quality.py monitor_estimates.py value_prediction.py) \
 	$(addprefix tests/unit/test_,landscape_coverage.py landscape_trouble.py trust_region.py)
 TROUBLE := tests/learning/test_chaos.py \
 	$(addprefix tests/unit/test_,extreme_commands.py folder_trouble.py fuzz.py hostile_files.py)

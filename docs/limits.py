@@ -115,15 +115,24 @@ def value_table(datasets: Mapping[Column, xr.Dataset]) -> str:
     """Lay out the limits of values' verdicts, and the range over agents of every column."""
     limits = value_limits
     rows = {
-        "variance with the critic over that with a constant, lower end": f"above {limits.HARMFUL:g}: problem",
-        "share of V*'s reduction, upper end": f"below {limits.USELESS:g}: problem; below {limits.GOOD:g}: watch",
-        "variance with the critic over that with V*, lower end": f"above {limits.COSTLY:g}: watch",
-        "explained variance of the own target": f"at least {limits.FITS_OWN_TARGET:g}, and",
-        "explained variance of returns over what is possible, upper end": f"below {limits.MISSES_RETURNS:g}: watch",
-        "gain by the best lambda, lower end": f"above {limits.WORTH_IT:g}: watch",
+        "constant": (
+            "variance with the critic over that with a constant, lower end",
+            f"above {limits.HARMFUL:g}: problem",
+        ),
+        "share": (
+            "share of V*'s reduction, upper end",
+            f"below {limits.USELESS:g}: problem; below {limits.GOOD:g}: watch",
+        ),
+        "V*": ("variance with the critic over that with V*, lower end", f"above {limits.COSTLY:g}: watch"),
+        "own target": ("explained variance of the own target", f"at least {limits.FITS_OWN_TARGET:g}, and"),
+        "returns": (
+            "explained variance of returns over what is possible, upper end",
+            f"below {limits.MISSES_RETURNS:g}: watch",
+        ),
+        "lambda": ("gain by the best lambda, lower end", f"above {limits.WORTH_IT:g}: watch"),
     }
-    numbers = {column: value_numbers(dataset) for column, dataset in datasets.items()}
-    cells = [[name, limit, *(spread(own[name]) for own in numbers.values())] for name, limit in rows.items()]
+    numbers = [value_numbers(dataset) for dataset in datasets.values()]
+    cells = [[words, limit, *(spread(own[key]) for own in numbers)] for key, (words, limit) in rows.items()]
     return table(["number", "limit", *map(heading, datasets)], cells)
 
 
@@ -132,14 +141,12 @@ def value_numbers(dataset: xr.Dataset) -> dict[str, np.ndarray]:
     critic = dataset.sel(critic=value_limits.audited(dataset))
     returns = critic["explained_variance_high"].sel(target="returns") / dataset["fitted_explained_variance"]
     return {
-        "variance with the critic over that with a constant, lower end": dataset["variance_ratio_low"]
-        .sel(baseline="critic")
-        .values,
-        "share of V*'s reduction, upper end": dataset["delivered_reduction_high"].values,
-        "variance with the critic over that with V*, lower end": dataset["excess_variance_low"].values,
-        "explained variance of the own target": critic["explained_variance"].sel(target="gae").values,
-        "explained variance of returns over what is possible, upper end": returns.values,
-        "gain by the best lambda, lower end": dataset["lambda_gain_low"].sel(batches=1).values,
+        "constant": dataset["variance_ratio_low"].sel(baseline="critic").values,
+        "share": dataset["delivered_reduction_high"].values,
+        "V*": dataset["excess_variance_low"].values,
+        "own target": critic["explained_variance"].sel(target="gae").values,
+        "returns": returns.values,
+        "lambda": dataset["lambda_gain_low"].sel(batches=1).values,
     }
 
 

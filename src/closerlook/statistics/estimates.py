@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from scipy import special
 
 from closerlook.errors import NonFiniteError
 from closerlook.statistics.student import t_quantile
@@ -251,13 +252,9 @@ def mean_share(shares: np.ndarray) -> Interval:
     """Return the mean of independent shares, (n,) between 0 and 1, with a 95% interval that stays there.
 
     Student's t of the mean's log-odds, by a delete-one jackknife. Where all shares, or all but one, are at the same
-    end, those vary by more than they show: then the interval is Clopper and Pearson's of n whole events, the most that
-    shares of this mean may vary. NaN shares are left out. Of 3 to 16 clipped fractions of updates of the reference
+    end, those vary by more than they show: then the interval is that of n whole events, the most that shares of this
+    mean may vary, see `exact_share`. NaN shares are left out. Of 3 to 16 clipped fractions of updates of the reference
     chain it holds the mean in 95% to 99%, where plain t does in 72% to 95%.
-
-    References
-    ----------
-    Clopper and Pearson, 1934, "The use of confidence or fiducial limits".
     """
     known = shares[~np.isnan(shares)]
     n, total = len(known), float(known.sum())
@@ -265,13 +262,21 @@ def mean_share(shares: np.ndarray) -> Interval:
         return Interval(total / n, np.nan, np.nan) if n else NOTHING
     without = (total - known) / (n - 1)
     if not ((without > ROUNDING) & (without < 1 - ROUNDING)).all():
-        from scipy.special import betaincinv  # noqa: PLC0415 - takes a while
-
-        low = betaincinv(total, n - total + 1, 0.025) if total > 0 else 0.0
-        high = betaincinv(total + 1, n - total, 0.975) if total < n else 1.0
-        return Interval(total / n, float(low), float(high))
+        return exact_share(total, n)
     odds = log_jackknife(total / (n - total), without / (1 - without))
     return Interval(total / n, odds.low / (1 + odds.low), odds.high / (1 + odds.high))
+
+
+def exact_share(events: float, n: int) -> Interval:
+    """Return the share of events among `n`, with the exact binomial 95% interval.
+
+    References
+    ----------
+    Clopper and Pearson, 1934, "The use of confidence or fiducial limits".
+    """
+    low = special.betaincinv(events, n - events + 1, 0.025) if events > 0 else 0.0
+    high = special.betaincinv(events + 1, n - events, 0.975) if events < n else 1.0
+    return Interval(events / n, float(low), float(high))
 
 
 def ratio_of_means(over: np.ndarray, under: np.ndarray) -> Interval:

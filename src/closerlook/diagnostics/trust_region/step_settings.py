@@ -14,7 +14,7 @@ import numpy as np
 
 from closerlook.diagnostics.common.layout import Found
 from closerlook.measurements.policy_change import CHANGES
-from closerlook.statistics.estimates import NOTHING, Interval
+from closerlook.statistics.estimates import NOTHING, Interval, exact_share
 
 MODEL_OFF = 1.25
 """Factor by which the quadratic model is off, either way, where it is said to hold no longer."""
@@ -80,15 +80,7 @@ def loss_share(gains: np.ndarray) -> Interval:
     """Return the share of updates (R,) whose measured gain is a loss, with the exact binomial interval.
 
     Nothing where one has no number: the others are a selection.
-
-    References
-    ----------
-    Clopper and Pearson, 1934, "The use of confidence or fiducial limits".
     """
     if not gains.size or np.isnan(gains).any():
         return NOTHING
-    from scipy.stats import binomtest  # noqa: PLC0415 - takes a second
-
-    losses = int((gains < 0).sum())
-    ends = binomtest(losses, gains.size).proportion_ci(0.95, method="exact")
-    return Interval(losses / gains.size, float(ends.low), float(ends.high))
+    return exact_share(int((gains < 0).sum()), gains.size)
