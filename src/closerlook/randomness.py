@@ -54,7 +54,22 @@ def generator(
 def rekey(
     used: np.random.Generator, seed: int, purpose: str, *, stream: int = 0, episode: int = 0, kind: Kind = "other"
 ) -> None:
-    """Set a generator that `generator` made to the start of another named sequence, at a fifth of the cost."""
+    """Set a generator that `generator` made to the start of another named sequence, at a fifth of the cost.
+
+    Parameters
+    ----------
+    used : numpy.random.Generator
+        What `generator` returned.
+    seed : int
+        Root seed.
+    purpose : str
+        What the draws are for.
+    stream, episode : int
+        Whose draws they are.
+    kind : str
+        What is drawn, see `Kind`.
+    """
+    # Philox: key and counter name the sequence, so that no state has to be computed from a seed
     used.bit_generator.state = {
         "bit_generator": "Philox",
         "state": {
@@ -72,6 +87,17 @@ def derive_seed(seed: int, purpose: str, *, stream: int = 0, episode: int = 0, k
     """Return a named non-negative integer below 2**63, for libraries that take a seed rather than a generator.
 
     An environment's episode is reset with such a seed, so ``gymnasium.make(id).reset(seed=...)`` replays it.
+
+    Parameters
+    ----------
+    seed : int
+        Root seed.
+    purpose : str
+        What the seed is for.
+    stream, episode : int
+        Whose seed it is.
+    kind : str
+        What is drawn with it, see `Kind`.
     """
     if not hasattr(_scratch, "generator"):
         _scratch.generator = generator(0, "")

@@ -74,6 +74,13 @@ def batch_of(algorithm: Any, last_values: Tensor | None) -> Batch:
     """Take the batch out of the algorithm's storage, before the update.
 
     Rewards hold ``gamma V(s_t)`` where an episode timed out: rsl_rl bootstraps by the value of the state itself.
+
+    Parameters
+    ----------
+    algorithm : rsl_rl.algorithms.PPO
+        With a full storage.
+    last_values : Tensor, (N, 1) or None
+        The critic at the states after the last step; None where they are not known.
     """
     storage = algorithm.storage
     names = [*dict.fromkeys([*algorithm.actor.obs_groups, *algorithm.critic.obs_groups])]

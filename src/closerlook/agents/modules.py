@@ -54,6 +54,7 @@ def copy_module(module: torch.nn.Module) -> torch.nn.Module:
 
     Those are what `copy.deepcopy` refuses; they become plain numbers.
     """
+    # deepcopy refuses tensors that were computed from others (old weight_norm): a detached copy takes their place
     kept = [tensor for part in module.modules() for tensor in vars(part).values() if isinstance(tensor, Tensor)]
     return copy.deepcopy(module, {id(tensor): tensor.detach().clone() for tensor in kept if not tensor.is_leaf})
 
@@ -101,6 +102,7 @@ def _require_numbers(module: torch.nn.Module, name: str) -> None:
 
 def _without_wrappers(module: torch.nn.Module) -> torch.nn.Module:
     """Replace wrappers, at the top and within, by what they hold; torch.compile's keeps it as ``_orig_mod``."""
+    # torch.compile keeps the module as _orig_mod, DataParallel as module; names of parameters are those within
     while isinstance(module, _WRAPPERS) or "_orig_mod" in dict(module.named_children()):
         module = module.module if isinstance(module, _WRAPPERS) else module.get_submodule("_orig_mod")
     for name, child in module.named_children():

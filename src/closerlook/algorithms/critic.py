@@ -56,6 +56,7 @@ def fit_critic(
         return agents
     learner = critic_learner(agents, settings)
     columns = [pairs_of(c) for c in (batch.observations, batch.values, batch.value_targets, batch.value_weights)]
+    # observations are laid out once, not in every minibatch
     columns[0] = learner.prepare(columns[0])
     with np.errstate(all="ignore"):  # what is not finite is found, and named, after the update
         for epoch in range(settings.value_epochs):
@@ -75,18 +76,42 @@ class CriticLearner(Protocol):
         """Lay observations (P, N, obs) out as `descend` takes them."""
 
     def descend(self, pairs: Sequence[Array], rate: float) -> None:
-        """Take one step on a minibatch: prepared observations, old values, targets, weights (P, M)."""
+        """Take one step on a minibatch: prepared observations, old values, targets, weights (P, M).
+
+        Parameters
+        ----------
+        pairs : sequence of ndarray, (P, M, ...)
+            Prepared observations, old values, targets, weights.
+        rate : float
+            Learning rate.
+        """
 
 
 def critic_learner(agents: Agent, settings: CriticSettings) -> CriticLearner:
-    """Choose the fastest way to fit a population's critics."""
+    """Choose the fastest way to fit a population's critics.
+
+    Parameters
+    ----------
+    agents : Agent
+        A population with critics.
+    settings : CriticSettings
+        Clipping and Adam's epsilon.
+    """
     if isinstance(agents.value, MLPValue):
         return CriticByHand(agents, settings)
     return CriticByAutograd(agents, settings)
 
 
 class CriticByAutograd:
-    """Fits critics of any kind."""
+    """Fits critics of any kind.
+
+    Parameters
+    ----------
+    agents : Agent
+        A population with critics.
+    settings : CriticSettings
+        Clipping and Adam's epsilon.
+    """
 
     def __init__(self, agents: Agent, settings: CriticSettings) -> None:
         assert agents.value is not None
@@ -98,14 +123,30 @@ class CriticByAutograd:
         return observations
 
     def descend(self, pairs: Sequence[Array], rate: float) -> None:
-        """Take one step on a minibatch."""
+        """Take one step on a minibatch.
+
+        Parameters
+        ----------
+        pairs : sequence of ndarray, (P, M, ...)
+            Prepared observations, old values, targets, weights.
+        rate : float
+            Learning rate.
+        """
         observations, old_values, targets, weights = (torch.from_numpy(column) for column in pairs)
         values = self._value(self.adam.parameters, observations)
         self.adam.descend(value_loss(values, old_values, targets, weights, self._clip), rate)
 
 
 class CriticByHand:
-    """Fits critics that are MLPs, without autograd."""
+    """Fits critics that are MLPs, without autograd.
+
+    Parameters
+    ----------
+    agents : Agent
+        A population whose critics are `MLPValue`.
+    settings : CriticSettings
+        Clipping and Adam's epsilon.
+    """
 
     def __init__(self, agents: Agent, settings: CriticSettings) -> None:
         assert isinstance(agents.value, MLPValue)
@@ -120,7 +161,15 @@ class CriticByHand:
         return with_ones(observations)
 
     def descend(self, pairs: Sequence[Array], rate: float) -> None:
-        """Take one step on a minibatch."""
+        """Take one step on a minibatch.
+
+        Parameters
+        ----------
+        pairs : sequence of ndarray, (P, M, ...)
+            Prepared observations, old values, targets, weights.
+        rate : float
+            Learning rate.
+        """
         observations, old_values, targets, weights = pairs
         values = self._network.forward(observations)[:, 0]
         slopes = value_slopes(values, old_values, targets, weights, self._clip)
@@ -144,6 +193,7 @@ def value_loss(values: Tensor, old_values: Tensor, targets: Tensor, weights: Ten
     Tensor, (...)
         Zero where no pair counts.
     """
+    # mean_w max((V - y)^2, (V_old + clip(V - V_old, -c, c) - y)^2), released code, value_loss_gae
     errors = (values - targets).square()
     if clip is not None:
         held = old_values + (values - old_values).clamp(-clip, clip)
@@ -152,19 +202,42 @@ def value_loss(values: Tensor, old_values: Tensor, targets: Tensor, weights: Ten
 
 
 def value_slopes(values: Array, old_values: Array, targets: Array, weights: Array, clip: float | None) -> Array:
-    """Differentiate `value_loss` by the values: (..., N)."""
+    """Differentiate `value_loss` by the values: (..., N).
+
+    Parameters
+    ----------
+    values, old_values, targets, weights : ndarray, (..., N)
+        See `value_loss`.
+    clip : float or None
+        See `value_loss`.
+    """
     errors = values - targets
     slopes = errors * weights
     if clip is not None:
         moved = values - old_values
+        # the clipped error passes no slope where the value is held, so only the unclipped one, where it is the larger,
+        # does
         held = old_values + np.clip(moved, -clip, clip) - targets
         slopes *= (np.abs(moved) <= clip) | (np.square(errors) >= np.square(held))
+    # d/dV of the weighted mean square: 2 w (V - y) / sum w
     slopes *= 2.0 / np.maximum(weights.sum(-1, keepdims=True), 1.0)
     return slopes
 
 
 @torch.no_grad()
 def critic_values(agents: Agent, parameters: Parameters, observations: Tensor, *, rows: int = 8192) -> Tensor:
-    """Evaluate the critic at observations (P, N, obs), some rows at a time to bound memory: (P, N)."""
+    """Evaluate the critic at observations (P, N, obs), some rows at a time to bound memory: (P, N).
+
+    Parameters
+    ----------
+    agents : Agent
+        A population with critics.
+    parameters : mapping of str to Tensor, (P, ...)
+        The critics' parameters, not necessarily the agents' own.
+    observations : Tensor, (P, N, obs)
+        Policy inputs.
+    rows : int
+        Observations evaluated at a time.
+    """
     assert agents.value is not None
     return torch.cat([agents.value(parameters, part) for part in torch.split(observations, rows, dim=1)], dim=1)

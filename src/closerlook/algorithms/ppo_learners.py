@@ -50,18 +50,42 @@ class PolicyLearner(Protocol):
         """Lay observations (P, N, obs) out as `climb` takes them."""
 
     def climb(self, pairs: Sequence[Array], rate: float) -> None:
-        """Take one step on a minibatch: prepared observations, actions, old log probabilities, advantages (P, M)."""
+        """Take one step on a minibatch: prepared observations, actions, old log probabilities, advantages (P, M).
+
+        Parameters
+        ----------
+        pairs : sequence of ndarray, (P, M, ...)
+            Prepared observations, actions, old log probabilities, advantages.
+        rate : float
+            Learning rate.
+        """
 
 
 def policy_learner(agents: Agent, settings: ClimbSettings) -> PolicyLearner:
-    """Choose the fastest way to improve a population's policies."""
+    """Choose the fastest way to improve a population's policies.
+
+    Parameters
+    ----------
+    agents : Agent
+        A population of P.
+    settings : ClimbSettings
+        Clipping, entropy, bound on the gradient, Adam's epsilon.
+    """
     if isinstance(agents.policy, GaussianMLP | CategoricalMLP):
         return PolicyByHand(agents, settings)
     return PolicyByAutograd(agents, settings)
 
 
 class PolicyByAutograd:
-    """Improves policies of any kind."""
+    """Improves policies of any kind.
+
+    Parameters
+    ----------
+    agents : Agent
+        A population of P.
+    settings : ClimbSettings
+        Clipping, entropy, bound on the gradient, Adam's epsilon.
+    """
 
     def __init__(self, agents: Agent, settings: ClimbSettings) -> None:
         self._policy, self._settings = agents.policy, settings
@@ -72,7 +96,20 @@ class PolicyByAutograd:
         return observations
 
     def climb(self, pairs: Sequence[Array], rate: float) -> None:
-        """Take one step on a minibatch."""
+        """Take one step on a minibatch.
+
+        Parameters
+        ----------
+        pairs : sequence of ndarray, (P, M, ...)
+            Prepared observations, actions, old log probabilities, advantages.
+        rate : float
+            Learning rate.
+
+        Raises
+        ------
+        InputError
+            Where the entropy is weighted, and torch knows no entropy of the policy.
+        """
         observations, actions, old_log_probs, advantages = (torch.from_numpy(column) for column in pairs)
         distribution, weight = self._policy.distribution(self.adam.parameters, observations), self._settings
         objective = clipped_surrogate(distribution.log_prob(actions), old_log_probs, advantages, weight.clip).mean(-1)
@@ -88,7 +125,15 @@ class PolicyByAutograd:
 
 
 class PolicyByHand:
-    """Improves policies that are MLPs, without autograd."""
+    """Improves policies that are MLPs, without autograd.
+
+    Parameters
+    ----------
+    agents : Agent
+        A population of `GaussianMLP` or `CategoricalMLP` policies.
+    settings : ClimbSettings
+        Clipping, entropy, bound on the gradient, Adam's epsilon.
+    """
 
     def __init__(self, agents: Agent, settings: ClimbSettings) -> None:
         assert isinstance(agents.policy, GaussianMLP | CategoricalMLP)
@@ -108,18 +153,37 @@ class PolicyByHand:
         return with_ones(observations)
 
     def climb(self, pairs: Sequence[Array], rate: float) -> None:
-        """Take one step on a minibatch."""
+        """Take one step on a minibatch.
+
+        Parameters
+        ----------
+        pairs : sequence of ndarray, (P, M, ...)
+            Prepared observations, actions, old log probabilities, advantages.
+        rate : float
+            Learning rate.
+        """
         observations, actions, old_log_probs, advantages = pairs
         log_probs = self._head.log_prob(self._network.forward(observations), actions)
         count = log_probs.shape[1]
         slopes = surrogate_slopes(log_probs, old_log_probs, advantages, self._settings.clip)
+        # Adam descends: the loss is minus the mean over the minibatch
         slopes *= -1.0 / count
         self._network.backward(self._head.errors(slopes, -self._settings.entropy_coefficient / count))
         self.adam.step(rate, max_grad_norm=self._settings.max_grad_norm)
 
 
 def surrogate_slopes(log_probs: Array, old_log_probs: Array, advantages: Array, clip: float) -> Array:
-    """Differentiate `clipped_surrogate` by the log probabilities: the ratio times the advantage, or 0 where clipped."""
+    """Differentiate `clipped_surrogate` by the log probabilities: the ratio times the advantage, or 0 where clipped.
+
+    Parameters
+    ----------
+    log_probs, old_log_probs, advantages : ndarray, (P, M)
+        Log probabilities under the new and the old policy, and (standardized) advantages.
+    clip : float
+        How far from 1 the ratio still counts.
+    """
+    # d min(r A, clip(r) A) / d log pi = r A where the unclipped term is the smaller one, else 0: clip(r) is constant
+    # there
     ratio = np.exp(log_probs - old_log_probs)
     gains = ratio * advantages
     gains *= gains <= np.minimum(np.maximum(ratio, 1.0 - clip), 1.0 + clip) * advantages

@@ -11,7 +11,15 @@ from closerlook.diagnostics import all_diagnostics
 
 @dataclass(frozen=True)
 class Entry:
-    """A command, whose dataclass is made when it is called: the engines take a second that ``--help`` need not."""
+    """A command, whose dataclass is made when it is called: the engines take a second that ``--help`` need not.
+
+    Parameters
+    ----------
+    line : str
+        What it does, in a line.
+    load : callable
+        Returns its dataclass.
+    """
 
     line: str
     load: Callable[[], Any]

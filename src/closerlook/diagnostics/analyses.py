@@ -33,11 +33,24 @@ def amounts(least: int, unit: int, most: int) -> list[int]:
 
 
 def progress_note(narrowing: Narrowing, amount: int, width: float, options: Any) -> str:
-    """Say how narrow the interval is, and guess what it will take: it narrows with the root of what is sampled."""
+    """Say how narrow the interval is, and guess what it will take: it narrows with the root of what is sampled.
+
+    Parameters
+    ----------
+    narrowing : Narrowing
+        Which interval is narrowed, by which option.
+    amount : int
+        Of that option, taken so far.
+    width : float
+        Half the interval's length.
+    options : Options
+        What was asked for, ``precision`` among it.
+    """
     most, word = getattr(options, narrowing.option), narrowing.option.replace("_", " ")
     known = f"after {amount:,} {word} {narrowing.interval} is known to {width:.3g} either way"
     if amount >= most:
         return f"{known}, not to {options.precision:g}: --{narrowing.option.replace('_', '-')} is reached"
+    # half widths fall with the square root of what is sampled
     needed = amount * (width / options.precision) ** 2
     guess = f"about {needed:,.0f} will do" if np.isfinite(needed) else "more are needed"
     return f"{known}; {guess}" + (f", and {most:,} are the most" if needed > most else "")

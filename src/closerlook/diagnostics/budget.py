@@ -35,6 +35,7 @@ def fit_to(diagnostic: Diagnostic, subjects: Sequence[Subject], options: Any, wo
         return options
     least, fitting = None, None
     low, high = 0.0, 1.0
+    # bisection: work rises with the factor, and too few pairs are refused
     for _ in range(HALVINGS):
         factor = (low + high) / 2
         smaller = replace(options, **{name: _part(getattr(options, name), factor) for name in diagnostic.scaled})

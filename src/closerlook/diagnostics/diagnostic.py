@@ -33,7 +33,15 @@ Stages = Generator[list["Job"], Answers, Statistics]
 
 
 def later(module: str, name: str) -> Any:
-    """Return a function that is imported when it is first called: what is read must not load the engines."""
+    """Return a function that is imported when it is first called: what is read must not load the engines.
+
+    Parameters
+    ----------
+    module : str
+        Where it is.
+    name : str
+        Of the function.
+    """
 
     def call(*given: Any, **named: Any) -> Any:
         return getattr(import_module(module), name)(*given, **named)
@@ -134,16 +142,39 @@ class Diagnostic:
         return options
 
     def cost(self, subject: "Subject", plan: Any) -> Cost:
-        """Say what measuring one agent takes, before anything is simulated."""
+        """Say what measuring one agent takes, before anything is simulated.
+
+        Parameters
+        ----------
+        subject : Subject
+            The agent, its environment and names of its streams.
+        plan : object
+            What the diagnostic's ``plan`` returned.
+        """
         raise NotImplementedError
 
     def total(self, subjects: Sequence["Subject"], plan: Any) -> Cost:
-        """Say what measuring all agents of a call takes."""
+        """Say what measuring all agents of a call takes.
+
+        Parameters
+        ----------
+        subjects : sequence of Subject
+            Agents of one call, which are built alike.
+        plan : object
+            What the diagnostic's ``plan`` returned.
+        """
         costs = [self.cost(subject, plan) for subject in subjects]
         return Cost(sum(one.pairs for one in costs), sum(one.work for one in costs))
 
     def measure(self, subject: "Subject", plan: Any) -> "Stages":
         """Measure one agent: yield one stage of jobs after the other, receive their answers, return named arrays.
+
+        Parameters
+        ----------
+        subject : Subject
+            The agent, its environment and names of its streams.
+        plan : object
+            What the diagnostic's ``plan`` returned.
 
         Raises
         ------
@@ -153,11 +184,29 @@ class Diagnostic:
         raise NotImplementedError
 
     def together(self, subjects: Sequence["Subject"], plan: Any, workers: int) -> int:
-        """Say how many agents may be measured at a time: all, unless their answers take much memory or disk."""
+        """Say how many agents may be measured at a time: all, unless their answers take much memory or disk.
+
+        Parameters
+        ----------
+        subjects : sequence of Subject
+            Agents of one call, which are built alike.
+        plan : object
+            What the diagnostic's ``plan`` returned.
+        workers : int
+            Processes.
+        """
         return len(subjects)
 
     def labels(self, subjects: Sequence["Subject"], plan: Any) -> tuple[dict[str, Any], dict[str, Any]]:
-        """Return coordinates that depend on the plan, and the dataset's attributes."""
+        """Return coordinates that depend on the plan, and the dataset's attributes.
+
+        Parameters
+        ----------
+        subjects : sequence of Subject
+            Agents of one call, which are built alike.
+        plan : object
+            What the diagnostic's ``plan`` returned.
+        """
         return {}, {}
 
     narrowing: ClassVar[Narrowing | None] = None
@@ -165,7 +214,15 @@ class Diagnostic:
     # What is read.
 
     def judge(self, dataset: "xr.Dataset", **limits: float) -> list[dict[str, Any]]:
-        """Say what the numbers of each agent mean, as verdicts; limits are those of the diagnostic's documentation."""
+        """Say what the numbers of each agent mean, as verdicts; limits are those of the diagnostic's documentation.
+
+        Parameters
+        ----------
+        dataset : xarray.Dataset
+            Of this diagnostic.
+        **limits : float
+            In place of the usual ones.
+        """
         return []
 
     summary = later("closerlook.diagnostics.plain", "summary")
@@ -176,5 +233,13 @@ class Diagnostic:
     """dataset -> any axes of each figure to be saved, by the stem of its files."""
 
     def pages(self, dataset: "xr.Dataset", folder: Path) -> list[Path]:
-        """Write further files about a dataset, and return them."""
+        """Write further files about a dataset, and return them.
+
+        Parameters
+        ----------
+        dataset : xarray.Dataset
+            Of this diagnostic.
+        folder : Path
+            Where to write.
+        """
         return []

@@ -69,7 +69,15 @@ class Subject:
         return self.agent.regime
 
     def streams(self, purpose: str, first: int, stop: int) -> StreamRange:
-        """Name streams of this agent."""
+        """Name streams of this agent.
+
+        Parameters
+        ----------
+        purpose : str
+            What they are sampled for: streams of other purposes are independent.
+        first, stop : int
+            Numbers of the first stream, and of the one after the last.
+        """
         return StreamRange(self.seed, purpose, first, stop)
 
     def in_streams_of(self, n_steps: int) -> Sampling:
@@ -77,7 +85,15 @@ class Subject:
         return replace(self.sampling, n_steps=n_steps)
 
     def key(self, kind: str, decides: Sequence[Any]) -> str:
-        """Name what follows from this agent, its environment, and all else that decides it."""
+        """Name what follows from this agent, its environment, and all else that decides it.
+
+        Parameters
+        ----------
+        kind : str
+            What follows.
+        decides : sequence of object
+            All else that decides it, as JSON takes it.
+        """
         agent = self.agent
         return content_key(kind, versions(), self.identity, self.description, agent.normalize_advantages, decides)
 
@@ -103,8 +119,10 @@ class Subject:
             ``carried``: further arguments, whose contents `named_by` tells, a sequence of what may be part of a key;
             ``before``: jobs whose work on disk this one needs.
         """
+        # the name of an answer: what is asked, and the part of the agent's state that its sampling does not hold
         decides = [dict(asked), self.agent.part(state) if state else None, *more.get("named_by", ())]
         arguments = {
+            # jobs that only sample do not carry the optimizer's moments
             "agent": self.agent if state else sampling_part(self.agent),
             "environment": self.environment,
             **asked,
@@ -118,6 +136,17 @@ class Subject:
 
 def resolve(agents: Sequence[Agent], environment: object, seed: int, scratch: Path) -> list[Subject]:
     """Check agents and environment, and work out what follows from them.
+
+    Parameters
+    ----------
+    agents : sequence of Agent
+        To be measured.
+    environment : EnvironmentSpec, str or None
+        What was asked for; None: what the agents were trained on.
+    seed : int
+        Root seed of the measurement.
+    scratch : Path
+        Folder for what jobs leave on disk for others.
 
     Raises
     ------

@@ -56,14 +56,30 @@ class JobCache(Protocol):
         """Return the stored answer, None where there is none (or none that can be read)."""
 
     def save(self, key: str, result: Result) -> None:
-        """Store an answer, all of it or nothing."""
+        """Store an answer, all of it or nothing.
+
+        Parameters
+        ----------
+        key : str
+            Name of all that decides the answer.
+        result : mapping of str to ndarray
+            The answer.
+        """
 
 
 class Progress(Protocol):
     """Who is told how far a run of jobs has come."""
 
     def start(self, total_pairs: float, label: str) -> None:
-        """Begin: so many pairs are to be simulated."""
+        """Begin: so many pairs are to be simulated.
+
+        Parameters
+        ----------
+        total_pairs : float
+            Pairs to be simulated.
+        label : str
+            What the work is.
+        """
 
     def skip(self, pairs: float) -> None:
         """Take away pairs that need no simulation, their answers being stored: of the work begun, or yet to begin."""
@@ -78,14 +94,28 @@ class Progress(Protocol):
         """Hear how the work goes, in words."""
 
     def outlook(self, first_pairs: float, most_pairs: float) -> None:
-        """Hear, before jobs are listed, how many pairs the first part of the work takes, and all of it."""
+        """Hear, before jobs are listed, how many pairs the first part of the work takes, and all of it.
+
+        Parameters
+        ----------
+        first_pairs, most_pairs : float
+            Pairs of the first part, and of all there may be.
+        """
 
 
 class Silence:
     """Progress that nobody hears."""
 
     def start(self, total_pairs: float, label: str) -> None:
-        """Do nothing."""
+        """Do nothing.
+
+        Parameters
+        ----------
+        total_pairs : float
+            Pairs to be simulated.
+        label : str
+            What the work is.
+        """
 
     def skip(self, pairs: float) -> None:
         """Do nothing."""
@@ -100,7 +130,13 @@ class Silence:
         """Do nothing."""
 
     def outlook(self, first_pairs: float, most_pairs: float) -> None:
-        """Do nothing."""
+        """Do nothing.
+
+        Parameters
+        ----------
+        first_pairs, most_pairs : float
+            Pairs of the first part, and of all there may be.
+        """
 
 
 class Within:
@@ -116,7 +152,15 @@ class Within:
         self.whole = whole
 
     def start(self, total_pairs: float, label: str) -> None:
-        """Do nothing: the whole has been started."""
+        """Do nothing: the whole has been started.
+
+        Parameters
+        ----------
+        total_pairs : float
+            Pairs to be simulated.
+        label : str
+            What the work is.
+        """
 
     def skip(self, pairs: float) -> None:
         """Take away pairs whose answers were stored."""
@@ -134,7 +178,13 @@ class Within:
         self.whole.note(text)
 
     def outlook(self, first_pairs: float, most_pairs: float) -> None:
-        """Pass it on."""
+        """Pass it on.
+
+        Parameters
+        ----------
+        first_pairs, most_pairs : float
+            Pairs of the first part, and of all there may be.
+        """
         self.whole.outlook(first_pairs, most_pairs)
 
 
@@ -159,6 +209,7 @@ class Whole(Within):
 
     def start(self, total_pairs: float, label: str) -> None:
         """Begin a stage; with the first that has work left, announce the whole."""
+        # the bar begins with the first stage that has anything to do
         self._planned += total_pairs
         if not self._begun and self._stored < self._planned:
             self.whole.skip(self._stored)
@@ -206,6 +257,7 @@ def _pieces(value: Any) -> Iterator[bytes]:
     """Spell a value as bytes, each piece with its type and length, so that no two values are spelled alike."""
     if isinstance(value, Mapping):
         yield _frame("mapping", str(len(value)).encode())
+        # order of insertion must not decide a name
         for name in sorted(value):
             yield from _pieces(str(name))
             yield from _pieces(value[name])
@@ -226,6 +278,7 @@ def _leaf(value: Any) -> bytes:
     if value is None or isinstance(value, bool | int | str):
         return _frame(type(value).__name__, str(value).encode())
     if isinstance(value, float):
+        # bytes, not digits: -0.0, 0.0 and every NaN keep their names
         return _frame("float", struct.pack("<d", value))
     if isinstance(value, bytes):
         return _frame("bytes", value)
@@ -238,4 +291,5 @@ def _leaf(value: Any) -> bytes:
 
 
 def _frame(kind: str, content: bytes) -> bytes:
+    # kind and length before content, so that ("ab", "c") and ("a", "bc") differ
     return f"{kind}:{len(content)}:".encode() + content

@@ -47,6 +47,7 @@ def _serve(connection: Connection) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, lambda *_: None)  # not SIG_IGN, which programs that a job starts would inherit
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
+    # stdout belongs to the command's result: what a job prints goes to stderr
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
     sys.stdout = sys.stderr = Forgiving(sys.stderr)
     with suppress(EOFError, OSError):
@@ -62,6 +63,8 @@ def _end_with_parent() -> None:
     """
     parent = multiprocessing.parent_process()
     assert parent is not None
+    # the kernel sends SIGIO when the parent's end closes, even in the midst of a long computation; a thread is the
+    # fallback
     fcntl.fcntl(parent.sentinel, fcntl.F_SETOWN, os.getpid())
     fcntl.fcntl(parent.sentinel, fcntl.F_SETFL, fcntl.fcntl(parent.sentinel, fcntl.F_GETFL) | os.O_ASYNC)
     threading.Thread(target=_wait_for_end, args=(parent.sentinel,), daemon=True).start()
@@ -95,7 +98,17 @@ class Worker:
         self.job: tuple[int, Job] | None = None
 
     def give(self, number: int, job: Job, payload: bytes) -> None:
-        """Set it to work."""
+        """Set it to work.
+
+        Parameters
+        ----------
+        number : int
+            Of the job.
+        job : Job
+            What is asked.
+        payload : bytes
+            The job as it travels.
+        """
         self.job = (number, job)
         with suppress(OSError):  # a worker that died is found, with its exit code, where its answer is awaited
             self.connection.send_bytes(payload)
@@ -228,6 +241,13 @@ def run_in_processes(jobs: Sequence[tuple[int, Job]], workers: int) -> Iterator[
     """Answer numbered jobs in worker processes, in the order in which answers come.
 
     Whatever ends the run early - an error, Ctrl-C, the caller losing interest - ends the workers at once.
+
+    Parameters
+    ----------
+    jobs : sequence of (int, Job)
+        Numbered jobs.
+    workers : int
+        Processes at most.
 
     Raises
     ------

@@ -35,7 +35,15 @@ class ModePolicy:
         return self.inner.noise
 
     def distribution(self, parameters: Parameters, observations: torch.Tensor) -> Distribution:
-        """Build the inner policy's action distributions."""
+        """Build the inner policy's action distributions.
+
+        Parameters
+        ----------
+        parameters : mapping of str to Tensor, (...) or (P, ...)
+            The policy's, stacked for a population.
+        observations : Tensor, (N, obs) or (P, N, obs)
+            Policy inputs.
+        """
         return self.inner.distribution(parameters, observations)
 
     def actor(self, parameters: Parameters) -> Actor:
@@ -107,4 +115,5 @@ class RandomPolicy:
 
 def by_mode(agent: Agent) -> Agent:
     """Return an agent that takes its likeliest actions."""
+    # the likeliest action for whatever noise
     return replace(agent, policy=ModePolicy(agent.policy))

@@ -173,6 +173,18 @@ def inspect(
     ------
     InputError
         Where the environment is not known or does not fit, or there are fewer than 2 episodes.
+
+    See Also
+    --------
+    closerlook.load : with ``normalize`` and ``settings`` for what a file does not say.
+
+    Examples
+    --------
+    >>> import closerlook as cl
+    >>> agent = cl.load("atlas/hopper-ppo", iteration=0, seed=0)
+    >>> found = cl.inspect(agent, episodes=2)
+    >>> found.identity in {"same", "unlike", "unknown"}
+    True
     """
     if episodes < 2:
         raise InputError(f"episodes must be at least 2 (got {episodes})", "give more")
@@ -268,14 +280,17 @@ class _Case:
         how = "drawn actions earn" if record.acting == "sampled" else "its likeliest actions earn"
         said = f"{how} {_shown(found)}, recorded are {_shown(wanted)} ({record.source})"
         said += f", random ones earn {_shown(self.random)}"
+        # differences are judged against what there is to be earned: recorded less random
         scale = abs(wanted.value - self.random.value)
         reach = np.hypot(_reach(found), _reach(wanted) if np.isfinite(_reach(wanted)) else 0.0)
         difference = found.value - wanted.value
         bound = self.limits.difference * scale
         if not np.isfinite(difference + reach + scale):
             return "unknown", f"{said}: too few episodes ended"
+        # unlike for certain: even the nearer end of the interval is too far
         if abs(difference) - reach > bound:
             return "unlike", said
+        # an interval wider than what is to be told apart tells nothing
         if reach > 2 * bound or scale <= _reach(self.random):
             return "unknown", f"{said}: too uncertain to tell"
         return "same", said
@@ -287,6 +302,7 @@ class _Case:
         found = []
         if self.sight.share_clipped > self.limits.clipped:
             found.append(f"{self.sight.share_clipped:.0%} of standardized observations are at their bounds")
+        # the median over components: a few that an environment moves far from their mean say nothing
         offset = float(np.median(np.abs(self.sight.mean)))
         if offset > self.limits.offset:
             found.append(f"standardized observations are {offset:.1f} deviations off their mean in training")
@@ -298,6 +314,7 @@ class _Case:
             return []
         values, returns = self.expectation.value, self.expectation.returns
         bound = self.limits.value_ratio
+        # a ratio says something only where neither mean may be zero
         clear = not (returns.low <= 0 <= returns.high) and not (values.low <= 0 <= values.high)
         ratio = values.value / returns.value if returns.value else np.nan
         if not clear or not np.isfinite(ratio) or 1 / bound <= ratio <= bound:
@@ -312,6 +329,7 @@ class _Case:
         origin = self.agent.origin
         if origin is None or origin.observations_seen is None or not origin.steps:
             return []
+        # statistics see every observation of training once, about
         ratio, bound = origin.observations_seen / origin.steps, self.limits.seen
         if 1 / bound <= ratio <= bound:
             return []

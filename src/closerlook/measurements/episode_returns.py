@@ -32,8 +32,17 @@ LISTED = ("episode_return", "episode_policy", "episode_stream")
 
 
 def with_parameters(agent: Agent, parameters: np.ndarray) -> Agent:
-    """Return a population that differs from an agent in its policies' parameters (P, D) alone, without critics."""
+    """Return a population that differs from an agent in its policies' parameters (P, D) alone, without critics.
+
+    Parameters
+    ----------
+    agent : Agent
+        A single one.
+    parameters : ndarray, (P, D)
+        In the policy's order; rounded to single precision.
+    """
     count = len(parameters)
+    # statistics of observations stay the agent's; critics and optimizers play no part in rewards
     kept = {name: tensor for name, tensor in agent.state.items() if name.startswith("observations.")}
     state = {name: tensor.unsqueeze(0).expand(count, *tensor.shape).contiguous() for name, tensor in kept.items()}
     vectors = torch.from_numpy(np.ascontiguousarray(_rounded(parameters)))
@@ -87,11 +96,13 @@ def sample_returns(
     """
     finished = replace(sampling, finish_episodes=True)
     numbers = range(streams.first, streams.stop)
+    # parameters that are not finite cannot be run: NaN from the start
     usable = np.flatnonzero(np.isfinite(_rounded(parameters)).all(axis=1))
     groups = _groups(agent, parameters, usable, (environment, finished, streams, seeds))
     answer = {name: np.full((len(parameters), len(numbers)), np.nan) for name in SUMS}
     listed: dict[str, list[np.ndarray]] = {name: [] for name in LISTED}
     for policies, own in groups:
+        # sums over episodes that began in the scored steps, stream by stream
         begun = own.start >= 0  # one cut into by the burn-in's end is longer than most
         earned = np.where(own.finished[begun], own.episode_return[begun], np.nan)  # one given up is not known
         places = (policies[own.policy[begun]], own.stream[begun])
@@ -128,6 +139,7 @@ def _groups(
     try:
         return [(usable, _episodes(agent, parameters[usable], environment, sampling, streams, own))]
     except (NonFiniteError, PolicyError) as error:
+        # one that explodes ends the whole population's run: each alone tells which it was
         if len(usable) > 1:
             return [group for at in usable for group in _groups(agent, parameters, np.array([at]), how)]
         if isinstance(error, PolicyError) and _is_own(agent, parameters[usable[0]]):

@@ -17,6 +17,17 @@ SOLVED_TOLERANCE = 1e-5
 def compare_with_natural(objective: Objective, start: Tensor, step: Tensor, damping: float) -> dict[str, np.ndarray]:
     """Compare a step (1, D) with the natural gradient of the whole batch, solved to the end.
 
+    Parameters
+    ----------
+    objective : Objective
+        The surrogate on the batch.
+    start : Tensor, (1, D)
+        Flat parameters of the policy that sampled it.
+    step : Tensor, (1, D)
+        d, the change of the parameters.
+    damping : float
+        Added to the diagonal of F.
+
     Returns
     -------
     dict of str to ndarray
@@ -32,9 +43,13 @@ def compare_with_natural(objective: Objective, start: Tensor, step: Tensor, damp
     if product is None or not (bool(torch.isfinite(step).all()) and bool(step.any()) and bool(gradient.any())):
         return unknown
     whole = damped(product, damping)
+    # x solves (F + damping) x = g to the end, with all states of the batch
     found = conjugate_gradient(whole, gradient, steps=SOLVED_STEPS, tolerance=SOLVED_TOLERANCE)
     image = whole(step)
+    # cos(g, F d) for the residual; for the efficiency g . d / g . (x |d|_F / |x|_F) = x^T F d / (|x|_F |d|_F), as g = F
+    # x
     along = dot(gradient, image) / (dot(gradient, gradient) * dot(image, image)).sqrt()
+    # |d|_F |x|_F, the lengths under the damped Fisher matrix
     lengths = (dot(step, image) * dot(found.vector, found.image)).sqrt()
     return {
         "natural_residual": np.array(float((1.0 - along.square()).clamp(min=0.0).sqrt())),
@@ -43,7 +58,15 @@ def compare_with_natural(objective: Objective, start: Tensor, step: Tensor, damp
 
 
 def batch_fisher(objective: Objective, start: Tensor) -> VectorProduct | None:
-    """Prepare products with the Fisher matrix of all the batch's states; None where no KL is known."""
+    """Prepare products with the Fisher matrix of all the batch's states; None where no KL is known.
+
+    Parameters
+    ----------
+    objective : Objective
+        With the states.
+    start : Tensor, (1, D)
+        Flat parameters at which the curvature is taken.
+    """
     try:
         return policy_fisher(objective.policy, objective.named(start), objective.observations)
     except InputError:

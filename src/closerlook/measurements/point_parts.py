@@ -12,7 +12,16 @@ STREAMS_OF_A_JOB = 16
 
 
 def parts_of(points: int, streams: int) -> Iterator[tuple[range, range]]:
-    """Divide points, and the streams of each, into the parts of jobs: as many points as fill the lanes."""
+    """Divide points, and the streams of each, into the parts of jobs: as many points as fill the lanes.
+
+    Parameters
+    ----------
+    points : int
+        P.
+    streams : int
+        S, of each point.
+    """
+    # lanes = points x streams of a job: as many points as fill the lanes beside so many streams
     together = max(1, min(streams, STREAMS_OF_A_JOB))
     beside = max(1, LANES // together)
     for stream in _ranges(streams, together):
@@ -26,7 +35,17 @@ def _ranges(stop: int, size: int) -> Iterator[range]:
 
 
 def joined(answers: Answers, points: int, streams: int) -> Mapping[str, np.ndarray]:
-    """Put the answers of the parts back together: sums (P, S), and the episodes of all."""
+    """Put the answers of the parts back together: sums (P, S), and the episodes of all.
+
+    Parameters
+    ----------
+    answers : sequence of mapping of str to ndarray
+        Of the jobs, in the order of `parts_of`.
+    points : int
+        P.
+    streams : int
+        S, of each point.
+    """
     whole = {name: np.empty((points, streams)) for name in SUMS}
     lists: dict[str, list[np.ndarray]] = {name: [] for name in LISTED}
     for (point, stream), answer in zip(parts_of(points, streams), answers, strict=False):

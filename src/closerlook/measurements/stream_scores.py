@@ -54,6 +54,7 @@ def stream_sums(agents: Agent, sampled: Rollout, place: int, stream: int, window
     NonFiniteError
         Where a user's policy has a score that is not finite.
     """
+    # weights of one beside the advantages: sum grad log pi, which a mean is taken off by later
     with_ones = [torch.cat([weights, torch.ones_like(weights[:1])]) for weights in windows]
     parameters, observations, actions = _stream(agents, sampled, place)
     policy = agents.policy
@@ -85,6 +86,17 @@ def _head(policy: GaussianMLP | CategoricalMLP, parameters: dict[str, Tensor]) -
 def stream_squares(agents: Agent, sampled: Rollout, place: int, advantages: Tensor) -> dict[str, np.ndarray]:
     """Add up the squares of one stream of a population of one, layer by layer and trajectory by trajectory.
 
+    Parameters
+    ----------
+    agents : Agent
+        A population of one.
+    sampled : Rollout
+        What it did.
+    place : int
+        The stream's position in the rollout.
+    advantages : Tensor, (T,)
+        A of its pairs.
+
     Returns
     -------
     dict of str to ndarray
@@ -100,6 +112,7 @@ def stream_squares(agents: Agent, sampled: Rollout, place: int, advantages: Tens
         squares = mlp_score_squares(policy.network, parameters, head, observations, actions, advantages, starts)
     else:
         squares = autograd_score_squares(policy, parameters, observations, actions, advantages, starts)
+    # n_i, pairs of each trajectory in the stream
     lengths = np.diff([*starts, sampled.n_steps])
     return {"squares": squares[None], "squared_lengths": np.square(lengths).sum(keepdims=True).astype(np.float64)}
 
@@ -111,7 +124,17 @@ def _moments(weights: Tensor) -> np.ndarray:
 
 
 def stream_squared_norms(agents: Agent, sampled: Rollout, place: int) -> Tensor | None:
-    """Return ``|grad log pi|^2`` of each pair of one stream, (T,); None for a network that is not known."""
+    """Return ``|grad log pi|^2`` of each pair of one stream, (T,); None for a network that is not known.
+
+    Parameters
+    ----------
+    agents : Agent
+        A population of one.
+    sampled : Rollout
+        What it did.
+    place : int
+        The stream's position in the rollout.
+    """
     policy = agents.policy
     if not isinstance(policy, GaussianMLP | CategoricalMLP):
         return None

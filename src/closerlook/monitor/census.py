@@ -51,6 +51,18 @@ def census(batch: Batch) -> dict[str, Any]:
         ``observation_spread_by_dimension``, ``observation_clip_share_by_dimension``,
         ``action_saturated_share_by_dimension``, ``action_std_to_range_by_dimension``; ``not_finite_places``, by field
         rows of (step, environment, dimensions ...).
+
+    See Also
+    --------
+    closerlook.lint : what is wrong with it.
+    closerlook.Monitor : both, while an agent trains.
+
+    Examples
+    --------
+    >>> import closerlook as cl
+    >>> counted = cl.census(cl.Batch(rewards=[[1.0], [1.0], [5.0]], done=[[False], [True], [False]]))
+    >>> counted["episodes"], counted["not_finite"]
+    (1.0, 0.0)
     """
     with np.errstate(invalid="ignore", over="ignore"):
         return _count(batch)
@@ -72,6 +84,7 @@ def _finite(batch: Batch) -> dict[str, Any]:
 
 
 def _tails(batch: Batch) -> dict[str, Any]:
+    # rewards as the environment gave them, where they are known: scaling hides what stands out
     rewards = batch.rewards if batch.raw_rewards is None else batch.raw_rewards
     found = {"reward_top_share": top_share(np.square(rewards, dtype=np.float64))}
     if batch.returns is not None:

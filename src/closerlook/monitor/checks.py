@@ -31,6 +31,12 @@ class Check:
         The numbers it rests on.
     first_step, first_environment : int or None
         Where it is first seen.
+    layer : str
+        What it is about: the batch here.
+    usual : mapping of str to (float, float)
+        What numbers of the evidence usually are.
+    settings : mapping of str to mapping
+        Settings to change, ``{"from": ..., "to": ..., "effect": ...}`` by name.
     """
 
     check: str
@@ -57,12 +63,30 @@ def _finite(value: float) -> float | None:
 
 
 def ok(check: str, statement: str, **evidence: float) -> Check:
-    """Say that a check found nothing."""
+    """Say that a check found nothing.
+
+    Parameters
+    ----------
+    check : str
+        What was checked.
+    statement : str
+        What the numbers say.
+    **evidence : float
+        The numbers it rests on.
+    """
     return Check(check, "ok", "healthy", statement, evidence=evidence)
 
 
 def unknown(check: str, missing: str) -> Check:
-    """Say that the batch lacks what a check takes."""
+    """Say that the batch lacks what a check takes.
+
+    Parameters
+    ----------
+    check : str
+        What would have been checked.
+    missing : str
+        What the batch lacks, in words.
+    """
     return Check(check, "unknown", "unknown", f"not checked: the batch has no {missing}", f"give {missing}")
 
 

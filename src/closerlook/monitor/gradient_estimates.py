@@ -50,6 +50,7 @@ def groups_of(batch: Batch) -> NDArray[np.int64]:
     """Put environments, or trajectories where environments are few, into groups: the number of each pair's, (T, N)."""
     ends = batch.ends
     if batch.environments >= ENVIRONMENTS or ends is None:
+        # environments are independent; their trajectories are taken where environments are few
         units = np.broadcast_to(np.arange(batch.environments), batch.rewards.shape)
     else:
         units = trajectory_numbers(ends)
@@ -63,6 +64,7 @@ def weights_of(batch: Batch) -> NDArray[np.float64]:
     own = batch.advantages.reshape(-1).astype(np.float64)
     if batch.normalize_advantages == "none":
         return own
+    # (A - mean A) / (std A + 1e-8), the deviation with divisor n - 1 as in torch
     return np.asarray((own - own.mean()) / (own.std(ddof=1 if own.size > 1 else 0) + 1e-8))
 
 
@@ -90,6 +92,7 @@ def gradient_agreement(batch: Batch) -> dict[str, float]:
     if len(directed) < FEWEST_GROUPS or not np.isfinite(sums).all():
         return found | dict.fromkeys(("pairwise_cosine", "noise_scale_pairs", "batch_true_cosine"), np.nan)
     cosine, scale = mean_pairwise_cosine(cosine_matrix(directed)), split_noise_scale(sums, pairs).pairs
+    # 1 / sqrt(1 + B / N) falls with B: the upper end of B gives the lower end of the cosine
     ends = {"": scale.value, "_low": scale.high, "_high": scale.low}
     for name, interval in (("pairwise_cosine", cosine), ("noise_scale_pairs", scale)):
         found |= {name: interval.value, f"{name}_low": interval.low, f"{name}_high": interval.high}
@@ -100,7 +103,15 @@ def gradient_agreement(batch: Batch) -> dict[str, float]:
 
 
 def group_gradients(batch: Batch, groups: NDArray[np.int64]) -> tuple[np.ndarray, np.ndarray]:
-    """Return each group's sum of ``A grad log pi``, (K, D) float64, and its pairs (K,)."""
+    """Return each group's sum of ``A grad log pi``, (K, D) float64, and its pairs (K,).
+
+    Parameters
+    ----------
+    batch : Batch
+        With policy, observations, actions and advantages.
+    groups : ndarray, (T, N), int
+        The group of each pair, from 0 on.
+    """
     assert batch.policy is not None
     assert batch.observations is not None
     assert batch.actions is not None
@@ -110,15 +121,25 @@ def group_gradients(batch: Batch, groups: NDArray[np.int64]) -> tuple[np.ndarray
     sums, flat = [], groups.reshape(-1)
     for group in range(int(flat.max()) + 1):
         own = torch.from_numpy(np.flatnonzero(flat == group)).to(seen.device)
+        # s_k = sum over the group of A grad log pi
         objective = (weights[own] * batch.policy(seen[own]).log_prob(taken[own])).sum()
         sums.append(flat_gradient(objective, parameters).double().numpy())
     return np.stack(sums), np.bincount(flat)
 
 
 def flat_gradient(objective: Tensor, parameters: Sequence[Tensor]) -> Tensor:
-    """Return a gradient, flat on the CPU; zero where a parameter is not used."""
+    """Return a gradient, flat on the CPU; zero where a parameter is not used.
+
+    Parameters
+    ----------
+    objective : Tensor, ()
+        What is differentiated.
+    parameters : sequence of Tensor
+        By what, in this order.
+    """
     if not objective.requires_grad:
         return torch.zeros(sum(parameter.numel() for parameter in parameters))
+    # a parameter that the objective does not depend on has no gradient: zero
     parts = torch.autograd.grad(objective, list(parameters), allow_unused=True)
     filled = [torch.zeros_like(p) if part is None else part for p, part in zip(parameters, parts, strict=True)]
     return torch.cat([part.reshape(-1).cpu() for part in filled])
@@ -137,11 +158,13 @@ def gradient_parts(batch: Batch) -> dict[str, float]:
     assert batch.policy is not None
     assert batch.observations is not None
     assert batch.actions is not None
+    # parameters that both use are differentiated once
     both = [*batch.policy.parameters.values(), *batch.critic.parameters.values()]
     parameters = list({id(tensor): tensor for tensor in both}.values())
     seen, taken = rows_of(batch.observations, batch.policy), rows_of(batch.actions, batch.policy)
     kind = {"device": seen.device, "dtype": parameters[0].dtype}
     weights, returns = (torch.as_tensor(a, **kind) for a in (weights_of(batch), batch.returns.reshape(-1)))
+    # what is descended is L = -mean A log pi + c_v (V - y)^2 - c_e H: each part as it pulls, so upwards
     surrogate = flat_gradient((weights * batch.policy(seen).log_prob(taken)).mean(), parameters)
     weight = 1.0 if batch.value_coefficient is None else batch.value_coefficient
     value = -weight * flat_gradient((batch.critic(seen) - returns).square().mean(), parameters)
@@ -161,6 +184,7 @@ def _compare(surrogate: Tensor, value: Tensor, entropy: Tensor, limit: float | N
         "value_share_of_norm": norms[1] ** 2 / squares if squares > 0 else np.nan,
     }
     if limit is not None:
+        # max_grad_norm bounds |g_surrogate + g_value + g_entropy|: 1 - bound / norm of it is cut off
         whole = float((surrogate + value + torch.nan_to_num(entropy)).norm())
         found["gradient_cut"] = 1 - min(1.0, limit / whole) if whole > 0 else 0.0
         found["cut_by_value"] = found["gradient_cut"] * found["value_share_of_norm"]

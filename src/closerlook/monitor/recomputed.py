@@ -26,7 +26,15 @@ Array = np.ndarray
 
 @torch.no_grad()
 def in_parts(function: Callable[[slice], Tensor], rows: int) -> Tensor:
-    """Evaluate a function of rows on some at a time."""
+    """Evaluate a function of rows on some at a time.
+
+    Parameters
+    ----------
+    function : callable
+        Maps a slice of the rows to a tensor.
+    rows : int
+        How many there are.
+    """
     return torch.cat([function(slice(start, start + ROWS)).cpu() for start in range(0, rows, ROWS)])
 
 
@@ -55,7 +63,15 @@ def log_probs_of(batch: "Batch", actions: Array | None = None, observations: Arr
 
 
 def policy_log_probs(policy: RowPolicy, observations: Array, actions: Array) -> Tensor:
-    """Return a policy's log-probabilities of actions, (T N,)."""
+    """Return a policy's log-probabilities of actions, (T N,).
+
+    Parameters
+    ----------
+    policy : RowPolicy
+        At rows of observations.
+    observations, actions : ndarray, (T, N, ...)
+        Of a batch.
+    """
     seen, taken = rows_of(observations, policy), rows_of(actions, policy)
     return in_parts(lambda part: policy(seen[part]).log_prob(taken[part]), len(seen))
 
@@ -70,7 +86,15 @@ def stored_distribution(batch: "Batch") -> RowDistribution | None:
 
 
 def values_of(batch: "Batch", observations: Array | None = None) -> Array | None:
-    """Return the critic at the batch's observations, or at others, (T, N) float64; None where it is not known."""
+    """Return the critic at the batch's observations, or at others, (T, N) float64; None where it is not known.
+
+    Parameters
+    ----------
+    batch : Batch
+        With a critic, or stored values of one.
+    observations : ndarray, (T, N, ...), optional
+        Others than the batch's own.
+    """
     inputs = batch.observations if observations is None else observations
     if batch.critic is not None and inputs is not None:
         return critic_values(batch.critic, inputs).double().numpy().reshape(batch.rewards.shape)
@@ -79,7 +103,15 @@ def values_of(batch: "Batch", observations: Array | None = None) -> Array | None
 
 
 def critic_values(critic: Critic, observations: Array) -> Tensor:
-    """Return a critic's values, (T N,)."""
+    """Return a critic's values, (T N,).
+
+    Parameters
+    ----------
+    critic : Critic
+        At rows of observations.
+    observations : ndarray, (T, N, ...)
+        Of a batch.
+    """
     seen = rows_of(observations, critic)
     return in_parts(lambda part: critic(seen[part]), len(seen))
 

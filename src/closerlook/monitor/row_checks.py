@@ -34,6 +34,7 @@ def check_flags(batch: Batch) -> Check:
         return unknown("flags", "both flags of ends and episode_starts")
     if batch.steps < 2:
         return unknown("flags", "second step")
+    # done[t] and episode_starts[t + 1] say the same
     expected, starts = batch.done[:-1], batch.episode_starts[1:]
     differs = expected != starts
     if not differs.any():
@@ -60,6 +61,7 @@ def check_autoreset(batch: Batch) -> Check:
     """Look for rows that hold no transition: what a vector environment returns while it resets in the next step."""
     if batch.ends is None or batch.observations is None:
         return unknown("autoreset", "flags of ends and observations")
+    # a vector environment that resets in the next step leaves a row whose action is ignored
     ends = batch.ends.copy()
     ends[-2:] = False  # what the row after the end leads to must be in the batch
     places = np.argwhere(ends)
@@ -95,6 +97,7 @@ def _look_kept(batch: Batch, steps: np.ndarray, environments: np.ndarray) -> boo
         return bool((rows[steps, environments] == final).all())
     others = np.ones(rewards.shape, dtype=bool)
     others[steps, environments] = False
+    # a reward of 0 may be usual: how likely are so many of them by chance
     zeros = float((rewards[others] == 0).mean()) if others.any() else 1.0
     spread = rows.reshape(-1, rows.shape[-1]).std(axis=0) + 1e-12
     # the jump to the next episode comes after the row, not before it
@@ -126,6 +129,7 @@ def check_sign(batch: Batch, after: Any) -> Check:
     words, cosine, units = found
     said = f"the {words} is {cosine:+.3f}"
     evidence = {words.replace(" ", "_"): cosine, "chance": 1 / np.sqrt(units)}
+    # of two unrelated directions in n dimensions the cosine has a standard deviation of 1 / sqrt(n)
     if cosine > -SIGN / np.sqrt(units):
         follows = "the update follows its advantages" if cosine > 0 else "the update has no clear direction"
         return ok("update_sign", f"{follows}: {said}", **evidence)
@@ -152,6 +156,7 @@ def _step_cosine(batch: Batch, after: RowPolicy) -> tuple[str, float, int] | Non
     # minibatches are standardized by means of their own: a step is turned around only if it is so either way
     for standardize in (False, True):
         gradient = surrogate_gradient(batch, [before.parameters[name] for name in names], standardize=standardize)
+        # parameters that the surrogate does not depend on, the critic's, say nothing of the sign
         own = gradient != 0
         norms = float(gradient.double().norm() * step[own].double().norm())
         if np.isfinite(norms) and norms > 0:
@@ -165,7 +170,17 @@ def _shape(tensor: Tensor | None) -> torch.Size | None:
 
 
 def surrogate_gradient(batch: Batch, parameters: Sequence[Tensor], *, standardize: bool) -> Tensor:
-    """Return the gradient of ``mean A log pi`` at the policy that sampled: flat, on the CPU."""
+    """Return the gradient of ``mean A log pi`` at the policy that sampled: flat, on the CPU.
+
+    Parameters
+    ----------
+    batch : Batch
+        With policy, observations, actions and advantages.
+    parameters : sequence of Tensor
+        By what, in this order.
+    standardize : bool
+        Whether advantages are standardized over the batch first.
+    """
     assert batch.policy is not None
     assert batch.observations is not None
     assert batch.actions is not None
@@ -174,6 +189,7 @@ def surrogate_gradient(batch: Batch, parameters: Sequence[Tensor], *, standardiz
     weights = rows_of(batch.advantages, batch.policy)
     if standardize:
         weights = (weights - weights.mean()) / (weights.std() + 1e-8)
+    # grad mean A log pi is the surrogate's gradient at the policy that sampled, where ratios are 1
     parts = [slice(start, start + ROWS) for start in range(0, len(seen), ROWS)]
     sums = [(weights[part] * batch.policy(seen[part]).log_prob(taken[part])).sum() for part in parts]
     return torch.stack([flat_gradient(one / len(seen), parameters) for one in sums]).sum(0)
@@ -187,6 +203,7 @@ def _correlation(batch: Batch, after: RowPolicy) -> tuple[str, float, int] | Non
     if batch.log_probs is None:
         return None
     new = policy_log_probs(after, batch.observations, batch.actions).double().numpy()
+    # an update that follows advantages raises log pi where A is high
     change, weights = new - batch.log_probs.reshape(-1), batch.advantages.reshape(-1).astype(np.float64)
     known = np.isfinite(change) & np.isfinite(weights)
     change, weights = change[known], weights[known]

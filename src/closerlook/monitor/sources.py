@@ -28,6 +28,7 @@ def fields_of_sb3(model: Any) -> dict[str, Any]:
         )
     shape = (buffer.buffer_size, buffer.n_envs)
     held = {name: _unflattened(np.array(getattr(buffer, name)), shape) for name in _FLATTENED}
+    # the buffer knows which steps begin episodes; a step ended one where the next begins one
     starts = np.array(buffer.episode_starts, dtype=bool)
     last = np.asarray(model._last_episode_starts, dtype=bool)
     space = model.action_space
@@ -64,6 +65,7 @@ def _settings_of_sb3(model: Any) -> dict[str, Any]:
     """Return what the model says of its update, by names of `Batch`."""
     settings: dict[str, Any] = {}
     if hasattr(model, "normalize_advantage"):
+        # A2C has no minibatches: it standardizes over the batch
         whole = not hasattr(model, "batch_size") or model.batch_size >= model.rollout_buffer.rewards.size
         settings["normalize_advantages"] = (
             "none" if not model.normalize_advantage else "batch" if whole else "minibatch"
@@ -91,6 +93,13 @@ CLEANRL_ARGS = {
 
 def fields_of_cleanrl(variables: Mapping[str, Any], wanted: Collection[str]) -> dict[str, Any]:
     """Take a batch's fields, those `wanted`, from a script's local variables; see `Batch.from_cleanrl`.
+
+    Parameters
+    ----------
+    variables : mapping of str to object
+        ``locals()`` of a script.
+    wanted : collection of str
+        Names of fields.
 
     Raises
     ------

@@ -83,10 +83,12 @@ def policy_change(batch: Batch, after: Any, reported: dict[str, float] | None = 
     if after is None or batch.observations is None or batch.actions is None or batch.log_probs is None:
         return {}
     new = as_policy(after)
+    # log r = log pi_new(a | s) - log pi_old(a | s)
     log_ratio = policy_log_probs(new, batch.observations, batch.actions).double().numpy() - batch.log_probs.reshape(-1)
     found = _kl(batch, new)
     with np.errstate(over="ignore"):
         ratio = np.exp(log_ratio)
+        # Schulman (2020): k1 = -log r is unbiased, k3 = r - 1 - log r is unbiased too, never negative and less noisy
         found |= {
             "kl_k1": float(-log_ratio.mean()),
             "kl_k3": float((ratio - 1 - log_ratio).mean()),
@@ -119,6 +121,7 @@ def _kl(batch: Batch, new: RowPolicy) -> dict[str, float]:
         return before.kl(after).double()
 
     kl = in_parts(each, len(seen)).numpy()
+    # a percentile of what is not finite is not known
     high = float(np.quantile(kl, TAIL)) if np.isfinite(kl).all() else np.nan
     return {"mean_kl": float(kl.mean()), "max_kl": float(kl.max()), "kl_p99": high}
 
@@ -162,6 +165,7 @@ def critic_estimates(batch: Batch, after: Any = None) -> dict[str, float]:
         interval = split_explained_variance(predicted, target, groups)
         found |= {name: interval.value, f"{name}_low": interval.low, f"{name}_high": interval.high}
     if "lambda" in targets:
+        # root mean squared error of V to y, in standard deviations of y
         known = np.isfinite(targets["lambda"])
         errors, spread = (targets["lambda"] - values)[known], targets["lambda"][known].std()
         found["value_error_lambda"] = float(np.sqrt(np.square(errors).mean()) / spread) if spread > 0 else np.nan
@@ -204,11 +208,20 @@ def policy_state(batch: Batch) -> dict[str, float]:
 
 @torch.no_grad()
 def hidden_units(function: RowPolicy | Critic, observations: np.ndarray) -> dict[str, float]:
-    """Count hidden units that hardly vary over a batch, and the rank of the last hidden layer's features."""
+    """Count hidden units that hardly vary over a batch, and the rank of the last hidden layer's features.
+
+    Parameters
+    ----------
+    function : RowPolicy or Critic
+        Whose layers.
+    observations : ndarray, (T, N, ...)
+        Of a batch.
+    """
     seen = rows_of(observations, function)
     layers = _activations(function, seen[:: max(1, len(seen) // MOST_ROWS)][:MOST_ROWS])
     if not layers:
         return {}
+    # a unit whose deviation over the batch is a thousandth of the layer's root mean square hardly tells states apart
     constant = [layer.std(axis=0) <= CONSTANT * np.sqrt(np.square(layer).mean()) for layer in layers]
     if not all(np.isfinite(layer).all() for layer in layers):
         return {}

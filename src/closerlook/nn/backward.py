@@ -80,6 +80,7 @@ class LayerLayout:
     """
 
     def __init__(self, network: MLP, shapes: Mapping[str, tuple[int, ...]]) -> None:
+        # W = [weight | bias]: (O, I + 1) for each layer
         blocks = {str(layer): (o, i + 1) for layer, (i, o) in enumerate(pairwise(network.sizes))}
         free = {name: shape for name, shape in shapes.items() if name not in network.parameter_shapes}
         self._n_layers, self._names = network.n_layers, list(shapes)
@@ -124,6 +125,7 @@ class StackedMLP:
         if pairs not in self._buffers:
             self._buffers[pairs] = _Buffers(self._layers, pairs)
         self._now = self._buffers[pairs]
+        # columns are pairs, and the last row of H is ones
         self._inputs = [inputs.transpose(0, 2, 1), *self._now.hidden]
         for layer, hidden in enumerate(self._now.hidden):
             activated = np.matmul(self._layers[layer], self._inputs[layer], out=hidden[:, :-1])
@@ -137,7 +139,9 @@ class StackedMLP:
     def backward(self, errors: Array) -> None:
         """Write the gradient of a loss whose derivative by the last outputs is `errors` (P, O, M)."""
         for layer in range(len(self._layers) - 1, 0, -1):
+            # dW = E H^T, where H has the row of ones that biases are multiplied by
             np.matmul(errors, self._inputs[layer].transpose(0, 2, 1), out=self._gradients[layer])
+            # E' = (weight^T E) * slope: the bias passes nothing on
             weight = self._layers[layer][..., :-1]
             errors = np.matmul(weight.transpose(0, 2, 1), errors, out=self._now.errors[layer - 1])
             errors *= self._slope(layer)
@@ -161,6 +165,7 @@ class _Buffers:
         def empty(layer: Array, more: int = 0) -> Array:
             return np.empty((len(layer), layer.shape[1] + more, pairs), layer.dtype)
 
+        # the row of ones is written once: activations never touch it
         self.hidden = [empty(layer, 1) for layer in layers[:-1]]
         for hidden in self.hidden:
             hidden[:, -1] = 1
@@ -172,12 +177,27 @@ class Head(Protocol):
     """What a policy makes of its network's outputs."""
 
     def log_prob(self, outputs: Array, actions: Array) -> Array:
-        """Log probabilities (P, M) of actions (P, M, ...) at outputs (P, A, M)."""
+        """Log probabilities (P, M) of actions (P, M, ...) at outputs (P, A, M).
+
+        Parameters
+        ----------
+        outputs : ndarray, (P, A, M)
+            The network's outputs.
+        actions : ndarray, (P, M, ...)
+            As drawn.
+        """
 
     def errors(self, slopes: Array, entropy: float) -> Array:
         """Differentiate ``sum_m (slopes_m log pi_m + entropy H_m)`` by the last outputs: (P, A, M).
 
         Where the distribution has parameters of its own, their gradient is written too.
+
+        Parameters
+        ----------
+        slopes : ndarray, (P, M)
+            Derivative of the loss by each pair's log probability.
+        entropy : float
+            Derivative of the loss by each pair's entropy.
         """
 
 
@@ -194,7 +214,16 @@ class GaussianHead:
         self._log_std, self._gradient = log_std, gradient
 
     def log_prob(self, outputs: Array, actions: Array) -> Array:
-        """Log densities (P, M) of actions (P, M, A) at means (P, A, M)."""
+        """Log densities (P, M) of actions (P, M, A) at means (P, A, M).
+
+        Parameters
+        ----------
+        outputs : ndarray, (P, A, M)
+            Means.
+        actions : ndarray, (P, M, A)
+            As drawn.
+        """
+        # log pi = -1/2 sum_i z_i^2 - sum_i (log sigma_i + 1/2 log 2 pi)
         self._inverse = np.exp(-self._log_std)[:, :, None]
         self._standard = actions.transpose(0, 2, 1) - outputs
         self._standard *= self._inverse
@@ -206,10 +235,20 @@ class GaussianHead:
         return densities
 
     def errors(self, slopes: Array, entropy: float) -> Array:
-        """Differentiate by the means; a pair's entropy grows by 1 with each log standard deviation."""
+        """Differentiate by the means; a pair's entropy grows by 1 with each log standard deviation.
+
+        Parameters
+        ----------
+        slopes : ndarray, (P, M)
+            Derivative of the loss by each pair's log probability.
+        entropy : float
+            Derivative of the loss by each pair's entropy.
+        """
+        # d log pi / d log sigma = z^2 - 1, weighted by the slopes; d H / d log sigma = 1 for each pair
         self._squares -= 1
         np.matmul(self._squares, slopes[:, :, None], out=self._gradient[:, :, None])
         self._gradient += entropy * slopes.shape[1]
+        # d log pi / d mu = z / sigma
         self._standard *= self._inverse
         self._standard *= slopes[:, None]
         return self._standard
@@ -219,17 +258,36 @@ class CategoricalHead:
     """Logits from the network."""
 
     def log_prob(self, outputs: Array, actions: Array) -> Array:
-        """Log probabilities (P, M) of actions (P, M) at logits (P, A, M)."""
+        """Log probabilities (P, M) of actions (P, M) at logits (P, A, M).
+
+        Parameters
+        ----------
+        outputs : ndarray, (P, A, M)
+            Logits.
+        actions : ndarray, (P, M)
+            Numbers of the actions drawn.
+        """
+        # log softmax, the largest logit taken off so that nothing overflows
         shifted = outputs - outputs.max(1, keepdims=True)
         self._log_probs = shifted - np.log(np.exp(shifted).sum(1, keepdims=True))
         self._chosen = actions[:, None] == np.arange(outputs.shape[1])[:, None]
         return np.asarray(np.where(self._chosen, self._log_probs, 0).sum(1))
 
     def errors(self, slopes: Array, entropy: float) -> Array:
-        """Differentiate by the logits."""
+        """Differentiate by the logits.
+
+        Parameters
+        ----------
+        slopes : ndarray, (P, M)
+            Derivative of the loss by each pair's log probability.
+        entropy : float
+            Derivative of the loss by each pair's entropy.
+        """
         probabilities = np.exp(self._log_probs)
+        # d log pi / d l = onehot(a) - p
         errors: Array = (self._chosen - probabilities) * slopes[:, None]
         if entropy:
+            # d H / d l_i = -p_i (log p_i - sum_j p_j log p_j)
             expected = (probabilities * self._log_probs).sum(1, keepdims=True)
             errors -= entropy * probabilities * (self._log_probs - expected)
         return errors

@@ -40,7 +40,15 @@ class ScorePolicy(Protocol):
         """Map parameter names, in order, to shapes."""
 
     def distribution(self, parameters: Parameters, observations: Tensor) -> "HasLogProb":
-        """Build action distributions at policy inputs [N, obs]."""
+        """Build action distributions at policy inputs [N, obs].
+
+        Parameters
+        ----------
+        parameters : mapping of str to Tensor
+            The policy's own, without a population axis.
+        observations : Tensor, (N, I)
+            Policy inputs.
+        """
 
 
 class HasLogProb(Protocol):
@@ -59,6 +67,8 @@ def gaussian_head(log_std: Tensor) -> HeadErrors:
     """Differentiate a diagonal Gaussian's log density by its mean and its free log standard deviation (A,)."""
 
     def errors(mean: Tensor, actions: Tensor) -> tuple[Tensor, Tensor | None]:
+        # log pi = -1/2 sum z^2 - sum log sigma + const, z = (a - mu) / sigma:
+        # d log pi / d mu = z / sigma,  d log pi / d log sigma = z^2 - 1
         inverse = torch.exp(-log_std)
         standard = (actions - mean) * inverse
         return standard * inverse, standard.square() - 1.0
@@ -67,7 +77,16 @@ def gaussian_head(log_std: Tensor) -> HeadErrors:
 
 
 def categorical_head(logits: Tensor, actions: Tensor) -> tuple[Tensor, Tensor | None]:
-    """Differentiate a categorical log probability by its logits: one-hot less probability."""
+    """Differentiate a categorical log probability by its logits: one-hot less probability.
+
+    Parameters
+    ----------
+    logits : Tensor, (N, O)
+        The network's outputs.
+    actions : Tensor, (N,)
+        Numbers of the actions drawn.
+    """
+    # d log softmax(l)_a / d l = onehot(a) - softmax(l)
     chosen = torch.nn.functional.one_hot(actions.long(), logits.shape[-1])
     return chosen - torch.softmax(logits, dim=-1), None
 
@@ -105,6 +124,7 @@ def mlp_score_sums(
     """
     size = sum(parameter.numel() for parameter in parameters.values())
     sums = [np.zeros((len(window), size)) for window in windows]
+    # tiles bound memory, and how long sums in single precision become
     for start in range(0, len(observations), PAIRS_AT_ONCE):
         tile = slice(start, start + PAIRS_AT_ONCE)
         inputs, errors, free = unit_backward(network, parameters, head, observations[tile], actions[tile])
@@ -117,11 +137,26 @@ def mlp_score_sums(
 def unit_backward(
     network: MLP, parameters: Parameters, head: HeadErrors, observations: Tensor, actions: Tensor
 ) -> tuple[list[Tensor], list[Tensor], Tensor | None]:
-    """Return each layer's inputs [N, I] and unit errors [N, O], first layer first, and the free derivative."""
+    """Return each layer's inputs [N, I] and unit errors [N, O], first layer first, and the free derivative.
+
+    Parameters
+    ----------
+    network : MLP
+        From policy inputs to the head's inputs.
+    parameters : mapping of str to Tensor
+        The policy's own, without a population axis.
+    head : callable
+        See `HeadErrors`.
+    observations : Tensor, (N, I)
+        Policy inputs.
+    actions : Tensor, (N, A) or (N,)
+        Actions as drawn.
+    """
     inputs = [observations]
     for layer in range(network.n_layers - 1):
         inputs.append(_activate(network, _affine(parameters, layer, inputs[-1])))
     error, free = head(_affine(parameters, network.n_layers - 1, inputs[-1]), actions)
+    # e_{l-1} = (W_l^T e_l) * phi'(h_l), the error of log pi itself: no pair is weighted yet
     errors = [error]
     for layer in range(network.n_layers - 1, 0, -1):
         error = (error @ parameters[f"{layer}.weight"]) * _slope(network, inputs[layer])
@@ -130,6 +165,7 @@ def unit_backward(
 
 
 def _affine(parameters: Parameters, layer: int, inputs: Tensor) -> Tensor:
+    # z = W h + b
     return torch.nn.functional.linear(inputs, parameters[f"{layer}.weight"], parameters[f"{layer}.bias"])
 
 
@@ -139,6 +175,7 @@ def _activate(network: MLP, values: Tensor) -> Tensor:
 
 def _slope(network: MLP, activated: Tensor) -> Tensor:
     """Differentiate the activation, given its own value."""
+    # tanh' = 1 - tanh^2; relu' is 1 where the unit is on
     return 1.0 - activated.square() if network.activation == "tanh" else (activated > 0).to(activated.dtype)
 
 
@@ -146,6 +183,7 @@ def _weighted(inputs: list[Tensor], errors: list[Tensor], free: Tensor | None, w
     """Contract unit errors and inputs of a tile with weights [Q, N]: (Q, D)."""
     count, pairs = weights.shape
     parts = []
+    # dW_q = sum_t w_qt e_t h_t^T and db_q = sum_t w_qt e_t
     for rows, error in zip(inputs, errors, strict=True):
         weighted = (weights[:, None, :] * error[:pairs].T).flatten(0, 1)  # [Q * O, N]: one product for every q
         parts += [(weighted @ rows[:pairs]).reshape(count, -1), weighted.sum(1).reshape(count, -1)]
@@ -160,6 +198,19 @@ def autograd_score_sums(
     """Do the same for any policy: one backward pass for each weighting of each window and tile.
 
     A parameter that the policy's distribution does not depend on gets zeros.
+
+    Parameters
+    ----------
+    policy : ScorePolicy
+        Any policy.
+    parameters : mapping of str to Tensor
+        Its own, without a population axis.
+    observations : Tensor, (T, I)
+        Policy inputs.
+    actions : Tensor, (T, A) or (T,)
+        Actions as drawn.
+    windows : sequence of Tensor, (Q, N) each
+        Weights of the first N pairs; Q and N may differ between windows.
     """
     leaves = {name: parameters[name].detach().clone().requires_grad_() for name in policy.parameter_shapes}
     size = sum(leaf.numel() for leaf in leaves.values())
@@ -169,11 +220,13 @@ def autograd_score_sums(
         log_probs = policy.distribution(leaves, observations[tile]).log_prob(actions[tile])
         for k, window in enumerate(windows):
             for q, weights in enumerate(window[:, tile] if window.shape[1] > start else ()):
+                # vector-Jacobian product: sum_t w_qt grad log pi_t in one backward pass
                 sums[k][q] += _backward(log_probs[: len(weights)], weights, list(leaves.values()))
     return sums
 
 
 def _backward(log_probs: Tensor, weights: Tensor, leaves: list[Tensor]) -> np.ndarray:
+    # weights are the upstream gradient: sum_t w_t d log pi_t / d theta
     gradients = torch.autograd.grad(log_probs, leaves, weights, retain_graph=True, allow_unused=True)
     pairs = zip(gradients, leaves, strict=True)
     return torch.cat([(torch.zeros_like(leaf) if g is None else g).flatten() for g, leaf in pairs]).numpy()

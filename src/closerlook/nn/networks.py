@@ -74,6 +74,7 @@ class MLP:
         """
         parameters: dict[str, Tensor] = {}
         for layer in range(self.n_layers):
+            # released code, models.py: gain sqrt(2) for hidden layers, the head's own for the last
             shape = (self.sizes[layer + 1], self.sizes[layer])
             gain = output_gain if layer == self.n_layers - 1 else 2**0.5
             weight = _orthogonal(generator, shape, gain) if scheme == "orthogonal" else _xavier(generator, shape)
@@ -111,6 +112,7 @@ class MLP:
         hidden[:, :rows] = inputs
         hidden = hidden.reshape(policies, tiles, TILE, width)
         for layer in range(self.n_layers):
+            # weights are (I, O) here: rows of observations times columns of units
             hidden = np.matmul(hidden, parameters[f"{layer}.weight"][:, None])
             hidden += parameters[f"{layer}.bias"][:, None, None]
             if layer < self.n_layers - 1:
@@ -127,13 +129,34 @@ def for_tiles(parameters: Parameters) -> dict[str, np.ndarray]:
 
 
 def flatten(parameters: Parameters, names: Sequence[str], *, stacked: bool = False) -> Tensor:
-    """Concatenate parameters in the order of `names`: [D], or [P, D] where they are stacked."""
+    """Concatenate parameters in the order of `names`: [D], or [P, D] where they are stacked.
+
+    Parameters
+    ----------
+    parameters : mapping of str to Tensor
+        Parameters; those that are not named are left out.
+    names : sequence of str
+        In which order.
+    stacked : bool
+        Whether they have a leading population axis.
+    """
     first = 1 if stacked else 0
     return torch.cat([parameters[name].flatten(first) for name in names], dim=-1)
 
 
 def unflatten(vector: Tensor, shapes: Mapping[str, tuple[int, ...]], *, stacked: bool = False) -> dict[str, Tensor]:
-    """Undo `flatten`: split [D] (or [P, D]) into named tensors of the given shapes, in the mapping's order."""
+    """Undo `flatten`: split [D] (or [P, D]) into named tensors of the given shapes, in the mapping's order.
+
+    Parameters
+    ----------
+    vector : Tensor, (D,) or (P, D)
+        Parameters one after the other.
+    shapes : mapping of str to tuple
+        Names, in order, and shapes without the population axis.
+    stacked : bool
+        Whether the vector has a leading population axis.
+    """
+    # an empty shape is one number
     sizes = [int(np.prod(shape, dtype=int)) for shape in shapes.values()]
     lead = vector.shape[:1] if stacked else ()
     parts = torch.split(vector, sizes, dim=-1)
@@ -167,6 +190,7 @@ def _tanh(values: Tensor) -> Tensor:
 
 def _orthogonal(generator: np.random.Generator, shape: tuple[int, int], gain: float) -> np.ndarray:
     rows, columns = shape
+    # QR of a Gaussian matrix, signs of R's diagonal taken off: Haar-distributed Q (Mezzadri, 2007)
     normal = generator.standard_normal((max(shape), min(shape)))
     q, r = np.linalg.qr(normal)
     q *= np.sign(np.diag(r))  # makes the draw uniform over orthogonal matrices
@@ -174,5 +198,6 @@ def _orthogonal(generator: np.random.Generator, shape: tuple[int, int], gain: fl
 
 
 def _xavier(generator: np.random.Generator, shape: tuple[int, int]) -> np.ndarray:
+    # Glorot and Bengio, 2010, eq. 16: U(-sqrt(6 / (n_in + n_out)), ...)
     bound = (6.0 / sum(shape)) ** 0.5
     return generator.uniform(-bound, bound, shape)

@@ -19,5 +19,13 @@ def agent_name(agent: xr.Dataset, otherwise: str = "") -> str:
 
 
 def nearest_to_batch(dataset: xr.Dataset, sizes: str = "pairs_used") -> int:
-    """Return the place, among some sizes in pairs, of the one nearest to the training batch."""
+    """Return the place, among some sizes in pairs, of the one nearest to the training batch.
+
+    Parameters
+    ----------
+    dataset : xarray.Dataset
+        With the attribute ``batch_pairs``.
+    sizes : str
+        Name of the variable or coordinate of sizes.
+    """
     return int(np.abs(dataset[sizes].values - dataset.attrs["batch_pairs"]).argmin())

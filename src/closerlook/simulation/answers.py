@@ -20,6 +20,15 @@ _RESET = "(observation, info)"
 def read_reset(answer: Any, name: str, size: int) -> NDArray[Any]:
     """Return the observation (size,) of a reset.
 
+    Parameters
+    ----------
+    answer : object
+        What ``reset`` returned.
+    name : str
+        Of the environment, for messages.
+    size : int
+        Numbers of an observation.
+
     Raises
     ------
     InputError
@@ -31,6 +40,15 @@ def read_reset(answer: Any, name: str, size: int) -> NDArray[Any]:
 
 def read_step(answer: Any, name: str, size: int) -> tuple[NDArray[Any], float, bool, bool]:
     """Return observation (size,), reward, terminated and truncated of a step.
+
+    Parameters
+    ----------
+    answer : object
+        What ``step`` returned.
+    name : str
+        Of the environment, for messages.
+    size : int
+        Numbers of an observation.
 
     Raises
     ------
@@ -55,6 +73,15 @@ def read_step(answer: Any, name: str, size: int) -> tuple[NDArray[Any], float, b
 def read_observation(value: Any, where: str, size: int) -> NDArray[Any]:
     """Return an observation (size,) of real numbers, flattened.
 
+    Parameters
+    ----------
+    value : object
+        As it came.
+    where : str
+        What answered, for messages.
+    size : int
+        Numbers that it has to have.
+
     Raises
     ------
     InputError
@@ -71,6 +98,13 @@ def read_observation(value: Any, where: str, size: int) -> NDArray[Any]:
 def read_reward(value: Any, where: str) -> float:
     """Return a reward, which may be an array of one.
 
+    Parameters
+    ----------
+    value : object
+        As it came.
+    where : str
+        What answered, for messages.
+
     Raises
     ------
     InputError
@@ -84,6 +118,15 @@ def read_reward(value: Any, where: str) -> float:
 
 def read_flag(value: Any, where: str, field: str) -> bool:
     """Return whether something is so, which may be an array of one; 0 and 1 count.
+
+    Parameters
+    ----------
+    value : object
+        As it came.
+    where : str
+        What answered, for messages.
+    field : str
+        Which flag.
 
     Raises
     ------

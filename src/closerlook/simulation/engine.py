@@ -72,7 +72,15 @@ def make_engine(spec: EnvironmentSpec, lanes: int, choice: EngineChoice = "faste
 
 
 def lanes_at_once(spec: EnvironmentSpec, choice: EngineChoice = "fastest") -> int:
-    """Return how many streams of a policy are fastest stepped together; parameters and errors as for `make_engine`."""
+    """Return how many streams of a policy are fastest stepped together; errors as for `make_engine`.
+
+    Parameters
+    ----------
+    spec : EnvironmentSpec
+        The environment.
+    choice : {"fastest", "gymnasium"}
+        Which engine.
+    """
     own = choice == "fastest" and supports(spec)
     return _LANES_OF_SIMULATORS if not own and is_mujoco(spec) else LANES
 
@@ -83,7 +91,16 @@ def lend_engine(spec: EnvironmentSpec, lanes: int, choice: EngineChoice = "faste
 
     Only lanes of the six MuJoCo tasks are kept, on either engine: a reset leaves nothing in them, while an environment
     of somebody's may remember, or be defined anew under the same name. After an error the engine is closed, not kept.
-    Parameters and errors as for `make_engine`.
+    Errors as for `make_engine`.
+
+    Parameters
+    ----------
+    spec : EnvironmentSpec
+        The environment.
+    lanes : int
+        How many.
+    choice : {"fastest", "gymnasium"}
+        Which engine.
     """
     name = json.dumps([spec.to_json(), lanes, choice], sort_keys=True, default=repr)
     engine = _kept.pop(name, None) or make_engine(spec, lanes, choice)

@@ -39,6 +39,7 @@ def find_generators(root: object) -> list[Source]:
             continue
         seen.add(id(one))
         if isinstance(one, Source):
+            # depth first in a fixed order: the number of a generator names its seed
             found.append(one)
         else:
             waiting.extend(reversed(list(_inside(one))))
@@ -81,6 +82,7 @@ def reseed(environment: Any, seed: int) -> None:
         From 0 on.
     """
     inner, fresh = environment.unwrapped, np_random(seed)[0]
+    # Gymnasium's own generator first; all others are numbered in the order in which they are found
     own = inner.np_random
     if isinstance(own, np.random.Generator) and type(own.bit_generator) is type(fresh.bit_generator):
         own.bit_generator.state = fresh.bit_generator.state  # in place: others may hold the same generator

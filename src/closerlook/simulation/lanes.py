@@ -49,16 +49,42 @@ class Engine(Protocol):
         """Steps after which an episode is to be truncated by the caller; None: never."""
 
     def reset(self, lanes: IntArray, seeds: Sequence[int]) -> FloatArray:
-        """Begin an episode on the given lanes as ``gymnasium.make(id).reset(seed=seed)`` would: (L, obs)."""
+        """Begin an episode on the given lanes as ``gymnasium.make(id).reset(seed=seed)`` would: (L, obs).
+
+        Parameters
+        ----------
+        lanes : ndarray, (L,), int64
+            Which lanes.
+        seeds : sequence of int, (L,)
+            Of their episodes.
+        """
 
     def step(self, lanes: IntArray, actions: NDArray[Any]) -> StepResult:
-        """Step the given lanes, in ascending order, with actions (L, A), or (L,) where they are discrete."""
+        """Step the given lanes, in ascending order, with actions (L, A), or (L,) where they are discrete.
+
+        Parameters
+        ----------
+        lanes : ndarray, (L,), int64
+            Which lanes, in rising order.
+        actions : ndarray, (L, A) or (L,)
+            As the environment takes them.
+        """
 
     def save(self, lane: int) -> Any:
         """Return the state a lane is in."""
 
     def restore(self, lane: int, saved: Any, seed: int) -> None:
-        """Put a lane into a saved state; what the environment draws from there on is named by the seed."""
+        """Put a lane into a saved state; what the environment draws from there on is named by the seed.
+
+        Parameters
+        ----------
+        lane : int
+            Where.
+        saved : object
+            What `save` returned.
+        seed : int
+            Of what is drawn from there on.
+        """
 
     def close(self) -> None:
         """Let go of everything."""

@@ -94,6 +94,7 @@ class Lockstep:
         policies, sampling = len(plan.seeds), plan.sampling
         self._engine, self._plan, self._sampling = engine, plan, sampling
         self._grid = (policies, plan.lanes)
+        # without a time limit an episode may never end: its finish is given up after so many steps
         self._limit = _NEVER if engine.time_limit is None else engine.time_limit
         self._longest_finish = sampling.longest_finish if engine.time_limit is None else _NEVER
         self._filter = ObservationFilter.of(agents, running=plan.update_observations)
@@ -145,6 +146,7 @@ class Lockstep:
     def _advance(self, active: IntArray) -> None:
         """Take one step on every lane that is not idle."""
         where = _where(active, len(self._phase))
+        # in this order: act, step, count, find what stopped; only lanes that stream at a time of 0 or later are scored
         inputs, actions = self._choose_actions(active, where)
         streaming, time = self._phase[where] == _STREAMING, self._time[where]
         scored = _where_true(streaming & (time >= 0))
@@ -154,7 +156,9 @@ class Lockstep:
         self._recorder.acted(cells, inputs[scored], actions[scored])
         result = self._engine.step(active, self._transform(actions))
         self._take_in(active, where, streaming, result)
+        # Gymnasium's wrapper TimeLimit, done here: the environment itself goes on past it
         at_limit = self._elapsed[where] == self._limit
+        # an episode that terminates at its limit has terminated: nothing follows
         truncated = (result.truncated | at_limit) & ~result.terminated
         self._recorder.stepped(cells, result.rewards[scored], result.terminated[scored], truncated[scored])
         stops = result.terminated | truncated | self._stops_by_count(where, streaming)
@@ -166,6 +170,7 @@ class Lockstep:
         every = self._filter.all_rows(self._observation.reshape(*self._grid, -1))
         inputs = every.reshape(len(self._phase), -1)[where]
         noise = self._noise.draw(active, where)
+        # all lanes at their own rows of the tiles: nothing has to be gathered or scattered
         if self._aligned and isinstance(where, slice):
             answers = self._actor(every, noise.reshape(*self._grid, -1))
             actions = answers.reshape(-1, *answers.shape[2:])
@@ -200,6 +205,7 @@ class Lockstep:
         self._observation[where] = result.observations
         self._elapsed[where] += 1
         self._return[where] += result.rewards
+        # the usual case first: nobody is beyond the end of a stream
         if streaming.all():
             self._time[where] += 1
         else:
@@ -228,6 +234,7 @@ class Lockstep:
             stop = self._stop_streaming if self._phase[lane] == _STREAMING else self._stop_beyond
             if stop(lane, terminated=terminated, over=over, can_go_on=not (terminated or own)):
                 continue
+            # the stream is full: its row is free for another one; else its next episode begins
             if self._time[lane] == self._sampling.n_steps:
                 self._phase[lane] = _IDLE
                 self._queues[lane // self._plan.lanes].release(self._row[lane] % self._inputs.shape[1])
@@ -247,6 +254,7 @@ class Lockstep:
             self._close_episode(lane, finished=over)
         if terminated:
             return False
+        # the observation that would have followed: what the critic is asked at a truncation or a cut
         self._cut_inputs[lane] = self._filter.one_row(lane // self._plan.lanes, self._observation[lane])
         self._beyond[lane] = self._unfinished[lane] = 0
         self._continuing[lane] = can_go_on and self._sampling.continuation_steps > 0
@@ -273,6 +281,7 @@ class Lockstep:
 
     def _close_episode(self, lane: int, *, finished: bool) -> None:
         earned = float(self._return[lane])
+        # what was earned past the cut is kept apart: it belongs to the episode, not to the stream's pairs
         beyond = earned - float(self._return_at_cut[lane])
         place = *self._place(lane), int(self._start[lane]), int(self._episode[lane]), int(self._elapsed[lane])
         self._recorder.episode(*place, earned, finished, beyond)
@@ -295,6 +304,7 @@ class Lockstep:
                 self._stream[lane], row = taken
                 self._row[lane] = policy * self._inputs.shape[1] + row
                 self._cell[lane] = self._recorder.cell(policy, taken[0])
+                # a negative time is the burn-in; the reset makes the episode 0
                 self._time[lane], self._episode[lane] = -self._burn_in(policy, taken[0]), -1
                 begun.append(lane)
         self._aligned = np.array_equal(self._row, np.arange(self._inputs.shape[0] * self._inputs.shape[1]))
@@ -304,6 +314,7 @@ class Lockstep:
         if self._sampling.burn_in == 0:
             return 0
         plan = self._plan
+        # uniform on 0 .. burn_in, named by the stream: it depends on nothing else
         draws = generator(plan.seeds[policy], plan.purpose, stream=plan.streams[stream], kind="burn-in")
         return int(draws.integers(self._sampling.burn_in + 1))
 
@@ -315,6 +326,7 @@ class Lockstep:
         self._episode[chosen] += 1
         self._elapsed[chosen] = 0
         self._return[chosen] = 0.0
+        # negative for an episode that began in the burn-in
         self._start[chosen] = self._time[chosen]
         self._phase[chosen] = _STREAMING
         self._observation[chosen] = self._engine.reset(chosen, [self._name_draws(lane) for lane in lanes])
@@ -337,6 +349,7 @@ class Lockstep:
 
     def _check(self, lanes: IntArray, values: NDArray[Any], what: str, hint: str = "") -> None:
         """Stop at a NaN or an infinity; one sum finds whether there is any."""
+        # one sum instead of a test of every number: not finite where any of them is not
         if math.isfinite(values.sum()):
             return
         bad = ~np.isfinite(values.reshape(len(values), -1)).all(axis=1)

@@ -34,7 +34,15 @@ class LaneStates:
         self.columns = {name: self._part(part) for name, part in _COLUMNS.items()}
 
     def begin(self, lanes: NDArray[np.int64], coordinates: NDArray[np.float64]) -> None:
-        """Make lanes as all were at first, at other positions and velocities (L, nq + nv)."""
+        """Make lanes as all were at first, at other positions and velocities (L, nq + nv).
+
+        Parameters
+        ----------
+        lanes : ndarray, (L,), int64
+            Which lanes.
+        coordinates : ndarray, (L, nq + nv)
+            Positions, then velocities.
+        """
         self._array[lanes] = self._first
         for name, part in (("qpos", slice(self._model.nq)), ("qvel", slice(self._model.nq, None))):
             self.columns[name][lanes] = coordinates[:, part]
@@ -55,5 +63,13 @@ class LaneStates:
 
 
 def copy_state(model: Any, source: Any, target: Any) -> None:
-    """Put one ``mjData`` into the state of another, with what is derived from it."""
+    """Put one ``mjData`` into the state of another, with what is derived from it.
+
+    Parameters
+    ----------
+    model : MjModel
+        Of both.
+    source, target : MjData
+        From which, into which.
+    """
     mujoco.mj_copyData(target, model, source)

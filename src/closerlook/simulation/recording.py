@@ -58,11 +58,29 @@ class Recorder:
         self._episodes: list[_Episode] = []
 
     def cell(self, policy: int, stream: int) -> int:
-        """Return the row of a stream's first step; its further steps follow."""
+        """Return the row of a stream's first step; its further steps follow.
+
+        Parameters
+        ----------
+        policy : int
+            Place in the population.
+        stream : int
+            Place among the streams.
+        """
         return (policy * self._shape[1] + stream) * self._shape[2]
 
     def acted(self, cells: IntArray, observations: NDArray[np.float32], actions: NDArray[Any]) -> None:
-        """Write what policies saw and drew."""
+        """Write what policies saw and drew.
+
+        Parameters
+        ----------
+        cells : ndarray, (L,), int64
+            Rows of the steps, see `cell`.
+        observations : ndarray, (L, obs), float32
+            Policy inputs.
+        actions : ndarray, (L, A) or (L,)
+            As drawn.
+        """
         if not self._keeps:
             return
         if self._actions is None:
@@ -71,7 +89,17 @@ class Recorder:
         self._actions[cells] = actions
 
     def stepped(self, cells: IntArray, rewards: FloatArray, terminated: BoolArray, truncated: BoolArray) -> None:
-        """Write what environments answered."""
+        """Write what environments answered.
+
+        Parameters
+        ----------
+        cells : ndarray, (L,), int64
+            Rows of the steps, see `cell`.
+        rewards : ndarray, (L,)
+            True ones.
+        terminated, truncated : ndarray, (L,), bool
+            How episodes ended, where they did.
+        """
         if not self._keeps:
             return
         self._rewards[cells] = rewards

@@ -32,6 +32,7 @@ def require_repeatable(engine: Engine, name: str) -> None:
     InputError
         Where the used lane differs from fresh ones: the environment remembers across resets.
     """
+    # equal seeds on two fresh copies; then once more on the copy that has played another episode in between
     first, fresh = (_episode(engine, lane, 0) for lane in (0, 1))
     _episode(engine, 0, 1)
     if first != fresh:
@@ -56,6 +57,17 @@ def _episode(engine: Engine, lane: int, number: int) -> list[bytes]:
 
 def play(engine: Engine, lane: int, *, seed: int, steps: int) -> list[bytes]:
     """Step a lane by random actions of its space, to the end of the episode or as far as it takes them.
+
+    Parameters
+    ----------
+    engine : Engine
+        Whose lane it is.
+    lane : int
+        At the start of an episode.
+    seed : int
+        Of the actions.
+    steps : int
+        At most.
 
     Returns
     -------

@@ -18,6 +18,15 @@ def tried_at_resets(agents: Agent, name: str, engine: Engine) -> Agent:
 
     Those that were tried, and those that are not modules of users, are returned as they are.
 
+    Parameters
+    ----------
+    agents : Agent
+        A population.
+    name : str
+        Of the environment, for messages.
+    engine : Engine
+        Whose first lane is reset.
+
     Raises
     ------
     InputError

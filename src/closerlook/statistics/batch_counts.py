@@ -28,6 +28,7 @@ def top_share(parts: np.ndarray, top: float = TOP) -> float:
     top : float
         Which share of the parts, at least one of them.
     """
+    # the largest first; what is not finite is counted elsewhere
     flat = np.sort(np.ravel(parts))[::-1]
     flat = flat[np.isfinite(flat)]
     total = float(flat.sum())
@@ -77,6 +78,7 @@ def episode_parts(rewards: np.ndarray, ends: np.ndarray, begins: np.ndarray) -> 
     steps, environments = rewards.shape
     rows = []
     for i in range(environments):
+        # a part runs from after one end to the next end, or to the end of the batch
         edges = np.flatnonzero(ends[:, i]) + 1
         starts = np.concatenate([[0], edges[edges < steps]])
         stops = np.append(starts[1:], steps)
@@ -91,6 +93,7 @@ def episode_parts(rewards: np.ndarray, ends: np.ndarray, begins: np.ndarray) -> 
 
 def trajectory_numbers(ends: np.ndarray) -> NDArray[np.int64]:
     """Give the episodes and parts of a batch numbers, environment after environment: (T, N)."""
+    # 1 at every first step, added up along time, environment after environment
     begun = np.zeros(ends.shape, dtype=np.int64)
     begun[1:] = ends[:-1]
     begun[0] = 1
@@ -98,7 +101,15 @@ def trajectory_numbers(ends: np.ndarray) -> NDArray[np.int64]:
 
 
 def share_at(numbers: np.ndarray, low: np.ndarray, high: np.ndarray) -> NDArray[np.float64]:
-    """Return the share of rows (B, D) at or beyond bounds, by dimension: (D,)."""
+    """Return the share of rows (B, D) at or beyond bounds, by dimension: (D,).
+
+    Parameters
+    ----------
+    numbers : ndarray, (B, D)
+        Rows, for example actions.
+    low, high : ndarray, (D,)
+        Bounds of each dimension; infinite where there is none.
+    """
     return np.asarray(((numbers <= low) | (numbers >= high)).mean(axis=0))
 
 

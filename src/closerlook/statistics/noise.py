@@ -79,18 +79,23 @@ def noise_scale(sums: np.ndarray, pairs: np.ndarray, *, confidence: float = 0.95
     count, group = len(sums), float(pairs[0])
     if count < 3:
         return NoiseScale(np.nan, np.nan, NOTHING)
+    # with groups k of b pairs each: |G|^2 = sum_{j != k} g_j . g_k / (K (K - 1)), unbiased, as noise of two groups is
+    # independent
     means = sums / group
     gram = means @ means.T
     signal, variance = _signal_and_variance(gram.sum(), float(np.trace(gram)), count)
     own = np.diag(gram)
+    # the same without each group, from the Gram matrix alone: row and column k go, the diagonal entry once
     without = _signal_and_variance(gram.sum() - 2 * gram.sum(axis=1) + own, np.trace(gram) - own, count - 1)
     scale = NoiseScale(float(signal), float(variance) * group, NOTHING, np.asarray(without[1]) * group)
     if variance <= 0:
         return scale
     quantile = t_quantile((1 + confidence) / 2, count - 1)
+    # B = tr S / |G|^2 with tr S = b tr(Cov g); the scale of the interval is log(1 + b / B) = log(1 + |G|^2 / tr Cov g)
     logs = np.log1p(np.maximum(without[0] / without[1], _LEAST))
     reach = quantile * np.sqrt((count - 1) / count * np.square(logs - logs.mean()).sum())
     middle = np.log1p(max(float(signal / variance), _LEAST))
+    # large signal is small B: the ends change places
     low, high = (_pairs(np.expm1(end), group) for end in (middle + reach, middle - reach))
     value = _pairs(float(signal / variance), group) if signal > 0 else np.nan
     return replace(scale, pairs=Interval(value, low, high))
@@ -102,6 +107,7 @@ _LEAST = -0.999
 
 def _signal_and_variance(total: Real, squares: Real, count: int) -> tuple[Real, Real]:
     """Return |G|^2 and the trace of a group's covariance, from the sum and the trace of the groups' Gram matrix."""
+    # E|g_k|^2 = |G|^2 + tr Cov g, so that the trace is the mean square less the signal
     signal = (total - squares) / (count * (count - 1))
     return signal, squares / count - signal
 
@@ -111,22 +117,66 @@ def _pairs(ratio: float, group: float) -> float:
 
 
 def pairwise_cosine_at(pairs: np.ndarray, scale: float) -> np.ndarray:
-    """Predict the mean pairwise cosine of estimates of so many pairs: ``1 / (1 + B / N)``."""
+    """Predict the mean pairwise cosine of estimates of so many pairs: ``1 / (1 + B / N)``.
+
+    Parameters
+    ----------
+    pairs : ndarray
+        N, of any shape.
+    scale : float
+        B, in pairs.
+    """
+    # cos(g_1, g_2) = |G|^2 / (|G|^2 + tr S / N), the noise of the two being independent
     return np.asarray(1.0 / (1.0 + scale / np.asarray(pairs, dtype=np.float64)))
 
 
 def true_cosine_at(pairs: np.ndarray, scale: float) -> np.ndarray:
-    """Predict the mean cosine of estimates to the exact gradient: ``1 / sqrt(1 + B / N)``."""
+    """Predict the mean cosine of estimates to the exact gradient: ``1 / sqrt(1 + B / N)``.
+
+    Parameters
+    ----------
+    pairs : ndarray
+        N, of any shape.
+    scale : float
+        B, in pairs.
+    """
+    # cos(g, G) = |G| / sqrt(|G|^2 + tr S / N) where noise is spread over many directions
     return np.asarray(np.sqrt(pairwise_cosine_at(pairs, scale)))
 
 
 def pairs_for_pairwise_cosine(cosine: float, scale: Interval) -> Interval:
-    """Return the pairs at which the pairwise cosine is predicted to reach a value: ``B c / (1 - c)``."""
+    """Return the pairs at which the pairwise cosine is predicted to reach a value: ``B c / (1 - c)``.
+
+    Parameters
+    ----------
+    cosine : float
+        c, above 0 and below 1.
+    scale : Interval
+        B, in pairs, with its interval.
+
+    References
+    ----------
+    McCandlish et al., 2018, eq. 2.9: what follows from the noise scale, where noise is spread over many directions.
+    """
+    # 1 / (1 + B / N) = c solved for N
     return _times(scale, cosine / (1 - cosine))
 
 
 def pairs_for_true_cosine(cosine: float, scale: Interval) -> Interval:
-    """Return the pairs at which the cosine to the exact gradient is predicted to: ``B c^2 / (1 - c^2)``."""
+    """Return the pairs at which the cosine to the exact gradient is predicted to: ``B c^2 / (1 - c^2)``.
+
+    Parameters
+    ----------
+    cosine : float
+        c, above 0 and below 1.
+    scale : Interval
+        B, in pairs, with its interval.
+
+    References
+    ----------
+    McCandlish et al., 2018, eq. 2.9: what follows from the noise scale, where noise is spread over many directions.
+    """
+    # 1 / sqrt(1 + B / N) = c solved for N
     return _times(scale, cosine**2 / (1 - cosine**2))
 
 
@@ -184,8 +234,11 @@ def between_share(squares: Squares) -> float:
     between_freedom, within_freedom = squares.trajectories - 1, squares.pairs - squares.trajectories
     if between_freedom < 1 or within_freedom < 1:
         return np.nan
+    # mean squares of a one-way layout, trajectories i of n_i pairs, vector-valued:
+    # MSB = (sum_i |s_i|^2 / n_i - |s|^2 / N) / (a - 1),  MSW = (sum |x|^2 - sum_i |s_i|^2 / n_i) / (N - a)
     between = (squares.trajectory - squares.total / squares.pairs) / between_freedom
     within = (squares.single - squares.trajectory) / within_freedom
+    # E MSB = sigma_w^2 + n_0 sigma_b^2 with n_0 = (N - sum n_i^2 / N) / (a - 1), which is n for equal groups
     length = (squares.pairs - squares.squared_lengths / squares.pairs) / between_freedom
     component = (between - within) / length
     whole = component + within
@@ -203,7 +256,12 @@ def pair_variance(single: np.ndarray, sums: np.ndarray, pairs: np.ndarray) -> tu
         ``sum A g``.
     pairs : ndarray, (B,)
         Pairs of each.
+
+    Notes
+    -----
+    Estimates ``tr Cov(A grad log pi)`` over pairs, too low by a part of 1 over their number.
     """
+    # tr Cov x = E|x|^2 - |E x|^2 over pairs x = A grad log pi
     total, count = sums.sum(axis=0), pairs.sum()
     # |sum of the others|^2 = |total|^2 - 2 total . own + |own|^2
     others = total @ total - 2 * sums @ total + np.square(sums).sum(axis=1)
@@ -228,7 +286,12 @@ def effective_sample_fraction(of_pairs: tuple[float, np.ndarray], noise: NoiseSc
         See `pair_variance`.
     noise : NoiseScale
         Of the same pool.
+
+    Notes
+    -----
+    Estimates the trace of a pair's covariance over that of a mean of N pairs times N, with a bias of order 1 / K.
     """
+    # tr Cov x over N tr Cov(mean of N pairs): 1 for independent pairs, below it where pairs of a stream are alike
     value, without = of_pairs
     known = value > 0 and noise.variance > 0
     if not known:

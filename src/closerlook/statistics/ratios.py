@@ -45,6 +45,7 @@ def is_positive(signal: Replicates, *, confidence: float = 0.95) -> bool:
     """
     if not _is_known(signal):
         return False
+    # known to be positive: the debiased estimate is more than t standard errors above zero
     variance, freedom = _variance(signal)
     return bool(_debiased(signal) > t_quantile((1 + confidence) / 2, freedom) * np.sqrt(variance))
 
@@ -78,17 +79,22 @@ def ratio(above: Replicates, below: Replicates, whole: Range, *, confidence: flo
     """
     if not (_is_known(above) and is_positive(below, confidence=confidence)):
         return blank(whole)
+    # x and y less their jackknife bias; the ratio's own bias is taken off as a ratio's, not as x and y's
     top, bottom = _debiased(above), _debiased(below)
     value = _debiased([one / other for one, other in zip(above, below, strict=True)])
+    # degrees of freedom of x - r y at the estimated r, the combination that the interval is about
     freedom = _variance([one - value * other for one, other in zip(above, below, strict=True)])[1]
     squared = float(t_quantile((1 + confidence) / 2, freedom)) ** 2
     # (top - r bottom)^2 <= t^2 (Var top - 2 r Cov + r^2 Var bottom), as a r^2 - 2 b r + c <= 0
+    # Cov(x, y) = (Var(x + y) - Var(x - y)) / 4
     both = [_variance([one + sign * other for one, other in zip(above, below, strict=True)])[0] for sign in (1, -1)]
     a = bottom**2 - squared * _variance(below)[0]
     b = top * bottom - squared * (both[0] - both[1]) / 4
     c = top**2 - squared * _variance(above)[0]
+    # the denominator's own interval reaches zero: the set of ratios is unbounded
     if not a > 0:
         return blank(whole)
+    # r = (b +- sqrt(b^2 - a c)) / a
     root = np.sqrt(max(b**2 - a * c, 0.0))
     low, high = max((b - root) / a, whole[0]), min((b + root) / a, whole[1])
     return Interval(value, float(min(low, value)), float(max(high, value)))
@@ -104,5 +110,6 @@ def _debiased(number: Replicates) -> float:
 
 def _variance(number: Replicates) -> tuple[float, float]:
     """Return the jackknife's variance, and its degrees of freedom."""
+    # (K - 1)/K sum (x_k - mean)^2 = (K - 1) var of the K = R - 1 replicates, var with divisor K
     parts = [float((len(one) - 2) * np.var(one[1:])) for one in number]
     return sum(parts), freedom_of_sum(parts, [len(one) - 2 for one in number])

@@ -55,6 +55,7 @@ class Recursion:
     @property
     def deltas(self) -> FloatArray:
         """``r_t + gamma b_t - V_t``."""
+        # delta_t, with b_t in place of V(s_{t+1})
         return self.rewards + self.gamma * self.following - self.values
 
 
@@ -88,12 +89,21 @@ class Residuals:
     @property
     def first(self) -> tuple[int, int] | None:
         """Step and environment of the first that differs: the earliest step, there the first environment."""
+        # rows come in the order of steps: the earliest one first
         places = np.argwhere(self.sizes > 1)
         return (int(places[0, 0]), int(places[0, 1])) if len(places) else None
 
 
 def following_rows(array: FloatArray, last: float | FloatArray) -> FloatArray:
-    """Return what stands one step later, and `last` after the last step: (T, N)."""
+    """Return what stands one step later, and `last` after the last step: (T, N).
+
+    Parameters
+    ----------
+    array : ndarray, (T, N)
+        Any numbers of steps.
+    last : float or ndarray, (N,)
+        What follows the last step.
+    """
     final = np.broadcast_to(np.asarray(last, dtype=np.float64), array.shape[1:])
     return np.concatenate([array[1:], final[None]])
 
@@ -110,6 +120,7 @@ def residuals(advantages: FloatArray, recursion: Recursion, tolerance: float = T
     tolerance : float
         Of the sizes of what is added up: what rounding may make of it.
     """
+    # A_t - gamma lambda m_t A_{t+1} - delta_t, with the stored A_{t+1}
     after = recursion.trace_decay * recursion.traces * following_rows(advantages, 0.0)
     terms = (recursion.rewards, recursion.gamma * recursion.following, recursion.values, advantages, after)
     with np.errstate(all="ignore"):
@@ -130,6 +141,15 @@ def fit_terms(target: FloatArray, terms: list[FloatArray], tolerance: float = TO
 
     Least squares over the steps where all are known; the fit counts only where every residual is rounding, there are
     far more steps than terms, and the terms are not multiples of one another.
+
+    Parameters
+    ----------
+    target : ndarray, (T, N)
+        What the terms should add up to; NaN where it is not known.
+    terms : list of ndarray, (T, N)
+        The terms, NaN where they are not known.
+    tolerance : float
+        Residuals up to twice this part of the sizes of what is added up are rounding.
     """
     columns = np.stack([np.ravel(term) for term in terms], axis=1)
     wanted = np.ravel(target)
@@ -140,6 +160,7 @@ def fit_terms(target: FloatArray, terms: list[FloatArray], tolerance: float = TO
     sizes = np.sqrt(np.square(columns).mean(axis=0))
     if not (sizes > 0).all():
         return None
+    # columns of like size make the tolerance of the rank mean something
     weights, _, rank, _ = np.linalg.lstsq(columns / sizes, wanted, rcond=1e-9)
     if rank < len(terms):
         return None
@@ -150,8 +171,17 @@ def fit_terms(target: FloatArray, terms: list[FloatArray], tolerance: float = TO
 
 
 def backward_sums(deltas: FloatArray, decays: FloatArray) -> FloatArray:
-    """Return ``A_t = delta_t + d_t A_{t+1}``, the last as it is: (T, N); NaN spreads backward to where d is 0."""
+    """Return ``A_t = delta_t + d_t A_{t+1}``, the last as it is: (T, N); NaN spreads backward to where d is 0.
+
+    Parameters
+    ----------
+    deltas : ndarray, (T, N)
+        delta.
+    decays : ndarray, (T, N)
+        d: gamma lambda where the trace goes on, 0 where it ends.
+    """
     sums, following = np.empty_like(deltas), np.zeros(deltas.shape[1:])
+    # where the decay is 0 nothing follows: 0 times NaN would be NaN
     for t in range(len(deltas) - 1, -1, -1):
         following = deltas[t] + np.where(decays[t] == 0, 0.0, decays[t] * following)
         sums[t] = following
@@ -169,6 +199,7 @@ def coarsest_step(array: NDArray[Any]) -> float | None:
     if not numbers.size or np.array_equal(numbers * 16, np.round(numbers * 16)):
         return None
     single = numbers.astype(np.float32)
+    # bfloat16 is float32 without the lower 16 bits of its mantissa: 8 bits of precision, so a relative step of 2^-7
     if np.array_equal(single, numbers) and not (single.view(np.uint32) & 0xFFFF).any():
         return 2.0**-7
     with np.errstate(over="ignore"):

@@ -28,11 +28,19 @@ def group_units(sizes: np.ndarray, most: int) -> NDArray[np.int64]:
 
     Neighbors stay together, and no unit is divided.
 
+    Parameters
+    ----------
+    sizes : ndarray, (units,)
+        Pairs of each.
+    most : int
+        Groups at most.
+
     Returns
     -------
     ndarray, (units,)
         The group of each unit, from 0 on without gaps.
     """
+    # a unit goes where its middle lies among all pairs, so that groups hold about equally many
     middle = np.cumsum(sizes) - 0.5 * np.asarray(sizes)
     places = np.floor(middle / max(float(np.sum(sizes)), 1.0) * min(most, len(sizes))).astype(np.int64)
     return np.asarray(np.unique(places, return_inverse=True)[1])
@@ -62,8 +70,10 @@ def split_noise_scale(sums: np.ndarray, pairs: np.ndarray, *, confidence: float 
     count = len(sums)
     if count < FEWEST:
         return NoiseScale(np.nan, np.nan, NOTHING)
+    # s_j . s_k for all groups, in float64
     gram, wide = sums.astype(np.float64) @ sums.astype(np.float64).T, np.asarray(pairs, dtype=np.float64)
     own, mean = np.diag(gram), float(wide.mean())
+    # the four sums that |G|^2 and tr S are functions of: sum_jk s_j . s_k, sum_k |s_k|^2, sum n_k, sum n_k^2
     whole = gram.sum(), own.sum(), wide.sum(), np.square(wide).sum()
     signal, variance = _signal_and_variance(*whole)
     without = _signal_and_variance(
@@ -72,6 +82,7 @@ def split_noise_scale(sums: np.ndarray, pairs: np.ndarray, *, confidence: float 
     found = NoiseScale(float(signal), float(variance), NOTHING)
     if not (variance > 0 and np.all(without[1] > 0)) or count < FEWEST_GROUPS:
         return found
+    # log(1 + n / B) = log(1 + n |G|^2 / tr S), n the mean pairs of a group
     logs = np.log1p(np.maximum(mean * without[0] / without[1], LEAST))
     reach = t_quantile((1 + confidence) / 2, count - 1) * np.sqrt(
         (count - 1) / count * np.square(logs - logs.mean()).sum()
@@ -86,11 +97,14 @@ def _signal_and_variance(
     total: np.ndarray, squares: np.ndarray, pairs: np.ndarray, squared_pairs: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return |G|^2 and a pair's variance, from sums over groups of products, squares, pairs and squared pairs."""
+    # |G|^2 = sum_{j != k} s_j . s_k / sum_{j != k} n_j n_k, with sum_{j != k} n_j n_k = (sum n)^2 - sum n^2
+    # E|s_k|^2 = n_k^2 |G|^2 + n_k tr S, added up over the groups and solved for tr S
     signal = (total - squares) / (np.square(pairs) - squared_pairs)
     return signal, (squares - squared_pairs * signal) / pairs
 
 
 def _scale(ratio: float, group: float) -> float:
+    # n / (n |G|^2 / tr S) = B, infinite where no signal is left
     return float(group / ratio) if ratio > 0 else np.inf
 
 
@@ -112,10 +126,15 @@ def split_explained_variance(
     -------
     Interval
         NaN where targets are all equal; without ends where there are fewer than `FEWEST_GROUPS`.
+
+    Notes
+    -----
+    Estimates the explained variance in the batch's population, with a bias of order 1 / groups.
     """
     known = np.isfinite(targets) & np.isfinite(values)
     y, own = targets[known].astype(np.float64), groups[known]
     errors = y - values[known]
+    # targets less their mean: the variance below is a difference of squares, which a large mean would cancel
     columns = (np.ones_like(y), errors, np.square(errors), y - y.mean() if y.size else y)
     sums = (
         np.stack([np.bincount(own, column) for column in (*columns, np.square(columns[3]))])
@@ -132,6 +151,7 @@ def split_explained_variance(
 def _variance_ratio(sums: np.ndarray) -> np.ndarray:
     """Return Var[y - V] / Var[y] from counts and sums of errors, their squares, targets, their squares."""
     with np.errstate(divide="ignore", invalid="ignore"):
+        # Var x = sum x^2 / n - (sum x / n)^2, for the errors and for the targets
         n = sums[0]
         unexplained, total = (sums[i + 1] / n - np.square(sums[i] / n) for i in (1, 3))
         return np.asarray(np.where(total > 0, unexplained / total, np.nan))

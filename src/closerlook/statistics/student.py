@@ -21,9 +21,18 @@ def t_quantile(level: Any, freedom: Any) -> Any:
     float or ndarray
         To the last bit what ``scipy.stats.t.ppf`` returns; NaN where there is no degree of freedom.
     """
+    # F^-1_nu(level)
     return special.stdtrit(np.asarray(freedom, np.float64), level)
 
 
 def t_probability(number: Any, freedom: Any) -> Any:
-    """Return the probability of less than a number under Student's t distribution, as ``scipy.stats.t.cdf``."""
+    """Return the probability of less than a number under Student's t distribution, as ``scipy.stats.t.cdf``.
+
+    Parameters
+    ----------
+    number : float or ndarray
+        Any number.
+    freedom : float or ndarray
+        Degrees of freedom; infinitely many are the normal distribution.
+    """
     return special.stdtr(np.asarray(freedom, np.float64), number)

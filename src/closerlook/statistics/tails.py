@@ -17,7 +17,13 @@ PRIOR_WEIGHT, PRIOR_SHAPE = 10.0, 0.5
 
 
 def effective_fraction(ratios: np.ndarray) -> float:
-    """Return ``(sum w)^2 / (n sum w^2)``: the share of the pairs that ratios of 1 would need for the same variance."""
+    """Return ``(sum w)^2 / (n sum w^2)``: the share of the pairs that ratios of 1 would need for the same variance.
+
+    References
+    ----------
+    Kish, 1965, "Survey Sampling", section 11.7.
+    """
+    # Kish: (sum w)^2 / sum w^2 is the number of equal weights with the same variance
     wide = np.asarray(ratios, dtype=np.float64)
     squares = float(np.square(wide).sum())
     return float(wide.sum() ** 2 / (wide.size * squares)) if squares > 0 and np.isfinite(squares) else np.nan
@@ -36,9 +42,11 @@ def pareto_k(ratios: np.ndarray) -> float:
     """
     ordered = np.sort(np.asarray(ratios, dtype=np.float64))
     n = len(ordered)
+    # Vehtari et al., appendix G: M = min(S / 5, 3 sqrt(S)) largest
     m = int(min(0.2 * n, 3 * np.sqrt(n)))
     if m < FEWEST_IN_TAIL or not np.isfinite(ordered).all():
         return np.nan
+    # over the largest ratio that is not in the tail, which is the threshold u
     exceedances = ordered[-m:] - ordered[-m - 1]
     if exceedances[0] < 0 or exceedances[m // 4] <= 0:
         return np.nan
@@ -51,28 +59,44 @@ def generalized_pareto_shape(exceedances: np.ndarray) -> float:
     The posterior mean of ``theta`` over a grid of points stands for its estimate:
     ``k(theta) = mean log(1 - theta x)``, profile log-likelihood ``m (log(-theta / k) - k - 1)``; then k is drawn
     towards 0.5 by a weak prior.
+
+    References
+    ----------
+    Zhang and Stephens, 2009, "A New and Efficient Estimation Method for the Generalized Pareto Distribution".
     """
     m = len(exceedances)
+    # Zhang and Stephens, eq. 6: theta_j = 1 / x_max + (1 - sqrt(m / (j - 1/2))) / (3 x_(1/4)), m = 30 + sqrt(n)
     points = 30 + int(np.sqrt(m))
     quartile = exceedances[int(m / 4 + 0.5) - 1]
     grid = 1 / exceedances[-1] + (1 - np.sqrt(points / (np.arange(1, points + 1) - 0.5))) / (3 * quartile)
+    # profile log-likelihood: l(theta) = n (log(-theta / k) - k - 1), k(theta) = mean log(1 - theta x)
     shapes = np.log1p(-grid[:, None] * exceedances).mean(axis=1)
     with np.errstate(divide="ignore", invalid="ignore"):
         likelihoods = m * (np.log(-grid / shapes) - shapes - 1)
+    # posterior weights w_j = 1 / sum_i exp(l_i - l_j) are the likelihoods over their sum
     weights = np.exp(np.nan_to_num(likelihoods - np.nanmax(likelihoods), nan=-np.inf))
     theta = float(grid @ weights / weights.sum())
     k = float(np.log1p(-theta * exceedances).mean())
+    # Vehtari et al., appendix G: k' = (n k + 10 x 0.5) / (n + 10)
     return (m * k + PRIOR_WEIGHT * PRIOR_SHAPE) / (m + PRIOR_WEIGHT)
 
 
 def effective_rank(features: np.ndarray, share: float = 0.99) -> int:
     """Return how many directions hold a share of the sum of singular values of features (n, D).
 
+    Parameters
+    ----------
+    features : ndarray, (n, D)
+        Outputs of a layer of D units at n observations.
+    share : float
+        Of the sum of singular values.
+
     References
     ----------
     Kumar, Agarwal, Ghosh and Levine, 2021, "Implicit Under-Parameterization Inhibits Data-Efficient Deep RL", eq. 1,
     with delta 0.01.
     """
+    # srank_delta = min{k : sum_{i <= k} sigma_i >= (1 - delta) sum_i sigma_i}
     values = np.linalg.svd(features.astype(np.float64), compute_uv=False)
     if not values.sum() > 0:
         return 0

@@ -157,6 +157,7 @@ def judge(claim: Claim, datasets: Datasets, others: Datasets | None = None) -> l
         rows = {iteration: _values(claim, dataset, iteration) for iteration in claim.iterations}
         if claim.statistic == "change":
             before, after = (rows[iteration] for iteration in claim.iterations)
+            # seed by seed, so that what agents differ in throughout cancels
             both = [after[seed] - before[seed] for seed in before if seed in after]
             where = f"{task}, {algorithm}, iterations {claim.iterations[0]} to {claim.iterations[1]}"
             found += _over_seeds(claim, where, both)
@@ -203,6 +204,7 @@ def _finite(values: Sequence[float]) -> list[float]:
 
 def _complete(values: ArrayLike) -> bool:
     """Whether so few seeds lack a number that the others stand for all; seeds are the last axis."""
+    # seeds that have a number are not any seeds: a claim is not judged on them where many have none
     known = np.isfinite(np.atleast_2d(values)).all(axis=0)
     return bool(np.mean(~known) <= MISSING)
 
@@ -228,6 +230,7 @@ def _study(claim: Claim, place: tuple[str, str], dataset: xr.Dataset) -> list[Ju
     known, named = values[np.isfinite(values)], f"{place[0]}, {place[1]}"
     if not len(known):
         return [_mark(claim, f"{named}, not known everywhere", np.nan, np.nan, np.nan, 0)]
+    # equal values have an interval of no width: their sign alone decides, which takes six seeds for 95%
     fewest = FEWEST_EQUAL if np.allclose(known, known[0], rtol=1e-9, atol=0) else FEWEST_SEEDS
     if f"{claim.variable}_without" in dataset and not claim.against:  # seeds that choose for one another
         without = _over_the_rest(claim, dataset[f"{claim.variable}_without"], claim.where)
@@ -271,6 +274,7 @@ def _singles(claim: Claim, place: tuple[str, str], dataset: xr.Dataset) -> list[
     columns = [values for values in (_at(claim, dataset, where) for where in places) if values is not None]
     if len(columns) < len(places):
         return []
+    # less the mean of what it is compared with; the ends of the interval move along
     taken = np.mean(columns[3:], axis=0) if claim.against else np.zeros(len(columns[0]))
     labels = zip(dataset["iteration"].values.tolist(), dataset["agent_seed"].values.tolist(), strict=True)
     found = []
@@ -321,12 +325,14 @@ def _mean(values: Sequence[float]) -> tuple[float, float, float, int]:
     n = len(values)
     if n < 2:
         return float(np.mean(values)), np.nan, np.nan, n
+    # Student's t over seeds
     reach = float(t_quantile(0.975, n - 1) * np.std(values, ddof=1) / np.sqrt(n))
     return float(np.mean(values)), float(np.mean(values)) - reach, float(np.mean(values)) + reach, n
 
 
 def _median(values: Sequence[float]) -> tuple[float, float, float, int]:
     """Return a median over seeds with the interval of the sign test, which fewer than six seeds have not."""
+    # the sign test's interval: order statistics, whatever the distribution
     interval: Any = stats.quantile_test(values, p=0.5).confidence_interval()
     return float(np.median(values)), float(interval.low), float(interval.high), len(values)
 

@@ -33,7 +33,14 @@ def rank_relation(first: np.ndarray, second: np.ndarray) -> Interval:
 
 
 def common(first: Sequence[dict[int, float]], second: Sequence[dict[int, float]]) -> tuple[np.ndarray, np.ndarray]:
-    """Lay out what both have for the same seeds at every iteration, (I, n) each."""
+    """Lay out what both have for the same seeds at every iteration, (I, n) each.
+
+    Parameters
+    ----------
+    first, second : sequence of dict of int to float
+        For each iteration, a number by seed.
+    """
+    # seeds that both have at every iteration: others would change who is compared from one to the next
     seeds = sorted(set.intersection(*(set(row) for row in (*first, *second))))
     left, right = (np.array([[row[seed] for seed in seeds] for row in rows]) for rows in (first, second))
     return left, right

@@ -20,9 +20,15 @@ class Callback:
     One travels to each worker, which trains some of the agents through some iterations: what is to be kept from one
     update to the next belongs into the log, or on disk. `closerlook.CriticAudit` is one; users may give their own.
 
+    See Also
+    --------
+    closerlook.CriticAudit : one that judges critics.
+    closerlook.TrustRegionAudit : one that measures updates.
+
     Examples
     --------
-    >>> class Largest(Callback):
+    >>> import closerlook as cl
+    >>> class Largest(cl.Callback):
     ...     columns = {"largest_advantage": "largest advantage of the batch"}
     ...
     ...     def on_update(self, before, after, batch, rollout):
@@ -44,7 +50,15 @@ class Callback:
         """
 
     def start(self, settings: "TrainSettings", seeds: Sequence[int]) -> None:
-        """Hear what is trained, and each agent's own root seed, before the first update in this process."""
+        """Hear what is trained, and each agent's own root seed, before the first update in this process.
+
+        Parameters
+        ----------
+        settings : TrainSettings
+            What is trained.
+        seeds : sequence of int
+            Each agent's own root seed.
+        """
 
     def on_update(self, before: Agent, after: Agent, batch: Batch, rollout: Rollout) -> Mapping[str, np.ndarray]:
         """Hear of an update.

@@ -36,6 +36,7 @@ Answer = dict[str, np.ndarray]
 def segment_bounds(settings: TrainSettings) -> list[tuple[int, int]]:
     """Cut a run at every checkpoint and every `SEGMENT` iterations."""
     last = settings.iterations
+    # cut at every checkpoint too: a segment's end is a state that is kept
     cuts = sorted({*range(0, last, SEGMENT), *settings.checkpoints, last})
     return list(pairwise(cuts))
 
@@ -72,6 +73,7 @@ class Plan:
         self.settings, self.workers, self.cache, self.folder = settings, workers, cache, folder
         self.segments = segment_bounds(settings)
         self.seeds = [agent_seed(settings, number) for number in range(settings.seeds)]
+        # agent k does not depend on how many there are, nor on which checkpoints are kept
         decided = {k: v for k, v in settings.to_json().items() if k not in {"seeds", "seed", "checkpoints"}}
         decided |= {"callbacks": [callback.identity() for callback in callbacks]} if callbacks else {}
         start = content_key("training", VERSION, torch.__version__, decided, environment)
@@ -88,6 +90,8 @@ class Plan:
         written yet, and at the end of the run.
         """
         missing: set[int] = set()
+        # backwards: a segment's state is needed only where the next one is missing, or where its checkpoint is not on
+        # disk
         for j in reversed(range(len(self.segments))):
             answer = self.cache.load(self.keys[j][number])
             if answer is None:
@@ -115,6 +119,15 @@ class Plan:
 
     def answer(self, number: int, agents: Sequence[Agent], progress: Progress) -> list[Answer]:
         """Train those who need it through one segment, and return every agent's answer.
+
+        Parameters
+        ----------
+        number : int
+            Of the segment.
+        agents : sequence of Agent
+            All of the run, as they are before it.
+        progress : Progress
+            Told of finished jobs.
 
         Raises
         ------
@@ -217,7 +230,17 @@ def has_state(answer: Mapping[str, np.ndarray]) -> bool:
 
 
 def with_answer(agent: Agent, answer: Mapping[str, np.ndarray], part: str = "state") -> Agent:
-    """Return a single agent with the state a segment's answer holds (or with its ``first`` one)."""
+    """Return a single agent with the state a segment's answer holds (or with its ``first`` one).
+
+    Parameters
+    ----------
+    agent : Agent
+        A single one.
+    answer : mapping of str to ndarray
+        What a segment answered.
+    part : {"state", "first"}
+        The last state, or the first.
+    """
     prefix = f"{part}."
     state = {
         name.removeprefix(prefix): torch.from_numpy(np.array(array))

@@ -103,7 +103,17 @@ class Head:
 
 
 class Images(nn.Module):
-    """The library's convolutional network (NatureCNN, after Mnih et al., 2015), on flattened images."""
+    """The library's convolutional network (NatureCNN, after Mnih et al., 2015), on flattened images.
+
+    Parameters
+    ----------
+    shape : tuple of int
+        Of an image, channels first.
+    weights : mapping of str to Tensor
+        The network's own, by the library's names.
+    divides : bool
+        Whether numbers are divided by 255.
+    """
 
     def __init__(self, shape: tuple[int, ...], weights: Mapping[str, Tensor], *, divides: bool) -> None:
         super().__init__()
@@ -126,7 +136,15 @@ class Images(nn.Module):
 
 
 class Several(nn.Module):
-    """Features of each part of a Dict of observations, side by side, in the order of the flattened parts."""
+    """Features of each part of a Dict of observations, side by side, in the order of the flattened parts.
+
+    Parameters
+    ----------
+    described : Description
+        Spaces, distribution and the like.
+    weights : mapping of str to Tensor
+        The extractor's, by the library's names.
+    """
 
     def __init__(self, described: Description, weights: Mapping[str, Tensor]) -> None:
         super().__init__()
@@ -167,7 +185,15 @@ class Several(nn.Module):
 
 
 class Shared(nn.Module):
-    """What actor and critic have in common: features, and the layers that versions before 1.8 could share."""
+    """What actor and critic have in common: features, and the layers that versions before 1.8 could share.
+
+    Parameters
+    ----------
+    features : Module
+        Maps flat observations to features.
+    net : Module
+        The layers in common.
+    """
 
     def __init__(self, features: nn.Module, net: nn.Module) -> None:
         super().__init__()
@@ -180,7 +206,19 @@ class Shared(nn.Module):
 
 
 class Branch(nn.Module):
-    """An actor or a critic."""
+    """An actor or a critic.
+
+    Parameters
+    ----------
+    shared : Shared
+        What it has in common with the other.
+    features : Module
+        Its own extractor of features.
+    body : Module
+        Its own hidden layers.
+    head : Linear
+        Its last layer.
+    """
 
     def __init__(self, shared: Shared, features: nn.Module, body: nn.Module, head: nn.Linear) -> None:
         super().__init__()
@@ -197,7 +235,15 @@ class Branch(nn.Module):
 
 
 class GaussianBranch(Branch):
-    """An actor with a free log standard deviation (A,)."""
+    """An actor with a free log standard deviation (A,).
+
+    Parameters
+    ----------
+    *parts
+        See `Branch`.
+    log_std : Tensor, (A,)
+        Where the free parameter begins.
+    """
 
     def __init__(self, *parts: Any, log_std: Tensor) -> None:
         super().__init__(*parts)
@@ -209,7 +255,17 @@ class GaussianBranch(Branch):
 
 
 class StateDependentBranch(GaussianBranch):
-    """An actor whose noise is a random linear function of its last hidden layer (gSDE), marginally normal."""
+    """An actor whose noise is a random linear function of its last hidden layer (gSDE), marginally normal.
+
+    Parameters
+    ----------
+    *parts
+        See `Branch`.
+    log_std : Tensor, (L, A) or (L, 1)
+        Where the free parameter begins.
+    softened : bool
+        Whether deviations are ``expln`` of it rather than its exponential.
+    """
 
     def __init__(self, *parts: Any, log_std: Tensor, softened: bool) -> None:
         super().__init__(*parts, log_std=log_std)
@@ -246,7 +302,15 @@ def deviations_of(latent: Tensor, log_std: Tensor, actions: int, *, softened: bo
 
 
 def weights_below(weights: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
-    """Return the weights whose names begin so, without that beginning."""
+    """Return the weights whose names begin so, without that beginning.
+
+    Parameters
+    ----------
+    weights : mapping of str to Tensor
+        All of them.
+    prefix : str
+        How the names begin.
+    """
     return {name[len(prefix) :]: tensor for name, tensor in weights.items() if name.startswith(prefix)}
 
 

@@ -63,6 +63,13 @@ def require_alike(agents: Sequence[Agent]) -> None:
 def require_fit(agents: Sequence[Agent], description: Mapping[str, Any]) -> None:
     """Check that agents take the observations of a described environment, and choose actions of its kind.
 
+    Parameters
+    ----------
+    agents : sequence of Agent
+        To be measured.
+    description : mapping
+        Of the environment, see `closerlook.simulation.engine.describe_environment`.
+
     Raises
     ------
     InputError
@@ -82,6 +89,13 @@ def require_fit(agents: Sequence[Agent], description: Mapping[str, Any]) -> None
 
 def tried(agents: Sequence[Agent], environment: EnvironmentSpec) -> list[Agent]:
     """Try networks of the user's on observations of some first steps; see `closerlook.agents.trial`.
+
+    Parameters
+    ----------
+    agents : sequence of Agent
+        To be measured.
+    environment : EnvironmentSpec
+        Whose observations they are tried on.
 
     Raises
     ------
@@ -120,6 +134,13 @@ def _offered(space: Mapping[str, Any]) -> tuple[str, int | tuple[int, ...]]:
 def find_environment(agents: Sequence[Agent], environment: object) -> EnvironmentSpec:
     """Return the environment that was asked for, else the one that all agents were trained on.
 
+    Parameters
+    ----------
+    agents : sequence of Agent
+        To be measured.
+    environment : EnvironmentSpec, str or None
+        What was asked for; None: what the agents were trained on.
+
     Raises
     ------
     InputError
@@ -150,14 +171,30 @@ def _require_finite(agent: Agent) -> None:
 
 
 def sampling_of(agents: Sequence[Agent], description: Mapping[str, Any]) -> Sampling:
-    """Return how streams are sampled: as training gathers them, from a reset or after a burn-in of random length."""
+    """Return how streams are sampled: as training gathers them, from a reset or after a burn-in of random length.
+
+    Parameters
+    ----------
+    agents : sequence of Agent
+        Of the same regime.
+    description : mapping
+        Of the environment; ``time_limit`` bounds the burn-in.
+    """
     regime = agents[0].regime
     burn_in = 0 if regime.reset_each_iteration else int(description["time_limit"] or LONGEST_BURN_IN)
     return Sampling(regime.n_steps, burn_in=burn_in)
 
 
 def step_regime(regime: Regime, pairs: int | None) -> Regime:
-    """Return how the batch of a step is gathered: the agent's own, or so many pairs in streams as long as its."""
+    """Return how the batch of a step is gathered: the agent's own, or so many pairs in streams as long as its.
+
+    Parameters
+    ----------
+    regime : Regime
+        The agent's own.
+    pairs : int or None
+        Of the batch; None: the agent's own batch.
+    """
     if pairs is None:
         return regime
     if pairs < regime.n_steps:

@@ -86,9 +86,22 @@ def gradient_quality(
     NonFiniteError
         Where parameters, rewards, observations or advantages are not finite.
 
+    See Also
+    --------
+    closerlook.plot_gradient_quality : the figure.
+    closerlook.verdicts : what the numbers mean.
+
     References
     ----------
     Ilyas et al., 2020, "A Closer Look at Deep Policy Gradients", section 2.1, Figures 1 and 9.
+
+    Examples
+    --------
+    >>> import closerlook as cl
+    >>> agent = cl.load("atlas/hopper-ppo", iteration=0, seed=0)
+    >>> dataset = cl.gradient_quality(agent, pairs=4096, estimates=2, sizes=(128, 2048), workers=1)
+    >>> dataset.pairwise_cosine.dims
+    ('size',)
     """
     from closerlook.diagnostics.runner import run  # noqa: PLC0415 - results are read without the engines
 

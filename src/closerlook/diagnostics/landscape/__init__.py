@@ -84,9 +84,24 @@ def landscape(
         Where the agent's own parameters, rewards or observations are not finite, or every agent's updated ones. Points
         that explode are NaN.
 
+    See Also
+    --------
+    closerlook.plot_landscape : the figure.
+    closerlook.trust_region : many updates rather than one.
+
     References
     ----------
     Ilyas et al., 2020, "A Closer Look at Deep Policy Gradients", section 2.3, Figures 5, 6, 7 and 13 to 20.
+
+    Examples
+    --------
+    >>> from dataclasses import replace
+    >>> import closerlook as cl
+    >>> agent = replace(cl.load("atlas/hopper-ppo", iteration=0, seed=0), regime=cl.Regime(n_steps=128))
+    >>> small = {"grid": 2, "pairs": 64, "line_pairs": 64, "step_pairs": 512, "heldout_pairs": 512}
+    >>> dataset = cl.landscape(agent, axes=("step",), **small, workers=1)
+    >>> dataset.line_reward.dims
+    ('line',)
     """
     from closerlook.diagnostics.runner import run  # noqa: PLC0415 - results are read without the engines
 

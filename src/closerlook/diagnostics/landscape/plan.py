@@ -100,6 +100,7 @@ class Plan:
     def work(self) -> float:
         """What is to be done of each agent, in pairs simulated: those, and surrogates at all points."""
         heldout = self.streams(self.options.heldout_pairs) * self.sampling.n_steps
+        # a batch is sampled again in every job that evaluates some of the points on it
         again = sum((len(self.surrogate_parts(pairs)) - 1) * pairs for pairs in (self.step.batch_pairs, heldout))
         evaluated = (len(self.plane) + len(self.line)) * (self.step.batch_pairs + heldout)
         return self.pairs + again + SURROGATE_COST * evaluated
@@ -112,6 +113,13 @@ class Plan:
 
 def plan(subjects: Sequence[Subject], options: Options) -> Plan:
     """Lay out the points.
+
+    Parameters
+    ----------
+    subjects : sequence of Subject
+        Agents of one call, which are built alike.
+    options : Options
+        What was asked for.
 
     Raises
     ------
@@ -136,6 +144,7 @@ def plan(subjects: Sequence[Subject], options: Options) -> Plan:
 def _multiples(options: Options) -> np.ndarray:
     """Return equal steps through the range, and zero: gains are measured from there."""
     spaced = np.linspace(*options.range, options.grid)
+    # the agent itself has to be among the points: 0 exactly, not 1e-17
     nearest = np.abs(spaced).argmin()
     if abs(spaced[nearest]) < 1e-12:
         spaced[nearest] = 0.0

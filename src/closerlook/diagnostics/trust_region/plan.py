@@ -68,7 +68,15 @@ class Plan:
 
 
 def plan(subjects: Sequence[Subject], options: Options) -> Plan:
-    """Say which multiples are measured, and how batches are gathered."""
+    """Say which multiples are measured, and how batches are gathered.
+
+    Parameters
+    ----------
+    subjects : sequence of Subject
+        Agents of one call, which are built alike.
+    options : Options
+        What was asked for.
+    """
     multiples = np.unique([1.0, *map(float, options.multiples)])
     return Plan(
         options,
