@@ -21,8 +21,8 @@ from closerlook.agents.environment import EnvironmentSpec
 from closerlook.agents.identity import sampling_part
 from closerlook.agents.loading import find_agents
 from closerlook.algorithms.rules import rule_of
-from closerlook.measurements.computed_steps import sample_steps
 from closerlook.measurements.point_parts import parts_of
+from closerlook.measurements.policy_updates import sample_steps
 from closerlook.measurements.stream_sums import StreamRange
 from closerlook.measurements.surfaces import Points, random_direction, sample_point_returns
 from closerlook.simulation.records import Sampling

@@ -40,7 +40,7 @@ class Obvious:
             self.reward_scale = float(np.sqrt(moments(population, "returns").variance[0, 0]))
 
     def see(self, observation: np.ndarray) -> torch.Tensor:
-        """Standardise an observation."""
+        """Standardize an observation."""
         scaled = (observation - self.mean) / (self.scale + 1e-8)
         clip = self.agent.observation_scaling.clip if self.agent.observation_scaling else None
         return torch.tensor(scaled if clip is None else np.clip(scaled, -clip, clip), dtype=torch.float32)

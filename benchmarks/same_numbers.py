@@ -49,7 +49,7 @@ def measure() -> dict[str, xr.Dataset]:
         common: dict[str, Any] = {"seed": 5, "workers": 2}
         found[f"{name}-gradients"] = cl.gradient_quality(
             agent, environment, pairs=40_960, estimates=4, lambdas=(0.5,), baselines=("zero",),
-            truths=("discounted_return", "episode_return"), computed_steps=True, **common,
+            true_gradients=("discounted_return", "episode_return"), updates=True, **common,
         )  # fmt: skip
         found[f"{name}-precision"] = cl.gradient_quality(
             agent, environment, pairs=131_072, precision=0.05, precision_size=512, **common

@@ -52,7 +52,7 @@ EXPECTED_RATE = {"Hopper-v5": 33e3, "Walker2d-v5": 22e3, "Humanoid-v5": 7.6e3}
 
 
 def make_agent(task: str) -> Agent:
-    """Return a fresh agent of Table 1's architecture that standardises observations."""
+    """Return a fresh agent of Table 1's architecture that standardizes observations."""
     engine = make_engine(EnvironmentSpec(task), 1)
     size = engine.observation_size
     policy = GaussianMLP(MLP((size, 64, 64, engine.action_space.shape[0])))

@@ -1,8 +1,8 @@
 """What baselines, critics and a sweep of lambda cost beside sampling the pairs they need, in one process.
 
-Sampled are the pairs that V* is fitted to, and the pool on which everything is judged, both with complete returns. The
-whole measurement spills, fits, judges eight updated critics, and adds up scores by every baseline and nine lambdas.
-Times are of the processor, so that other programs hardly matter. The goal is a ratio of at most 1.5.
+Sampled are the pairs that the fitted value is fitted to, and the pool on which everything is judged, both with Monte
+Carlo returns. The whole measurement spills, fits, judges eight updated critics, and adds up scores by every baseline
+and nine lambdas. Times are of the processor, so that other programs hardly matter. The goal is a ratio of at most 1.5.
 
     python benchmarks/values.py
     python benchmarks/values.py --tasks Hopper-v5 --rounds 3 --streams 32
@@ -19,7 +19,7 @@ import torch
 from closerlook.agents.agent import Agent
 from closerlook.agents.environment import EnvironmentSpec
 from closerlook.diagnostics.values import value_prediction
-from closerlook.measurements.value_shards import with_complete_returns
+from closerlook.measurements.value_shards import with_monte_carlo_returns
 from closerlook.simulation.records import Sampling
 from closerlook.simulation.rollout import rollout
 from gradients import N_STEPS, TASKS, make_agent
@@ -29,7 +29,7 @@ GOAL = 1.5
 
 def sampling_alone(agent: Agent, task: str, streams: int) -> float:
     """Sample the fit's pairs, the updates' and the pool's."""
-    population, plain = Agent.stack([agent]), with_complete_returns(Sampling(N_STEPS), agent.gamma)
+    population, plain = Agent.stack([agent]), with_monte_carlo_returns(Sampling(N_STEPS), agent.gamma)
     before = time.process_time()
     for purpose, count in (("fit", streams), ("updates", 8), ("pool", streams)):
         wanted = replace(plain, finish_episodes=purpose == "pool")

@@ -33,6 +33,7 @@ from measured import (
 from closerlook.diagnostics.gradients import variables as gradient_variables
 from closerlook.diagnostics.gradients.figure import plot_gradient_quality
 from closerlook.drawing.style import save_figure
+from closerlook.results.reading import read_dataset
 from closerlook.studies.claims import judge
 
 PAGE, LIMITS = DOCS / "atlas_gradients.md", DOCS / "gradients.md"
@@ -45,7 +46,7 @@ def signal_table(datasets: dict[tuple[str, str], xr.Dataset]) -> str:
         "",
         "iteration",
         "to one another",
-        "to the truth",
+        "to the true gradient",
         "noise scale, pairs",
         "in trajectories",
         "trajectories in 2e5 pairs",
@@ -74,8 +75,8 @@ def of_all(values: np.ndarray, digits: int = 2) -> str:
     return median(values, digits) if known.all() else f"-, {known.sum()} of {len(values)} known" if known.any() else "-"
 
 
-def truths_table(datasets: dict[tuple[str, str], xr.Dataset]) -> str:
-    """Lay out how truths agree, and how estimates agree with them."""
+def true_gradients_table(datasets: dict[tuple[str, str], xr.Dataset]) -> str:
+    """Lay out how true gradients agree, and how estimates agree with them."""
     head = [
         "",
         "iteration",
@@ -90,20 +91,20 @@ def truths_table(datasets: dict[tuple[str, str], xr.Dataset]) -> str:
             heading(column) if iteration == iterations(dataset)[0] else "",
             str(iteration),
             *(
-                of_all(at(dataset, iteration, "cosine_to_truth_corrected", truth=truth, size=BATCH))
-                if truth in dataset["truth"].values
+                of_all(at(dataset, iteration, "cosine_to_true_gradient_corrected", true_gradient=target, size=BATCH))
+                if target in dataset["true_gradient"].values
                 else "-"
-                for truth in ("discounted_return", "episode_return")
+                for target in ("discounted_return", "episode_return")
             ),
             *(
-                of_all(at(dataset, iteration, "cosine_between_truths", truth_pair=pair))
-                if pair in dataset["truth_pair"].values
+                of_all(at(dataset, iteration, "cosine_between_true_gradients", true_gradient_pair=pair))
+                if pair in dataset["true_gradient_pair"].values
                 else "-"
                 for pair in pairs
             ),
         ]
         for column, dataset in datasets.items()
-        if dataset.sizes["truth"]
+        if dataset.sizes["true_gradient"]
         for iteration in iterations(dataset)
     ]
     measured = any(cell != "-" for row in rows for cell in row[2:])
@@ -111,15 +112,15 @@ def truths_table(datasets: dict[tuple[str, str], xr.Dataset]) -> str:
 
 
 def steps_table(datasets: dict[tuple[str, str], xr.Dataset]) -> str:
-    """Lay out the cosines of computed steps by the pairs of their batch."""
-    sizes = sorted({int(size) for dataset in datasets.values() for size in dataset["step_size"].values})
+    """Lay out the cosines of updates by the pairs of their batch."""
+    sizes = sorted({int(size) for dataset in datasets.values() for size in dataset["update_size"].values})
     head = ["", "iteration", *(f"{size:,} pairs" for size in sizes), f"to the gradient, {BATCH:,} pairs"]
     rows = [
         [
             heading(column) if iteration == iterations(dataset)[0] else "",
             str(iteration),
-            *(median(at(dataset, iteration, "step_pairwise_cosine", step_size=size), 3) for size in sizes),
-            of_all(at(dataset, iteration, "step_true_cosine_corrected", step_size=BATCH), 3),
+            *(median(at(dataset, iteration, "update_pairwise_cosine", update_size=size), 3) for size in sizes),
+            of_all(at(dataset, iteration, "update_true_cosine_corrected", update_size=BATCH), 3),
         ]
         for column, dataset in datasets.items()
         for iteration in iterations(dataset)
@@ -128,19 +129,19 @@ def steps_table(datasets: dict[tuple[str, str], xr.Dataset]) -> str:
 
 
 def big_steps_table(name: str, label: str) -> str:
-    """Lay out the computed steps of one agent from a very large batch, beside those of the training batch."""
-    dataset = xr.load_dataset(DATA / f"{name}.nc", engine="h5netcdf")
+    """Lay out the updates of one agent from a very large batch, beside those of the training batch."""
+    dataset = read_dataset(DATA / f"{name}.nc")
     head = ["", "pairs in a batch", "batches", "to one another", "to the gradient", "mean KL"]
     rows = [
         [
             label if place == 0 else "",
             f"{int(size):,}",
-            str(int(dataset["step_batches"])),
-            with_interval(here := dataset.sel(step_size=size), "step_pairwise_cosine"),
-            f"{float(here['step_true_cosine_corrected']):.3f}",
-            f"{float(here['step_mean_kl']):.4f}",
+            str(int(dataset["update_batches"])),
+            with_interval(here := dataset.sel(update_size=size), "update_pairwise_cosine"),
+            f"{float(here['update_true_cosine_corrected']):.3f}",
+            f"{float(here['update_mean_kl']):.4f}",
         ]
-        for place, size in enumerate(dataset["step_size"].values)
+        for place, size in enumerate(dataset["update_size"].values)
     ]
     return table(head, rows)
 
@@ -152,7 +153,7 @@ def single_table(names: dict[str, str]) -> str:
         "pairs in an estimate",
         "estimates",
         "to one another",
-        "to the truth",
+        "to the true gradient",
         "to the true discounted return",
         "to the true episode return",
     ]
@@ -161,18 +162,18 @@ def single_table(names: dict[str, str]) -> str:
         path = DATA / f"gradients-{name}.nc"
         if not path.exists():
             continue
-        dataset = xr.load_dataset(path, engine="h5netcdf")
+        dataset = read_dataset(path)
         for place, size in enumerate(dataset["size"].values):
             here = dataset.isel(size=place)
-            truths = [
-                with_interval(here.sel(truth=truth), "cosine_to_truth_corrected")
-                if truth in here["truth"].values
+            true_gradients = [
+                with_interval(here.sel(true_gradient=target), "cosine_to_true_gradient_corrected")
+                if target in here["true_gradient"].values
                 else "-"
-                for truth in ("discounted_return", "episode_return")
+                for target in ("discounted_return", "episode_return")
             ]
             rows.append([
                 label if place == 0 else "", f"{int(size):,}", str(int(here["estimates"])),
-                with_interval(here, "pairwise_cosine"), with_interval(here, "true_cosine_corrected"), *truths,
+                with_interval(here, "pairwise_cosine"), with_interval(here, "true_cosine_corrected"), *true_gradients,
             ])  # fmt: skip
     return table(head, rows)
 
@@ -184,11 +185,11 @@ def main() -> int:
     large = {f"{task}-1e7": f"{TASKS[task]}, PPO, iteration 450, seed 0" for task in TASKS}
     names = {variable.name for variable in gradient_variables.VARIABLES}
     claims = claims_on(names)
-    judged = [(claim, judge(claim, steps if claim.variable.startswith("step") else datasets)) for claim in claims]
+    judged = [(claim, judge(claim, steps if claim.variable.startswith("update") else datasets)) for claim in claims]
     page = PAGE.read_text()
     for name, content in (
         ("signal", signal_table(datasets)),
-        ("truths", truths_table(datasets)),
+        ("true gradients", true_gradients_table(datasets)),
         ("steps", steps_table(steps)),
         ("bigsteps", big_steps_table("gradients-bigsteps-hopper-ppo", "Hopper-v5, PPO, iteration 450, seed 0")),
         ("large", single_table(large)),

@@ -28,6 +28,7 @@ from closerlook.diagnostics.landscape import variables as landscape_variables
 from closerlook.diagnostics.landscape.budget_figure import plot_budgets
 from closerlook.diagnostics.landscape.figure import plot_landscape
 from closerlook.drawing.style import save_figure
+from closerlook.results.reading import read_dataset
 from closerlook.studies.claims import judge
 
 PAGE = DOCS / "atlas_landscapes.md"
@@ -42,7 +43,7 @@ Column = tuple[str, str]
 def take_in(folder: Path) -> None:
     """Copy datasets, without what is as long as the parameters."""
     for source in sorted(folder.glob("*/landscape.nc")):
-        dataset = xr.load_dataset(source, engine="h5netcdf").drop_vars(["theta", "directions"])
+        dataset = read_dataset(source).drop_vars(["theta", "directions"])
         dataset.to_netcdf(DATA / f"landscape-{source.parent.name}.nc", engine="h5netcdf")
 
 
@@ -53,7 +54,7 @@ def found() -> dict[tuple[str, Column], xr.Dataset]:
         for task, algorithm in COLUMNS
         for steps in STEPS
     }
-    return {key: xr.load_dataset(path, engine="h5netcdf") for key, path in paths.items() if path.exists()}
+    return {key: read_dataset(path) for key, path in paths.items() if path.exists()}
 
 
 def number(agent: xr.Dataset, name: str, digits: int, **where: object) -> str:
@@ -92,16 +93,28 @@ def agreement(datasets: dict[tuple[str, Column], xr.Dataset]) -> str:
 
 
 def steps(datasets: dict[tuple[str, Column], xr.Dataset]) -> str:
-    """Lay out what whole steps promise and bring."""
-    head = ["", "iteration", "reward before", "promised", "on other pairs", "realised", "chance of loss", "found again"]
+    """Lay out what whole steps predict and bring."""
+    head = [
+        "",
+        "iteration",
+        "reward before",
+        "predicted",
+        "on other pairs",
+        "realized",
+        "chance of loss",
+        "found again",
+    ]
 
     def cells(agent: xr.Dataset) -> list[str]:
-        promised = [f"{float(agent['predicted_gain'].sel(pairs_of=pairs)):+.1f}" for pairs in ("batch", "heldout")]
+        predicted = [
+            f"{float(agent['full_update_predicted_improvement'].sel(pairs_of=pairs)):+.1f}"
+            for pairs in ("batch", "heldout")
+        ]
         return [
             f"{float(agent['line_reward'].sel(line=0.0)):,.0f}",
-            *promised,
-            number(agent, "realised_gain", 1),
-            f"{float(agent['chance_of_loss']):.2f}",
+            *predicted,
+            number(agent, "full_update_realized_improvement", 1),
+            f"{float(agent['probability_worse']):.2f}",
             found_again(agent),
         ]
 
@@ -115,14 +128,14 @@ def found_again(agent: xr.Dataset) -> str:
 
 
 def noise(datasets: dict[tuple[str, Column], xr.Dataset]) -> str:
-    """Lay out how much of a plane is noise at usual budgets, and what shared draws save."""
+    """Lay out how much of a plane is noise at usual budgets, and what common random numbers save."""
     budgets = next(iter(datasets.values()))["usual_budget"].values.tolist()
     multiples = (0.1, 0.25, 0.5, 1.0)
     head = ["", "iteration", *(f"noise, {one:,}" for one in budgets), *(f"saving, {one:g} step" for one in multiples)]
 
     def cells(agent: xr.Dataset) -> list[str]:
-        shares = [number(agent, "noise_share", 3, usual_budget=one) for one in budgets]
-        return [*shares, *(number(agent, "pairing_saving", 1, line=one) for one in multiples)]
+        shares = [number(agent, "noise_fraction", 3, usual_budget=one) for one in budgets]
+        return [*shares, *(number(agent, "crn_variance_reduction", 1, line=one) for one in multiples)]
 
     return table(head, each(datasets, cells))
 
@@ -136,12 +149,12 @@ def budgets_of_a_million(few: xr.Dataset, million: xr.Dataset) -> str:
     for budget in million["usual_budget"].values.tolist():
         where = {"usual_budget": budget}
         share, low, high = (
-            float(million["noise_share"].sel(where)),
-            *(float(told[f"noise_share_{end}"].sel(where)) for end in ("low", "high")),
+            float(million["noise_fraction"].sel(where)),
+            *(float(told[f"noise_fraction_{end}"].sel(where)) for end in ("low", "high")),
         )
         plane = million["reward_at_budget"].sel(budget=budget).values.ravel()
         other = "-" if budget == million["budget"].values[-1] else f"{1 - np.corrcoef(plane, whole)[0, 1] ** 2:.3f}"
-        numbers = [number(one, "noise_share", 3, **where) for one in (told, million)]
+        numbers = [number(one, "noise_fraction", 3, **where) for one in (told, million)]
         rows.append([f"{budget:,}", *numbers, "yes" if low <= share <= high else "no", other])
     return table(head, rows)
 
@@ -150,12 +163,12 @@ def main() -> int:
     """Write tables and figures."""
     take_in_given(__doc__, take_in)
     datasets = found()
-    million = xr.load_dataset(MILLION_DATA, engine="h5netcdf")
+    million = read_dataset(MILLION_DATA)
     names = {variable.name for variable in landscape_variables.VARIABLES}
     by_task = {(f"{task} {steps_of}", algorithm): data for (steps_of, (task, algorithm)), data in datasets.items()}
     of_noise = {(f"{MILLION[0]} few, a million a point", MILLION[1]): million}  # its step is judged among the others
     judged = [
-        (claim, judge(claim, by_task | (of_noise if claim.variable == "noise_share" else {})))
+        (claim, judge(claim, by_task | (of_noise if claim.variable == "noise_fraction" else {})))
         for claim in claims_on(names)
     ]
     pairs = [column for column in COLUMNS if all((steps_of, column) in datasets for steps_of in STEPS)]

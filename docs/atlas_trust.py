@@ -29,6 +29,7 @@ from measured import (
 from closerlook.diagnostics.trust_region import variables as trust_variables
 from closerlook.diagnostics.trust_region.figure import plot_trust_region
 from closerlook.drawing.style import save_figure
+from closerlook.results.reading import read_dataset
 from closerlook.studies.claims import judge, load_claims
 
 PAGE = DOCS / "atlas_trust.md"
@@ -68,7 +69,7 @@ STEPS = {
     "natural_efficiency": ("efficiency", 2),
 }
 REWARD = {
-    "predicted_improvement": ("promised by the gradient", 1),
+    "predicted_improvement": ("predicted by the gradient", 1),
     "surrogate_improvement": ("by the surrogate", 1),
     "surrogate_improvement_heldout": ("on others", 1),
     "true_improvement": ("true improvement", 1),
@@ -94,7 +95,7 @@ def main() -> int:
     judged = [(claim, judge(claim, datasets)) for claim in claims_on(names)]
     page = PAGE.read_text()
     big = {
-        (task, "ppo"): xr.load_dataset(path, engine="h5netcdf")
+        (task, "ppo"): read_dataset(path)
         for task in ("hopper", "walker2d")
         if (path := DATA / f"trust-region-big-{task}-ppo.nc").exists()
     }

@@ -27,10 +27,12 @@ from measured import (
     with_interval,
 )
 
+from closerlook.diagnostics.gradients import variables as gradient_variables
 from closerlook.diagnostics.values import variables as value_variables
 from closerlook.diagnostics.values.figure import plot_value_prediction
 from closerlook.drawing.style import save_figure
 from closerlook.results.naming import agent_name
+from closerlook.results.reading import read_dataset
 from closerlook.studies.claims import judge
 
 PAGE, LIMITS = DOCS / "atlas_values.md", DOCS / "values.md"
@@ -58,11 +60,11 @@ def errors_table(datasets: dict[Column, xr.Dataset]) -> str:
         "iteration",
         "own target, training",
         "own target, held out",
-        "complete returns",
-        "V*, complete returns",
-        "cut returns",
+        "Monte Carlo returns",
+        "fitted value, Monte Carlo returns",
+        "returns cut off",
         "explained variance",
-        "V*",
+        "fitted value",
     ]
 
     def cells(dataset: xr.Dataset, iteration: int) -> list[str]:
@@ -72,7 +74,7 @@ def errors_table(datasets: dict[Column, xr.Dataset]) -> str:
             median(at(dataset, iteration, error, critic="updated", target="gae"), 3),
             median(at(dataset, iteration, error, critic="updated", target="returns"), 3),
             median(at(dataset, iteration, "noise_floor_mre"), 3),
-            median(at(dataset, iteration, error, critic="updated", target="cut_returns"), 2),
+            median(at(dataset, iteration, error, critic="updated", target="cut_off_returns"), 2),
             median(at(dataset, iteration, "explained_variance", critic="updated", target="returns"), 3),
             median(at(dataset, iteration, "fitted_explained_variance"), 3),
         ]
@@ -83,7 +85,7 @@ def errors_table(datasets: dict[Column, xr.Dataset]) -> str:
 def baselines_table(datasets: dict[Column, xr.Dataset]) -> str:
     """Lay out pairwise cosines by baseline, and variances at lambda 1."""
     names = ("zero", "mean", "critic", "fitted")
-    words = {"zero": "zero", "mean": "constant", "critic": "critic", "fitted": "V*"}
+    words = {"zero": "zero", "mean": "constant", "critic": "critic", "fitted": "fitted value"}
     head = ["", "iteration", *(f"{words[name]}, {size:,}" for size in SIZES for name in names)]
 
     def cells(dataset: xr.Dataset, iteration: int) -> list[str]:
@@ -102,10 +104,10 @@ def variances_table(datasets: dict[Column, xr.Dataset]) -> str:
         "iteration",
         "zero / constant",
         "critic / constant",
-        "V* / constant",
+        "fitted value / constant",
         "optimal / constant",
         "delivered",
-        "critic / V*",
+        "critic / fitted value",
         "best lambda, one batch",
         "ten",
         "gain, one batch",
@@ -127,11 +129,16 @@ def variances_table(datasets: dict[Column, xr.Dataset]) -> str:
 
 
 def saturation_table() -> str:
-    """Lay out V* of one agent by the pairs it was fitted to."""
-    head = ["fitted to", "error to complete returns", "explained variance", "variance at lambda 1, over the constant's"]
+    """Lay out the fitted value of one agent by the pairs it was fitted to."""
+    head = [
+        "fitted to",
+        "error to Monte Carlo returns",
+        "explained variance",
+        "variance at lambda 1, over the constant's",
+    ]
     rows = []
     for path in sorted(DATA.glob("values-fit-*.nc"), key=lambda path: int(path.stem.rpartition("-")[2])):
-        dataset = xr.load_dataset(path, engine="h5netcdf")
+        dataset = read_dataset(path)
         rows.append([
             f"{int(dataset['fitted_pairs']):,}",
             with_interval(dataset, "noise_floor_mre"),
@@ -143,8 +150,8 @@ def saturation_table() -> str:
 
 def restarts_table(dataset: xr.Dataset) -> str:
     """Lay out errors, floors, bias and noise of each agent whose states the simulator was restarted from."""
-    head = ["", "critic's error", "V*'s error", "exact floor", "floor / critic's error"]
-    head += ["critic's squared bias", "V*'s squared bias", "return noise"]
+    head = ["", "critic's error", "fitted value's error", "exact floor", "floor / critic's error"]
+    head += ["critic's squared bias", "fitted value's squared bias", "return noise"]
     rows = []
     for place in range(dataset.sizes["agent"]):
         agent = dataset.isel(agent=place)
@@ -173,16 +180,16 @@ def targets_section(datasets: dict[Column, xr.Dataset]) -> str:
                     rows.append([heading(own), str(iteration), words, *cells])
     if not rows:
         return ""
-    head = ["", "iteration", "critic trained on", "error to complete returns", "explained variance"]
-    return TARGETS_TEXT + table([*head, "V*'s", "delivered", "critic / V*"], rows)
+    head = ["", "iteration", "critic trained on", "error to Monte Carlo returns", "explained variance"]
+    return TARGETS_TEXT + table([*head, "fitted value's", "delivered", "critic / fitted value"], rows)
 
 
 TARGETS_TEXT = """## Value targets
 
 Agents whose critics regress on `V_old + A`, as the paper's do, beside agents trained with `--value-target returns` and
 the same settings otherwise (judged on 1e5 held-out pairs, beside a V\\* fitted to 3e5), each by critics of its own, as
-they are. *Explained variance* is of complete returns. Ten seeds of each tell them apart almost nowhere: the marks are
-below.
+they are. *Explained variance* is of Monte Carlo returns. Ten seeds of each tell them apart almost nowhere: the marks
+are below.
 
 """
 
@@ -203,14 +210,16 @@ def more_datasets() -> dict[Column, xr.Dataset]:
     """Load what was measured beside the atlas, as claims name it."""
     paths = {other: DATA / f"values-{own}-returns.nc" for (own, _), other in TARGETS.items()}
     paths[RESTARTS] = DATA / "values-restarts-hopper.nc"
-    return {column: xr.load_dataset(path, engine="h5netcdf") for column, path in paths.items() if path.exists()}
+    return {column: read_dataset(path) for column, path in paths.items() if path.exists()}
 
 
 def main() -> int:
     """Write tables and figures."""
     take_in_given(__doc__, partial(take_in, kind="values"))
     datasets = found("values")
-    names = {variable.name for variable in value_variables.VARIABLES}
+    names = {variable.name for variable in value_variables.VARIABLES} - {
+        one.name for one in gradient_variables.VARIABLES
+    }
     more = more_datasets()
     judged = [(claim, judge(claim, {**datasets, **more} if claim.tasks else datasets)) for claim in claims_on(names)]
     page = PAGE.read_text()

@@ -26,8 +26,7 @@ OPTIONS_HEAD = """# Every option defined
 
 What each diagnostic may be asked, on the command line and in Python alike: `closerlook gradients --lambdas 0.9 0.95` is
 `cl.gradient_quality(agent, lambdas=(0.9, 0.95))`, and `cl.run("gradients", agent, lambdas=(0.9, 0.95))` is the same.
-This
-page is written by `docs/generate.py` from the `options.py` of each diagnostic.
+This page is written by `docs/generate.py` from the `options.py` of each diagnostic.
 """
 
 

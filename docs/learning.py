@@ -10,7 +10,7 @@ import numpy as np
 import xarray as xr
 from measured import claims_on, claims_text, replaced
 
-from closerlook.drawing.style import COLOURS, INK, QUIET, RULE, STYLE, mean_with_interval
+from closerlook.drawing.style import COLORS, INK, QUIET, RULE, STYLE, mean_with_interval
 from closerlook.studies import training_variables
 from closerlook.studies.claims import judge
 from closerlook.studies.training_rewards import final_rewards
@@ -99,12 +99,12 @@ def draw(columns: dict[str, np.ndarray], reference: dict[str, np.ndarray]) -> No
             steps = np.arange(9, own.shape[1])
             axis.plot(steps, smooth.T, color=QUIET, linewidth=0.6, alpha=0.5)
             mean, low, high = mean_with_interval(smooth)
-            axis.fill_between(steps, low, high, color=COLOURS[0], alpha=0.2, linewidth=0)
-            axis.plot(steps, mean, color=COLOURS[0], linewidth=1.8)
+            axis.fill_between(steps, low, high, color=COLORS[0], alpha=0.2, linewidth=0)
+            axis.plot(steps, mean, color=COLORS[0], linewidth=1.8)
             axis.plot([505, 505], FIGURE_8[task], color=INK, linewidth=3, solid_capstyle="butt", clip_on=False)
             if name in reference:
                 theirs = np.convolve(reference[name][0], np.ones(10) / 10, "valid")
-                axis.plot(np.arange(9, 9 + len(theirs)), theirs, color=COLOURS[1], linewidth=1.2)
+                axis.plot(np.arange(9, 9 + len(theirs)), theirs, color=COLORS[1], linewidth=1.2)
             axis.set_title(f"{TASKS[task]} · {algorithm.upper()}", loc="left", size=9.5)
             axis.set(xlim=(0, 510), ylim=(0, None))
             axis.grid(axis="y", color=RULE, linewidth=0.6)

@@ -107,7 +107,7 @@ def gradient_table(datasets: Mapping[Column, xr.Dataset], steps: Mapping[Column,
         trained = dataset["iteration"].values > 0
         noise.append(spread((dataset["noise_scale_pairs_low"].values / dataset.attrs["batch_pairs"])[trained]))
         own = steps.get(column)
-        stuck.append("-" if own is None else spread((own["zero_steps"] / own["step_batches"]).values))
+        stuck.append("-" if own is None else spread((own["zero_updates_by_size"] / own["update_batches"]).values))
     return table(head, [noise, stuck])
 
 
@@ -120,10 +120,13 @@ def value_table(datasets: Mapping[Column, xr.Dataset]) -> str:
             f"above {limits.HARMFUL:g}: problem",
         ),
         "share": (
-            "share of V*'s reduction, upper end",
+            "share of the fitted value's reduction, upper end",
             f"below {limits.USELESS:g}: problem; below {limits.GOOD:g}: watch",
         ),
-        "V*": ("variance with the critic over that with V*, lower end", f"above {limits.COSTLY:g}: watch"),
+        "fitted value": (
+            "variance with the critic over that with the fitted value, lower end",
+            "above {limits.COSTLY:g}: watch",
+        ),
         "own target": ("explained variance of the own target", f"at least {limits.FITS_OWN_TARGET:g}, and"),
         "returns": (
             "explained variance of returns over what is possible, upper end",
@@ -143,7 +146,7 @@ def value_numbers(dataset: xr.Dataset) -> dict[str, np.ndarray]:
     return {
         "constant": dataset["variance_ratio_low"].sel(baseline="critic").values,
         "share": dataset["delivered_reduction_high"].values,
-        "V*": dataset["excess_variance_low"].values,
+        "fitted value": dataset["excess_variance_low"].values,
         "own target": critic["explained_variance"].sel(target="gae").values,
         "returns": returns.values,
         "lambda": dataset["lambda_gain_low"].sel(batches=1).values,

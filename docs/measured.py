@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import xarray as xr
 
+from closerlook.results.reading import read_dataset
 from closerlook.studies.claims import Claim, Judgement, load_claims
 
 DOCS = Path(__file__).parent
@@ -27,14 +28,14 @@ def take_in_given(doc: str | None, take: Callable[[Path], None]) -> None:
 def take_in(folder: Path, kind: str) -> None:
     """Copy datasets of a diagnostic, one folder each, into docs/data."""
     for source in sorted(folder.glob(f"*/{kind}.nc")):
-        dataset = xr.load_dataset(source, engine="h5netcdf")
+        dataset = read_dataset(source)
         dataset.to_netcdf(DATA / f"{kind}-{source.parent.name}.nc", engine="h5netcdf")
 
 
 OUTDATED = {
     2: (
-        "cosine_between_truths",
-        "cosine_to_truth_corrected",
+        "cosine_between_true_gradients",
+        "cosine_to_true_gradient_corrected",
         "lambda_squared_bias",
         "lambda_variance",
         "lambda_cosine",
@@ -49,13 +50,13 @@ def current(dataset: xr.Dataset) -> xr.Dataset:
 
     Cosines to the surrogate's gradient are blank where its signal may be nil, which the noise scale's interval says.
     """
-    own = int(dataset.attrs.get("schema_version", 0))
+    own = int(dataset.attrs.get("measured_with_schema", dataset.attrs["schema_version"]))
     names = [name for version, old in OUTDATED.items() if own < version for name in old if name in dataset]
     ends = [f"{name}{end}" for name in names for end in ("", "_low", "_high")]
     blank = {name: xr.full_like(dataset[name], np.nan) for name in ends}
     if own < 2 and "noise_scale_pairs_high" in dataset:
         known = np.isfinite(dataset["noise_scale_pairs_high"])
-        cosines = [name for name in ("true_cosine_corrected", "step_true_cosine_corrected") if name in dataset]
+        cosines = [name for name in ("true_cosine_corrected", "update_true_cosine_corrected") if name in dataset]
         blank |= {
             f"{name}{end}": dataset[f"{name}{end}"].where(known) for name in cosines for end in ("", "_low", "_high")
         }
@@ -65,7 +66,7 @@ def current(dataset: xr.Dataset) -> xr.Dataset:
 def found(kind: str) -> dict[tuple[str, str], xr.Dataset]:
     """Load the datasets of the columns that were measured."""
     paths = {(task, algorithm): DATA / f"{kind}-{task}-{algorithm}.nc" for task, algorithm in COLUMNS}
-    loaded = {column: xr.load_dataset(path, engine="h5netcdf") for column, path in paths.items() if path.exists()}
+    loaded = {column: read_dataset(path) for column, path in paths.items() if path.exists()}
     return {column: current(dataset) for column, dataset in loaded.items()}
 
 

@@ -12,6 +12,7 @@ import xarray as xr
 from measured import DATA, DOCS, IMAGES, TASKS, claims_on, claims_text, replaced, table, take_in, take_in_given
 
 from closerlook.drawing.style import save_figure
+from closerlook.results.reading import read_dataset
 from closerlook.studies import regime_variables
 from closerlook.studies.claims import judge
 from closerlook.studies.regime_figure import plot_sample_regime
@@ -48,7 +49,7 @@ def main() -> int:
     """Write tables and figures."""
     take_in_given(__doc__, partial(take_in, kind="sample-regime"))
     paths = {task: DATA / f"sample-regime-{task}.nc" for task in TASKS}
-    datasets = {task: xr.load_dataset(path, engine="h5netcdf") for task, path in paths.items() if path.exists()}
+    datasets = {task: read_dataset(path) for task, path in paths.items() if path.exists()}
     claims = claims_on(variable.name for variable in regime_variables.VARIABLES)
     judged = [(claim, judge(claim, {(task, "ppo"): data for task, data in datasets.items()})) for claim in claims]
     page = PAGE.read_text()

@@ -44,7 +44,7 @@ Written by `docs/zoo_agents.py`.
 
 def agents_of(folder: Path) -> list[Path]:
     """Return the models that the zoo names after their environment."""
-    found = [path for algo in ("a2c", "ppo", "trpo") for path in sorted((folder / algo).glob("*/*.zip"))]
+    found = [path for algorithm in ("a2c", "ppo", "trpo") for path in sorted((folder / algorithm).glob("*/*.zip"))]
     return [path for path in found if path.parent.name.startswith(path.stem) and not _is_left_out(path.stem)]
 
 

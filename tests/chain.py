@@ -181,11 +181,11 @@ def no_tail(_: str) -> np.ndarray:
 
 
 def advantages(critic: np.ndarray, gae_lambda: float, constant: float = 0.0) -> Weight:
-    """Generalised advantage estimates."""
+    """Generalized advantage estimates."""
     return Weight(GAMMA * gae_lambda, np.asarray(critic, float), GAMMA, no_tail, np.full(STATES, constant))
 
 
-def complete_returns(noise: float, baseline: np.ndarray | float = 0.0, horizon: int = 44) -> Weight:
+def monte_carlo_returns(noise: float, baseline: np.ndarray | float = 0.0, horizon: int = 44) -> Weight:
     """Discounted returns, followed past limits and cuts for so many steps, less a baseline of the state."""
     after = GAMMA ** np.arange(1, 3)[:, None, None] * np.repeat(returns(horizon, noise)[:, :, None], LIMIT + 1, axis=2)
     return Weight(GAMMA, np.zeros(STATES), 0.0, lambda _: after, np.broadcast_to(baseline, STATES).astype(float))

@@ -14,15 +14,15 @@ import chain_streams
 from chain import GAMMA, STATES, STEPS, WRONG
 from chain_policies import studies, surfaces, updates
 from chain_streams import Streams, block_sums, gradient_answer, sample
-from closerlook.diagnostics.common.layout import Found
+from closerlook.diagnostics.common.layout import Findings
 from closerlook.diagnostics.gradients.alternatives import alternatives, weightings
-from closerlook.diagnostics.gradients.findings import find
-from closerlook.diagnostics.gradients.steps import find_steps
+from closerlook.diagnostics.gradients.findings import gradient_findings
+from closerlook.diagnostics.gradients.updates import find_updates
 from closerlook.diagnostics.values.audit import Judged, audit, audit_restarts, audit_training
 from closerlook.diagnostics.values.baselines import BATCHES, compare_baselines, sweep_lambdas
 from closerlook.measurements.pooled import Pooled
-from closerlook.measurements.stream_sums import Question
-from closerlook.measurements.value_sums import ValueQuestion
+from closerlook.measurements.stream_sums import StreamStatistics
+from closerlook.measurements.value_sums import ValueStatistics
 from closerlook.measurements.weightings import Weighting
 from closerlook.statistics.pool import plan_pool
 from closerlook.statistics.value_errors import calibration, near_zero
@@ -44,44 +44,49 @@ def mean_cosine(estimates: np.ndarray, gradient: np.ndarray) -> float:
 
 
 def gradients(noise: float) -> Measured:
-    """Measure gradient quality on each part, computed steps (signs of gradients) among it."""
+    """Measure gradient quality on each part, updates (signs of gradients) among it."""
     others = alternatives([1.0], ["returns"], normalize=False)
     pool = plan_pool(EACH * STEPS, 10, (STEPS, BATCH), SIZES)
-    question = Question(pool.beginnings, weightings(others), ("discounted_return", "episode_return"))
+    statistics = StreamStatistics(pool.prefixes, weightings(others), ("discounted_return", "episode_return"))
     kinds = [(WRONG, OWN_LAMBDA), (WRONG, 1.0), (np.zeros(STATES), 1.0)]
     exact = [chain.exact(chain.advantages(*kind), noise) for kind in kinds]
-    truths = [chain.exact(chain.complete_returns(noise), noise), chain.exact(chain.episode_returns(noise), noise)]
+    true_gradients = [
+        chain.exact(chain.monte_carlo_returns(noise), noise),
+        chain.exact(chain.episode_returns(noise), noise),
+    ]
     parts, estimates, steps = [], [], []
     batches = parts_of(sample(PARTS * STEP_BATCHES * 2, noise, 2))
     for streams, batch in zip(parts_of(sample(PARTS * EACH, noise, 1)), batches, strict=True):
-        answer = gradient_answer(streams, kinds, pool.beginnings)
-        pooled = Pooled([answer], pool, question)
+        answer = gradient_answer(streams, kinds, pool.prefixes)
+        pooled = Pooled([answer], pool, statistics)
         layers = {"0": slice(0, (STATES + 1) * chain.ACTIONS)}
-        found = find(pooled, others, layers, normalize=False)
+        found = gradient_findings(pooled, others, layers, normalize=False)
         sums = batch.score_sums(batch.advantages(WRONG.astype(float), OWN_LAMBDA)).reshape(STEP_BATCHES, 2, -1).sum(1)
         steps.append(np.sign(sums))
         answers = [{"displacement": np.sign(one)[None], "mean_kl": np.zeros(1)} for one in sums]
         target = pooled.surrogate()
         shares, groups = pooled.all_in_the_rest(target), pooled.groups(target)
-        parts.append(found | find_steps(answers, shares, groups, fresh_optimizer=True))
-        asked = [(0, False), *((list(question.weightings).index(one.weighting), one.normalize) for one in others)]
+        parts.append(found | find_updates(answers, shares, groups, fresh_optimizer=True))
+        asked = [(0, False), *((list(statistics.weightings).index(one.weighting), one.normalize) for one in others)]
         rows = [[pooled.estimates(size, place, normalize=norm) for size in pool.sizes] for place, norm in asked]
         estimates.append(rows)
     own = [exact[0].gradient, exact[0].gradient, exact[1].gradient, exact[2].gradient]
     every = [[np.concatenate([rows[a][s] for rows in estimates]) for s in range(len(SIZES))] for a in range(4)]
     corrected = np.array([[mean_cosine(one, own[a]) for one in every[a]] for a in range(4)])
-    to_truths = np.array([[[mean_cosine(one, t.gradient) for one in every[a]] for t in truths] for a in range(4)])
-    all_three = [exact[0].gradient, *(one.gradient for one in truths)]
+    to_true_gradients = np.array(
+        [[[mean_cosine(one, t.gradient) for one in every[a]] for t in true_gradients] for a in range(4)]
+    )
+    all_three = [exact[0].gradient, *(one.gradient for one in true_gradients)]
     pairs = [(0, 1), (0, 2), (1, 2)]
     scale = exact[0].variance / (exact[0].gradient @ exact[0].gradient)
     per_trajectory = PARTS * EACH * STEPS / sum(float(np.sum(part["trajectories"])) for part in parts)
     known = {
         "true_cosine_corrected": corrected[0],
         "alternative_true_cosine_corrected": corrected[1:],
-        "cosine_to_truth_corrected": to_truths[0],
-        "alternative_cosine_to_truth_corrected": to_truths[1:],
-        "cosine_between_truths": np.array([chain.cosine(all_three[i], all_three[j]) for i, j in pairs]),
-        "step_true_cosine_corrected": np.array([mean_cosine(np.concatenate(steps), exact[0].gradient)]),
+        "cosine_to_true_gradient_corrected": to_true_gradients[0],
+        "alternative_cosine_to_true_gradient_corrected": to_true_gradients[1:],
+        "cosine_between_true_gradients": np.array([chain.cosine(all_three[i], all_three[j]) for i, j in pairs]),
+        "update_true_cosine_corrected": np.array([mean_cosine(np.concatenate(steps), exact[0].gradient)]),
         "noise_scale_pairs": np.array(scale),
         "layer_noise_scale_pairs": np.array([scale]),
         "noise_scale_trajectories": np.array(scale / per_trajectory),
@@ -101,25 +106,27 @@ def baselines(noise: float) -> Measured:
     complete = tuple(Weighting(baseline=name, complete=True) for name in names)
     sweep = (*(Weighting(gae_lambda=one) for one in LAMBDAS), Weighting(baseline="fitted", complete=True))
     pool = plan_pool(EACH * STEPS, 10, (STEPS, BATCH), SIZES[1:])
-    question = ValueQuestion((), own, complete, sweep)
+    statistics = ValueStatistics((), own, complete, sweep)
     critics = {"critic": WRONG.astype(float), "zero": np.zeros(STATES), "fitted": FITTED}
     parts = []
     for streams in parts_of(sample(PARTS * EACH, noise, 3)):
-        returns = streams.complete_returns()
+        returns = streams.monte_carlo_returns()
         rows = [streams.advantages(critics[one.baseline], 1.0 if one.baseline == "zero" else OWN_LAMBDA) for one in own]
         rows += [returns - critics[name][streams.states] for name in names]
         swept = [streams.advantages(critics["critic"], one) for one in LAMBDAS] + [returns - FITTED[streams.states]]
         answer = block_sums(streams, rows, "streams") | block_sums(streams, swept, "sweep")
-        found = compare_baselines(Pooled([answer], pool, question), question, normalize=False)
-        parts.append(found | sweep_lambdas([answer], question, LAMBDAS, OWN_LAMBDA, BATCH))
+        found = compare_baselines(Pooled([answer], pool, statistics), statistics, normalize=False)
+        parts.append(found | sweep_lambdas([answer], statistics, LAMBDAS, OWN_LAMBDA, BATCH))
     return Measured(parts, _exact_baselines(noise, critics) | _exact_sweep(noise))
 
 
 def _exact_baselines(noise: float, critics: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """Return the ratios of variances, of which the mean baseline's is that of centred returns."""
-    mean = chain.exact(chain.complete_returns(noise), noise).weight
-    rows = {name: chain.exact(chain.complete_returns(noise, table), noise).variance for name, table in critics.items()}
-    rows["mean"] = chain.exact(chain.complete_returns(noise, mean), noise).variance
+    """Return the ratios of variances, of which the mean baseline's is that of centered returns."""
+    mean = chain.exact(chain.monte_carlo_returns(noise), noise).weight
+    rows = {
+        name: chain.exact(chain.monte_carlo_returns(noise, table), noise).variance for name, table in critics.items()
+    }
+    rows["mean"] = chain.exact(chain.monte_carlo_returns(noise, mean), noise).variance
     ratios = [rows.get(name, np.nan) / rows["mean"] for name in ("zero", "mean", "critic", "fitted", "optimal")]
     share = (rows["mean"] - rows["critic"]) / (rows["mean"] - rows["fitted"])
     return {
@@ -130,7 +137,7 @@ def _exact_baselines(noise: float, critics: Mapping[str, np.ndarray]) -> dict[st
 
 
 def _exact_sweep(noise: float) -> dict[str, np.ndarray]:
-    truth = chain.exact(chain.complete_returns(noise, FITTED), noise).gradient
+    truth = chain.exact(chain.monte_carlo_returns(noise, FITTED), noise).gradient
     length = truth @ truth
     bias, variance, cosines = [], [], []
     for one in LAMBDAS:
@@ -158,12 +165,12 @@ def values(noise: float) -> Measured:
     rng, parts = np.random.default_rng(4), []
     pool = parts_of(sample(PARTS * EACH, noise, 5))
     for streams in pool:
-        returns, updates = streams.complete_returns(), WRONG + 0.2 * rng.standard_normal((UPDATES, STATES))
+        returns, updates = streams.monte_carlo_returns(), WRONG + 0.2 * rng.standard_normal((UPDATES, STATES))
         critic = WRONG[streams.states].astype(float)
         targets = {
             "gae": critic + streams.advantages(WRONG.astype(float), OWN_LAMBDA),
             "returns": returns,
-            "cut_returns": streams.cut_returns(),
+            "cut_off_returns": streams.cut_off_returns(),
         }
         updated = np.stack([table[streams.states] for table in updates])
         judged = Judged(critic, FITTED[streams.states], updated, targets, returns, 1.0, None)
@@ -173,7 +180,10 @@ def values(noise: float) -> Measured:
             own = batch[2 * at : 2 * at + 2]
             said = table[own.states].ravel()
             gae = (WRONG[own.states] + own.advantages(WRONG.astype(float), OWN_LAMBDA)).ravel()
-            both = {"complete_returns": own.complete_returns().ravel(), "cut_returns": own.cut_returns().ravel()}
+            both = {
+                "monte_carlo_returns": own.monte_carlo_returns().ravel(),
+                "cut_off_returns": own.cut_off_returns().ravel(),
+            }
             answers.append({"values": said, "gae_targets": gae, **both})
         parts.append(audit(judged) | audit_training(answers) | _restarts(streams, noise, updates, rng))
     often = chain.occupancy().sum(axis=(0, 2)) / STEPS
@@ -196,14 +206,14 @@ def values(noise: float) -> Measured:
     return Measured(parts, {name: np.array(value) for name, value in known.items()})
 
 
-def _restarts(streams: Streams, noise: float, updates: np.ndarray, rng: np.random.Generator) -> Found:
+def _restarts(streams: Streams, noise: float, updates: np.ndarray, rng: np.random.Generator) -> Findings:
     """Go on from one state of each of a few streams."""
     some = streams[:RESTARTS]
     states = some.states[np.arange(RESTARTS), rng.integers(STEPS, size=RESTARTS)]
     follow = chain_streams.follow(rng, np.repeat(states, COPIES + 1), noise, 88).reshape(RESTARTS, COPIES + 1)
     said = np.stack([WRONG[states], FITTED[states]], axis=1)
     answer = {"returns": follow[:, 1:], "own_returns": follow[:, 0], "values": said, "stream": np.arange(RESTARTS)}
-    return audit_restarts([answer | {"updated_values": updates[:, states].T}], near_zero(streams.complete_returns()))
+    return audit_restarts([answer | {"updated_values": updates[:, states].T}], near_zero(streams.monte_carlo_returns()))
 
 
 KINDS: dict[str, Callable[[float], Measured]] = {

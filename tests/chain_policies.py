@@ -10,16 +10,16 @@ import numpy as np
 import chain
 from chain import STEPS, WRONG
 from chain_streams import Streams, sample
-from closerlook.diagnostics.common.layout import Found
+from closerlook.diagnostics.common.layout import Findings
 from closerlook.diagnostics.landscape import findings as landscape
 from closerlook.diagnostics.trust_region.findings import SHARES, SKEWED, over_known
-from closerlook.diagnostics.trust_region.step_settings import loss_share
+from closerlook.diagnostics.trust_region.step_settings import fraction_worse
 from closerlook.statistics.estimates import Interval, agreement, mean_interval, mean_share
 from closerlook.statistics.mean_returns import mean_returns, paired_gains, pairing_gain
 from closerlook.statistics.surfaces import (
     best_point,
     correlation,
-    noise_share,
+    noise_fraction,
     rank_correlation,
     sign_agreement,
     stream_surfaces,
@@ -47,7 +47,7 @@ def updates(noise: float) -> Measured:
             found.append({
                 **{f"average of {name}": _average(name, column) for name, column in columns.items()},
                 "mean_multiple_gain": over_known(measured, np.ones(UPDATES, bool)),
-                "loss_share": loss_share(measured),
+                "fraction_worse": fraction_worse(measured),
             })  # fmt: skip
         parts.append(_rows(found))
     mean_gain = np.mean(np.reshape(gains, (PARTS, len(LENGTHS), UPDATES)), axis=(0, 2))
@@ -79,13 +79,13 @@ def _step(own: Streams, noise: float, length: float) -> dict[str, float]:
     }
 
 
-def _rows(found: list[dict[str, Interval]]) -> Found:
+def _rows(found: list[dict[str, Interval]]) -> Findings:
     """Lay intervals of several settings out by name."""
     each = [_found(one) for one in found]
     return {name: np.stack([one[name] for one in each]) for name in each[0]}
 
 
-def _found(intervals: Mapping[str, Interval]) -> Found:
+def _found(intervals: Mapping[str, Interval]) -> Findings:
     return {f"{name}{end}": np.array(getattr(one, field)) for name, one in intervals.items() for end, field in ENDS}
 
 
@@ -95,7 +95,7 @@ AGENT = 2
 
 
 def _promised(own: Streams, moved: np.ndarray) -> Interval:
-    """Return what the plain surrogate of held-out pairs promises of a policy, in units of episode return."""
+    """Return what the plain surrogate of held-out pairs predicts of a policy, in units of episode return."""
     advantages = own.advantages(WRONG.astype(float), OWN_LAMBDA)
     ratios = (moved / chain.policy())[own.states, own.actions]
     episodes = own.episodes()[0].size
@@ -103,8 +103,8 @@ def _promised(own: Streams, moved: np.ndarray) -> Interval:
 
 
 def surfaces(noise: float) -> Measured:
-    """Measure rewards along a step, on shared draws, against a surrogate that is known and one that is noisy."""
-    step = chain.exact(chain.complete_returns(0.0), 0.0).gradient
+    """Measure rewards along a step, on common random numbers, against surrogates with and without noise."""
+    step = chain.exact(chain.monte_carlo_returns(0.0), 0.0).gradient
     odds = [chain.policy() * np.exp(4 * multiple * chain.scores() @ step / np.linalg.norm(step)) for multiple in POINTS]
     tables = [one / one.sum(axis=1, keepdims=True) for one in odds]
     exact = np.array([chain.mean_episode_return(table) for table in tables])
@@ -132,7 +132,7 @@ def surfaces(noise: float) -> Measured:
         means = {
             "line_reward": mean_returns(*sums),
             "line_gain": gains,
-            "pairing_saving": pairing_gain(sums[0], sums[1], AGENT),
+            "crn_variance_reduction": pairing_gain(sums[0], sums[1], AGENT),
         }
         found = {f"{name}{end}": getattr(one, field) for name, one in means.items() for end, field in ENDS}
         inside = POINTS[candidates]
@@ -141,9 +141,9 @@ def surfaces(noise: float) -> Measured:
             "correlation with held-out pairs": correlation(own, others),
             "rank_correlation": rank_correlation(own, rise),
             "sign_agreement": sign_agreement(gains, rise - rise[AGENT]),
-            "noise_share": noise_share(own, 4),
+            "noise_fraction": noise_fraction(own, 4),
             "best_step": Interval(POINTS[best], inside.min(), inside.max()),
-            "predicted_gain of held-out pairs": _promised(pools[AGENT][at], tables[-1]),
+            "predicted_improvement of held-out pairs": _promised(pools[AGENT][at], tables[-1]),
         })  # fmt: skip
         tail = [landscape.tail_interval(one) for one in tails]
         gained = [landscape._tail_gain(one, tails[AGENT]) for one in tails]
@@ -171,7 +171,7 @@ BATCH = 4
 
 def studies(noise: float) -> Measured:
     """Measure means over seeds whose rewards rise along the step, and fall beyond; seeds differ in talent."""
-    step = chain.exact(chain.complete_returns(0.0), 0.0).gradient
+    step = chain.exact(chain.monte_carlo_returns(0.0), 0.0).gradient
     odds = [chain.policy() * np.exp(4 * multiple * chain.scores() @ step / np.linalg.norm(step)) for multiple in POINTS]
     curve = [
         sample(PARTS * SEEDS * BATCH, noise, 30 + at, one / one.sum(1, keepdims=True)) for at, one in enumerate(odds)

@@ -16,7 +16,7 @@ import numpy as np
 
 import chain
 from chain import ACTIONS, EARNED, GAMMA, LAST, LIMIT, MOVES, START, STATES, STEPS
-from closerlook.measurements.truths import TIME_UNIT, continuation_steps
+from closerlook.measurements.true_returns import TIME_UNIT, continuation_steps
 
 
 def draw(rng: np.random.Generator, chances: np.ndarray) -> np.ndarray:
@@ -80,15 +80,15 @@ class Streams:
         return self.terminated | self.truncated
 
     def advantages(self, critic: np.ndarray, gae_lambda: float) -> np.ndarray:
-        """Generalised advantage estimates by a table of values (n,)."""
+        """Generalized advantage estimates by a table of values (n,)."""
         following = np.where(self.terminated, 0.0, critic[self.arrived])
         return self._summed(self.rewards + GAMMA * following - critic[self.states], GAMMA * gae_lambda)
 
-    def complete_returns(self) -> np.ndarray:
+    def monte_carlo_returns(self) -> np.ndarray:
         """Discounted returns, followed past limits and cuts."""
         return self._summed(self.rewards + GAMMA * self.tail, GAMMA)
 
-    def cut_returns(self) -> np.ndarray:
+    def cut_off_returns(self) -> np.ndarray:
         """Discounted returns that stop there."""
         return self._summed(self.rewards, GAMMA)
 
@@ -188,7 +188,7 @@ def block_sums(streams: Streams, weights: Sequence[np.ndarray], name: str, stop:
 
 
 def gradient_answer(
-    streams: Streams, kinds: Sequence[tuple[np.ndarray, float]], beginnings: Sequence[int]
+    streams: Streams, kinds: Sequence[tuple[np.ndarray, float]], prefixes: Sequence[int]
 ) -> dict[str, np.ndarray]:
     """Lay out what `closerlook.measurements.stream_sums.sample_sums` answers.
 
@@ -198,18 +198,18 @@ def gradient_answer(
         Which ones.
     kinds : sequence of (ndarray, (n,), float)
         Critics and lambdas that advantages are made by; both true returns come on top.
-    beginnings : sequence of int
+    prefixes : sequence of int
         First pairs of each stream that are summed as well.
     """
     own = [streams.advantages(critic.astype(float), gae_lambda) for critic, gae_lambda in kinds]
-    truths = [streams.complete_returns(), streams.episode_returns()]
+    true_gradients = [streams.monte_carlo_returns(), streams.episode_returns()]
     others = [streams.ages / TIME_UNIT, chain.WRONG[streams.states].astype(float)]
-    table = np.stack([np.ones_like(truths[0]), *others, *truths], axis=1)
+    table = np.stack([np.ones_like(true_gradients[0]), *others, *true_gradients], axis=1)
     nothing = np.zeros((len(streams), 2), int)
     lengths = [np.bincount(np.cumsum(ends) - ends) for ends in streams.ends]
     return {
-        **block_sums(streams, [*own, *truths, *others], "streams"),
-        **{name: array for stop in beginnings for name, array in _beginnings(streams, kinds, stop).items()},
+        **block_sums(streams, [*own, *true_gradients, *others], "streams"),
+        **{name: array for stop in prefixes for name, array in _prefixes(streams, kinds, stop).items()},
         "crossed": np.einsum("sit,sjt->sij", table, table),
         "incomplete": nothing,
         "trajectories": np.array([len(one) for one in lengths], float),
@@ -220,7 +220,7 @@ def gradient_answer(
     }
 
 
-def _beginnings(streams: Streams, kinds: Sequence[tuple[np.ndarray, float]], stop: int) -> dict[str, np.ndarray]:
+def _prefixes(streams: Streams, kinds: Sequence[tuple[np.ndarray, float]], stop: int) -> dict[str, np.ndarray]:
     """Lay out the sums over the first pairs, with advantages as they are if the streams are cut there."""
     cut = streams.cut(stop)
     rows = [np.pad(cut.advantages(critic.astype(float), one), ((0, 0), (0, STEPS - stop))) for critic, one in kinds]

@@ -37,8 +37,8 @@ def cosine_dataset(seeds=(0, 1), iterations=(0, 60), sizes=(128, 512, 2048, 8192
             "size": sizes,
         },
         attrs={
-            "diagnostic": "gradients", "environment": "Hopper-v5", "algorithm": "ppo", "advantages": "normalised",
-            "batch_pairs": STREAM, "stream_pairs": STREAM, "seed": 0, "schema_version": 1,
+            "diagnostic": "gradients", "environment": "Hopper-v5", "algorithm": "ppo", "advantages": "normalized",
+            "batch_pairs": STREAM, "stream_pairs": STREAM, "seed": 0, "schema_version": 2,
         },
     )  # fmt: skip
     if true:
@@ -47,11 +47,11 @@ def cosine_dataset(seeds=(0, 1), iterations=(0, 60), sizes=(128, 512, 2048, 8192
         dataset["predicted_pairwise_cosine"] = dataset["pairwise_cosine"].where(dataset["size"] >= STREAM)
         dataset["predicted_true_cosine"] = np.sqrt(dataset["predicted_pairwise_cosine"])
     if steps:
-        dataset = dataset.assign_coords(step_size=list(steps))
-        for name in ("step_pairwise_cosine", "step_true_cosine_corrected"):
+        dataset = dataset.assign_coords(update_size=list(steps))
+        for name in ("update_pairwise_cosine", "update_true_cosine_corrected"):
             for end, shift in (("", 0.0), ("_low", -0.05), ("_high", 0.05)):
                 values = np.broadcast_to(np.linspace(0.1, 0.4, len(steps)) + shift, (count, len(steps)))
-                dataset[f"{name}{end}"] = ("agent", "step_size"), values.copy()
+                dataset[f"{name}{end}"] = ("agent", "update_size"), values.copy()
     return dataset if count > 1 else dataset.isel(agent=0)
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from chain_streams import Streams
-from closerlook.diagnostics.common.layout import Found
+from closerlook.diagnostics.common.layout import Findings
 
 PARTS, EACH = 400, 64
 """Disjoint parts, and streams of each."""
@@ -38,12 +38,12 @@ class Measured:
     ----------
     parts : list of mappings
         By the schema's names.
-    truths : mapping
+    true_gradients : mapping
         Arrays of a variable's own shape, or with an axis of parts before it. Of others it is the mean over parts.
     """
 
-    parts: list[Found]
-    truths: Mapping[str, np.ndarray]
+    parts: list[Findings]
+    true_gradients: Mapping[str, np.ndarray]
 
     def coverage(self) -> dict[str, tuple[float, float, float]]:
         """Return the share of intervals that hold the truth, the least over a variable's elements, and the blank ones.
@@ -58,7 +58,7 @@ class Measured:
                 continue
             known = np.isfinite(value)
             mean = np.where(known, value, 0.0).sum(axis=0) / np.maximum(known.sum(axis=0), 1)
-            truth = self.truths.get(name, mean)
+            truth = self.true_gradients.get(name, mean)
             room = 1e-9 * np.maximum(1.0, np.abs(truth))
             holds = ~(low > truth + room) & ~(high < truth - room)
             told = ~np.isnan(low).all(axis=0)

@@ -7,7 +7,7 @@ from pathlib import Path
 import grimp
 import matplotlib.pyplot as plt
 
-from closerlook.drawing.style import COLOURS, INK, QUIET, STYLE
+from closerlook.drawing.style import COLORS, INK, QUIET, STYLE
 
 ROOT = Path(__file__).parents[2]
 PICTURE = Path(__file__).parent / "packages.svg"
@@ -72,7 +72,7 @@ def main() -> int:
                 },
             )
         for name, (x, y) in places.items():
-            box = {"boxstyle": "round,pad=0.35", "facecolor": "white", "edgecolor": COLOURS[0]}
+            box = {"boxstyle": "round,pad=0.35", "facecolor": "white", "edgecolor": COLORS[0]}
             axis.text(x, y, name, ha="center", va="center", color=INK, bbox=box)
         axis.set_xlim(0, 1)
         axis.set_ylim(-len(rows) + 0.4, 0.6)

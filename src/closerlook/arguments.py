@@ -131,8 +131,8 @@ def _whole(name: str, value: Any) -> int:
         raise InputError(f"{name} is {value!r}", "give a whole number")
     low, high = SEEDS if name == "seed" else (-MOST, MOST)
     if not low <= number <= high:
-        mend = f"give {MOST:.0e} at most" if name != "seed" else "give one from -2**63 to 2**63 - 1"
-        raise InputError(f"{name} is {_size(number)}", mend)
+        hint = f"give {MOST:.0e} at most" if name != "seed" else "give one from -2**63 to 2**63 - 1"
+        raise InputError(f"{name} is {_size(number)}", hint)
     return int(value)
 
 

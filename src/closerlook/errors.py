@@ -1,4 +1,4 @@
-"""The errors a user can mend: each says in one line what is wrong and how to put it right."""
+"""The errors a user can fix: each says in one line what is wrong and how to put it right."""
 
 import traceback
 from collections.abc import Iterator
@@ -13,18 +13,18 @@ class InputError(Exception):
     ----------
     what : str
         What is wrong, naming the value.
-    mend : str
+    hint : str
         What to do instead.
     """
 
-    def __init__(self, what: str, mend: str) -> None:
-        super().__init__(f"{what}; {mend}")
+    def __init__(self, what: str, hint: str) -> None:
+        super().__init__(f"{what}; {hint}")
         self.what = what
-        self.mend = mend
+        self.hint = hint
 
     def __reduce__(self) -> tuple[type["InputError"], tuple[str, str]]:
         """Survive the way back from a worker process."""
-        return type(self), (self.what, self.mend)
+        return type(self), (self.what, self.hint)
 
 
 class NonFiniteError(InputError):
@@ -36,14 +36,14 @@ class PolicyError(InputError):
 
 
 @contextmanager
-def users_code(name: str, mend: str, error: type[InputError] = InputError) -> Iterator[None]:
+def users_code(name: str, hint: str, error: type[InputError] = InputError) -> Iterator[None]:
     """Run code of the user's, which may raise anything.
 
     Parameters
     ----------
     name : str
         What runs, for example ``"environment 'mine:Id'"``.
-    mend : str
+    hint : str
         What to do where it fails.
     error : type
         What is raised then.
@@ -63,7 +63,7 @@ def users_code(name: str, mend: str, error: type[InputError] = InputError) -> It
         raised_in = Path(place.filename)
         ours = Path(__file__).parent in raised_in.parents
         where = "" if ours else f", {raised_in.name} line {place.lineno}"
-        raise error(f"{name} failed ({in_one_line(raised)}{where})", mend) from raised
+        raise error(f"{name} failed ({in_one_line(raised)}{where})", hint) from raised
 
 
 def in_one_line(error: BaseException) -> str:

@@ -30,7 +30,7 @@ TRAIN = ["train", "--env", "training_environments:make_target", "--steps", "2048
 AGENT = ["AGENT", "--env", "training_environments:make_target", "--iteration", "33", "--agent-seed", "0"]
 COMMANDS = {
     "train": TRAIN,
-    "gradients": ["gradients", *AGENT, "--pairs", "65536", "--sizes", "128", "1024", "--computed-steps"],
+    "gradients": ["gradients", *AGENT, "--pairs", "65536", "--sizes", "128", "1024", "--updates"],
     "values": ["values", *AGENT, "--pairs", "16384", "--fit-pairs", "16384", "--sizes", "512", "--restarts", "16"],
     "landscape": [
         "landscape",

@@ -1,4 +1,8 @@
-"""Every command and every piece of Python that the documents show runs, in the order in which a reader meets it."""
+"""Every command and every piece of Python that the documents show runs, in the order in which a reader meets it.
+
+The pages that measure the README's agents run twice: with every option as it is shown but fewer samples (`FEWER`), and,
+among the slow tests, exactly as shown.
+"""
 
 import fcntl
 import os
@@ -6,7 +10,7 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from pathlib import Path
 
 import pytest
@@ -15,6 +19,20 @@ ROOT = Path(__file__).parents[2]
 BLOCK = re.compile(r"^```(sh|python)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 RUN_BY_OTHERS = {"make demo", "make test"}
 """`make test` runs this file; `tests/unit/test_cli.py` runs what `make demo` runs, of fewer pairs."""
+
+FEWER = {
+    "--steps 40960": "--steps 22528",
+    "--pairs 81920": "--pairs 20480",
+    "--pairs 327680": "--pairs 65536",
+    "--precision 0.05": "--precision 0.2",
+    "pairs=40_960, estimates=10": "pairs=20_480, estimates=10",
+    "--pairs 40960 --fit-pairs 40960 --restarts 4": "--pairs 20480 --fit-pairs 8192 --restarts 2",
+    "pairs=20_480, fit_pairs=20_480, restarts=4": "pairs=20_480, fit_pairs=8_192, restarts=2",
+    "--pairs 4096 --line-pairs 8192 --grid 5": "--pairs 4096 --line-pairs 4096 --grid 3 --heldout-pairs 4096",
+    "--repeats 5 --pairs 4096 --return-pairs 4096": "--repeats 2 --pairs 4096 --return-pairs 2048",
+    "repeats=3, pairs=4096, return_pairs=4096": "repeats=2, pairs=4096, return_pairs=2048",
+}
+"""What is shown of the sizes of samples, and what the fast walk runs in its place."""
 
 AGENT_FUNCTION = """
 import torch
@@ -43,33 +61,45 @@ def run(kind: str, text: str, folder: Path) -> None:
     assert done.returncode == 0, f"{text}\n\n{done.stdout}\n{done.stderr}"
 
 
-def walk(document: str, folder: Path, done: Collection[str] = ()) -> None:
+def fewer(text: str) -> str:
+    for shown, instead in FEWER.items():
+        text = text.replace(shown, instead)
+    return text
+
+
+def walk(document: str, folder: Path, done: Collection[str] = (), sizes: Callable[[str], str] = str) -> None:
     """Run what a document shows, but what was run there before."""
     for kind, text in blocks(document):
         if text not in {*RUN_BY_OTHERS, *done}:
-            run(kind, text, folder)
+            run(kind, sizes(text), folder)
 
 
 TRAINING = next(text for _, text in blocks("README.md") if text.startswith("closerlook train "))
 
 
-@pytest.fixture(scope="session")
-def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+SIZES = [pytest.param(fewer, id="fewer"), pytest.param(str, id="as shown", marks=pytest.mark.slow)]
+
+
+@pytest.fixture(scope="session", params=SIZES)
+def trained(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[Path, Callable[[str], str]]:
     """Train the agents of the README once for all processes that test."""
-    shared = tmp_path_factory.getbasetemp()
-    folder = (shared.parent if "PYTEST_XDIST_WORKER" in os.environ else shared) / "trained"
+    shared, sizes = tmp_path_factory.getbasetemp(), request.param
+    folder = (shared.parent if "PYTEST_XDIST_WORKER" in os.environ else shared) / f"trained-{sizes.__name__}"
     folder.mkdir(exist_ok=True)
     with (folder / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not (folder / "done").exists():
-            run("sh", TRAINING, folder)
+            run("sh", sizes(TRAINING), folder)
             (folder / "done").touch()
-    return folder
+    return folder, sizes
 
 
 def test_the_readme(trained, tmp_path):
-    shutil.copytree(trained / "runs", tmp_path / "runs")
-    walk("README.md", tmp_path, done={TRAINING})
+    folder, sizes = trained
+    shutil.copytree(folder / "runs", tmp_path / "runs")
+    walk("README.md", tmp_path, {TRAINING}, sizes)
     assert "pairwise_cosine" in (tmp_path / "runs/hopper-gradients/gradients.json").read_text()
 
 
@@ -79,8 +109,14 @@ FOLLOW_THE_README = ["docs/gradients.md", "docs/values.md", "docs/landscape.md",
 @pytest.mark.parametrize("document", FOLLOW_THE_README)
 def test_pages_that_follow_the_readme(trained, tmp_path, document):
     """What a page repeats of the README was run there."""
-    shutil.copytree(trained / "runs", tmp_path / "runs")
-    walk(document, tmp_path, done={text for _, text in blocks("README.md")})
+    folder, sizes = trained
+    shutil.copytree(folder / "runs", tmp_path / "runs")
+    walk(document, tmp_path, {text for _, text in blocks("README.md")}, sizes)
+
+
+def test_fewer_samples_are_of_commands_that_are_shown():
+    texts = [text for name in ("README.md", *FOLLOW_THE_README) for _, text in blocks(name)]
+    assert [shown for shown in FEWER if not any(shown in text for text in texts)] == []
 
 
 def test_agents_of_your_own(tmp_path):

@@ -31,7 +31,7 @@ LAYERS = {"policy": ("mlp_extractor.policy_net", "action_net"), "value": ("mlp_e
 COMMON = {
     "n_steps": STEPS,
     "batch_size": PAIRS // MINIBATCHES,  # theirs is a size, ours a number: the same where it divides the batch
-    "learning_rate": RATE,  # one optimiser and one rate for both networks there, one for each here
+    "learning_rate": RATE,  # one optimizer and one rate for both networks there, one for each here
     "gamma": 0.99,
     "gae_lambda": 0.95,
     "policy_kwargs": {

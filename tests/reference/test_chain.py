@@ -27,7 +27,7 @@ def test_exact_answers_are_what_streams_average_to():
     mean = chain.exact(chain.advantages(WRONG, 0.8), NOISE).weight
     cases = (
         (streams.advantages(WRONG.astype(float), 0.8) - mean, chain.advantages(WRONG, 0.8, mean)),
-        (streams.complete_returns(), chain.complete_returns(NOISE)),
+        (streams.monte_carlo_returns(), chain.monte_carlo_returns(NOISE)),
         (streams.episode_returns(), chain.episode_returns(NOISE)),
     )
     for weights, weight in cases:
@@ -42,13 +42,23 @@ def test_exact_answers_are_what_streams_average_to():
 
 def test_gradients_of_the_chain_are_the_exact_ones():
     found = gradient_quality(
-        chain_agent(NOISE), pairs=256 * STEPS, sizes=[64], truths=["discounted_return", "episode_return"], workers=1
+        chain_agent(NOISE),
+        pairs=256 * STEPS,
+        sizes=[64],
+        true_gradients=["discounted_return", "episode_return"],
+        workers=1,
     )
     mean = chain.exact(chain.advantages(WRONG, 0.8), NOISE).weight
     own = chain.exact(chain.advantages(WRONG, 0.8, mean), NOISE)
-    truths = [chain.exact(one, NOISE).gradient for one in (chain.complete_returns(NOISE), chain.episode_returns(NOISE))]
-    pairs = [chain.cosine(own.gradient, truths[0]), chain.cosine(own.gradient, truths[1]), chain.cosine(*truths)]
-    assert near(found, "cosine_between_truths", pairs)
+    true_gradients = [
+        chain.exact(one, NOISE).gradient for one in (chain.monte_carlo_returns(NOISE), chain.episode_returns(NOISE))
+    ]
+    pairs = [
+        chain.cosine(own.gradient, true_gradients[0]),
+        chain.cosine(own.gradient, true_gradients[1]),
+        chain.cosine(*true_gradients),
+    ]
+    assert near(found, "cosine_between_true_gradients", pairs)
     scale = chain.exact(chain.advantages(WRONG, 0.8), NOISE).variance / (own.gradient @ own.gradient)
     assert near(found, "noise_scale_pairs", scale)
     assert float(found["gradient_variance"]) == pytest.approx(scale * (own.gradient @ own.gradient), rel=0.15)
@@ -57,7 +67,9 @@ def test_gradients_of_the_chain_are_the_exact_ones():
     sums = streams.score_sums(streams.advantages(WRONG.astype(float), 0.8)).reshape(4000, 2, -1).sum(axis=1)
     assert near(found, "true_cosine_corrected", chain_coverage.mean_cosine(sums, own.gradient))
     assert near(
-        found, "cosine_to_truth_corrected", np.array([[chain_coverage.mean_cosine(sums, one)] for one in truths])
+        found,
+        "cosine_to_true_gradient_corrected",
+        np.array([[chain_coverage.mean_cosine(sums, one)] for one in true_gradients]),
     )
 
 
@@ -67,20 +79,20 @@ def test_values_of_the_chain_are_the_exact_ones():
         chain_agent(NOISE), pairs=256 * STEPS, fit_pairs=0, sizes=[64], lambdas=lambdas, restarts=16, restart_copies=8,
         workers=1,
     )  # fmt: skip
-    returns = chain.complete_returns(NOISE)
+    returns = chain.monte_carlo_returns(NOISE)
     mean = chain.exact(returns, NOISE).weight
-    by_critic, by_mean = (chain.exact(chain.complete_returns(NOISE, one), NOISE) for one in (WRONG, mean))
+    by_critic, by_mean = (chain.exact(chain.monte_carlo_returns(NOISE, one), NOISE) for one in (WRONG, mean))
     assert near(found, "variance_ratio", by_critic.variance / by_mean.variance, baseline="critic")
     length = by_critic.gradient @ by_critic.gradient
     for one in lambdas:
-        centred = chain.exact(
+        centered = chain.exact(
             chain.advantages(WRONG, one, chain.exact(chain.advantages(WRONG, one), NOISE).weight), NOISE
         )
-        bias = np.square(centred.gradient - by_critic.gradient).sum() / length
+        bias = np.square(centered.gradient - by_critic.gradient).sum() / length
         assert near(found, "lambda_squared_bias", bias, **{"lambda": one})
-        assert near(found, "lambda_variance", centred.variance / 64 / length, **{"lambda": one})
-        lengths = length * (centred.gradient @ centred.gradient + centred.variance / 64)
-        cosine = centred.gradient @ by_critic.gradient / np.sqrt(lengths)
+        assert near(found, "lambda_variance", centered.variance / 64 / length, **{"lambda": one})
+        lengths = length * (centered.gradient @ centered.gradient + centered.variance / 64)
+        cosine = centered.gradient @ by_critic.gradient / np.sqrt(lengths)
         assert near(found, "lambda_cosine", cosine, batches=1, **{"lambda": one})
     often, moments = chain.occupancy().sum(axis=(0, 2)) / STEPS, chain.returns(88, NOISE)
     noise, bias = often @ (moments[1] - moments[0] ** 2), often @ (WRONG - moments[0]) ** 2

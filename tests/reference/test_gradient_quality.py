@@ -12,10 +12,10 @@ from closerlook.agents.policies import MLPValue
 from closerlook.algorithms.batch import evaluate_critic, make_batch
 from closerlook.algorithms.returns import advantages_if_cut
 from closerlook.diagnostics.gradients import gradient_quality
-from closerlook.diagnostics.gradients.findings import find
+from closerlook.diagnostics.gradients.findings import gradient_findings
 from closerlook.execution import Job, content_key, run_jobs
 from closerlook.measurements.pooled import Pooled
-from closerlook.measurements.stream_sums import Question, StreamRange, sample_sums
+from closerlook.measurements.stream_sums import StreamRange, StreamStatistics, sample_sums
 from closerlook.measurements.weightings import OWN, Weighting, weigh
 from closerlook.nn.networks import MLP, flatten
 from closerlook.nn.score_squares import layer_slices
@@ -26,8 +26,8 @@ from closerlook.statistics.blocks import Sums
 from closerlook.statistics.estimates import Interval, cosine_matrix, gradient_estimate, mean_pairwise_cosine
 from closerlook.statistics.noise import noise_scale
 from closerlook.statistics.pool import plan_pool
-from closerlook.statistics.truths import Shares
-from closerlook.statistics.truths import true_cosine as true_cosine_of
+from closerlook.statistics.true_gradients import Shares
+from closerlook.statistics.true_gradients import true_cosine as true_cosine_of
 from environments import (
     HORIZON,
     bandit_agent,
@@ -35,7 +35,7 @@ from environments import (
     linear_quadratic_agent,
     linear_quadratic_gradient,
 )
-from vectorised import bandit_estimates, linear_quadratic_estimates, linear_quadratic_pairs
+from vectorized import bandit_estimates, linear_quadratic_estimates, linear_quadratic_pairs
 
 CASES = [
     pytest.param("bandit", 8, False, 0.0, 0.05, id="bandit-0.05"),
@@ -177,14 +177,14 @@ def naive_estimates(agent: Agent, seed: int, streams: int, each: int, *, normali
     return np.stack(estimates)
 
 
-@pytest.mark.parametrize("advantages", ["normalised", "raw"])
+@pytest.mark.parametrize("advantages", ["normalized", "raw"])
 def test_dataset_agrees_with_naive_autograd(advantages):
     agent = with_critic(linear_quadratic_agent(), gamma=0.97, gae_lambda=0.9, regime=Regime(2, 20))
     found = gradient_quality(
         agent, pairs=20 * 24, estimates=3, sizes=[20, 40, 120], advantages=advantages, seed=5, workers=1
     )
     for place, each in enumerate([1, 2, 6]):
-        naive = naive_estimates(agent, 5, 24, each, normalize=advantages == "normalised")
+        naive = naive_estimates(agent, 5, 24, each, normalize=advantages == "normalized")
         expected = mean_pairwise_cosine(cosine_matrix(naive))
         here = found.isel(size=place)
         assert int(here["estimates"]) == 24 // each
@@ -198,7 +198,7 @@ def test_alternatives_agree_with_agents_that_have_them_as_their_own(normalize):
     """The slow twin samples again with an agent of that lambda, or without a critic."""
     agent = with_critic(linear_quadratic_agent(), gamma=0.97, gae_lambda=0.9, regime=Regime(2, 20))
     asked = {"pairs": 20 * 24, "estimates": 3, "sizes": [12, 20, 40, 120], "seed": 5, "workers": 1}
-    own, other = ("normalised", "raw") if normalize else ("raw", "normalised")
+    own, other = ("normalized", "raw") if normalize else ("raw", "normalized")
     found = gradient_quality(agent, **asked, advantages=own, lambdas=[1.0, 0.0], baselines=["returns"])
     twins = {
         other: gradient_quality(agent, **asked, advantages=other),
@@ -269,8 +269,8 @@ def test_sizes_below_a_stream_are_estimates_from_its_beginning(critic):
     agent = with_critic(agent) if critic else agent
     long = gradient_quality(agent, pairs=40 * 12, estimates=10, sizes=[20, 40], workers=1)
     short = gradient_quality(replace(agent, regime=Regime(1, 20)), pairs=20 * 12, estimates=10, sizes=[20], workers=1)
-    assert long["is_beginning"].values.tolist() == [True, False]
-    assert not short["is_beginning"].values.any()
+    assert long["is_prefix"].values.tolist() == [True, False]
+    assert not short["is_prefix"].values.any()
     np.testing.assert_allclose(long["pairwise_cosine"][0], short["pairwise_cosine"][0], atol=1e-5)
 
 
@@ -355,31 +355,31 @@ def test_the_whole_way_to_the_truths_of_the_linear_quadratic_environment(critic)
     agent = linear_quadratic_agent(gamma=0.7, gae_lambda=0.9, regime=Regime(1, 4 * HORIZON), normalize_advantages=True)
     agent = with_critic(agent) if critic else agent
     exact = linear_quadratic_gradient(agent)
-    asked = Question((20,), truths=("discounted_return", "episode_return"))
+    asked = StreamStatistics((20,), true_gradients=("discounted_return", "episode_return"))
     jobs = [
-        sample_sums(agent, agent.environment, Sampling(32), StreamRange(2, "truths", first, first + 256), asked)
+        sample_sums(agent, agent.environment, Sampling(32), StreamRange(2, "true_gradients", first, first + 256), asked)
         for first in (0, 256, 512, 768)
     ]
     pool = plan_pool(32 * 1024, 10, (32, 32), [20, 32, 128])
     pooled = Pooled(jobs, pool, asked)
-    for target in pooled.truths():
+    for target in pooled.true_gradients():
         groups, pairs = pooled.groups(target)
         error = (groups / pairs[:, None]).std(0, ddof=1) / np.sqrt(len(groups))
         off = ((groups / pairs[:, None]).mean(0) - exact) / error
         assert (np.abs(off).max() < 4.5) == (target.name == "episode_return")
-    found = find(pooled, (), layer_slices(agent.policy.parameter_shapes), normalize=True)
+    found = gradient_findings(pooled, (), layer_slices(agent.policy.parameter_shapes), normalize=True)
     for place, size in enumerate(pool.sizes):
         estimates = pooled.estimates(size, 0, normalize=True)
         units = estimates / np.linalg.norm(estimates, axis=1, keepdims=True)
         expected = (units @ (exact / np.linalg.norm(exact))).mean()
-        low, high = (found[f"cosine_to_truth_corrected_{end}"][1, place] for end in ("low", "high"))
+        low, high = (found[f"cosine_to_true_gradient_corrected_{end}"][1, place] for end in ("low", "high"))
         assert low - 0.02 < expected < high + 0.02
         assert high - low < 0.15
     # nothing is lost by going without a critic, except what the discount takes from the direction
-    pairs_of_truths = found["cosine_between_truths"]
+    pairs_of_true_gradients = found["cosine_between_true_gradients"]
     if not critic:
-        assert pairs_of_truths[0] == pytest.approx(1.0, abs=0.01)
-    assert 0.5 < pairs_of_truths[1] < 1.02
+        assert pairs_of_true_gradients[0] == pytest.approx(1.0, abs=0.01)
+    assert 0.5 < pairs_of_true_gradients[1] < 1.02
     assert found["predicted_true_cosine"][1:] == pytest.approx(
         found["true_cosine_corrected"][1:], abs=0.15
     )  # ten directions
@@ -396,7 +396,7 @@ def test_pairs_of_the_bandit_are_independent():
 
 def test_how_much_pairs_of_an_episode_depend_on_one_another_is_what_brute_force_says():
     agent = linear_quadratic_agent(regime=Regime(1, 256 * HORIZON))  # long, as rare episodes weigh much
-    asked = {"pairs": 128 * 256 * HORIZON, "sizes": [256 * HORIZON], "advantages": "normalised"}
+    asked = {"pairs": 128 * 256 * HORIZON, "sizes": [256 * HORIZON], "advantages": "normalized"}
     found = gradient_quality(agent, **asked, workers=1)
     scores, returns = linear_quadratic_pairs(np.random.default_rng(8), agent, (100_000, HORIZON), noise=0.0)
     pairs = scores * (returns - returns.mean())[..., None]

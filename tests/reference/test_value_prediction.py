@@ -20,8 +20,8 @@ from closerlook.measurements import stream_sums, value_sums
 from closerlook.measurements.fitted_values import Critic
 from closerlook.measurements.restarted_values import sample_restarts
 from closerlook.measurements.stream_sums import StreamRange
-from closerlook.measurements.truths import discounted_returns
-from closerlook.measurements.value_sums import ValueQuestion, sample_value_sums
+from closerlook.measurements.true_returns import discounted_returns
+from closerlook.measurements.value_sums import ValueStatistics, sample_value_sums
 from closerlook.measurements.weightings import OWN, Weighting, weigh
 from closerlook.simulation.records import Rollout, Sampling
 from closerlook.simulation.rollout import rollout
@@ -196,7 +196,7 @@ def test_an_environment_that_cannot_go_on_past_its_limit_is_named():
     lifted = value_prediction(limited("limited_corridor", limit=12), **wishes)
     assert lifted["incomplete_returns"].values.tolist() == [0]
     assert not any("could not go on" in verdict["statement"] for verdict in verdicts(lifted))
-    old = found.drop_vars(["incomplete_returns", "judged_pairs", "truth"])  # a dataset measured earlier
+    old = found.drop_vars(["incomplete_returns", "judged_pairs", "true_gradient"])  # a dataset measured earlier
     assert "incomplete_returns" not in summary(old)
     assert len(verdicts(old)) == len(verdicts(found)) - 1
 
@@ -205,10 +205,10 @@ def test_an_environment_that_cannot_go_on_past_its_limit_is_named():
 def test_all_held_out_pairs_judge_as_far_as_memory_allows(monkeypatch, most):
     monkeypatch.setattr(value_sums, "JUDGED_PAIRS", most)
     monkeypatch.setattr(value_sums, "FEWEST_JUDGED_STREAMS", 8)
-    agent, question = with_critic(share=0.7), ValueQuestion((), (OWN,), (), ())
+    agent, statistics = with_critic(share=0.7), ValueStatistics((), (OWN,), (), ())
     parts = [StreamRange(0, "t", first, first + 100) for first in (0, 100, 200)]
-    answers = [sample_value_sums(agent, agent.environment, Sampling(64), part, question, {}, []) for part in parts]
-    judged = [answer["complete_returns"] for answer in answers if "complete_returns" in answer]
+    answers = [sample_value_sums(agent, agent.environment, Sampling(64), part, statistics, {}, []) for part in parts]
+    judged = [answer["monte_carlo_returns"] for answer in answers if "monte_carlo_returns" in answer]
     assert sum(len(rows) for rows in judged) == most // 64
     assert all(len(answer["incomplete"]) == 100 for answer in answers)
     if most == 64 * 300:
@@ -224,30 +224,30 @@ MEAN = -1.2
 """Of returns, about."""
 
 
-def answer_of(agent: Agent, question: ValueQuestion, streams: int) -> tuple[dict, Rollout]:
+def answer_of(agent: Agent, statistics: ValueStatistics, streams: int) -> tuple[dict, Rollout]:
     """What a worker answers, and the same streams in the open."""
     part = StreamRange(0, "t", 0, streams)
-    answer = sample_value_sums(agent, agent.environment, Sampling(64), part, question, {}, [])
+    answer = sample_value_sums(agent, agent.environment, Sampling(64), part, statistics, {}, [])
     asked = Sampling(64, continuation_steps=44)
     return answer, rollout(agent, agent.environment, asked, seeds=[0], purpose="t", streams=range(streams))
 
 
 def test_what_critics_are_judged_by_is_what_a_batch_has():
     agent = with_critic(share=0.7)
-    answer, sampled = answer_of(agent, ValueQuestion((), (OWN,), (), ()), 5)
+    answer, sampled = answer_of(agent, ValueStatistics((), (OWN,), (), ()), 5)
     batch = make_batch(Agent.stack([agent]), sampled, sampled.rewards)
     np.testing.assert_allclose(answer["gae_targets"], batch.gae_targets[0].numpy(), rtol=1e-5)
     np.testing.assert_allclose(answer["values"][:, 0], batch.values[0].numpy(), rtol=1e-6)
-    np.testing.assert_allclose(answer["complete_returns"][:, -1], answer["true_returns"][:, -1], rtol=1e-5)
-    np.testing.assert_allclose(answer["cut_returns"][:, -1], sampled.rewards[0, :, -1], rtol=1e-5)
-    assert not np.allclose(answer["complete_returns"][:, -1], answer["cut_returns"][:, -1])
+    np.testing.assert_allclose(answer["monte_carlo_returns"][:, -1], answer["true_returns"][:, -1], rtol=1e-5)
+    np.testing.assert_allclose(answer["cut_off_returns"][:, -1], sampled.rewards[0, :, -1], rtol=1e-5)
+    assert not np.allclose(answer["monte_carlo_returns"][:, -1], answer["cut_off_returns"][:, -1])
 
 
-def test_groups_of_the_sweep_are_centred_means():
+def test_groups_of_the_sweep_are_centered_means():
     """Two streams a block: the mean over each of (A - mean A) grad log pi, by autograd."""
     agent = with_critic(share=0.7)
     sweep = (Weighting(gae_lambda=0.5), Weighting(baseline="critic", complete=True))
-    answer, sampled = answer_of(agent, ValueQuestion((), (OWN,), (), sweep, sweep_block=2), 6)
+    answer, sampled = answer_of(agent, ValueStatistics((), (OWN,), (), sweep, sweep_block=2), 6)
     groups = _Groups([Sums.from_arrays(answer, "sweep")], 2)
     half = replace(agent, gae_lambda=0.5)
     advantages = make_batch(Agent.stack([half]), sampled, sampled.rewards).advantages[0].double()
@@ -263,8 +263,8 @@ def test_groups_of_the_sweep_are_centred_means():
 
 
 CRITICS = {
-    "V*": {},
-    "V* and noise": {"wild": 0.67},
+    "fitted value": {},
+    "fitted value and noise": {"wild": 0.67},
     "constant": {"share": 0.0, "constant": MEAN},
     "noise": {"share": 0.0, "constant": MEAN, "wild": 2.0},
 }
@@ -272,7 +272,7 @@ CRITICS = {
 
 @pytest.mark.slow
 def test_verdicts_rank_critics_by_what_they_are_worth():
-    more = {"V* and noise": {"pairs": 64 * 1024}}  # what it leaves is told from what V* leaves by more pairs
+    more = {"fitted value and noise": {"pairs": 64 * 1024}}  # to tell it from the fitted value
     judged = [
         value_prediction(with_critic(**changes), **PAIRS | more.get(name, {})) for name, changes in CRITICS.items()
     ]
@@ -288,7 +288,7 @@ def test_verdicts_rank_critics_by_what_they_are_worth():
     assert "harms" in worth[3]["statement"]
 
 
-def test_complete_returns_have_one_mean_whatever_the_baseline():
+def test_monte_carlo_returns_have_one_mean_whatever_the_baseline():
     agent = with_critic(share=0.5)
     agents = Agent.stack([agent])
     asked = Sampling(64, continuation_steps=44)

@@ -12,7 +12,7 @@ import pytest
 from closerlook.agents.files import load_agent
 from closerlook.agents.loading import checkpoint_folder, find_agents
 from closerlook.errors import InputError
-from closerlook.results.store import as_json
+from closerlook.results.store import RunFolder, as_json
 from closerlook.training import COLUMNS
 from closerlook.training import atlas as module
 from closerlook.training.atlas import ENTRIES, Entry, names_of, require_small, train_entry
@@ -30,7 +30,7 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
 def test_the_six_columns_are_table_1() -> None:
     assert len(ENTRIES) == 6
     humanoid = Entry("humanoid-trpo").settings.resolved()
-    assert (humanoid.env, humanoid.algo, humanoid.trpo.max_kl) == ("Humanoid-v5", "trpo", 0.07)
+    assert (humanoid.env, humanoid.algorithm, humanoid.trpo.max_kl) == ("Humanoid-v5", "trpo", 0.07)
     assert (humanoid.seeds, humanoid.iterations) == (10, 488)
     assert humanoid.checkpoints == (0, 150, 300, 450, 488)
     assert (humanoid.bootstrap, humanoid.observation_clip, humanoid.normalize_rewards) == ("correct", None, False)
@@ -127,5 +127,5 @@ def test_columns_are_chosen_by_name() -> None:
 
 @pytest.mark.parametrize("name", ENTRIES)
 def test_the_packed_columns_of_the_repository_are_those_of_todays_settings(name: str) -> None:
-    record = json.loads((Path(__file__).parents[2] / "atlas" / name / "run.json").read_text())
+    record = RunFolder(Path(__file__).parents[2] / "atlas" / name).read_record()
     assert record["settings"] == as_json(Entry(name).settings.resolved().to_json())

@@ -82,7 +82,7 @@ def test_a_pool_that_is_large_enough_always_has_a_partition(pool, estimates):
 
 
 def used(pool):
-    return [(size.asked, size.used, size.count, size.is_beginning) for size in pool.sizes]
+    return [(size.asked, size.used, size.count, size.is_prefix) for size in pool.sizes]
 
 
 def test_default_sizes():
@@ -106,7 +106,7 @@ def test_the_training_batch_is_among_the_default_sizes():
     pool = plan_pool(60_000, 10, (500, 2000), None)
     assert (2000, 2000) in [(size.asked, size.used) for size in pool.sizes]
     assert len({size.used for size in pool.sizes}) == len(pool.sizes)
-    assert all(size.used % 500 == 0 for size in pool.sizes if not size.is_beginning)
+    assert all(size.used % 500 == 0 for size in pool.sizes if not size.is_prefix)
 
 
 @pytest.mark.parametrize("n_envs", [51, 101, 103, 205])

@@ -84,7 +84,7 @@ def test_a_level_is_judged_at_each_iteration():
     difference = replace(level, size=(128, 2048), rule="above", bound=-0.2)
     assert {one.mark for one in judge(difference, {("hopper", "ppo"): FALLING})} == {"holds"}
     assert judge(replace(level, size=512), {("hopper", "ppo"): FALLING}) == []
-    assert judge(replace(level, variable="step_pairwise_cosine"), {("hopper", "ppo"): FALLING}) == []
+    assert judge(replace(level, variable="update_pairwise_cosine"), {("hopper", "ppo"): FALLING}) == []
 
 
 def test_a_median_has_the_interval_of_the_sign_test():
@@ -184,10 +184,10 @@ def test_a_log_of_a_difference_is_a_ratio():
 def test_a_single_agent_is_judged_by_the_interval_of_its_own():
     agents = xr.Dataset(
         {
-            "realised_gain": ("agent", [3.0, 1.0, -4.0]),
-            "realised_gain_low": ("agent", [2.0, -1.0, -5.0]),
-            "realised_gain_high": ("agent", [4.0, 3.0, -3.0]),
-            "predicted_gain": (("agent", "pairs_of"), [[10.0, 0.0], [2.5, 0.0], [-9.0, 0.0]]),
+            "full_update_realized_improvement": ("agent", [3.0, 1.0, -4.0]),
+            "full_update_realized_improvement_low": ("agent", [2.0, -1.0, -5.0]),
+            "full_update_realized_improvement_high": ("agent", [4.0, 3.0, -3.0]),
+            "full_update_predicted_improvement": (("agent", "pairs_of"), [[10.0, 0.0], [2.5, 0.0], [-9.0, 0.0]]),
         },
         coords={
             "pairs_of": ["batch", "heldout"],
@@ -195,11 +195,23 @@ def test_a_single_agent_is_judged_by_the_interval_of_its_own():
             "agent_seed": ("agent", [0, 0, 1]),
         },
     )
-    claim = Claim("c", "It gains.", "ours", "realised_gain", "single", (0, 150), "above", 0.0, tasks=("hopper few",))
+    claim = Claim(
+        "c",
+        "It gains.",
+        "ours",
+        "full_update_realized_improvement",
+        "single",
+        (0, 150),
+        "above",
+        0.0,
+        tasks=("hopper few",),
+    )
     judged = judge(claim, {("hopper few", "ppo"): agents, ("hopper many", "ppo"): agents})
     assert [one.mark for one in judged] == ["holds", "not enough data", "does not hold"]
     assert judged[2].where == "hopper few, ppo, iteration 150, seed 1"
-    less = replace(claim, against=({"variable": "predicted_gain", "pairs_of": "batch"},), rule="below")
+    less = replace(
+        claim, against=({"variable": "full_update_predicted_improvement", "pairs_of": "batch"},), rule="below"
+    )
     judged = judge(less, {("hopper few", "ppo"): agents})
     assert [(one.value, one.low, one.high) for one in judged][1] == (-1.5, -3.5, 0.5)
     assert [one.mark for one in judged] == ["holds", "not enough data", "does not hold"]

@@ -80,13 +80,13 @@ def test_json_is_one_object_on_stdout_and_nothing_else(trained, tmp_path, capsys
     assert shown.out.count("\n") == 1
     assert printed == json.loads((tmp_path / "gradients.json").read_text())
     assert printed["sizes"] == [32, 64, 128]
-    assert (printed["iteration"], printed["agent_seed"], printed["env"]) == (0, 1, "Hopper-v5")
+    assert (printed["iteration"], printed["agent_seed"], printed["environment"]) == (0, 1, "Hopper-v5")
     assert "cosine similarity" in shown.err
 
 
 FIXED = [
-    "env",
-    "algo",
+    "environment",
+    "algorithm",
     "iteration",
     "pairs",
     "streams",
@@ -124,14 +124,14 @@ def test_the_summary_of_gradients_has_the_fixed_names(trained, tmp_path):
     for name in ("noise_scale_pairs", "pairs_for_true_cosine_half", "effective_sample_fraction", "pairs", "streams"):
         assert told[name] is None or np.isscalar(told[name])
     assert set(told["verdicts"][0]) == {"area", "level", "statement", "evidence", "advice"}
-    assert told["advantages"] in ("normalised", "raw")
+    assert told["advantages"] in ("normalized", "raw")
 
 
 def test_training_prints_json_too(trained, capsys):
     capsys.readouterr()
     assert train(trained, "--json") == 0  # all of it from disk
     printed = json.loads(capsys.readouterr().out)
-    assert (printed["algo"], printed["agent_seeds"], printed["iterations"]) == ("ppo", [0, 1], 4)
+    assert (printed["algorithm"], printed["agent_seeds"], printed["iterations"]) == ("ppo", [0, 1], 4)
 
 
 def test_the_same_command_computes_nothing_again(trained, tmp_path):

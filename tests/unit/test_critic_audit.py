@@ -79,7 +79,7 @@ def test_the_numbers_are_those_of_a_slow_twin():
         returns[t], cut[t] = following, short
     values = new.value(new.value_parameters, torch.from_numpy(alone.observations[0, 0])).detach().numpy()
     assert found["audit_returns_mre_heldout"][number] == pytest.approx(relative(values, returns), rel=1e-3)
-    assert found["audit_cut_returns_mre_heldout"][number] == pytest.approx(relative(values, cut), rel=1e-3)
+    assert found["audit_cut_off_returns_mre_heldout"][number] == pytest.approx(relative(values, cut), rel=1e-3)
     assert found["audit_explained_variance_returns_heldout"][number] == pytest.approx(
         1 - np.var(returns - values) / np.var(returns), abs=1e-3
     )

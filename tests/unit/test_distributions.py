@@ -5,7 +5,7 @@ import pytest
 import torch
 from scipy import integrate, stats
 
-from closerlook.nn.distributions import AnyDistribution, Categorical, DiagonalGaussian, recognise
+from closerlook.nn.distributions import AnyDistribution, Categorical, DiagonalGaussian, recognize
 
 
 @pytest.fixture
@@ -124,7 +124,7 @@ def test_a_choice_made_from_probabilities_never_draws_one_of_none(shape):
         choice = torch.distributions.Categorical(probs=outputs, validate_args=shape == "validated")
         return torch.distributions.Independent(choice, 0) if shape == "independent" else choice
 
-    found = recognise(probabilities, build, (1,))
+    found = recognize(probabilities, build, (1,))
     assert found.logits[0].tolist() == [np.float32(np.log(np.float32(0.5))), -np.inf] * 2
     assert found.sample(torch.tensor([[1 - 1e-16]], dtype=torch.float64)).tolist() == [2]
     assert found.entropy().item() == pytest.approx(np.log(2))
@@ -133,7 +133,7 @@ def test_a_choice_made_from_probabilities_never_draws_one_of_none(shape):
 @pytest.mark.parametrize("answer", [(1.0, 2.0), torch.zeros(3, 2), None])
 def test_what_is_no_distribution_is_told(answer):
     with pytest.raises(TypeError, match=r"distribution gave a \w+, not a torch.distributions.Distribution"):
-        recognise(torch.zeros(3, 2), lambda _: answer, (3,))
+        recognize(torch.zeros(3, 2), lambda _: answer, (3,))
 
 
 def test_a_sampled_gaussian_has_its_moments():
@@ -144,12 +144,12 @@ def test_a_sampled_gaussian_has_its_moments():
     torch.testing.assert_close(actions.std(0), log_std.exp(), atol=0.01, rtol=0)
 
 
-def test_known_families_are_recognised():
-    normal = recognise(torch.zeros(4, 2), lambda mean: torch.distributions.Normal(mean, 0.5), (4,))
+def test_known_families_are_recognized():
+    normal = recognize(torch.zeros(4, 2), lambda mean: torch.distributions.Normal(mean, 0.5), (4,))
     wrapped = torch.zeros(4, 2), lambda mean: torch.distributions.Independent(torch.distributions.Normal(mean, 0.5), 1)
-    categorical = recognise(torch.zeros(4, 3), lambda logits: torch.distributions.Categorical(logits=logits), (4,))
+    categorical = recognize(torch.zeros(4, 3), lambda logits: torch.distributions.Categorical(logits=logits), (4,))
     assert isinstance(normal, DiagonalGaussian)
-    assert isinstance(recognise(*wrapped, (4,)), DiagonalGaussian)
+    assert isinstance(recognize(*wrapped, (4,)), DiagonalGaussian)
     assert isinstance(categorical, Categorical)
     torch.testing.assert_close(normal.log_std, torch.full((4, 2), 0.5).log())
 
@@ -159,11 +159,11 @@ def test_any_distribution_is_keyed_row_by_row():
         return torch.distributions.Independent(torch.distributions.Gamma(outputs.exp(), 1.0), 1)
 
     outputs = torch.linspace(-1, 1, 8).reshape(4, 2)
-    distribution = recognise(outputs, build, (4,))
+    distribution = recognize(outputs, build, (4,))
     assert isinstance(distribution, AnyDistribution)
     before = torch.random.get_rng_state()
     all_rows = distribution.sample(torch.arange(4)[:, None])
-    one_row = recognise(outputs[2:3], build, (1,)).sample(torch.tensor([[2]]))
+    one_row = recognize(outputs[2:3], build, (1,)).sample(torch.tensor([[2]]))
     assert torch.equal(before, torch.random.get_rng_state())
     torch.testing.assert_close(all_rows[2:3], one_row, rtol=0, atol=0)
     torch.testing.assert_close(distribution.log_prob(all_rows), build(outputs).log_prob(all_rows))
@@ -174,7 +174,7 @@ def test_any_distribution_sums_over_components_that_are_not_independent_by_decla
         return torch.distributions.Beta(outputs.exp(), 1.0)
 
     outputs = torch.linspace(-1, 1, 6).reshape(3, 2)  # at zero each is uniform, with an entropy of zero
-    distribution = recognise(outputs, build, (3,))
+    distribution = recognize(outputs, build, (3,))
     actions = torch.full((3, 2), 0.25)
     assert distribution.log_prob(actions).shape == (3,)
     torch.testing.assert_close(distribution.entropy(), build(outputs).entropy().sum(-1))
@@ -186,7 +186,7 @@ def test_what_reaches_beyond_one_axis_is_not_taken_for_a_known_family():
         return torch.distributions.Independent(torch.distributions.Categorical(logits=logits.reshape(-1, 2, 3)), 1)
 
     logits = torch.linspace(-1, 1, 24).reshape(4, 6)
-    several = recognise(logits, choices, (4,))
+    several = recognize(logits, choices, (4,))
     assert isinstance(several, AnyDistribution)
     actions = torch.tensor([[0, 2], [1, 1], [2, 0], [0, 0]])
     torch.testing.assert_close(several.log_prob(actions), choices(logits).log_prob(actions))
@@ -199,7 +199,7 @@ def test_an_entropy_that_torch_does_not_know_is_missing():
         inner = torch.distributions.Independent(torch.distributions.Normal(mean, 0.5), 1)
         return torch.distributions.TransformedDistribution(inner, [tanh])
 
-    entropy = recognise(torch.zeros(3, 2), squashed, (3,)).entropy()
+    entropy = recognize(torch.zeros(3, 2), squashed, (3,)).entropy()
     assert entropy.shape == (3,)
     assert entropy.isnan().all()
 
@@ -209,4 +209,4 @@ def test_a_batch_of_other_than_the_rows_is_refused():
         return torch.distributions.Normal(mean, torch.ones(3, 1, 2))
 
     with pytest.raises(ValueError, match=r"of \[4\] observations has the batch shape \[3, 4, 2\]"):
-        recognise(torch.zeros(4, 2), crossed, (4,))
+        recognize(torch.zeros(4, 2), crossed, (4,))

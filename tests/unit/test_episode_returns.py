@@ -26,7 +26,7 @@ def flat(agent) -> np.ndarray:
     return flatten(agent.policy_parameters, list(agent.policy.parameter_shapes)).double().numpy()
 
 
-def neighbours(agent, count: int, size: float = 0.1) -> np.ndarray:
+def neighbors(agent, count: int, size: float = 0.1) -> np.ndarray:
     theta = flat(agent)
     return theta + size * np.random.default_rng(0).standard_normal((count, len(theta)))
 
@@ -48,7 +48,7 @@ def test_episodes_alone_are_those_of_the_rollout():
 
 def test_policies_together_and_alone_and_streams_apart_give_the_same_bytes():
     agent = gaussian_agent(11, 3)
-    parameters = neighbours(agent, 5)
+    parameters = neighbors(agent, 5)
     together = sample(agent, parameters)
     for at in range(5):
         alone = sample(agent, parameters[at : at + 1])
@@ -59,7 +59,7 @@ def test_policies_together_and_alone_and_streams_apart_give_the_same_bytes():
 
 
 def test_sums_are_those_of_the_episodes_listed():
-    found = sample(gaussian_agent(11, 3), neighbours(gaussian_agent(11, 3), 2))
+    found = sample(gaussian_agent(11, 3), neighbors(gaussian_agent(11, 3), 2))
     for policy in range(2):
         for stream in range(3):
             own = found["episode_return"][(found["episode_policy"] == policy) & (found["episode_stream"] == stream)]
@@ -71,7 +71,7 @@ def test_sums_are_those_of_the_episodes_listed():
 
 def test_a_policy_that_explodes_is_not_known_and_the_others_are():
     agent = gaussian_agent(11, 3)
-    parameters = neighbours(agent, 3)
+    parameters = neighbors(agent, 3)
     parameters[1] = np.inf
     found, without = sample(agent, parameters), sample(agent, parameters[[0, 2]])
     assert np.isnan(found["returns"][1]).all()
@@ -90,19 +90,19 @@ def test_same_seeds_are_common_random_numbers_and_others_are_not():
 
 def test_only_what_acting_needs_is_taken_over():
     agent = gaussian_agent(11, 3)
-    population = with_parameters(agent, neighbours(agent, 4))
+    population = with_parameters(agent, neighbors(agent, 4))
     assert population.population == 4
     assert population.value is None
     assert all(name.startswith(("policy.", "observations.")) for name in population.state)
     np.testing.assert_allclose(
         flatten(population.policy_parameters, list(agent.policy.parameter_shapes), stacked=True).numpy(),
-        neighbours(agent, 4).astype(np.float32),
+        neighbors(agent, 4).astype(np.float32),
     )
 
 
 def test_returns_and_gains_of_a_linear_quadratic_environment_are_recovered():
     agent = linear_quadratic_agent()
-    parameters = np.stack([flat(agent), *neighbours(agent, 3, 0.2)])
+    parameters = np.stack([flat(agent), *neighbors(agent, 3, 0.2)])
     population = with_parameters(agent, parameters)
     exact = np.array([float(linear_quadratic_return(one.policy_parameters)) for one in population.unstack()])
     found = sample(agent, parameters, range(40), environment=QUADRATIC, n_steps=HORIZON * 8)
@@ -131,7 +131,7 @@ def torch_agent(kind: str, size: int = 3, actions: int = 2, **fields) -> Agent:
 def test_a_point_that_the_users_policy_refuses_is_not_known_and_the_others_are(kind, size):
     """3e38 fits single precision; what the network makes of it is no number, which torch refuses as a mean."""
     agent = torch_agent(kind)
-    parameters = neighbours(agent, 3)
+    parameters = neighbors(agent, 3)
     parameters[1] = size * np.sign(parameters[1])
     found = sample(agent, parameters, environment=QUADRATIC, n_steps=16)
     without = sample(agent, parameters[[0, 2]], environment=QUADRATIC, n_steps=16)

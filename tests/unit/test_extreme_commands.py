@@ -1,4 +1,4 @@
-"""Extreme command lines end at once, with one line that says what is wrong and how to mend it."""
+"""Extreme command lines end at once, with one line that says what is wrong and what to do about it."""
 
 import resource
 import subprocess
@@ -12,7 +12,15 @@ from closerlook.cli import main
 AGENT = "environments:linear_quadratic_agent"
 HUGE = ["1e30", "-1e30", "1e400", "nan", "inf", "0x10", "1.5", "", "²", "--", "1e11"]
 MEASURING = {
-    "gradients": ["--pairs", "--estimates", "--sizes", "--lambdas", "--step-sizes", "--precision", "--precision-size"],
+    "gradients": [
+        "--pairs",
+        "--estimates",
+        "--sizes",
+        "--lambdas",
+        "--update-sizes",
+        "--precision",
+        "--precision-size",
+    ],
     "values": ["--pairs", "--fit-pairs", "--updates", "--restarts", "--restart-copies", "--lambdas"],
     "landscape": ["--pairs", "--line-pairs", "--heldout-pairs", "--grid", "--step-pairs"],
     "trust-region": ["--repeats", "--pairs", "--return-pairs", "--multiples", "--step-pairs"],
@@ -66,9 +74,9 @@ def test_numbers_out_of_bounds_are_refused(command, capsys, tmp_path):
 
 def test_what_is_far_too_long_is_refused_before_jobs_are_listed(capsys, tmp_path):
     start = [AGENT, "--workers", "1", "--out", str(tmp_path / "out")]
-    assert "--long" in refused(["gradients", *start, "--pairs", "1e10"], capsys)
-    assert "--long" in refused(["landscape", *start, "--pairs", "1e9"], capsys)
-    assert "--long" in refused(["trust-region", *start, "--pairs", "1e9"], capsys)
+    assert "--allow-long" in refused(["gradients", *start, "--pairs", "1e10"], capsys)
+    assert "--allow-long" in refused(["landscape", *start, "--pairs", "1e9"], capsys)
+    assert "--allow-long" in refused(["trust-region", *start, "--pairs", "1e9"], capsys)
     assert not (tmp_path / "out").exists()
 
 

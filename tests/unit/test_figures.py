@@ -13,7 +13,7 @@ from closerlook.diagnostics.landscape.figure import plot_landscape
 from closerlook.diagnostics.trust_region.figure import plot_trust_region
 from closerlook.diagnostics.values.figure import plot_value_prediction
 from closerlook.drawing.critic_audit import has_audit, plot_critic_audit
-from closerlook.drawing.style import COLOURS, save_figure, scale_pairs, short_number, spread
+from closerlook.drawing.style import COLORS, save_figure, scale_pairs, short_number, spread
 from closerlook.drawing.training import plot_training
 from closerlook.errors import InputError
 from cosines import cosine_dataset, training_log
@@ -87,7 +87,7 @@ def test_several_iterations_are_panels_with_shared_axes_and_a_line_for_each_seed
     assert len({axis.get_xlim() for axis in axes}) == len({axis.get_ylim() for axis in axes}) == 1
     for axis in axes:
         assert [line.get_label() for line in lines(axis, "estimate")] == ["seed 0", "seed 1"]
-        assert [line.get_color() for line in lines(axis, "estimate")] == list(COLOURS[:2])
+        assert [line.get_color() for line in lines(axis, "estimate")] == list(COLORS[:2])
     assert {"seed 0", "seed 1"} <= set(words(axes[-1]))
 
 
@@ -167,7 +167,7 @@ def test_training_is_a_line_for_each_seed_and_their_mean():
     assert (axis.get_xlabel(), axis.get_ylabel()) == ("iteration", "mean episode return")
 
 
-def test_many_seeds_are_one_colour_and_one_label():
+def test_many_seeds_are_one_color_and_one_label():
     axis = plot_training(training_log(seeds=range(10)))
     assert len({line.get_color() for line in lines(axis, "seed")}) == 1
     assert words(axis) == ["mean of 10"]
@@ -198,7 +198,7 @@ def test_audited_critics_are_means_over_seeds_with_bands():
     log["audit_gae_mre_heldout"][4] = np.nan  # seed 1, iteration 1
     axis = plot_critic_audit(log)
     held_out, trained = axis.figure.axes
-    assert [line.get_label() for line in lines(held_out, "error")] == ["own target", "complete returns"]
+    assert [line.get_label() for line in lines(held_out, "error")] == ["own target", "Monte Carlo returns"]
     assert [line.get_label() for line in lines(trained, "error")] == ["own target"]
     own, returns = lines(held_out, "error")
     assert own.get_ydata()[:3] == pytest.approx([0.02, 0.02, 0.02])
@@ -243,12 +243,12 @@ def test_numbers_are_short():
 
 
 @pytest.mark.parametrize("seeds", [(3,), (0, 1)])
-def test_computed_steps_have_rows_of_their_own(seeds):
+def test_updates_have_rows_of_their_own(seeds):
     dataset = cosine_dataset(seeds=seeds, iterations=(150,), true=True, steps=(512, 2048, 131_072))
     figure = plot_gradient_quality(dataset).figure
     assert len(figure.axes) == 4
     for axis in figure.axes[2:]:
-        assert axis.get_ylabel().startswith("computed steps")
+        assert axis.get_ylabel().startswith("updates")
         assert len(lines(axis, "estimate")) == len(seeds)
         np.testing.assert_array_equal(lines(axis, "estimate")[0].get_xdata(), [2048, 131_072])
         np.testing.assert_array_equal(lines(axis, "hollow")[0].get_xdata(), [512])

@@ -47,10 +47,13 @@ def test_the_closed_form_is_what_returns_come_to():
     assert abs(misses.mean()) < 3 * misses.std() / np.sqrt(len(misses))
 
 
-def test_a_fit_converges_to_the_exact_value(tmp_path):
+@pytest.mark.parametrize(
+    ("some", "factor", "most"), [((1, 6), 1.2, 0.2), pytest.param((1, 4, 32), 2.0, 0.03, marks=pytest.mark.slow)]
+)
+def test_a_fit_converges_to_the_exact_value(tmp_path, some, factor, most):
     agent = endless_quadratic_agent()
     errors = []
-    for jobs in (1, 4, 32):
+    for jobs in some:
         keys = write(tmp_path / str(jobs), jobs)
         answer = fit_values(str(tmp_path / str(jobs)), keys, 32 * jobs, FitSettings(), 0)
         critic = fitted_critics(answer)["fitted"]
@@ -60,9 +63,9 @@ def test_a_fit_converges_to_the_exact_value(tmp_path):
         found = critic.value(critic.parameters, observations).numpy()
         errors.append(np.square(found - exact).mean() / exact.var())
         assert answer["pairs"] == 64 * (32 * jobs - len(range(9, 32 * jobs, 10))) if jobs < 32 else True
-    assert errors[0] > 2 * errors[2]
-    assert errors[1] > errors[2]
-    assert errors[2] < 0.03
+    assert errors == sorted(errors, reverse=True)
+    assert errors[0] > factor * errors[-1]
+    assert errors[-1] < most
 
 
 def bandit_baselines(agent: Agent, contexts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

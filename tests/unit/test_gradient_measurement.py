@@ -19,13 +19,13 @@ from closerlook.diagnostics.gradients.tables import tables_of
 from closerlook.diagnostics.gradients.verdicts import verdicts
 from closerlook.errors import InputError, NonFiniteError
 from closerlook.execution import content_key
-from closerlook.measurements.stream_sums import Question, StreamRange, sample_sums
+from closerlook.measurements.stream_sums import StreamRange, StreamStatistics, sample_sums
 from closerlook.nn.networks import MLP
 from closerlook.simulation.records import Sampling
 from closerlook.studies.schema import every_variable
 from environments import bandit_agent, linear_quadratic_agent
 
-QUESTION = Question((5, 9), truths=("discounted_return", "episode_return"))
+QUESTION = StreamStatistics((5, 9), true_gradients=("discounted_return", "episode_return"))
 SMALL = {"pairs": 16 * 40, "estimates": 5, "sizes": [5, 16, 32, 64], "workers": 1}
 
 
@@ -100,11 +100,11 @@ def test_layers_are_summarised_and_laid_out():
     found = gradient_quality(agent(), **SMALL)
     layers = summary(found)["layers"]
     assert list(layers) == found["layer"].values.tolist() == ["0", "log_std"]
-    assert sum(layer["layer_noise_share"] for layer in layers.values()) == pytest.approx(1.0)
+    assert sum(layer["layer_noise_fraction"] for layer in layers.values()) == pytest.approx(1.0)
     assert layers["0"]["layer_noise_scale_pairs_low"] == float(found["layer_noise_scale_pairs_low"][0])
     (table,) = [table for table in tables_of(found) if str(table.title).startswith("Signal and noise by layer")]
     assert list(table.columns[0].cells) == ["0", "log_std"]
-    assert list(table.columns[1].cells) == [f"{share:.3f}" for share in found["layer_noise_share"].values]
+    assert list(table.columns[1].cells) == [f"{share:.3f}" for share in found["layer_noise_fraction"].values]
     assert tables_of(gradient_quality([agent(), agent(seed=1)], **SMALL))[2].title.endswith("medians over agents")
 
 
@@ -115,12 +115,12 @@ def test_agents_measured_in_groups_give_the_same(monkeypatch):
     assert same(whole, gradient_quality(agents, **SMALL))
 
 
-def test_every_variable_is_defined_and_labelled():
+def test_every_variable_is_defined_and_labeled():
     found = gradient_quality(agent(), **SMALL)
     assert set(found.data_vars) <= set(every_variable())
     assert found["pairwise_cosine"].attrs["long_name"]
     assert found.attrs["baseline"] == "critic"
-    assert found.attrs["advantages"] == "normalised"
+    assert found.attrs["advantages"] == "normalized"
     assert gradient_quality(bandit_agent(), pairs=64 * 10, workers=1).attrs["baseline"] == "none"
 
 
@@ -184,9 +184,9 @@ def test_streams_start_inside_episodes_where_training_does_not_reset():
     assert int(found["trajectories"]) > 80  # 40 streams of 16 would be two episodes of 8 each, did they start together
 
 
-@pytest.mark.parametrize("advantages", ["normalised", "raw"])
+@pytest.mark.parametrize("advantages", ["normalized", "raw"])
 def test_a_gradient_that_is_exactly_zero_is_counted_and_nan(advantages):
-    """Standardised advantages are zero where all are equal, raw ones where all rewards are."""
+    """Standardized advantages are zero where all are equal, raw ones where all rewards are."""
     equal, nothing = corridor_agent(16, length=1), bandit_agent(regime=Regime(1, 16))
     where = "environments:make_indifferent" if advantages == "raw" else None
     still = nothing if advantages == "raw" else equal
@@ -282,7 +282,7 @@ def test_the_largest_default_size_changes_no_other():
     assert found["size"].values.tolist() == [32, 128, 144]
     assert found["estimates"].values.tolist()[-1] == 5
     others = gradient_quality(agent(), **(asked | {"pairs": 16 * 48, "sizes": [32, 128]}))
-    for name in ("pairwise_cosine", "true_cosine_corrected_low", "noise_scale_pairs_high", "layer_noise_share"):
+    for name in ("pairwise_cosine", "true_cosine_corrected_low", "noise_scale_pairs_high", "layer_noise_fraction"):
         here = found[name].sel(size=[32, 128]) if "size" in found[name].dims else found[name]
         assert here.values.tobytes() == others[name].values.tobytes()
 
@@ -371,12 +371,12 @@ def test_no_interval_is_said_in_words():
 
 
 def test_steps_that_do_not_move_are_a_problem():
-    own = dataset(1e5, 5e4, 2e5, step_batches=10).assign(zero_steps=("step_size", [0, 8]))
-    own = own.assign_coords(step_size=[512, 2048])
+    own = dataset(1e5, 5e4, 2e5, update_batches=10).assign(zero_updates_by_size=("update_size", [0, 8]))
+    own = own.assign_coords(update_size=[512, 2048])
     _, verdict = verdicts(own)
-    assert (verdict["level"], verdict["evidence"]["step_size"]) == ("problem", 2048)
-    assert "8 of 10 computed steps do not move" in verdict["statement"]
-    assert len(verdicts(own.assign(zero_steps=("step_size", [8, 5])))) == 1
+    assert (verdict["level"], verdict["evidence"]["update_size"]) == ("problem", 2048)
+    assert "8 of 10 updates do not move" in verdict["statement"]
+    assert len(verdicts(own.assign(zero_updates_by_size=("update_size", [8, 5])))) == 1
 
 
 def test_a_reward_that_has_nothing_to_do_with_the_actions_is_found():

@@ -37,13 +37,13 @@ class Shifted(gymnasium.Env[Any, Any]):
 
     def reset(self, *, seed: int | None = None, options: Any = None) -> tuple[np.ndarray, dict[str, Any]]:
         super().reset(seed=seed)
-        self._steps = 0
+        self._updates = 0
         return self._observe(), {}
 
     def step(self, action: np.ndarray) -> tuple[np.ndarray, float, bool, bool, dict[str, Any]]:
         reward = 1.0 - min(2.0, float(np.abs(action - self._standard).sum())) - self._less
-        self._steps += 1
-        return self._observe(), reward, self._steps == STEPS, False, {}
+        self._updates += 1
+        return self._observe(), reward, self._updates == STEPS, False, {}
 
 
 def make_shifted(less: float = 0.0) -> gymnasium.Env[Any, Any]:

@@ -97,7 +97,7 @@ def test_variances_are_not_too_large_for_a_noisy_length():
         truth = TRUTH * (1.2 + 0.9 * draws.standard_normal((GROUPS, 1)))
         one = compare(truth, truth, PAIRS)
         found.append(one.relative_variance(PAIRS).value)
-        naive.append(one.variance[0] / PAIRS / one.truth[0])
+        naive.append(one.variance[0] / PAIRS / one.true_gradient[0])
     exact = 0.9**2 / 1.44
     assert np.mean(naive) > 1.025 * exact
     assert np.mean(found) == pytest.approx(exact, rel=0.02)
@@ -107,7 +107,7 @@ def test_replicates_leave_one_group_out():
     means, truth = sample(0)
     found = compare(means, truth, PAIRS)
     without = compare(np.delete(means, 3, axis=0), np.delete(truth, 3, axis=0), PAIRS)
-    for name in ("signal", "product", "truth", "variance"):
+    for name in ("signal", "product", "true_gradient", "variance"):
         assert getattr(found, name)[1 + 3] == pytest.approx(getattr(without, name)[0])
 
 

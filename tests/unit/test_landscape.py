@@ -19,8 +19,8 @@ from closerlook.diagnostics.landscape.page import write_page
 from closerlook.drawing.style import save_figure
 from closerlook.errors import InputError
 from closerlook.execution import Job
-from closerlook.measurements.computed_steps import sample_batch, sample_steps
 from closerlook.measurements.episode_returns import with_parameters
+from closerlook.measurements.policy_updates import sample_batch, sample_steps
 from closerlook.measurements.stream_sums import StreamRange
 from closerlook.measurements.surfaces import (
     Points,
@@ -57,10 +57,13 @@ def found() -> xr.Dataset:
     return landscape(agent(), algorithm="ppo", range=(0, 2), **SMALL | {"pairs": 64 * 20, "line_pairs": 64 * 40})
 
 
-def test_rewards_and_gains_of_every_point_are_those_known_in_closed_form():
+@pytest.mark.parametrize(
+    ("seeds", "least", "most"), [(8, 0.85, 1.0), pytest.param(30, 0.89, 0.995, marks=pytest.mark.slow)]
+)
+def test_rewards_and_gains_of_every_point_are_those_known_in_closed_form(seeds, least, most):
     """Intervals at all points of many planes; points of a plane err together, so that the share itself varies."""
     hits: dict[str, list[np.ndarray]] = {"reward": [], "gain": []}
-    for seed in range(30):
+    for seed in range(seeds):
         found = landscape(agent(seed), seed=seed, algorithm="ppo", range=(0, 2), **SMALL | {"pairs": 64 * 12})
         exact = exact_returns(found, agent(seed), plane_of(found)).reshape(found["true_reward"].shape)
         gain = exact - exact[0, 0]
@@ -68,12 +71,13 @@ def test_rewards_and_gains_of_every_point_are_those_known_in_closed_form():
         inside = (found["reward_gain_low"].values <= gain) & (gain <= found["reward_gain_high"].values)
         hits["gain"].append(inside.ravel()[1:])
     for name, inside in hits.items():
-        assert 0.89 <= np.mean(inside) <= 0.995, name
+        assert least <= np.mean(inside) <= most, name
 
 
-def test_the_best_step_and_the_agreement_are_recovered():
+@pytest.mark.parametrize("seeds", [5, pytest.param(12, marks=pytest.mark.slow)])
+def test_the_best_step_and_the_agreement_are_recovered(seeds):
     inside, correlated = [], []
-    for seed in range(12):
+    for seed in range(seeds):
         found = landscape(
             agent(seed), seed=seed, algorithm="ppo", range=(0, 3), **SMALL | {"grid": 4, "line_pairs": 64 * 60}
         )
@@ -86,8 +90,8 @@ def test_the_best_step_and_the_agreement_are_recovered():
         here = found.sel(region="line", pairs_of="batch")
         truth = np.corrcoef(rise, exact)[0, 1]
         correlated.append(float(here["correlation_low"]) <= truth <= float(here["correlation_high"]))
-    assert np.mean(inside) >= 0.9
-    assert np.mean(correlated) >= 0.75  # test_landscape_coverage counts many more
+    assert np.mean(inside) >= (0.9 if seeds == 12 else 0.8)
+    assert np.mean(correlated) >= (0.75 if seeds == 12 else 0.6)  # test_landscape_coverage counts many more
 
 
 def test_surrogates_are_those_of_plain_torch(found):
@@ -117,11 +121,11 @@ def test_the_first_axis_is_the_step_and_the_second_has_norm_two(found):
     directions, part = found["directions"].values, StreamRange(0, STEP_PURPOSE, 0, 1)
     alone = sample_steps(agent(), EnvironmentSpec(QUADRATIC), Sampling(64), part, [64], rule_of(agent(), "ppo"))
     np.testing.assert_allclose(directions[0], alone["displacement"][0], atol=1e-7)
-    assert float(found["full_step_norm"]) == pytest.approx(np.linalg.norm(alone["displacement"][0]), rel=1e-6)
+    assert float(found["full_update_norm"]) == pytest.approx(np.linalg.norm(alone["displacement"][0]), rel=1e-6)
     assert np.linalg.norm(directions[1]) == pytest.approx(2.0)
     np.testing.assert_array_equal(directions[1], random_direction(agent(), 0, 1))
     assert float(found["point_mean_kl"].sel(step=1.0, random=0.0)) == pytest.approx(
-        float(found["full_step_mean_kl"]), rel=1e-3
+        float(found["full_update_mean_kl"]), rel=1e-3
     )
 
 
@@ -142,7 +146,7 @@ def test_gradient_and_difference_axes_lead_where_they_say():
         own, axes=("difference", "gradient"), towards=other, algorithm="ppo", gradient_pairs=6400, **SMALL
     )
     np.testing.assert_allclose(found["directions"].values[0], flat_parameters(other) - flat_parameters(own))
-    assert np.linalg.norm(found["directions"].values[1]) == pytest.approx(float(found["full_step_norm"]))
+    assert np.linalg.norm(found["directions"].values[1]) == pytest.approx(float(found["full_update_norm"]))
     there = float(linear_quadratic_return(other.policy_parameters))
     end = found.sel(line=1.0)
     assert float(end["line_reward_low"]) - 1 < there < float(end["line_reward_high"]) + 1
@@ -167,9 +171,9 @@ def test_a_smaller_budget_is_the_beginning_of_a_larger_one(found):
 
 def test_common_draws_save_pairs_near_the_agent_and_independent_ones_are_available():
     common = landscape(agent(), algorithm="ppo", **SMALL)
-    assert float(common["pairing_saving"].sel(line=0.1)) > 10
+    assert float(common["crn_variance_reduction"].sel(line=0.1)) > 10
     apart = landscape(agent(), algorithm="ppo", draws="independent", **SMALL)
-    assert np.isnan(apart["pairing_saving"]).all()
+    assert np.isnan(apart["crn_variance_reduction"]).all()
     near, far = (one["line_gain_high"].sel(line=0.1) - one["line_gain_low"].sel(line=0.1) for one in (common, apart))
     assert float(near) < 0.5 * float(far)
 
@@ -206,7 +210,7 @@ def test_a_step_that_does_not_move_is_named():
     with pytest.raises(InputError, match="does not move its policy"):
         landscape(still, **SMALL)
     both = landscape([still, replace(agent(1), algorithm="ppo")], **SMALL)
-    assert both["zero_step"].values.tolist() == [True, False]
+    assert both["zero_update"].values.tolist() == [True, False]
     assert np.isnan(both["true_reward"][0]).all()
     assert np.isfinite(both["true_reward"][1]).all()
     assert "does not move" in verdicts(both)[0]["statement"]

@@ -4,10 +4,10 @@ import json
 
 import matplotlib as mpl
 import pytest
-import xarray as xr
 
 from closerlook import summary, verdicts
 from closerlook.cli import main
+from closerlook.results.reading import read_dataset
 
 mpl.use("Agg")
 SMALL = ["--n-steps", "64", "--hidden", "8", "--ppo.minibatches", "2", "--ppo.policy-epochs", "1", "--gamma", "0.9"]
@@ -35,9 +35,9 @@ def test_it_leaves_what_it_promises(measured):
     budgets = {"budgets.svg", "budgets.png"}  # of one stream and of four
     files = {f"landscape.{suffix}" for suffix in ("nc", "json", "svg", "png", "html")}
     assert names == {"run.json", "jobs"} | files | budgets
-    found = xr.load_dataset(measured / "landscape.nc", engine="h5netcdf")
+    found = read_dataset(measured / "landscape.nc")
     assert found["true_reward"].dims == ("agent", "step", "random")
-    assert summary(found)["env"] == "Hopper-v5"
+    assert summary(found)["environment"] == "Hopper-v5"
     assert verdicts(found)[0]["statement"].startswith("iteration 0, seed 0: ")
     assert json.loads((measured / "landscape.json").read_text())["iteration"] == [0, 0, 4, 4]
 

@@ -17,8 +17,8 @@ from closerlook.diagnostics.landscape import landscape
 from closerlook.diagnostics.landscape.findings import _chance_below_zero, _tail_gain, _tail_parts, tail_interval
 from closerlook.diagnostics.landscape.tables import tables_of
 from closerlook.errors import InputError, NonFiniteError
-from closerlook.measurements.computed_steps import sample_batch
 from closerlook.measurements.episode_returns import with_parameters
+from closerlook.measurements.policy_updates import sample_batch
 from closerlook.measurements.stream_sums import StreamRange
 from closerlook.simulation.records import Sampling
 from closerlook.statistics.estimates import Interval, skewed_jackknife
@@ -38,7 +38,7 @@ def agent(seed: int = 0, **fields) -> Agent:
     return linear_quadratic_agent(seed, normalize_advantages=True, **fields)
 
 
-@pytest.mark.parametrize("kind", ["Normal", "Laplace"])
+@pytest.mark.parametrize("kind", ["Normal", pytest.param("Laplace", marks=pytest.mark.slow)])
 def test_points_that_the_users_policy_refuses_are_counted(kind):
     own = torch_agent(kind, regime=agent().regime, environment=agent().environment, gamma=1.0)
     found = landscape(own, algorithm="ppo", range=(0, 1e39), **SMALL)
@@ -69,8 +69,8 @@ def test_an_agent_whose_update_is_not_finite_does_not_end_the_call():
     settings = {"algorithm": "ppo", "algorithm_settings": {"policy_learning_rate": 1e39}}
     wild = agent(**settings)
     found = landscape([wild, replace(agent(1), algorithm="ppo")], **SMALL)
-    assert found["failed_step"].values.tolist() == [True, False]
-    assert found["zero_step"].values.tolist() == [False, False]
+    assert found["failed_update"].values.tolist() == [True, False]
+    assert found["zero_update"].values.tolist() == [False, False]
     assert np.isnan(found["true_reward"][0]).all()
     assert np.isfinite(found["true_reward"][1]).all()
     assert int(found["exploded_points"][0]) == 0
@@ -82,7 +82,12 @@ def test_an_agent_whose_update_is_not_finite_does_not_end_the_call():
         landscape(wild, **SMALL)
     apart = landscape(wild, axes=("random",), **SMALL)
     assert np.isfinite(apart["line_reward"]).all()
-    for name in ("predicted_gain", "realised_gain", "realised_gain_low", "chance_of_loss"):
+    for name in (
+        "full_update_predicted_improvement",
+        "full_update_realized_improvement",
+        "full_update_realized_improvement_low",
+        "probability_worse",
+    ):
         assert np.isnan(apart[name]).all(), name
 
 
@@ -91,7 +96,7 @@ def test_an_axis_that_leads_nowhere_is_named_whichever_it_is(axes):
     with pytest.raises(InputError, match="axis difference leads to has the same policy"):
         landscape(agent(), axes=axes, towards=agent(), algorithm="ppo", **SMALL)
     found = landscape([agent(), agent(1)], axes=axes, towards=agent(), algorithm="ppo", **SMALL)
-    assert found["zero_step"].values.tolist() == [True, False]
+    assert found["zero_update"].values.tolist() == [True, False]
     assert np.isnan(found["true_reward"][0]).all()
     assert np.isfinite(found["true_reward"][1]).all()
     first = verdicts(found)[0]
@@ -171,7 +176,7 @@ def test_what_is_stored_is_no_work(tmp_path):
     assert 0 < told[2].done < told[2].total
 
 
-def test_the_predicted_gain_of_a_bandit_is_that_of_importance_weights_and_that_known_in_closed_form():
+def test_the_predicted_improvement_of_a_bandit_is_that_of_importance_weights_and_that_known_in_closed_form():
     """Rewards are divided by 7 before the surrogate sees them; the promise is in true reward."""
     settings = {"max_kl": 0.01, "cg_steps": 50, "damping": 0.0, "fisher_fraction": 1.0}
     own = with_scaled_rewards(bandit_agent(algorithm="natural", algorithm_settings=settings), 7.0)
@@ -188,7 +193,7 @@ def test_the_predicted_gain_of_a_bandit_is_that_of_importance_weights_and_that_k
     )
     ratio = (moved.log_prob(batch.actions).sum(-1) - batch.log_probs).exp().double().numpy()
     gains = ((ratio - 1) * batch.advantages.double().numpy()).ravel()
-    predicted = float(found["predicted_gain"].sel(pairs_of="heldout"))
+    predicted = float(found["full_update_predicted_improvement"].sel(pairs_of="heldout"))
     assert predicted == pytest.approx(gains.mean(), rel=1e-3)
     exact = expected_reward(there) - expected_reward(own)
     assert abs(gains.mean() - exact) < 4 * gains.std() / np.sqrt(gains.size)
@@ -199,8 +204,10 @@ def test_promises_do_not_depend_on_the_scale_of_rewards():
     asked = {"axes": ["step"], "algorithm": "natural", **SMALL}
     plain = landscape(linear_quadratic_agent(), **asked)
     scaled = landscape(with_scaled_rewards(linear_quadratic_agent(), 5.0), **asked)
-    assert np.isfinite(plain["predicted_gain"]).all()
-    np.testing.assert_allclose(scaled["predicted_gain"], plain["predicted_gain"], rtol=5e-3)
+    assert np.isfinite(plain["full_update_predicted_improvement"]).all()
+    np.testing.assert_allclose(
+        scaled["full_update_predicted_improvement"], plain["full_update_predicted_improvement"], rtol=5e-3
+    )
     asked = {"axes": ["random"], **SMALL}
     plain = landscape(linear_quadratic_agent(), **asked)
     scaled = landscape(with_scaled_rewards(linear_quadratic_agent(), 5.0), **asked)

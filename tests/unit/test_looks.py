@@ -145,16 +145,16 @@ def test_the_size_in_question_is_added_to_the_default_sizes():
         assert found.attrs["half_width"] > 0
 
 
-def test_computed_steps_are_the_same_at_every_look():
+def test_updates_are_the_same_at_every_look():
     asked = {"pairs": 3000, "algorithm": "vanilla", "workers": 1}
     heard = Listener()
     whole = gradient_quality(AGENT, **asked, precision=0.001, progress=heard)
     assert heard.notes
-    assert whole["step_size"].values.tolist() == [40, 160]
+    assert whole["update_size"].values.tolist() == [40, 160]
     assert heard.pairs == 3000 + 10 * 160  # every batch of the steps once
     first = gradient_quality(AGENT, **asked, precision=0.9)
     assert int(first["pairs"]) < 3000
-    assert first["step_pairwise_cosine"].identical(whole["step_pairwise_cosine"])
+    assert first["update_pairwise_cosine"].identical(whole["update_pairwise_cosine"])
 
 
 def test_the_first_look_has_as_many_estimates_as_asked():
@@ -164,9 +164,18 @@ def test_the_first_look_has_as_many_estimates_as_asked():
 
 
 @pytest.mark.parametrize(
-    ("cosine", "target"), [(0.05, 0.03), (0.05, 0.02), (0.3, 0.1), (0.3, 0.04), (0.9, 0.02), (0.9, 0.005)]
+    ("cosine", "target", "size"),
+    [
+        (0.05, 0.03, 20),
+        (0.3, 0.1, 200),
+        (0.9, 0.02, 20),
+        *(
+            pytest.param(cosine, target, size, marks=pytest.mark.slow)
+            for cosine, target in [(0.05, 0.03), (0.05, 0.02), (0.3, 0.1), (0.3, 0.04), (0.9, 0.02), (0.9, 0.005)]
+            for size in (20, 200)
+        ),
+    ],
 )
-@pytest.mark.parametrize("size", [20, 200])
 def test_an_interval_that_was_looked_at_until_it_was_narrow_still_covers(cosine, target, size):
     draws, noise = np.random.default_rng(int(1000 * cosine) + size), np.sqrt((1 / cosine - 1) / size)
 

@@ -26,7 +26,7 @@ SETTINGS = {
     "plain rewards": {"normalize_rewards": False},
     "no critic": {"baseline": "none"},
     "returns as targets": {"value_target": "returns"},
-    "TRPO": {"algo": "trpo"},
+    "TRPO": {"algorithm": "trpo"},
 }
 
 

@@ -13,6 +13,7 @@ from closerlook.diagnostics.landscape.figure import plot_landscape
 from closerlook.diagnostics.landscape.page import interactive
 from closerlook.diagnostics.trust_region.figure import plot_trust_region
 from closerlook.errors import InputError
+from closerlook.results.reading import read_dataset
 
 mpl.use("Agg")
 DATA = Path(__file__).parents[2] / "docs" / "data"
@@ -25,7 +26,7 @@ def closed_figures():
 
 
 def loaded(name: str, *agents: int) -> xr.Dataset:
-    return xr.load_dataset(DATA / f"{name}.nc", engine="h5netcdf").isel(agent=list(agents))
+    return read_dataset(DATA / f"{name}.nc").isel(agent=list(agents))
 
 
 @pytest.fixture(scope="module")
@@ -43,17 +44,17 @@ def test_what_shared_draws_save_is_a_line_with_its_band_on_a_log_axis(few):
     assert len(panels) == 2
     for at, axis in enumerate(panels):
         (line,) = [line for line in axis.lines if line.get_gid() == "saving"]
-        np.testing.assert_array_equal(line.get_ydata(), few["pairing_saving"].values[at, 1:])
+        np.testing.assert_array_equal(line.get_ydata(), few["crn_variance_reduction"].values[at, 1:])
         assert axis.get_yscale() == "log"
         band = axis.collections[0].get_paths()[0].vertices[:, 1]
-        assert band.max() == pytest.approx(few["pairing_saving_high"].values[at, 1:].max())
+        assert band.max() == pytest.approx(few["crn_variance_reduction_high"].values[at, 1:].max())
         assert axis.lines[0].get_ydata()[0] == 1
 
 
 def test_independent_draws_save_nothing_and_say_so(few):
     apart = few.assign_attrs(draws="independent")
     for end in ("", "_low", "_high"):
-        apart[f"pairing_saving{end}"] = apart[f"pairing_saving{end}"] * np.nan
+        apart[f"crn_variance_reduction{end}"] = apart[f"crn_variance_reduction{end}"] * np.nan
     words = [text.get_text() for axis in plot_landscape(apart).figure.axes for text in axis.texts]
     assert words.count("every point has its own draws") == 2
 

@@ -11,10 +11,10 @@ from closerlook.agents.agent import Agent, Regime
 from closerlook.agents.policies import MLPValue
 from closerlook.algorithms.batch import evaluate_critic, make_batch
 from closerlook.diagnostics.gradients import gradient_quality
-from closerlook.diagnostics.gradients.findings import find
+from closerlook.diagnostics.gradients.findings import gradient_findings
 from closerlook.measurements.pooled import Pooled
-from closerlook.measurements.stream_sums import Question, StreamRange, sample_sums
-from closerlook.measurements.truths import covariates, truth_returns
+from closerlook.measurements.stream_sums import StreamRange, StreamStatistics, sample_sums
+from closerlook.measurements.true_returns import covariates, true_returns
 from closerlook.nn.gradients import autograd_score_sums
 from closerlook.nn.networks import MLP
 from closerlook.nn.score_squares import layer_slices
@@ -24,7 +24,7 @@ from closerlook.statistics.pool import plan_pool
 from environments import endless_quadratic_agent, linear_quadratic_agent
 
 STREAMS, STEPS = 40, 20
-QUESTION = Question((7,), truths=("discounted_return", "episode_return"))
+QUESTION = StreamStatistics((7,), true_gradients=("discounted_return", "episode_return"))
 POOL = plan_pool(STREAMS * STEPS, 3, (STEPS, STEPS), [7, 20, 60])
 
 
@@ -61,7 +61,7 @@ def in_the_open() -> dict[str, np.ndarray]:
     return {
         "scores": np.array(scores),
         "advantages": make_batch(agents, sampled, sampled.rewards).advantages[0].double().numpy(),
-        "returns": truth_returns(agents, sampled, QUESTION.truths).numpy(),
+        "returns": true_returns(agents, sampled, QUESTION.true_gradients).numpy(),
         "covariates": covariates(sampled, critic).double().numpy(),
         "ends": sampled.terminated[0] | sampled.truncated[0],
     }
@@ -73,12 +73,12 @@ def weighted(weights: np.ndarray, scores: np.ndarray) -> np.ndarray:
 
 
 def expected_sums(in_the_open, name: str) -> np.ndarray:
-    """A target's sums over streams: the surrogate centred, returns less their regression on time and critic."""
+    """A target's sums over streams: the surrogate centered, returns less their regression on time and critic."""
     scores = in_the_open["scores"]
     if name == "surrogate":
         advantages = in_the_open["advantages"]
         return weighted(advantages - advantages.mean(), scores)
-    returns = in_the_open["returns"][QUESTION.truths.index(name)]
+    returns = in_the_open["returns"][QUESTION.true_gradients.index(name)]
     table = np.stack([np.ones(returns.size), *(row.ravel() for row in in_the_open["covariates"])], axis=1)
     fitted = table @ np.linalg.lstsq(table, returns.ravel(), rcond=None)[0]
     return weighted(returns - fitted.reshape(returns.shape), scores)
@@ -87,7 +87,7 @@ def expected_sums(in_the_open, name: str) -> np.ndarray:
 @pytest.mark.parametrize("name", ["surrogate", "discounted_return", "episode_return"])
 @pytest.mark.parametrize("place", [0, 1, 2])
 def test_targets_are_shared_out_among_estimates_and_the_rest(pooled, in_the_open, name, place):
-    target = next(one for one in (pooled.surrogate(), *pooled.truths()) if one.name == name)
+    target = next(one for one in (pooled.surrogate(), *pooled.true_gradients()) if one.name == name)
     size, sums = POOL.sizes[place], expected_sums(in_the_open, name)
     directed = np.ones(size.count, bool)
     directed[[1, 2]] = False
@@ -103,7 +103,7 @@ def test_targets_are_shared_out_among_estimates_and_the_rest(pooled, in_the_open
 
 
 def test_shares_that_were_kept_are_those_that_were_asked_for(pooled):
-    targets = [pooled.by_weights(0, centred=False), pooled.surrogate(), *pooled.truths()]
+    targets = [pooled.by_weights(0, centered=False), pooled.surrogate(), *pooled.true_gradients()]
     sizes = [*POOL.sizes, replace(POOL.sizes[-1], streams=2)]
     asked = [(size, target, first) for target in targets for size in sizes for first in (0, 1, 0)]
     for size, target, first in [*asked, *((size, target, 0) for size in sizes for target in targets)]:
@@ -128,14 +128,14 @@ def test_all_in_the_rest_is_the_whole_pool(pooled, in_the_open):
     np.testing.assert_allclose(shares.rest_squares, np.square(sums).sum(), rtol=1e-4)
 
 
-def test_squares_are_of_centred_advantages_over_the_first_streams(pooled, in_the_open):
+def test_squares_are_of_centered_advantages_over_the_first_streams(pooled, in_the_open):
     first = len(in_the_open["scores"])  # all of so short streams
     scores, ends = in_the_open["scores"][:first], in_the_open["ends"][:first]
-    centred = (in_the_open["advantages"] - in_the_open["advantages"].mean())[:first]
+    centered = (in_the_open["advantages"] - in_the_open["advantages"].mean())[:first]
     layers = layer_slices(make_agent().policy.parameter_shapes)
     found = pooled.squares(pooled.surrogate(), list(layers.values()))
     for squares, part in zip(found, layers.values(), strict=True):
-        pairs = centred[..., None] * scores[..., part]
+        pairs = centered[..., None] * scores[..., part]
         trajectories, lengths = 0.0, []
         for stream in range(first):
             starts = [0, *(np.flatnonzero(ends[stream]) + 1), STEPS]
@@ -153,14 +153,14 @@ def test_squares_are_of_centred_advantages_over_the_first_streams(pooled, in_the
 def test_noise_is_that_of_the_estimates_that_are_made(pooled, in_the_open, normalize):
     """Raw advantages keep their mean, and the noise it makes."""
     layers = layer_slices(make_agent().policy.parameter_shapes)
-    found = find(pooled, (), layers, normalize=normalize)
+    found = gradient_findings(pooled, (), layers, normalize=normalize)
     advantages, scores = in_the_open["advantages"], in_the_open["scores"]
     weights = advantages - advantages.mean() if normalize else advantages
     variances = STEPS * np.var(weighted(weights, scores) / STEPS, axis=0, ddof=1)
     pairs = (weights[..., None] * scores).reshape(-1, scores.shape[-1])  # all of so short streams
     assert found["gradient_variance"] == pytest.approx(variances.sum(), rel=1e-3)
     shares = [variances[part].sum() / variances.sum() for part in layers.values()]
-    np.testing.assert_allclose(found["layer_noise_share"], shares, rtol=1e-3)
+    np.testing.assert_allclose(found["layer_noise_fraction"], shares, rtol=1e-3)
     fraction = pairs.var(axis=0).sum() / variances.sum()
     assert found["effective_sample_fraction"] == pytest.approx(fraction, rel=1e-3)
 
@@ -172,11 +172,11 @@ def test_the_noise_scale_predicts_the_cosines_of_raw_estimates():
     np.testing.assert_allclose(found["predicted_pairwise_cosine"], found["pairwise_cosine"], atol=0.12)
 
 
-@pytest.mark.parametrize("centred", [True, False])
-def test_means_of_a_target_are_those_of_its_pairs(pooled, in_the_open, centred):
+@pytest.mark.parametrize("centered", [True, False])
+def test_means_of_a_target_are_those_of_its_pairs(pooled, in_the_open, centered):
     size = POOL.sizes[2]
-    found = pooled.means(size, pooled.by_weights(0, centred=centred))
+    found = pooled.means(size, pooled.by_weights(0, centered=centered))
     advantages = in_the_open["advantages"]
-    sums = weighted(advantages - (advantages.mean() if centred else 0.0), in_the_open["scores"])
+    sums = weighted(advantages - (advantages.mean() if centered else 0.0), in_the_open["scores"])
     expected = sums[: size.count * 3].reshape(size.count, 3, -1).sum(axis=1) / 60
     np.testing.assert_allclose(found, expected, rtol=1e-3, atol=1e-5)

@@ -19,8 +19,8 @@ def test_every_part_of_the_name_matters():
     assert len(set(draws)) == len(draws)
 
 
-def test_neighbouring_names_do_not_overlap():
-    """Counters of neighbouring streams and episodes are 2**64 blocks apart, so sequences never run into each other."""
+def test_neighboring_names_do_not_overlap():
+    """Counters of neighboring streams and episodes are 2**64 blocks apart, so sequences never run into each other."""
     names = itertools.product(range(3), range(3), ("reset", "action"))
     draws = [generator(0, "p", stream=s, episode=e, kind=k).integers(2**63, size=500) for s, e, k in names]
     assert len(np.unique(np.concatenate(draws))) == 500 * len(draws)

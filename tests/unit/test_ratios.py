@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from closerlook.statistics.ratios import ANYTHING, COSINES, SIZES, is_positive, ratio
-from closerlook.statistics.truths import cosine_between
+from closerlook.statistics.true_gradients import cosine_between
 
 REPEATS, GROUPS, SIZE = 400, 64, 20
 

@@ -12,6 +12,7 @@ from closerlook.cli import main
 from closerlook.cli.study import table_of
 from closerlook.errors import InputError
 from closerlook.execution import Silence
+from closerlook.results.reading import read_dataset
 from closerlook.results.store import RunFolder
 from closerlook.studies.regime_figure import plot_sample_regime
 from closerlook.studies.sample_regime import (
@@ -169,7 +170,7 @@ def test_the_command_leaves_a_folder_for_each_task_and_goes_on(tmp_path, capsys)
     assert np.array(found["final_mean"]).shape == (2, 2)
     assert np.isfinite(np.array(found["decline_mean"], float)).all()
     folder = tmp_path / "hopper"
-    dataset = xr.load_dataset(folder / "sample-regime.nc", engine="h5netcdf")
+    dataset = read_dataset(folder / "sample-regime.nc")
     assert dataset["regime_reward"].dims == ("batch_pairs", "learning_rate", "regime_seed", "window")
     assert np.isfinite(dataset["regime_cosine"]).all()
     for suffix in ("png", "svg", "json"):

@@ -30,8 +30,8 @@ def slow_interval(estimates) -> tuple[float, float]:
     without = [np.log(1 - slow_mean([e for j, e in enumerate(estimates) if j != i])) for i in range(n)]
     variance = (n - 1) / n * sum((m - np.mean(without)) ** 2 for m in without)
     half = stats.t.ppf(0.975, n - 1) * np.sqrt(variance)
-    centre = np.log(1 - slow_mean(estimates))
-    return max(-1, 1 - np.exp(centre + half)), 1 - np.exp(centre - half)
+    center = np.log(1 - slow_mean(estimates))
+    return max(-1, 1 - np.exp(center + half)), 1 - np.exp(center - half)
 
 
 @pytest.mark.parametrize("count", [3, 4, 10])

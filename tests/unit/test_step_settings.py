@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from closerlook.diagnostics.trust_region.step_settings import loss_share, model_reach, step_settings
+from closerlook.diagnostics.trust_region.step_settings import fraction_worse, model_reach, step_settings
 from closerlook.measurements.policy_change import CHANGES
 
 MULTIPLES = np.array([0.5, 1.0, 2.0, 4.0])
@@ -62,11 +62,11 @@ def test_the_model_does_not_reach_to_where_a_divergence_is_infinite():
 
 
 def test_the_interval_of_a_share_leaves_a_fortieth_on_either_side():
-    share = loss_share(np.array([-1.0, 2.0, -3.0, 0.0, 1.0, 5.0]))
+    share = fraction_worse(np.array([-1.0, 2.0, -3.0, 0.0, 1.0, 5.0]))
     assert share.value == pytest.approx(2 / 6)
     assert stats.binom.sf(1, 6, share.low) == pytest.approx(0.025)
     assert stats.binom.cdf(2, 6, share.high) == pytest.approx(0.025)
-    none = loss_share(np.array([1.0, 2.0]))
+    none = fraction_worse(np.array([1.0, 2.0]))
     assert (none.value, none.low) == (0.0, 0.0)
     for unknown in ([np.nan], [1.0, -1.0, np.nan], []):
-        assert np.isnan(loss_share(np.array(unknown)).value)
+        assert np.isnan(fraction_worse(np.array(unknown)).value)

@@ -305,9 +305,9 @@ ONE = Variable("y", ("agent", "size"), "1", "A number.", "Somebody (2020)")
 
 
 def test_the_schema_labels_what_it_defines():
-    labelled = schema.validate(xr.Dataset({"y": (("size",), [1.0])}), [ONE])
-    assert labelled["y"].attrs == {"units": "1", "long_name": "A number.", "source": "Somebody (2020)"}
-    assert labelled.attrs["schema_version"] == schema.SCHEMA_VERSION
+    labeled = schema.validate(xr.Dataset({"y": (("size",), [1.0])}), [ONE])
+    assert labeled["y"].attrs == {"units": "1", "long_name": "A number.", "source": "Somebody (2020)"}
+    assert labeled.attrs["schema_version"] == schema.SCHEMA_VERSION
     schema.validate(xr.Dataset({"y": (("agent", "size"), [[1.0]])}), [ONE])
     assert "| `y` | agent, size | 1 | A number. | Somebody (2020) |" in schema.describe([ONE])
 

@@ -8,7 +8,7 @@ from closerlook.statistics.mean_returns import Means
 from closerlook.statistics.surfaces import (
     best_point,
     correlation,
-    noise_share,
+    noise_fraction,
     rank_correlation,
     sign_agreement,
     squared_length,
@@ -196,9 +196,9 @@ def test_the_best_point_is_among_the_candidates(shared, paired):
 
 
 def test_noise_is_counted_once_on_a_plane_of_few_points():
-    """Centred over three points, a third of the noise's variance is gone."""
+    """Centered over three points, a third of the noise's variance is gone."""
     rng, truth = np.random.default_rng(16), np.array([-3.0, 0.0, 3.0])
-    found = [noise_share(draw(rng, 1.0, truth=truth), STREAMS).value for _ in range(2000)]
+    found = [noise_fraction(draw(rng, 1.0, truth=truth), STREAMS).value for _ in range(2000)]
     noise = 2 / 3 / STREAMS
     assert np.mean(found) == pytest.approx(noise / (noise + truth.var()), abs=0.0005)
 
@@ -206,7 +206,7 @@ def test_noise_is_counted_once_on_a_plane_of_few_points():
 def test_the_share_of_noise_is_that_of_its_variance():
     rng, noise = np.random.default_rng(8), 2.25 / 4 * (POINTS - 1) / POINTS
     exact = noise / (noise + TRUTH.var())
-    found = [noise_share(draw(rng, shared=0.7), 4) for _ in range(REPEATS)]
+    found = [noise_fraction(draw(rng, shared=0.7), 4) for _ in range(REPEATS)]
     assert np.mean([one.value for one in found]) == pytest.approx(exact, abs=0.02)
     assert 0.9 <= np.mean([one.low <= exact <= one.high for one in found]) <= 0.99
-    assert noise_share(draw(rng, truth=np.zeros(POINTS)), 4).value > 0.6
+    assert noise_fraction(draw(rng, truth=np.zeros(POINTS)), 4).value > 0.6

@@ -8,7 +8,7 @@ import pytest
 from rich.console import Console
 
 from closerlook.cli import _parse, main
-from closerlook.cli.console import Bar, Shown, usual_rate
+from closerlook.cli.console import Bar, Terminal, usual_rate
 from closerlook.cli.live import PopulationBar, population_table
 from closerlook.cli.train import table_of
 from closerlook.errors import InputError
@@ -111,7 +111,7 @@ def test_the_time_announced_is_about_what_it_takes() -> None:
         assert usual_rate(environment, 1, agents) == pytest.approx(rate, rel=0.2)
     assert usual_rate("Hopper-v5", 2, 3) == pytest.approx(1.5 * usual_rate("Hopper-v5", 1, 2))
     assert usual_rate("Hopper-v5", 8, 1) == usual_rate("Hopper-v5", 1, 1)
-    shown = Shown(as_json=False)
+    shown = Terminal(as_json=False)
     shown.notes = Console(file=io.StringIO())
     bar = Bar(shown, "Hopper-v5", 2)
     bar.start(1.0, "gradients")
@@ -135,7 +135,7 @@ def test_the_table_has_a_row_for_each_agent() -> None:
 
 
 def test_the_table_is_drawn_below_the_bar() -> None:
-    shown = Shown(as_json=False)
+    shown = Terminal(as_json=False)
     shown.notes = Console(file=io.StringIO(), force_terminal=True, width=120)
     bar = PopulationBar(shown, "Hopper-v5", 1, trained=2)
     bar.report(rows_of())

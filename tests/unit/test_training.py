@@ -37,10 +37,10 @@ TINY = TrainSettings(
     checkpoints=(0, 3, 11),
     ppo=PPOSettings(policy_epochs=2, value_epochs=2, minibatches=4),
 )
-CG_COLUMNS = {"step_fraction", "step_failed", "cg_residual", "cg_steps"}
+CG_COLUMNS = {"step_fraction", "line_search_failed", "cg_residual", "cg_steps"}
 STEP_COLUMNS = CG_COLUMNS | {
     "gradient_norm",
-    "step_norm",
+    "update_norm",
     "predicted_improvement",
     "surrogate_improvement",
     "unusable_gradient",
@@ -178,9 +178,9 @@ def test_the_others_of_a_segment_go_on_when_one_fails() -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"algo": "dqn"}, "algo is 'dqn'; choose from ppo, trpo"),
+        ({"algorithm": "dqn"}, "algorithm is 'dqn'; choose from ppo, trpo"),
         ({"env": "NoSuch-v0"}, "NoSuch"),
-        ({"algo": "trpo"}, "there are settings of ppo, and the algorithm is trpo"),
+        ({"algorithm": "trpo"}, "there are settings of ppo, and the algorithm is trpo"),
         ({"trpo": TRPOSettings(max_kl=0.5)}, "there are settings of trpo, and the algorithm is ppo"),
         ({"ppo": PPOSettings(total_iterations=5)}, "total_iterations follows from the steps"),
         ({"baseline": "mean"}, "baseline is 'mean'"),
@@ -225,7 +225,7 @@ def test_the_paper_preset_is_table_1(task: str) -> None:
     )
     assert (ppo.iterations, ppo.ppo.total_iterations, ppo.ppo.anneal) == (488, 488, True)
     assert ppo.checkpoints == (0, 150, 300, 450, 488)
-    trpo = TrainSettings.of_preset("paper", env=task, algo="trpo").resolved()
+    trpo = TrainSettings.of_preset("paper", env=task, algorithm="trpo").resolved()
     assert (trpo.trpo.max_kl, trpo.trpo.value_learning_rate) == TRPO_COLUMNS[task]
     assert trpo.normalize_observations
     assert (trpo.initialization, trpo.observation_clip, trpo.normalize_rewards, trpo.reward_clip) == (
@@ -238,7 +238,7 @@ def test_the_paper_preset_is_table_1(task: str) -> None:
     assert (update.fisher_fraction, update.cg_steps, update.damping, update.backtracks) == (0.1, 10, 0.1, 10)
 
 
-def test_ppo_m_is_ppo_without_its_optimisations() -> None:
+def test_ppo_m_is_ppo_without_its_optimizations() -> None:
     walker = TrainSettings.of_preset("ppo-m", env="Walker2d-v5", seeds=2)
     assert (walker.ppo.anneal, walker.ppo.value_clip, walker.ppo.policy_learning_rate) == (False, None, 4e-4)
     assert (walker.initialization, walker.observation_clip, walker.normalize_rewards) == ("xavier", None, False)
@@ -313,23 +313,23 @@ OTHERS = {
 }
 
 
-@pytest.mark.parametrize("algo", OTHERS)
-def test_other_algorithms_train_and_say_what_they_did(tmp_path: Path, algo: str) -> None:
-    settings = dataclasses.replace(PLAIN, algo=algo, **{algo: OTHERS[algo]})
+@pytest.mark.parametrize("algorithm", OTHERS)
+def test_other_algorithms_train_and_say_what_they_did(tmp_path: Path, algorithm: str) -> None:
+    settings = dataclasses.replace(PLAIN, algorithm=algorithm, **{algorithm: OTHERS[algorithm]})
     run = train(settings, out=tmp_path / "one", workers=1)
     empty = {name for name in numbers_of(COLUMNS) if np.isnan(run.log[name]).all()}
-    assert empty == {"clip_fraction"} | ({"quadratic_kl", *CG_COLUMNS} if algo == "vanilla" else set())
+    assert empty == {"clip_fraction"} | ({"quadratic_kl", *CG_COLUMNS} if algorithm == "vanilla" else set())
     agent = load(tmp_path / "one", seed=1)
-    assert agent.algorithm == algo
-    assert agent.algorithm_settings == dataclasses.asdict(OTHERS[algo])
-    assert bool(agent.part("optimizer.policy")) == (algo == "vanilla")
+    assert agent.algorithm == algorithm
+    assert agent.algorithm_settings == dataclasses.asdict(OTHERS[algorithm])
+    assert bool(agent.part("optimizer.policy")) == (algorithm == "vanilla")
     train(settings, out=tmp_path / "two", workers=2)
     assert files_of(tmp_path / "one") == files_of(tmp_path / "two")
 
 
-@pytest.mark.parametrize("algo", ["ppo", *OTHERS])
-def test_agents_train_without_a_critic(tmp_path: Path, algo: str) -> None:
-    settings = dataclasses.replace(PLAIN, algo=algo, baseline="none", bootstrap="paper")
+@pytest.mark.parametrize("algorithm", ["ppo", *OTHERS])
+def test_agents_train_without_a_critic(tmp_path: Path, algorithm: str) -> None:
+    settings = dataclasses.replace(PLAIN, algorithm=algorithm, baseline="none", bootstrap="paper")
     run = train(settings, out=tmp_path, workers=1)
     assert np.isnan(run.log["value_loss"]).all()
     assert np.isfinite(run.log["mean_kl"]).all()

@@ -31,8 +31,8 @@ BASE = TrainSettings(
 )
 
 
-def trained(folder: Path, algo: str, update: object, **changes: object) -> pd.DataFrame:
-    settings = dataclasses.replace(BASE, algo=algo, **{algo: update}, **changes)
+def trained(folder: Path, algorithm: str, update: object, **changes: object) -> pd.DataFrame:
+    settings = dataclasses.replace(BASE, algorithm=algorithm, **{algorithm: update}, **changes)
     train(settings, out=folder, workers=1)
     return pd.read_csv(folder / "training.csv")
 
@@ -48,7 +48,7 @@ def initial(settings: TrainSettings) -> tuple[TrainSettings, Agent, list[int]]:
 
 
 @pytest.mark.parametrize(
-    ("algo", "update", "note"),
+    ("algorithm", "update", "note"),
     [
         ("ppo", PPOSettings(minibatches=4), "advantages all equal in 40 minibatches"),
         ("trpo", TRPOSettings(), "advantages all equal"),
@@ -56,9 +56,11 @@ def initial(settings: TrainSettings) -> tuple[TrainSettings, Agent, list[int]]:
         ("vanilla", VanillaSettings(), "advantages all equal"),
     ],
 )
-def test_equal_advantages_leave_the_policy_and_are_named(tmp_path: Path, algo: str, update: object, note: str) -> None:
+def test_equal_advantages_leave_the_policy_and_are_named(
+    tmp_path: Path, algorithm: str, update: object, note: str
+) -> None:
     env = "training_environments:make_flat"
-    log = trained(tmp_path, algo, update, env=env, baseline="none", normalize_rewards=False, gamma=0.0)
+    log = trained(tmp_path, algorithm, update, env=env, baseline="none", normalize_rewards=False, gamma=0.0)
     assert (log.notes == note).all()
     assert (log.mean_kl == 0).all()
     assert log.iteration.max() == 2
@@ -67,7 +69,7 @@ def test_equal_advantages_leave_the_policy_and_are_named(tmp_path: Path, algo: s
 def test_a_search_that_never_succeeds_is_named_and_training_goes_on(tmp_path: Path) -> None:
     log = trained(tmp_path, "trpo", TRPOSettings(accept_ratio=1e9))
     assert (log.notes == "no step accepted: the policy stays").all()
-    assert (log.step_failed == 1).all()
+    assert (log.line_search_failed == 1).all()
     assert (log.mean_kl == 0).all()
     assert (log.value_loss > 0).all()
 
@@ -76,10 +78,10 @@ LEAP = {"ppo": PPOSettings(policy_learning_rate=60.0, minibatches=1, policy_epoc
 LEAP["vanilla"] = VanillaSettings(policy_learning_rate=60.0)
 
 
-@pytest.mark.parametrize("algo", LEAP)
-def test_a_kl_that_overflows_is_named_and_training_goes_on(tmp_path: Path, algo: str) -> None:
+@pytest.mark.parametrize("algorithm", LEAP)
+def test_a_kl_that_overflows_is_named_and_training_goes_on(tmp_path: Path, algorithm: str) -> None:
     """One step of Adam is as long as its rate: the standard deviation ends at e^-60 or e^60."""
-    log = trained(tmp_path, algo, LEAP[algo], seeds=4, steps=64)
+    log = trained(tmp_path, algorithm, LEAP[algorithm], seeds=4, steps=64)
     overflown = ~np.isfinite(log.max_kl)
     assert overflown.any()
     assert log.notes[overflown].str.contains("KL overflows").all()
@@ -90,10 +92,10 @@ def test_a_parameter_that_overflows_stops_training_and_is_named(tmp_path: Path) 
         trained(tmp_path, "ppo", PPOSettings(policy_learning_rate=1e30))
 
 
-@pytest.mark.parametrize("algo", ["trpo", "natural"])
-def test_a_step_whose_kl_overflows_is_refused(algo: str) -> None:
+@pytest.mark.parametrize("algorithm", ["trpo", "natural"])
+def test_a_step_whose_kl_overflows_is_refused(algorithm: str) -> None:
     """At a standard deviation of e^-30 the Fisher matrix is beyond all numbers."""
-    settings, agents, seeds = initial(dataclasses.replace(BASE, algo=algo))
+    settings, agents, seeds = initial(dataclasses.replace(BASE, algorithm=algorithm))
     log_std = torch.full_like(agents.state["policy.log_std"], -30.0)
     agents = agents.with_state({"policy": {"log_std": log_std}})
     sampled, batch, row, _ = gather(agents, settings, seeds, 0)

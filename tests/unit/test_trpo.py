@@ -155,7 +155,7 @@ def test_trpo_equals_its_twin(discrete, max_kl, accept_ratio, normalize):
         for name, expected in twin.trpo(settings, states).items():
             np.testing.assert_allclose(getattr(info, name)[i], expected, rtol=1e-4, atol=1e-5, err_msg=name)
         torch.testing.assert_close(flat_policy(updated.unstack()[i]), twin.flat(), rtol=0, atol=1e-5)
-    assert (info.step_norm > 0.01).all()
+    assert (info.update_norm > 0.01).all()
 
 
 def test_the_line_search_is_exercised_above():
@@ -210,7 +210,7 @@ def test_a_member_does_not_depend_on_the_others(name, discrete):
         alone, own = update(Agent.stack([agent]), members(batch, [i]), settings, seeds=[SEEDS[i]], iteration=2)
         for key, tensor in alone.state.items():
             assert torch.equal(tensor[0], together.state[key][i]), key
-        for key in ("mean_kl", "gradient_norm", "surrogate_improvement", "step_norm"):
+        for key in ("mean_kl", "gradient_norm", "surrogate_improvement", "update_norm"):
             assert own.columns()[key][0] == info.columns()[key][i], key
 
 
@@ -232,8 +232,8 @@ def test_a_failing_line_search_restores():
     updated, info = trpo_update(agents, batch, replace(QUICK, accept_ratio=10.0), seeds=SEEDS, iteration=0)
     for key in agents.policy_parameters:
         assert torch.equal(updated.policy_parameters[key], agents.policy_parameters[key])
-    assert info.step_failed.tolist() == [1, 1, 1]
-    for name in ("step_fraction", "step_norm", "surrogate_improvement", "predicted_improvement", "mean_kl", "max_kl"):
+    assert info.line_search_failed.tolist() == [1, 1, 1]
+    for name in ("step_fraction", "update_norm", "surrogate_improvement", "predicted_improvement", "mean_kl", "max_kl"):
         assert (np.abs(getattr(info, name)) < 1e-6).all(), name
     assert (info.gradient_norm > 0).all()
     assert (info.unusable_gradient == 0).all()
@@ -243,9 +243,9 @@ def test_one_try_of_a_step_that_is_too_long_fails():
     agents, batch = population()
     _, info = trpo_update(agents, batch, replace(QUICK, max_kl=10.0, backtracks=1), seeds=SEEDS, iteration=4)
     _, long = trpo_update(agents, batch, replace(QUICK, max_kl=10.0), seeds=SEEDS, iteration=4)
-    assert (info.step_failed == (long.step_fraction < 1)).all()
-    assert info.step_failed.any()
-    assert not long.step_failed.any()
+    assert (info.line_search_failed == (long.step_fraction < 1)).all()
+    assert info.line_search_failed.any()
+    assert not long.line_search_failed.any()
 
 
 @pytest.mark.parametrize("name", UPDATES)
@@ -255,8 +255,8 @@ def test_advantages_that_are_all_equal_ask_for_no_step(name):
     batch.advantages[1] = -3.0
     updated, info = update(agents, batch, settings, seeds=SEEDS, iteration=0)
     assert info.constant_minibatches.tolist() == [0, 1, 0]
-    assert info.step_norm[1] == 0.0
-    assert (info.step_norm[[0, 2]] > 0).all()
+    assert info.update_norm[1] == 0.0
+    assert (info.update_norm[[0, 2]] > 0).all()
     for key, tensor in agents.policy_parameters.items():
         assert torch.equal(updated.policy_parameters[key][1], tensor[1])
     finite = {key: value for key, value in info.columns().items() if key not in ("clip_fraction",)}
@@ -272,10 +272,10 @@ def test_a_kl_that_overflows_is_refused():
     assert np.isfinite(info.mean_kl).all()
     assert (info.step_fraction < 1e-3).all()
     _, info = trpo_update(agents, batch, replace(settings, backtracks=2), seeds=SEEDS, iteration=0)
-    assert info.step_failed.tolist() == [1, 1, 1]
+    assert info.line_search_failed.tolist() == [1, 1, 1]
     natural = replace(UPDATES["natural"][1], max_kl=1e12)
     updated, info = natural_update(agents, batch, natural, seeds=SEEDS, iteration=0)
-    assert info.step_failed.tolist() == [1, 1, 1]
+    assert info.line_search_failed.tolist() == [1, 1, 1]
     assert all(torch.isfinite(tensor).all() for tensor in updated.state.values())
 
 
@@ -292,7 +292,7 @@ def test_a_parameter_that_overflows_is_refused_even_where_nothing_shows_it():
     assert torch.equal(taken.vector[1], start[1])
     _, info = trpo_update(agents, batch, replace(QUICK, max_kl=1e308), seeds=SEEDS, iteration=0)
     assert info.unusable_gradient.tolist() == [1, 1, 1]
-    assert (info.step_norm == 0).all()
+    assert (info.update_norm == 0).all()
 
 
 @pytest.mark.parametrize("name", UPDATES)
@@ -303,8 +303,8 @@ def test_a_gradient_that_is_not_finite_is_not_used(name):
     batch.log_probs[2, 0, 0] = -torch.inf
     updated, info = update(agents, batch, settings, seeds=SEEDS, iteration=0)
     assert info.unusable_gradient.tolist() == [0, 0, 1]
-    assert info.step_norm[2] == 0.0
-    assert (info.step_norm[:2] > 0).all()
+    assert info.update_norm[2] == 0.0
+    assert (info.update_norm[:2] > 0).all()
     assert all(torch.isfinite(tensor).all() for tensor in updated.state.values())
 
 
@@ -313,7 +313,7 @@ def test_a_collapsed_deviation_does_no_harm():
     agents.state["policy.log_std"][0] = -60.0
     updated, info = trpo_update(agents, make_batch(agents), QUICK, seeds=SEEDS, iteration=0)
     assert info.unusable_gradient.tolist() == [1, 0, 0]
-    assert info.step_norm[0] == 0
+    assert info.update_norm[0] == 0
     assert all(torch.isfinite(tensor).all() for tensor in updated.state.values())
 
 
@@ -388,7 +388,7 @@ def test_a_distribution_without_a_kl_is_named():
         trpo_update(agents, batch, QUICK, seeds=[1], iteration=0)
     _, info = vanilla_update(agents, batch, VanillaSettings(), seeds=[1], iteration=0)
     assert np.isnan(info.mean_kl).all()
-    assert info.step_norm[0] > 0
+    assert info.update_norm[0] > 0
 
 
 @pytest.mark.parametrize(

@@ -19,7 +19,7 @@ from closerlook.statistics.noise import (
     together,
     true_cosine_at,
 )
-from closerlook.statistics.truths import (
+from closerlook.statistics.true_gradients import (
     Shares,
     TrueCosine,
     cosine_between,
@@ -172,7 +172,7 @@ def test_cosines_to_a_truth_apart_equal_loops():
 @pytest.mark.parametrize("batches", [1, 10, 100])
 @pytest.mark.parametrize("cosine", [0.05, 0.3, 0.9])
 @pytest.mark.parametrize("own", [0.1, 3.0])
-def test_intervals_of_computed_steps_cover_with_the_truths_noise(own, cosine, batches):
+def test_intervals_of_updates_cover_with_the_noise_of_the_true_gradient(own, cosine, batches):
     """Ten steps about a direction of their own, a truth of 98 streams whose noise scale is so many of them."""
     size, repeats = 100, 500
     draws = np.random.default_rng(batches + int(100 * cosine))
@@ -234,7 +234,7 @@ def test_the_corrected_interval_covers_the_cosine_to_the_exact_gradient(n, each,
         assert np.mean([one.plain.value for one in found]) < exact
 
 
-def test_cosine_between_truths_leaves_out_what_groups_share():
+def test_cosine_between_true_gradients_leaves_out_what_groups_share():
     """Two targets at 60 degrees whose noise is the same within a group, and cancels in the cosine."""
     draws, groups, size = np.random.default_rng(5), 60, 50
     covered, plain = [], []
@@ -251,7 +251,7 @@ def test_cosine_between_truths_leaves_out_what_groups_share():
     assert 0.92 <= np.mean(covered) <= 0.99
 
 
-def test_cosine_between_truths_equals_loops_over_groups():
+def test_cosine_between_true_gradients_equals_loops_over_groups():
     draws = np.random.default_rng(5)
     left, right = draws.standard_normal((2, 9, 4)) + 2.0
 
@@ -323,10 +323,10 @@ def test_noise_scale_by_hand():
 def test_predictions_and_the_pairs_they_ask_for_are_inverse():
     scale = Interval(100.0, 50.0, np.inf)
     for cosine in (0.5, 0.9):
-        needed, of_truth = pairs_for_pairwise_cosine(cosine, scale), pairs_for_true_cosine(cosine, scale)
+        needed, of_true_gradient = pairs_for_pairwise_cosine(cosine, scale), pairs_for_true_cosine(cosine, scale)
         assert pairwise_cosine_at(needed.value, 100.0) == pytest.approx(cosine)
-        assert true_cosine_at(of_truth.value, 100.0) == pytest.approx(cosine)
-        assert needed.high == of_truth.high == np.inf
+        assert true_cosine_at(of_true_gradient.value, 100.0) == pytest.approx(cosine)
+        assert needed.high == of_true_gradient.high == np.inf
         assert needed.low == needed.value / 2
 
 

@@ -29,7 +29,7 @@ TINY = TrainSettings(
 
 @pytest.mark.parametrize("algorithm", ["ppo", "trpo"])
 def test_training_is_the_same_with_an_audit(tmp_path, algorithm):
-    settings = TINY if algorithm == "ppo" else replace(TINY, algo=algorithm, ppo=PPOSettings())
+    settings = TINY if algorithm == "ppo" else replace(TINY, algorithm=algorithm, ppo=PPOSettings())
     plain = train(settings, out=tmp_path / "plain", workers=1)
     audited = train(settings, callbacks=[TrustRegionAudit()], out=tmp_path / "audited", workers=1)
     for path in sorted((tmp_path / "plain").glob("checkpoints/*/*/*.safetensors")):
@@ -38,7 +38,7 @@ def test_training_is_the_same_with_an_audit(tmp_path, algorithm):
         assert name not in plain.log
         assert np.isfinite(audited.log[name]).all()
     written = pd.read_csv(tmp_path / "audited" / "training.csv")
-    np.testing.assert_array_equal(written["audit_high_kl"], audited.log["audit_high_kl"])
+    np.testing.assert_array_equal(written["audit_kl_p99"], audited.log["audit_kl_p99"])
     if algorithm == "trpo":
         np.testing.assert_allclose(audited.log["audit_surrogate_rise"], audited.log["surrogate_improvement"], atol=1e-6)
         np.testing.assert_allclose(audited.log["audit_predicted_rise"], audited.log["predicted_improvement"], atol=1e-5)
@@ -62,7 +62,7 @@ def test_the_numbers_are_those_of_a_slow_twin():
         policies.append(Independent(Normal(x, own.policy_parameters["log_std"].exp()), 1))
     old, new = policies
     forward, backward = kl_divergence(old, new).numpy(), kl_divergence(new, old).numpy()
-    assert found["audit_high_kl"][number] == pytest.approx(np.quantile(forward, 0.99), rel=1e-3)
+    assert found["audit_kl_p99"][number] == pytest.approx(np.quantile(forward, 0.99), rel=1e-3)
     assert found["audit_mean_reverse_kl"][number] == pytest.approx(backward.mean(), rel=1e-3)
     assert found["audit_max_reverse_kl"][number] == pytest.approx(backward.max(), rel=1e-3)
     ratio = (new.log_prob(batch.actions[number, 0]) - old.log_prob(batch.actions[number, 0])).exp()

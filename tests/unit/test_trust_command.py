@@ -5,10 +5,10 @@ import json
 import matplotlib as mpl
 import pandas as pd
 import pytest
-import xarray as xr
 
 from closerlook import summary, verdicts
 from closerlook.cli import main
+from closerlook.results.reading import read_dataset
 
 mpl.use("Agg")
 SMALL = ["--n-steps", "64", "--hidden", "8", "--ppo.minibatches", "2", "--ppo.policy-epochs", "1", "--gamma", "0.9"]
@@ -37,9 +37,9 @@ def measured(trained, tmp_path_factory):
 def test_it_leaves_what_it_promises(measured):
     names = {path.name for path in measured.iterdir()}
     assert names == {"run.json", "jobs", *(f"trust-region.{suffix}" for suffix in ("nc", "json", "svg", "png"))}
-    found = xr.load_dataset(measured / "trust-region.nc", engine="h5netcdf")
+    found = read_dataset(measured / "trust-region.nc")
     assert found["mean_kl_heldout"].dims == ("agent", "repeat")
-    assert summary(found)["env"] == "Hopper-v5"
+    assert summary(found)["environment"] == "Hopper-v5"
     assert verdicts(found)[0]["statement"].startswith("iteration 0, seed 0: ")
     assert json.loads((measured / "trust-region.json").read_text())["iteration"] == [0, 0, 4, 4]
 

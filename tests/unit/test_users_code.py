@@ -20,12 +20,12 @@ from misbehaving import squashed
 from small_agents import gaussian_agent
 
 FEW = ["--sizes", "256", "--pairs", "4096", "--estimates", "2"]
-TOLD = {"gradient_quality": "step_norm", "trust_region": "max_ratio"}
+TOLD = {"gradient_quality": "mean_update_norm", "trust_region": "max_ratio"}
 TESTS = Path(__file__).parents[1]
 
 ENVIRONMENTS = {
-    "Raises": r"(KeyError: 'the joint\nis stuck', misbehaving.py line 23); mend its step(), which returns",
-    "RaisesAtReset": "(ZeroDivisionError, misbehaving.py line 31); mend its reset(), which returns (observation, info)",
+    "Raises": r"(KeyError: 'the joint\nis stuck', misbehaving.py line 23); fix its step(), which returns",
+    "RaisesAtReset": "(ZeroDivisionError, misbehaving.py line 31); fix its reset(), which returns (observation, info)",
     "Leaves": "(SystemExit: 0, misbehaving.py line",
 }
 ANSWERS = {
@@ -121,7 +121,7 @@ def test_a_clear_answer_is_left_as_it_is_and_the_cause_is_kept():
 
 
 LITTLE = {
-    "gradient_quality": {"pairs": 128, "sizes": [32], "estimates": 2, "computed_steps": True},
+    "gradient_quality": {"pairs": 128, "sizes": [32], "estimates": 2, "updates": True},
     "trust_region": {"repeats": 1, "pairs": 64, "return_pairs": 0},
 }
 

@@ -1,4 +1,4 @@
-"""Errors of values: by hand, and intervals that cover where neighbouring pairs are alike."""
+"""Errors of values: by hand, and intervals that cover where neighboring pairs are alike."""
 
 import numpy as np
 import pytest
@@ -49,7 +49,7 @@ def test_explained_variance_of_what_is_exact_constant_and_worse():
 
 
 def alike(draws: np.random.Generator, streams: int, pairs: int) -> np.ndarray:
-    """Numbers of variance 1 whose neighbours in a stream are 0.9 alike, and whose streams differ."""
+    """Numbers of variance 1 whose neighbors in a stream are 0.9 alike, and whose streams differ."""
     numbers = np.empty((streams, pairs))
     state = draws.standard_normal(streams)
     for t in range(pairs):
@@ -62,7 +62,7 @@ def covered(intervals, truth: float) -> float:
     return float(np.mean([one.low <= truth <= one.high for one in intervals]))
 
 
-def test_intervals_cover_where_neighbours_are_alike():
+def test_intervals_cover_where_neighbors_are_alike():
     """Mean and median of a skewed error, and explained variance, 16 streams of 60 pairs."""
     draws = np.random.default_rng(1)
     means, medians, explained = [], [], []

@@ -7,13 +7,13 @@ import matplotlib as mpl
 import matplotlib.pyplot as plt
 import numpy as np
 import pytest
-import xarray as xr
 
 from closerlook import load, summary, value_prediction, verdicts
 from closerlook.cli import main
 from closerlook.diagnostics.values.figure import BASELINES, plot_value_prediction
 from closerlook.diagnostics.values.tables import tables_of
 from closerlook.drawing.style import save_figure
+from closerlook.results.reading import read_dataset
 
 mpl.use("Agg")
 SMALL = ["--n-steps", "64", "--hidden", "8", "--ppo.minibatches", "2", "--ppo.policy-epochs", "1", "--gamma", "0.9"]
@@ -38,7 +38,7 @@ def measured(trained, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def dataset(measured):
-    return xr.load_dataset(measured / "values.nc", engine="h5netcdf")
+    return read_dataset(measured / "values.nc")
 
 
 def test_it_leaves_what_it_promises_and_no_transitions(measured):
@@ -56,7 +56,7 @@ def test_the_summary_has_the_fixed_names(measured):
     assert set(told["baselines"]) == {"zero", "mean", "critic", "fitted", "optimal"}
     assert {"sizes", "pairwise_cosine", "low", "high"} <= set(told["baselines"]["critic"])
     assert told["lambda_sweep"]["lambdas"] == [0, 0.25, 0.5, 0.75, 0.9, 0.95, 0.98, 0.99, 1]
-    assert set(told["calibration"]) == {"gae", "returns", "cut_returns"}
+    assert set(told["calibration"]) == {"gae", "returns", "cut_off_returns"}
     curve = told["calibration"]["returns"]
     assert set(curve) == {"predicted", "target", "target_low", "target_high"}
     assert np.shape(curve["predicted"]) == np.shape(curve["target"]) == (4, 10)
@@ -67,7 +67,7 @@ def test_the_summary_has_the_fixed_names(measured):
 
 def test_public_functions_know_the_dataset(dataset):
     assert verdicts(dataset)[0]["statement"].startswith("iteration 0, seed 0: ")
-    assert summary(dataset)["env"] == "Hopper-v5"
+    assert summary(dataset)["environment"] == "Hopper-v5"
 
 
 def test_the_same_command_computes_nothing_again(trained, measured):

@@ -1,6 +1,7 @@
 """Limits of verdicts against the trained agents of the atlas: these are usual, so few of them are to be watched."""
 
 from collections import Counter, defaultdict
+from functools import cache
 from importlib import import_module
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import pytest
 import xarray as xr
 
 from closerlook.diagnostics import verdicts
+from closerlook.results.reading import read_dataset
 
 DATA = Path(__file__).parents[2] / "docs" / "data"
 
@@ -16,8 +18,8 @@ DATA = Path(__file__).parents[2] / "docs" / "data"
 def levels(kind: str) -> dict[str, Counter[str]]:
     """Count the levels of each area over all agents of the atlas."""
     found: dict[str, Counter[str]] = defaultdict(Counter)
-    for path in sorted(DATA.glob(f"{kind}-*.nc")):
-        for verdict in verdicts(xr.load_dataset(path, engine="h5netcdf")):
+    for dataset in datasets(kind):
+        for verdict in verdicts(dataset):
             found[verdict["area"]][verdict["level"]] += 1
     return found
 
@@ -31,8 +33,9 @@ def test_few_agents_of_the_atlas_are_watched_in_any_area(kind, most, areas):
         assert (counts["watch"] + counts["problem"]) / counts.total() <= most, area
 
 
+@cache
 def datasets(kind: str) -> list[xr.Dataset]:
-    return [xr.load_dataset(path, engine="h5netcdf") for path in sorted(DATA.glob(f"{kind}-*.nc"))]
+    return [read_dataset(path) for path in sorted(DATA.glob(f"{kind}-*.nc"))]
 
 
 def source_of(area: str) -> str:

@@ -42,20 +42,22 @@ def with_interval(dataset: xr.Dataset, name: str, value: float, low: float, high
     ("interval", "level", "words"),
     [
         ((5.0, 1.0, 9.0), "ok", "+5 (+1 to +9)"),
-        ((-5.0, -9.0, -1.0), "problem", "while the surrogate promises"),
+        ((-5.0, -9.0, -1.0), "problem", "while the surrogate predicts"),
         ((1.0, -3.0, 5.0), "not_enough_data", "a gain or a loss"),
     ],
 )
 def test_a_step_is_judged_by_the_reward_it_brings(plane, interval, level, words):
-    verdict = of(landscape_verdicts(with_interval(plane, "realised_gain", *interval)), "step")
+    verdict = of(landscape_verdicts(with_interval(plane, "full_update_realized_improvement", *interval)), "step")
     assert verdict["level"] == level
     assert words in verdict["statement"]
-    assert verdict["evidence"]["realised_gain"] == interval[0]
+    assert verdict["evidence"]["full_update_realized_improvement"] == interval[0]
 
 
 def test_what_is_not_decided_is_still_bounded(plane, updates):
     statements = [
-        of(landscape_verdicts(with_interval(plane, "realised_gain", 1.0, -3.0, 5.0)), "step")["statement"],
+        of(landscape_verdicts(with_interval(plane, "full_update_realized_improvement", 1.0, -3.0, 5.0)), "step")[
+            "statement"
+        ],
         of(trust_verdicts(averaged(updates, "true_improvement", 1.0, -3.0, 5.0)), "improvement")["statement"],
     ]
     assert all("at least -3, at most +5" in words for words in statements)
@@ -65,7 +67,9 @@ def test_what_is_not_decided_is_still_bounded(plane, updates):
 
 @pytest.mark.parametrize(("gain", "low", "high"), [(-38.0, -64.0, -12.0), (38.0, 12.0, 64.0)])
 def test_a_level_needs_enough_data_whatever_the_sign(plane, updates, gain, low, high):
-    few = with_interval(plane, "realised_gain", gain, low, high).assign_attrs(line_pairs_per_point=256)
+    few = with_interval(plane, "full_update_realized_improvement", gain, low, high).assign_attrs(
+        line_pairs_per_point=256
+    )
     verdict = of(landscape_verdicts(few), "step")
     assert (verdict["level"], "from 4 streams" in verdict["statement"]) == ("not_enough_data", True)
     assert "512 --line-pairs" in verdict["advice"]
@@ -117,24 +121,24 @@ def test_true_rewards_that_are_not_known_are_named(updates):
 
 
 def test_a_step_that_changes_no_return_is_a_problem_that_more_pairs_do_not_mend(plane, updates):
-    still = of(landscape_verdicts(with_interval(plane, "realised_gain", 0.0, 0.0, 0.0)), "step")
+    still = of(landscape_verdicts(with_interval(plane, "full_update_realized_improvement", 0.0, 0.0, 0.0)), "step")
     assert (still["level"], "changes no return" in still["statement"]) == ("problem", True)
     still = of(trust_verdicts(averaged(updates, "true_improvement", 0.0, 0.0, 0.0)), "improvement")
     assert (still["level"], "pairs" in still["advice"]) == ("problem", False)
 
 
 def test_numbers_that_are_not_finite_are_said_in_words(plane, updates):
-    lost = with_interval(plane, "realised_gain", -5.0, -9.0, -1.0)
-    lost["predicted_gain"][:] = np.inf
+    lost = with_interval(plane, "full_update_realized_improvement", -5.0, -9.0, -1.0)
+    lost["full_update_predicted_improvement"][:] = np.inf
     statements = [of(landscape_verdicts(lost), "step")["statement"]]
-    assert "promises too large for a number" in statements[0]
+    assert "predicts too large for a number" in statements[0]
     changed = updates.copy(deep=True)
     for name in ("max_ratio", "max_kl_batch", "max_kl_heldout", "surrogate_improvement"):
         changed[name][1] = np.inf
         changed = averaged(changed, name, np.nan, np.nan, np.nan)
     changed = averaged(changed, "surrogate_improvement_heldout", np.nan, np.nan, np.nan)
     said = {one["area"]: one["statement"] for one in trust_verdicts(changed)}
-    assert "promises too large for a number on its batch, not known on other pairs" in said["improvement"]
+    assert "predicts too large for a number on its batch, not known on other pairs" in said["improvement"]
     bounded = said.get("trust region", said.get("clipping"))
     assert "too large for a number" in bounded
     assert not [words for words in (*statements, *said.values()) if "nan" in words.split() or "inf" in words]
@@ -155,7 +159,7 @@ def test_points_that_are_gone_do_not_make_a_peak_certain(plane):
 
 
 def test_more_pairs_are_advised_only_where_the_batch_was_learnt(plane):
-    lost = with_interval(plane, "realised_gain", -5.0, -9.0, -1.0)
+    lost = with_interval(plane, "full_update_realized_improvement", -5.0, -9.0, -1.0)
     name = "heldout_improvement_ratio"
     learnt, found = (with_interval(lost, name, *ends) for ends in ((0.1, 0.0, 0.6), (0.9, 0.8, 1.0)))
     assert "from more pairs" in of(landscape_verdicts(learnt), "step")["advice"]
@@ -214,7 +218,7 @@ def test_the_length_of_a_step_is_judged_by_where_the_reward_may_peak(plane, inte
 def test_planes_are_judged_by_their_correlation_and_that_of_the_line(plane, interval, along, gain, level, words):
     changed = with_interval(plane, "correlation", *interval, region="plane", pairs_of="batch")
     changed = with_interval(changed, "correlation", *along, region="line", pairs_of="batch")
-    changed = with_interval(changed, "realised_gain", gain, gain - 0.5, gain + 0.5)
+    changed = with_interval(changed, "full_update_realized_improvement", gain, gain - 0.5, gain + 0.5)
     verdict = of(landscape_verdicts(changed), "agreement")
     assert verdict["level"] == level
     assert words in verdict["statement"]
@@ -264,7 +268,7 @@ def test_bounds_are_judged_on_other_states_and_clipping_by_its_share(updates):
     assert of(trust_verdicts(poor), "natural gradient")["level"] == "watch"
     failing = updates.copy(deep=True)
     failing["step_fraction"][:] = 0.0
-    failing["step_failed"][:] = 1.0
+    failing["line_search_failed"][:] = 1.0
     assert of(trust_verdicts(failing), "line search")["level"] == "watch"
     assert "none in 100%" in of(trust_verdicts(failing), "line search")["statement"]
 

@@ -27,7 +27,7 @@ Bootstrap = Literal["correct", "paper"]
 the value of what follows it, returns stop there with zero, and terminal steps are left out of the value loss."""
 
 ValueTarget = Literal["gae", "returns"]
-"""What a critic regresses on: ``V_old + A`` with generalised advantage estimates, or discounted returns."""
+"""What a critic regresses on: ``V_old + A`` with generalized advantage estimates, or discounted returns."""
 
 State = Mapping[str, Tensor]
 """Everything training changes, by dotted name: ``policy.*``, ``value.*``, ``observations.{count,mean,squares}``,
@@ -104,16 +104,16 @@ class Agent:
     state : mapping of str to Tensor
         Everything training changes (see `State`). With `population` set, every tensor has a leading axis P.
     gamma, gae_lambda : float
-        Discount factor, and the lambda of generalised advantage estimation.
+        Discount factor, and the lambda of generalized advantage estimation.
     observation_scaling : Scaling or None
-        How observations are standardised before the networks see them; None: not at all.
+        How observations are standardized before the networks see them; None: not at all.
     reward_scaling : Scaling or None
         How rewards are divided by the standard deviation of the discounted return before the critic and the
         advantages see them; None: not at all. True reward is never scaled.
     action_transform : {"none", "clip", "squash", "rescale"}
         What happens to an action on its way to the environment.
     normalize_advantages : bool
-        Whether the agent's algorithm standardises advantages within a batch.
+        Whether the agent's algorithm standardizes advantages within a batch.
     bootstrap : {"correct", "paper"}
         What its advantages take to follow a truncation or a cut.
     value_target : {"gae", "returns"}
@@ -258,9 +258,9 @@ class Agent:
         observation_size : int, optional
             Components of an observation; where it is not given, the environment says.
         observation_mean, observation_var : array_like, (obs,), optional
-            Statistics to standardise observations with, frozen; give both or neither.
+            Statistics to standardize observations with, frozen; give both or neither.
         observation_scaling : Scaling, optional
-            Epsilon and clip of that standardisation; default `Scaling()`.
+            Epsilon and clip of that standardization; default `Scaling()`.
         reward_var : float, optional
             Variance of the discounted return, by whose root training divided rewards; epsilon and clip of that are the
             field `reward_scaling`, default `Scaling()`.

@@ -131,8 +131,8 @@ def require_plain(spec: EnvironmentSpec) -> None:
         other = _not_json(value)
         if other is not None:
             what = f"argument {name} of environment {spec.id!r} is or holds a {type(other).__name__}"
-            mend = "give numbers, texts, flags and lists of them, or name a function that builds the environment"
-            raise InputError(what, mend)
+            hint = "give numbers, texts, flags and lists of them, or name a function that builds the environment"
+            raise InputError(what, hint)
 
 
 def _not_json(value: Any) -> Any:

@@ -41,7 +41,7 @@ from closerlook.agents.state_checks import check_state
 from closerlook.arguments import SHORT_NAMES
 from closerlook.errors import InputError
 from closerlook.nn.networks import MLP
-from closerlook.results.writing import mendable, write_bytes
+from closerlook.results.writing import plain_errors, write_bytes
 
 FORMAT_VERSION = 1
 DESCRIPTION, STATE, PACKED = "agent.json", "state.safetensors", "state.packed"
@@ -73,7 +73,7 @@ _POLICIES: dict[str, type[GaussianMLP] | type[CategoricalMLP]] = {
     "gaussian": GaussianMLP,
     "categorical": CategoricalMLP,
 }
-_MEND = "use another copy of it, or train it again"
+_HINT = "use another copy of it, or train it again"
 
 
 def save_agent(agent: Agent, folder: str | Path, *, optimizer: bool = True, packed: bool = False) -> Path:
@@ -86,7 +86,7 @@ def save_agent(agent: Agent, folder: str | Path, *, optimizer: bool = True, pack
     folder : str or Path
         Made where it does not exist.
     optimizer : bool
-        Whether the optimiser's state is kept: it triples the size, and only the next update needs it.
+        Whether the optimizer's state is kept: it triples the size, and only the next update needs it.
     packed : bool
         Compress the numbers, without loss.
 
@@ -137,7 +137,7 @@ def delete_agent(folder: Path) -> None:
     InputError
         Where they cannot be deleted.
     """
-    with mendable(folder):
+    with plain_errors(folder):
         for name in (DESCRIPTION, STATE, PACKED):
             (folder / name).unlink(missing_ok=True)
     with suppress(OSError):  # it holds something else, or its parent does
@@ -180,7 +180,7 @@ def _read_description(path: Path) -> dict[str, Any]:
     try:
         description = json.loads(content, parse_constant=_refuse_constant)
     except (ValueError, RecursionError):
-        raise InputError(f"{path} is not readable JSON", _MEND) from None
+        raise InputError(f"{path} is not readable JSON", _HINT) from None
     if not isinstance(description, dict) or "format_version" not in description:
         raise InputError(f"{path} does not describe an agent", "give the folder of a checkpoint")
     version = description["format_version"]
@@ -201,7 +201,7 @@ def _read(path: Path, *, longest: int) -> bytes:
         if not path.is_file():
             raise InputError(f"{path} does not exist", "give the folder of a checkpoint")
         if path.stat().st_size > longest:
-            raise InputError(f"{path} is longer than that of such an agent can be", _MEND)
+            raise InputError(f"{path} is longer than that of such an agent can be", _HINT)
         return path.read_bytes()
     except (OSError, ValueError) as error:
         raise InputError(f"{path} cannot be read ({error})", "check the path and its permissions") from None
@@ -219,7 +219,7 @@ def _read_packed(path: Path, longest: int) -> bytes:
     try:
         return unpack(packed, longest=min(longest, _ALWAYS_ROOM + _MOST_GROWTH * len(packed)))
     except (ValueError, MemoryError):
-        raise InputError(f"{path} is damaged", _MEND) from None
+        raise InputError(f"{path} is damaged", _HINT) from None
 
 
 class _Fields:
@@ -233,7 +233,7 @@ class _Fields:
 
     def wrong(self, name: str) -> InputError:
         spelled = f": {name!r:.60}" if name and not name.isidentifier() else f": {name[:60]}" if name else ""
-        return InputError(f"{self.where}{spelled} is missing or is not what it should be", _MEND)
+        return InputError(f"{self.where}{spelled} is missing or is not what it should be", _HINT)
 
     def inner(self, name: str) -> "_Fields":
         return _Fields(self.content.get(name), f"{self.where}: {name}")
@@ -360,10 +360,10 @@ def _read_state(path: Path, digest: str, agent: Agent) -> dict[str, Tensor]:
     is_packed = packed.exists() and not path.exists()
     content = _read_packed(packed, longest) if is_packed else _read(path, longest=longest)
     if _digest(content) != digest:
-        raise InputError(f"{path} is damaged, or is not the one its {DESCRIPTION} was written with", _MEND)
+        raise InputError(f"{path} is damaged, or is not the one its {DESCRIPTION} was written with", _HINT)
     try:
         state = load_tensors(content)
     except (SafetensorError, ValueError, KeyError, TypeError, AttributeError, RuntimeError, torch.OutOfMemoryError):
-        raise InputError(f"{path} is not a readable safetensors file", _MEND) from None
+        raise InputError(f"{path} is not a readable safetensors file", _HINT) from None
     check_state(agent, state, str(path))
     return state

@@ -17,7 +17,7 @@ _DECIDES = ("policy.", "value.", "observations.", "returns.")
 
 
 def sampling_part(agent: Agent) -> Agent:
-    """Return what acting, values and advantages need of an agent: without the optimiser's state."""
+    """Return what acting, values and advantages need of an agent: without the optimizer's state."""
     state = {name: tensor for name, tensor in agent.state.items() if name.startswith(_DECIDES)}
     return replace(agent, state=state)
 

@@ -194,14 +194,14 @@ def _imported(path: Path, importing: Importing) -> Agent | None:
 
 def _path_of(source: object) -> Path:
     """Return what may be a path, or a name that is none."""
-    mend = "give a run folder, an agent's folder, or module:function"
+    hint = "give a run folder, an agent's folder, or module:function"
     try:
         path = Path(source)  # type: ignore[arg-type]
         path.exists()
     except OSError as error:  # it is too long, or may not be looked at
-        raise InputError(f"{source!r:.60} cannot be read ({error.strerror})", mend) from None
+        raise InputError(f"{source!r:.60} cannot be read ({error.strerror})", hint) from None
     except (TypeError, ValueError):  # no text, or one with a null byte
-        raise InputError(f"{source!r:.60} names no agent", mend) from None
+        raise InputError(f"{source!r:.60} names no agent", hint) from None
     return path
 
 
@@ -219,8 +219,8 @@ def _asked(agents: list[Agent], name: str, iteration: int | None, seed: int | No
     ):
         if asked is not None and there != {asked}:
             found = ", ".join(str(one) for one in there - {None}) or "not known"
-            mend = f"leave the {what} out, or give a run folder to choose from"
-            raise InputError(f"{name} is no run, its {what} is {found}, not {asked}", mend)
+            hint = f"leave the {what} out, or give a run folder to choose from"
+            raise InputError(f"{name} is no run, its {what} is {found}, not {asked}", hint)
     return agents
 
 

@@ -1,4 +1,4 @@
-"""Running moments of observations and of discounted returns: what a normalising agent carries beside its networks.
+"""Running moments of observations and of discounted returns: what a normalizing agent carries beside its networks.
 
 All arrays have a leading population axis P: each policy keeps its own statistics.
 """
@@ -13,7 +13,7 @@ EpsilonOn = Literal["std", "variance"]
 
 @dataclass(frozen=True)
 class Scaling:
-    """How a value is standardised from its moments.
+    """How a value is standardized from its moments.
 
     Parameters
     ----------

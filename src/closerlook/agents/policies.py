@@ -24,7 +24,7 @@ from closerlook.nn.distributions import (
     DiagonalGaussian,
     Distribution,
     Noise,
-    recognise,
+    recognize,
 )
 from closerlook.nn.networks import MLP, TILE, Initialization, Parameters, for_tiles
 
@@ -231,7 +231,7 @@ class ModulePolicy:
         """Build the action distributions at policy inputs."""
         answers = self.answers(parameters, observations)
         with self._users_code():
-            return recognise(answers, self.build, tuple(observations.shape[:-1]))
+            return recognize(answers, self.build, tuple(observations.shape[:-1]))
 
     def answers(self, parameters: Parameters, observations: Tensor) -> Any:
         """Return what the module answers, in the precision of the observations, with a row of each tensor for each."""

@@ -1,6 +1,6 @@
 """Rewards as critic and advantages see them: divided by the running deviation of the discounted return, then clipped.
 
-Not centred, which would change what is optimal. True reward is never touched. As the paper's released code does it
+Not centered, which would change what is optimal. True reward is never touched. As the paper's released code does it
 (torch_utils.py, ``RewardFilter`` and ``RunningStat``; custom_env.py resets the return with the environment).
 
 ====== ============================

@@ -8,7 +8,7 @@ from torch import Tensor
 from closerlook.agents.agent import Agent
 from closerlook.errors import InputError, NonFiniteError
 
-_MEND = "use another copy of it, or train it again"
+_HINT = "use another copy of it, or train it again"
 _NOT_NEGATIVE = ("count", "squares", "step")
 
 
@@ -34,7 +34,7 @@ def check_state(agent: Agent, state: Mapping[str, Tensor], where: str) -> None:
     expected = _expected(agent, state)
     for what, names in (("lacks", expected.keys() - state.keys()), ("holds a foreign", state.keys() - expected.keys())):
         if names:
-            raise InputError(f"{where} {what} {sorted(names)[0][:80]}", _MEND)
+            raise InputError(f"{where} {what} {sorted(names)[0][:80]}", _HINT)
     for name, (shape, dtypes) in expected.items():
         _check(name, state[name], shape, dtypes, where)
 
@@ -65,10 +65,10 @@ def _expected(agent: Agent, state: Mapping[str, Tensor]) -> dict[str, tuple[tupl
 
 def _check(name: str, tensor: Tensor, shape: tuple[int, ...], dtypes: set[torch.dtype], where: str) -> None:
     if tuple(tensor.shape) != shape:
-        raise InputError(f"{where}: {name} has shape {tuple(tensor.shape)}, not {shape}", _MEND)
+        raise InputError(f"{where}: {name} has shape {tuple(tensor.shape)}, not {shape}", _HINT)
     if tensor.dtype not in dtypes:
-        raise InputError(f"{where}: {name} has type {tensor.dtype}", _MEND)
+        raise InputError(f"{where}: {name} has type {tensor.dtype}", _HINT)
     if not torch.isfinite(tensor).all():
         raise NonFiniteError(f"{where}: {name} is not finite", "use an earlier checkpoint")
     if (name.rsplit(".", 1)[-1] in _NOT_NEGATIVE or ".exp_avg_sq." in name) and (tensor < 0).any():
-        raise InputError(f"{where}: {name} has negative numbers", _MEND)
+        raise InputError(f"{where}: {name} has negative numbers", _HINT)

@@ -23,7 +23,7 @@ from closerlook.agents.agent import Agent
 from closerlook.agents.modules import named
 from closerlook.agents.policies import ModulePolicy, ModuleValue, Policy
 from closerlook.errors import InputError, PolicyError
-from closerlook.nn.distributions import recognise
+from closerlook.nn.distributions import recognize
 from closerlook.nn.networks import Parameters
 from closerlook.randomness import generator
 
@@ -109,14 +109,14 @@ def warn_of_unreached(agent: Agent) -> None:
     if density.requires_grad:
         slopes = torch.autograd.grad(density, list(leaves.values()), allow_unused=True)
     unreached = [name for name, slope in zip(leaves, slopes, strict=True) if slope is None]
-    mend = "let forward() return what they decide, and distribution use that alone"
+    hint = "let forward() return what they decide, and distribution use that alone"
     if len(unreached) == len(leaves):
         what = f"no parameter of the policy reaches its distribution ({named(unreached)}), so it has no gradient"
-        raise InputError(what, f"{mend}, without detach() or no_grad()")
+        raise InputError(what, f"{hint}, without detach() or no_grad()")
     if unreached:
         does = "does" if len(unreached) == 1 else "do"
         what = f"{named(unreached)} of the policy {does} not reach its distribution, so that its gradient there is 0"
-        warnings.warn(f"{what}; {mend}, or freeze them (requires_grad=False)", stacklevel=4)
+        warnings.warn(f"{what}; {hint}, or freeze them (requires_grad=False)", stacklevel=4)
 
 
 def draw_noise(policy: Policy, rows: int, draws: np.random.Generator) -> np.ndarray:
@@ -130,8 +130,8 @@ def draw_noise(policy: Policy, rows: int, draws: np.random.Generator) -> np.ndar
 def _other_size(policy: ModulePolicy, there: int, name: str) -> InputError:
     taken = f"the agent's policy takes observations of {policy.observation_size} numbers"
     read = "" if policy.size_is_given else ", as its first layer does"
-    mend = "measure it on the environment it was made for, or give its size to Agent.from_torch (observation_size=...)"
-    return InputError(f"{taken}{read}, {name} gives {there}", mend)
+    hint = "measure it on the environment it was made for, or give its size to Agent.from_torch (observation_size=...)"
+    return InputError(f"{taken}{read}, {name} gives {there}", hint)
 
 
 def _actions(policy: ModulePolicy, parameters: Parameters, rows: Tensor) -> np.ndarray:
@@ -166,8 +166,8 @@ def _require_distribution_alone(policy: ModulePolicy, parameters: Parameters, ro
     alone = []
     for row in range(len(rows)):
         one: Any = tree_map(lambda leaf, row=row: leaf[row : row + 1], outputs)
-        alone.append(recognise(one, policy.build, (1,)).log_prob(actions[row : row + 1]))
-    _require_alike("policy", recognise(outputs, policy.build, (len(rows),)).log_prob(actions), torch.cat(alone))
+        alone.append(recognize(one, policy.build, (1,)).log_prob(actions[row : row + 1]))
+    _require_alike("policy", recognize(outputs, policy.build, (len(rows),)).log_prob(actions), torch.cat(alone))
 
 
 def _require_alike(name: str, whole: Tensor, other: Tensor) -> None:
@@ -179,8 +179,8 @@ def _require_alike(name: str, whole: Tensor, other: Tensor) -> None:
 
 def _dependent(name: str) -> InputError:
     what = f"the agent's {name} answers an observation otherwise alone than among others, or in another order"
-    mend = (
+    hint = (
         "let each row of [N, obs] be answered for itself: no statistics of the batch, and a recurrent layer given "
         "[N, 1, obs] with batch_first=True"
     )
-    return InputError(what, mend)
+    return InputError(what, hint)

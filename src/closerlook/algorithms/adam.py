@@ -16,7 +16,7 @@ _MOMENTS = ("exp_avg", "exp_avg_sq")
 
 
 class PopulationAdam:
-    """Parameters of a population while they are being optimised.
+    """Parameters of a population while they are being optimized.
 
     Parameters, gradient and moments are flat NumPy arrays that are changed in place; `parameters` and `gradients` are
     views of the first two. The arithmetic uses only operations that are rounded once (no fused multiply-add), so that
@@ -94,7 +94,7 @@ class PopulationAdam:
         self.vector -= scratch
 
     def result(self) -> dict[str, Tensor]:
-        """Return the parameters as they are now, apart from this optimiser."""
+        """Return the parameters as they are now, apart from this optimizer."""
         return self._apart(self.vector)
 
     def state(self) -> dict[str, Tensor]:

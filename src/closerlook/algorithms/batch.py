@@ -29,7 +29,7 @@ class Batch:
     Parameters
     ----------
     observations : Tensor, (P, S, T, obs)
-        Policy inputs: standardised, clipped.
+        Policy inputs: standardized, clipped.
     actions : Tensor, (P, S, T, A) or (P, S, T)
         Actions as the policy drew them.
     log_probs : Tensor, (P, S, T)
@@ -37,7 +37,7 @@ class Batch:
     values : Tensor, (P, S, T)
         The critic before the update, in the units of the (scaled) rewards; zero without a critic.
     advantages : Tensor, (P, S, T)
-        Generalised advantage estimates, not standardised; discounted returns where there is no critic.
+        Generalized advantage estimates, not standardized; discounted returns where there is no critic.
     returns : Tensor, (P, S, T)
         Discounted returns in the units of the critic, bootstrapped where `Bootstrap` says so.
     value_weights : Tensor, (P, S, T)

@@ -73,7 +73,7 @@ class ContribTRPOInfo(UpdateInfo):
         Half the step's square under the undamped Fisher matrix, nats of one action component.
     step_fraction : ndarray
         The step taken as a share of the full one; 0 where none was.
-    step_failed : ndarray
+    line_search_failed : ndarray
         1 where no trial was accepted.
     predicted_improvement, surrogate_improvement : ndarray
         Of the surrogate, by its gradient and by itself, on the pairs the step was computed from.
@@ -81,7 +81,7 @@ class ContribTRPOInfo(UpdateInfo):
 
     quadratic_kl: np.ndarray
     step_fraction: np.ndarray
-    step_failed: np.ndarray
+    line_search_failed: np.ndarray
     predicted_improvement: np.ndarray
     surrogate_improvement: np.ndarray
 
@@ -122,17 +122,19 @@ def contrib_trpo_update(
     ----------
     ``sb3_contrib/trpo/trpo.py``, ``train``, of version 2.9.
     """
-    members, told = [], []
+    members, infos = [], []
     for place, (agent, seed) in enumerate(zip(agents.unstack(), seeds, strict=True)):
         own = batch.of_policies(slice(place, place + 1))
         policy, happened = _step_policy(agent, own, settings, seed, iteration)
         members.append(_fit_critic(policy, own, settings, seed, iteration))
-        told.append(happened)
+        infos.append(happened)
     updated = Agent.stack(members)
     require_finite(updated, iteration)
     constant = torch.zeros(len(members), dtype=torch.int64)
     base = describe_update(agents, updated, batch, clip=np.inf, constant=constant)
-    return updated, ContribTRPOInfo(**base.columns(), **{name: np.array([t[name] for t in told]) for name in told[0]})
+    return updated, ContribTRPOInfo(
+        **base.columns(), **{name: np.array([info[name] for info in infos]) for name in infos[0]}
+    )
 
 
 def _step_policy(
@@ -165,7 +167,7 @@ def _step_policy(
     square = float(direction @ product(direction))
     length = np.sqrt(2.0 * settings.target_kl / square) if square > 0 else 0.0
     flat = flatten(start, names)
-    told = {"quadratic_kl": 0.0, "step_fraction": 0.0, "predicted_improvement": 0.0, "surrogate_improvement": 0.0}
+    happened = {"quadratic_kl": 0.0, "step_fraction": 0.0, "predicted_improvement": 0.0, "surrogate_improvement": 0.0}
     share, before = 1.0, float(surrogate.detach())
     for _ in range(settings.backtracks if length else 0):
         trial = unflatten(flat + share * length * direction, shapes)
@@ -175,7 +177,7 @@ def _step_policy(
             kl = float(_mean_kl(tried, old))
         if kl < settings.target_kl and after > before:
             undamped = square - settings.damping * float(direction @ direction)
-            told = {
+            happened = {
                 "quadratic_kl": 0.5 * (share * length) ** 2 * undamped,
                 "step_fraction": share,
                 "predicted_improvement": share * length * float(gradient @ direction),
@@ -184,9 +186,9 @@ def _step_policy(
             # what both use is the critic's too
             common = {name: tensor for name, tensor in trial.items() if name.startswith(SHARED)}
             changes = {"policy": trial, "value": common if agent.value is not None else {}}
-            return agent.with_state(changes), {**told, "step_failed": 0.0}
+            return agent.with_state(changes), {**happened, "line_search_failed": 0.0}
         share *= settings.shrinking
-    return agent, {**told, "step_failed": float(length > 0)}
+    return agent, {**happened, "line_search_failed": float(length > 0)}
 
 
 def _mean_kl(first: Distribution, second: Distribution) -> Tensor:

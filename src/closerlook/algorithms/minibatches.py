@@ -74,7 +74,7 @@ def deal(columns: Sequence[Array], count: int) -> Iterator[list[Array]]:
 
 
 def standardize_each(advantages: Array, count: int) -> tuple[Array, Array]:
-    """Standardise advantages (P, N) within each minibatch that `deal` makes of them.
+    """Standardize advantages (P, N) within each minibatch that `deal` makes of them.
 
     Returns
     -------

@@ -78,7 +78,7 @@ class NaturalInfo(GradientInfo):
         model says the step's mean KL is.
     step_fraction : ndarray
         The step taken as a share of the full one: 1, 1/2, 1/4 ...; 0 where none was.
-    step_failed : ndarray
+    line_search_failed : ndarray
         1 where there was a full step, and neither it nor a shorter one was accepted: the policy is as before.
     cg_residual : ndarray
         What conjugate gradient left of the gradient, as a share of its norm, under the damped Fisher matrix.
@@ -88,7 +88,7 @@ class NaturalInfo(GradientInfo):
 
     quadratic_kl: np.ndarray
     step_fraction: np.ndarray
-    step_failed: np.ndarray
+    line_search_failed: np.ndarray
     cg_residual: np.ndarray
     cg_steps: np.ndarray
 
@@ -290,7 +290,7 @@ def _describe(
     own = {
         "quadratic_kl": taken.fraction.square() * full.quadratic_kl,
         "step_fraction": taken.fraction,
-        "step_failed": tried & (taken.fraction == 0),
+        "line_search_failed": tried & (taken.fraction == 0),
         "cg_residual": full.residual,
         "cg_steps": full.cg_steps,
     }

@@ -42,9 +42,9 @@ class Objective:
     old_log_probs : Tensor, (P, N)
         Their log probabilities under the policy that drew them.
     advantages : Tensor, (P, N)
-        Advantages, standardised over the batch where the agents ask for it.
+        Advantages, standardized over the batch where the agents ask for it.
     constant : Tensor, (P,), bool
-        Where they were standardised from advantages that were all equal, and so are zero.
+        Where they were standardized from advantages that were all equal, and so are zero.
     """
 
     policy: Policy

@@ -1,4 +1,4 @@
-"""Proximal policy optimisation on the population axis: (agents, batch, settings) -> (updated agents, what happened).
+"""Proximal policy optimization on the population axis: (agents, batch, settings) -> (updated agents, what happened).
 
 Every detail is numbered, with its source, in ``docs/ppo.md``.
 """
@@ -98,7 +98,7 @@ def ppo_update(
     Returns
     -------
     agents : Agent
-        Updated parameters and optimiser state; everything else as it was.
+        Updated parameters and optimizer state; everything else as it was.
     info : UpdateInfo
         What happened, measured over the whole update on the whole batch.
 

@@ -11,7 +11,7 @@ from typing import Any, Literal
 from closerlook.errors import InputError
 
 PresetName = Literal["paper", "ppo-m"]
-"""``paper``: Table 1. ``ppo-m``: PPO without the optimisations the table does not call part of the algorithm."""
+"""``paper``: Table 1. ``ppo-m``: PPO without the optimizations the table does not call part of the algorithm."""
 
 _PPO: Mapping[str, Mapping[str, float | None]] = {
     "Humanoid-v5": {"policy_learning_rate": 2.5e-4, "value_learning_rate": 1e-4, "value_clip": 0.2},
@@ -29,7 +29,7 @@ _PLAIN: Mapping[str, Any] = {
     "normalize_rewards": False,
     "reward_clip": None,
 }
-"""Observations standardised but not clipped, rewards as they are: TRPO's columns, and PPO-M."""
+"""Observations standardized but not clipped, rewards as they are: TRPO's columns, and PPO-M."""
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ class Preset:
     update: Mapping[str, Any] = field(default_factory=dict)
 
 
-def find_preset(name: str, environment: str, algo: str) -> Preset:
+def find_preset(name: str, environment: str, algorithm: str) -> Preset:
     """Look a preset up.
 
     Parameters
@@ -57,7 +57,7 @@ def find_preset(name: str, environment: str, algo: str) -> Preset:
         Which one.
     environment : str
         Gymnasium id. PPO-M is for any; its learning rates are Table 1's on the paper's tasks.
-    algo : str
+    algorithm : str
         Algorithm.
 
     Raises
@@ -66,17 +66,17 @@ def find_preset(name: str, environment: str, algo: str) -> Preset:
         Where there is no such preset, or it says nothing of the environment or the algorithm.
     """
     if name == "ppo-m":
-        if algo != "ppo":
+        if algorithm != "ppo":
             raise InputError(
-                f"preset ppo-m is a kind of PPO, not of {algo}", "leave --algo out, or take another preset"
+                f"preset ppo-m is a kind of PPO, not of {algorithm}", "leave --algorithm out, or take another preset"
             )
         return Preset(_PLAIN, {**_PPO.get(environment, {}), "value_clip": None, "anneal": False})
     if name != "paper":
         raise InputError(f"there is no preset {name!r}", "choose paper or ppo-m, or none")
     if environment not in _PPO:
         raise InputError(f"the paper has no settings for {environment}", f"its tasks are {', '.join(_PPO)}")
-    if algo == "ppo":
+    if algorithm == "ppo":
         return Preset({}, _PPO[environment])
-    if algo == "trpo":
+    if algorithm == "trpo":
         return Preset(_PLAIN, _TRPO[environment])
-    raise InputError(f"the paper has no settings for {algo}", "its algorithms are ppo and trpo")
+    raise InputError(f"the paper has no settings for {algorithm}", "its algorithms are ppo and trpo")

@@ -29,7 +29,7 @@ def gae(
     gamma: float,
     gae_lambda: float,
 ) -> Tensor:
-    """Generalised advantage estimates.
+    """Generalized advantage estimates.
 
     ``delta_t = r_t + gamma V(s_{t+1}) - V(s_t)`` and ``A_t = delta_t + gamma lambda A_{t+1}``, where the sum stops
     at the end of an episode or of the stream.

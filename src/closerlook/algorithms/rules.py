@@ -61,7 +61,7 @@ class Rule:
     iteration : int
         The place in the schedule: updates made before.
     fresh_optimizer : bool
-        Whether an optimiser with a memory starts without one, because the agent's was not kept or is of another
+        Whether an optimizer with a memory starts without one, because the agent's was not kept or is of another
         algorithm.
     """
 
@@ -91,7 +91,7 @@ def climbed_surrogate(agent: Agent, rule: Rule) -> int:
     """Return which surrogate an update climbs, by its place among `closerlook.algorithms.surrogate.SURROGATES`."""
     if isinstance(rule.settings, PPOSettings | JointSettings) and rule.settings.clip is not None:
         return SURROGATES.index("clipped")
-    return SURROGATES.index("normalised" if agent.normalize_advantages else "plain")
+    return SURROGATES.index("normalized" if agent.normalize_advantages else "plain")
 
 
 def rule_of(agent: Agent, algorithm: str | None = None) -> Rule:
@@ -151,7 +151,7 @@ def without_critic(agents: Agent) -> Agent:
 
 
 def without_memory(agents: Agent) -> Agent:
-    """Return a population whose policies' optimiser begins anew."""
+    """Return a population whose policies' optimizer begins anew."""
     return replace(agents, state={k: v for k, v in agents.state.items() if not k.startswith("optimizer.policy.")})
 
 

@@ -23,7 +23,7 @@ class GradientInfo(UpdateInfo):
     ----------
     gradient_norm : ndarray
         Norm of the surrogate's gradient at the old policy.
-    step_norm : ndarray
+    update_norm : ndarray
         Norm of the change in the policy's parameters.
     predicted_improvement : ndarray
         Gradient times step.
@@ -34,7 +34,7 @@ class GradientInfo(UpdateInfo):
     """
 
     gradient_norm: np.ndarray
-    step_norm: np.ndarray
+    update_norm: np.ndarray
     predicted_improvement: np.ndarray
     surrogate_improvement: np.ndarray
     unusable_gradient: np.ndarray
@@ -73,7 +73,7 @@ def describe_step(
     own = {
         "clip_fraction": torch.full_like(predicted, torch.nan),
         "gradient_norm": dot(gradient, gradient).sqrt(),
-        "step_norm": dot(step, step).sqrt(),
+        "update_norm": dot(step, step).sqrt(),
         "predicted_improvement": predicted,
         "surrogate_improvement": gain,
         "unusable_gradient": unusable,

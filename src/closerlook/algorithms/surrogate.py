@@ -1,10 +1,10 @@
-"""The objectives that policy-gradient updates climb, and the standardised advantages they are made of.
+"""The objectives that policy-gradient updates climb, and the standardized advantages they are made of.
 
 ====== ==================================================
 symbol meaning
 ====== ==================================================
 ...    any leading axes, for example policies [P]
-N      state-action pairs over which advantages are standardised
+N      state-action pairs over which advantages are standardized
 ====== ==================================================
 """
 
@@ -13,12 +13,12 @@ from torch import Tensor
 
 EPSILON = 1e-8
 """Added to the standard deviation (released code, steps.py, ``adv_normalize``)."""
-SURROGATES = ("plain", "normalised", "clipped")
-"""Surrogates: of advantages as they are; of standardised ones; clipped as in PPO, of those that the agent uses."""
+SURROGATES = ("plain", "normalized", "clipped")
+"""Surrogates: of advantages as they are; of standardized ones; clipped as in PPO, of those that the agent uses."""
 
 
 def standardize(advantages: Tensor) -> tuple[Tensor, Tensor]:
-    """Standardise advantages over their last axis: mean 0, sample standard deviation (divisor n - 1) 1.
+    """Standardize advantages over their last axis: mean 0, sample standard deviation (divisor n - 1) 1.
 
     Parameters
     ----------
@@ -33,8 +33,8 @@ def standardize(advantages: Tensor) -> tuple[Tensor, Tensor]:
         Where that was so.
     """
     constant = advantages.amax(-1) == advantages.amin(-1)
-    centred = advantages - advantages.mean(-1, keepdim=True)
-    standardized = centred / (deviation(advantages).to(advantages.dtype).unsqueeze(-1) + EPSILON)
+    centered = advantages - advantages.mean(-1, keepdim=True)
+    standardized = centered / (deviation(advantages).to(advantages.dtype).unsqueeze(-1) + EPSILON)
     return torch.where(constant.unsqueeze(-1), 0.0, standardized), constant
 
 
@@ -56,14 +56,14 @@ def clipped_surrogate(log_probs: Tensor, old_log_probs: Tensor, advantages: Tens
     Parameters
     ----------
     log_probs, old_log_probs, advantages : Tensor, (..., N)
-        Log probabilities under the new and the old policy, and (standardised) advantages.
+        Log probabilities under the new and the old policy, and (standardized) advantages.
     clip : float
         How far from 1 the ratio still counts.
 
     Returns
     -------
     Tensor, (..., N)
-        To be maximised.
+        To be maximized.
 
     References
     ----------

@@ -1,4 +1,4 @@
-"""Trust-region policy optimisation on the population axis: (agents, batch, settings) -> (updated agents, info).
+"""Trust-region policy optimization on the population axis: (agents, batch, settings) -> (updated agents, info).
 
 Every detail is numbered, with its source, in ``docs/trpo.md``.
 """
@@ -56,7 +56,7 @@ def trpo_update(
     Returns
     -------
     agents : Agent
-        Updated parameters and optimiser state; everything else as it was.
+        Updated parameters and optimizer state; everything else as it was.
     info : NaturalInfo
         What happened, measured over the whole update on the whole batch.
 

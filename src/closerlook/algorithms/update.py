@@ -31,13 +31,13 @@ class UpdateInfo:
     entropy : ndarray
         Mean entropy of the new policy, nats; NaN where torch does not know it.
     policy_loss : ndarray
-        Minus the clipped surrogate of the new policy, advantages standardised over the whole batch.
+        Minus the clipped surrogate of the new policy, advantages standardized over the whole batch.
     value_loss : ndarray
         Mean squared error of the new critic to what it regresses on.
     explained_variance_gae, explained_variance_returns : ndarray
         ``1 - Var[target - V_new] / Var[target]`` for the targets ``V_old + A`` and discounted returns.
     advantage_std : ndarray
-        Sample standard deviation of the advantages before standardisation, in the units of the critic.
+        Sample standard deviation of the advantages before standardization, in the units of the critic.
     action_std : ndarray
         Mean standard deviation of the new policy's action components; NaN for discrete actions.
     constant_minibatches : ndarray

@@ -59,7 +59,7 @@ def vanilla_update(
     Returns
     -------
     agents : Agent
-        Updated parameters and optimiser state; everything else as it was.
+        Updated parameters and optimizer state; everything else as it was.
     info : GradientInfo
         What happened, measured over the whole update on the whole batch.
 

@@ -1,6 +1,6 @@
 """The command line: parse, call, print.
 
-Exit codes: 0 done; 2 bad input, with one line that says what is wrong and the mend; 130 interrupted.
+Exit codes: 0 done; 2 bad input, with one line that says what is wrong and what to do; 130 interrupted.
 """
 
 import contextlib
@@ -14,7 +14,7 @@ from typing import Any, TextIO
 import tyro
 
 from closerlook.cli.commands import commands as all_commands
-from closerlook.cli.console import OutputError, Shown, warnings_as_notes
+from closerlook.cli.console import OutputError, Terminal, warnings_as_notes
 from closerlook.cli.options import REGISTRY
 from closerlook.errors import InputError
 from closerlook.results.ownership import kept, taking_over
@@ -117,6 +117,9 @@ def _parse(given: Sequence[str]) -> Any:
             return tyro.cli(command, **options)
     except SystemExit as stop:
         if stop.code:
+            flags = (one.split("=")[0] for one in given[1:])
+            for old in filter(getattr(command, "former", {}).__contains__, flags):
+                raise InputError(f"there is no option {old}", f"it is now {command.former[old]}") from None
             raise InputError(_in_one_line(complaint.getvalue()), f"see closerlook {given[0]} --help") from None
         raise
 
@@ -137,23 +140,23 @@ def _choices(listed: "re.Match[str]") -> str:
 
 def _run(command: Any) -> None:
     """Run a command; with --json nothing but the result reaches stdout."""
-    shown = Shown(as_json=command.json)
-    aside = _only_for(shown) if command.json else contextlib.nullcontext()
+    console = Terminal(as_json=command.json)
+    aside = _only_for(console) if command.json else contextlib.nullcontext()
     takes = taking_over() if getattr(command, "take_over", False) else contextlib.nullcontext()
-    with aside, warnings_as_notes(shown), takes, kept():
-        command.run(shown)
+    with aside, warnings_as_notes(console), takes, kept():
+        command.run(console)
 
 
 @contextlib.contextmanager
-def _only_for(shown: Shown) -> Iterator[None]:
+def _only_for(console: Terminal) -> Iterator[None]:
     """Keep stdout for the result: what else is printed, by workers and by libraries in C too, goes to stderr."""
     with contextlib.ExitStack() as stack:
         stack.enter_context(contextlib.redirect_stdout(sys.stderr))
-        if _is_the_process_own(shown.stdout):
-            kept = os.fdopen(os.dup(1), "w", encoding=shown.stdout.encoding)
+        if _is_the_process_own(console.stdout):
+            kept = os.fdopen(os.dup(1), "w", encoding=console.stdout.encoding)
             os.dup2(2, 1)
             stack.callback(_give_back, kept)
-            shown.stdout = kept
+            console.stdout = kept
         yield
 
 

@@ -7,7 +7,7 @@ from typing import Annotated
 import tyro
 
 from closerlook.agents.loading import atlas_folder
-from closerlook.cli.console import Shown
+from closerlook.cli.console import Terminal
 from closerlook.cli.live import PopulationBar
 from closerlook.cli.options import Output, option
 from closerlook.drawing.tables import make_table
@@ -44,7 +44,7 @@ class Atlas(Output):
         """Name of the folder where none is given."""
         return "atlas"
 
-    def run(self, shown: Shown) -> None:
+    def run(self, console: Terminal) -> None:
         """Train and pack, one column after the other."""
         entries = [Entry(name, self.seeds, self.steps) for name in names_of(self.columns)]
         for entry in entries:
@@ -52,13 +52,13 @@ class Atlas(Output):
         rows = []
         for entry in entries:
             settings = entry.settings
-            bar = PopulationBar(shown, settings.environment.id, self.crew, trained=settings.seeds)
-            shown.note(f"atlas/{entry.name}")
+            bar = PopulationBar(console, settings.environment.id, self.crew, trained=settings.seeds)
+            console.note(f"atlas/{entry.name}")
             packed = train_entry(
                 entry, runs=self.runs, atlas=self.folder, workers=self.crew, resume=self.resume, progress=bar
             )
             rows.append((entry.name, size_of(packed)))
         total = require_small(self.folder)
         table = make_table("Atlas", ["column", "MB"], [[name, f"{size / 1e6:.2f}"] for name, size in rows])
-        shown.result({"out": str(self.folder), "bytes": total, "columns": dict(rows)}, table)
-        shown.files([self.folder])
+        console.result({"out": str(self.folder), "bytes": total, "columns": dict(rows)}, table)
+        console.files([self.folder])

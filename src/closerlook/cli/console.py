@@ -37,14 +37,14 @@ LONG_SECONDS = 86_400.0
 START_SECONDS = 4.0
 """What it takes until workers work, and to draw what they found."""
 
-LEVEL_COLOURS = {"ok": "green", "watch": "yellow", "problem": "red", "not_enough_data": "cyan"}
+LEVEL_COLORS = {"ok": "green", "watch": "yellow", "problem": "red", "not_enough_data": "cyan"}
 
 
 class OutputError(InputError):
     """Stdout that takes nothing more."""
 
 
-class Shown:
+class Terminal:
     """One command's output: people read stderr; stdout has the result, as a table or as one JSON object.
 
     Parameters
@@ -91,7 +91,7 @@ class Shown:
     def verdicts(self, verdicts: Iterable[Mapping[str, Any]]) -> None:
         """Print what the numbers say, with what would change it."""
         for verdict in verdicts:
-            level = Text(verdict["level"].replace("_", " "), style=LEVEL_COLOURS.get(verdict["level"], ""))
+            level = Text(verdict["level"].replace("_", " "), style=LEVEL_COLORS.get(verdict["level"], ""))
             self.notes.print(level.append(f"  {verdict['statement']} ", "default").append(verdict["advice"], "dim"))
 
     def files(self, files: Iterable[Path]) -> None:
@@ -105,7 +105,7 @@ class Bar:
 
     Parameters
     ----------
-    shown : Shown
+    console : Terminal
         Where it is drawn.
     environment : str
         Decides the usual speed.
@@ -114,14 +114,16 @@ class Bar:
     trained : int
         Streams that are stepped together where agents are trained; 0: agents are measured.
     too_long : str
-        The mend for work of more than a day, which is refused then; empty: nothing is.
+        What to do about work of more than a day, which is refused then; empty: nothing is.
     """
 
     drawn: type[Progress] = Progress
     """What is drawn."""
 
-    def __init__(self, shown: Shown, environment: str, workers: int, *, trained: int = 0, too_long: str = "") -> None:
-        self.shown, self.environment, self.workers, self._too_long = shown, environment, workers, too_long
+    def __init__(
+        self, console: Terminal, environment: str, workers: int, *, trained: int = 0, too_long: str = ""
+    ) -> None:
+        self.console, self.environment, self.workers, self._too_long = console, environment, workers, too_long
         self.rate = usual_rate(environment, workers, trained)
         self._bar: Progress | None = None
         self._task: TaskID | None = None
@@ -141,7 +143,7 @@ class Bar:
         crew = "1 worker" if self.workers == 1 else f"{self.workers} workers"
         work = f"{label}: {total_pairs:,.0f} pairs of {self.environment} on {crew}"
         seconds = self.require_short(total_pairs, work)
-        self.shown.note(f"{work}, about {duration(seconds)}")
+        self.console.note(f"{work}, about {duration(seconds)}")
         self._bar = self.drawn(
             TextColumn("{task.description}"),
             BarColumn(),
@@ -150,7 +152,7 @@ class Bar:
             TextColumn("·"),
             TimeRemainingColumn(),
             TextColumn("left"),
-            console=self.shown.notes,
+            console=self.console.notes,
             transient=True,
         )
         self._task = self._bar.add_task(label, total=total_pairs)
@@ -190,7 +192,7 @@ class Bar:
 
     def note(self, text: str) -> None:
         """Say one line."""
-        self.shown.note(text)
+        self.console.note(text)
 
     def outlook(self, first_pairs: float, most_pairs: float) -> None:
         """Say what the first look takes, and what all pairs would; refuse what is too long before jobs are listed."""
@@ -201,7 +203,7 @@ class Bar:
             f"{pairs:,.0f} pairs, about {duration(START_SECONDS + pairs / self.rate)}"
             for pairs in (first_pairs, most_pairs)
         )
-        self.shown.note(f"first look: {first}; all there may be: {most}")
+        self.console.note(f"first look: {first}; all there may be: {most}")
 
 
 def usual_rate(environment: str, workers: int, trained: int) -> float:
@@ -223,8 +225,8 @@ def duration(seconds: float) -> str:
 
 
 @contextmanager
-def warnings_as_notes(shown: Shown) -> Any:
+def warnings_as_notes(console: Terminal) -> Any:
     """Show warnings as one plain line each, without the place in the code they came from."""
     with warnings.catch_warnings():
-        warnings.showwarning = lambda message, *_, **__: shown.note(f"note: {message}")
+        warnings.showwarning = lambda message, *_, **__: console.note(f"note: {message}")
         yield

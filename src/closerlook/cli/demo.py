@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from closerlook.agents.loading import find_agents
 from closerlook.cli import train as train_command
-from closerlook.cli.console import Bar, Shown
+from closerlook.cli.console import Bar, Terminal
 from closerlook.cli.options import Output
 from closerlook.diagnostics import summary
 from closerlook.diagnostics.gradients import gradient_quality
@@ -40,11 +40,11 @@ class Demo(Output):
         """Name of the folder where none is given."""
         return "demo"
 
-    def run(self, shown: Shown) -> None:
+    def run(self, console: Terminal) -> None:
         """Train, measure, report."""
         training, gradients = self.folder / "training", self.folder / "gradients"
         settings = TrainSettings(seeds=2, steps=ITERATIONS * 2048, checkpoints=(0,), seed=self.seed)
-        bar = Bar(shown, settings.env, self.crew, trained=settings.seeds)
+        bar = Bar(console, settings.env, self.crew, trained=settings.seeds)
         run = train(settings, out=training, workers=self.crew, resume=self.resume, progress=bar)
         save_figure(plot_training(run.log), training / "training")
         dataset = gradient_quality(
@@ -54,16 +54,16 @@ class Demo(Output):
             workers=self.crew,
             out=gradients,
             resume=self.resume,
-            progress=Bar(shown, settings.env, self.crew),
+            progress=Bar(console, settings.env, self.crew),
         )
         save_figure(plot_gradient_quality(dataset), gradients / "gradients")
         found = summary(dataset)
         page = demo_page(DemoResults(self.folder, dataset, found["verdicts"]))
         report = RunFolder(self.folder).write_text("report.html", page)
-        shown.result(
+        console.result(
             {"training": train_command.summary_of(settings, run), "gradients": found, "report": str(report)},
             train_command.table_of(run.log),
             table_of(dataset),
         )
-        shown.files([training / "training.csv", training / "training.png", gradients / "gradients.nc"])
-        shown.note(f"open {report} in a browser: it says what all this means")
+        console.files([training / "training.csv", training / "training.png", gradients / "gradients.nc"])
+        console.note(f"open {report} in a browser: it says what all this means")

@@ -7,35 +7,37 @@ from rich.table import Table
 
 from closerlook.agents.agent import Agent
 from closerlook.algorithms.rules import assumptions
-from closerlook.cli.console import Shown
+from closerlook.cli.console import Terminal
 from closerlook.errors import InputError
 from closerlook.inspection import Inspection, inspect
 
 GATE_EPISODES = 10
 """Of drawn, likeliest and random actions each, before a measurement."""
-_ANYWAY = "see closerlook inspect; mend what is missing (--normalize, --set, --env), or go on with --anyway"
+_ANYWAY = "see closerlook inspect; give what is missing (--normalize, --set, --env), or go on with --anyway"
 
 
-def say_origin(agent: Agent, shown: Shown) -> None:
+def say_origin(agent: Agent, console: Terminal) -> None:
     """Say what a file held, what was assumed of an agent and what is missing."""
     origin = agent.origin
     taken = ", ".join(f"{name} {value}" for name, value in assumptions(agent).items())
     if taken:
-        shown.note(f"assumed, since the agent does not say: {taken}")
+        console.note(f"assumed, since the agent does not say: {taken}")
     if origin is None:
         return
     version = f" {origin.version}" if origin.version else ""
     trained = f", trained for {origin.steps:,} steps" if origin.steps else ""
-    shown.note(f"{origin.format}, {origin.library}{version}: {agent.algorithm}, {origin.policy}{trained}")
+    console.note(f"{origin.format}, {origin.library}{version}: {agent.algorithm}, {origin.policy}{trained}")
     for name, value in origin.assumed.items():
-        shown.note(f"assumed: {name} = {value}")
+        console.note(f"assumed: {name} = {value}")
     for name, how in origin.missing.items():
-        shown.note(f"missing: {name}: {how}")
+        console.note(f"missing: {name}: {how}")
     for notice in origin.notices:
-        shown.note(f"note: {notice}")
+        console.note(f"note: {notice}")
 
 
-def require_same(agents: Sequence[Agent], environment: str | None, name: str, shown: Shown, *, anyway: bool) -> None:
+def require_same(
+    agents: Sequence[Agent], environment: str | None, name: str, console: Terminal, *, anyway: bool
+) -> None:
     """Say of imported agents whether they are the ones that were trained, before anything is measured of them.
 
     Raises
@@ -45,11 +47,11 @@ def require_same(agents: Sequence[Agent], environment: str | None, name: str, sh
     """
     for at, agent in enumerate(agents):
         if at == 0 or agent.origin is not None:
-            say_origin(agent, shown)
+            say_origin(agent, console)
         if agent.origin is None:
             continue
         found = inspect(agent, environment, episodes=GATE_EPISODES)
-        shown.note(f"identity: {found.identity}: {'; '.join(found.reasons)}")
+        console.note(f"identity: {found.identity}: {'; '.join(found.reasons)}")
         if found.identity == "unlike" and not anyway:
             raise InputError(f"{name} is unlike the agent that was trained: {found.reasons[0]}", _ANYWAY)
 

@@ -4,7 +4,7 @@ import json
 from dataclasses import dataclass
 from typing import ClassVar
 
-from closerlook.cli.console import Shown
+from closerlook.cli.console import Terminal
 from closerlook.cli.identity import say_origin, table_of
 from closerlook.cli.measuring import OfAgents
 from closerlook.inspection import inspect
@@ -30,14 +30,14 @@ class Inspect(OfAgents):
     seed: int = 0
     """Root seed of the measurement."""
 
-    def run(self, shown: Shown) -> None:
+    def run(self, console: Terminal) -> None:
         """Inspect, and print."""
         found = []
         for agent in self.read(anyway=True):
-            say_origin(agent, shown)
+            say_origin(agent, console)
             found.append(inspect(agent, self.environment, episodes=self.episodes, seed=self.seed))
         summaries = [as_json(one.to_json()) for one in found]
         summary = summaries[0] if len(summaries) == 1 else {"agents": summaries}
         write_bytes(self.folder / "inspect.json", f"{json.dumps(summary, indent=2)}\n".encode())
-        shown.result(summary, *(table_of(one) for one in found))
-        shown.files([self.folder / "inspect.json"])
+        console.result(summary, *(table_of(one) for one in found))
+        console.files([self.folder / "inspect.json"])

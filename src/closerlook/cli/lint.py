@@ -6,7 +6,7 @@ from typing import Annotated
 
 import tyro
 
-from closerlook.cli.console import Shown
+from closerlook.cli.console import Terminal
 from closerlook.drawing.tables import make_table
 from closerlook.monitor.batch import Batch
 from closerlook.monitor.checks import Findings
@@ -32,11 +32,11 @@ class Lint:
         """Where results go: nowhere."""
         return ""
 
-    def run(self, shown: Shown) -> None:
+    def run(self, console: Terminal) -> None:
         """Recompute, and print."""
         found = lint(Batch.load(self.file))
-        shown.result(found.to_json(), *_tables(found))
-        shown.verdicts(
+        console.result(found.to_json(), *_tables(found))
+        console.verdicts(
             {"level": check.level, "statement": f"{check.check}: {check.statement}.", "advice": check.advice}
             for check in found.faults
         )

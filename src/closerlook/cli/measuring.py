@@ -1,7 +1,7 @@
 """Commands that ask agents something: one for each diagnostic, made of its own Options, declared nowhere else."""
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, get_args, get_origin, get_type_hints
@@ -12,7 +12,7 @@ from closerlook.agents.agent import Agent
 from closerlook.agents.importers.request import read_setting
 from closerlook.agents.loading import Importing, find_agents
 from closerlook.arguments import environment_id
-from closerlook.cli.console import Bar, Shown
+from closerlook.cli.console import Bar, Terminal
 from closerlook.cli.identity import require_same
 from closerlook.cli.options import Output, folder_name, option
 from closerlook.diagnostics import summary
@@ -75,19 +75,20 @@ class Measuring(OfAgents):
     """Agents to measure."""
 
     diagnostic: ClassVar[Diagnostic]
+    former: ClassVar[Mapping[str, str]] = {"--long": "--allow-long"}
 
-    long: bool = False
+    allow_long: bool = False
     """Go ahead with what would take more than a day."""
 
-    def run(self, shown: Shown) -> None:
+    def run(self, console: Terminal) -> None:
         """Measure, draw, and print."""
         asked, agents = self.diagnostic, self.read(anyway=self.anyway)
-        require_same(agents, self.environment, self.agent, shown, anyway=self.anyway)
+        require_same(agents, self.environment, self.agent, console, anyway=self.anyway)
         # imported agents already have what was asked for, with the wrappers that they act in
         environment = None if any(agent.origin is not None for agent in agents) else self.environment
         trained_on = agents[0].environment
         name = environment or (trained_on.id if trained_on is not None else "unknown")
-        mend = "" if self.long else f"give {asked.fewer}, or --long to go ahead"
+        hint = "" if self.allow_long else f"give {asked.fewer}, or --allow-long to go ahead"
         dataset = run(
             asked,
             agents,
@@ -96,16 +97,16 @@ class Measuring(OfAgents):
             workers=self.crew,
             out=self.folder,
             resume=self.resume,
-            progress=Bar(shown, name, self.crew, too_long=mend),
+            progress=Bar(console, name, self.crew, too_long=hint),
         )
         files = [self.folder / f"{asked.name}.{suffix}" for suffix in ("nc", "json")]
         for stem, axes in asked.figures(dataset).items():
             files += save_figure(axes, self.folder / stem)
         files += asked.pages(dataset, self.folder)
         found = summary(dataset)
-        shown.result(found, *asked.tables(dataset))
-        shown.verdicts(found["verdicts"])
-        shown.files(files)
+        console.result(found, *asked.tables(dataset))
+        console.verdicts(found["verdicts"])
+        console.files(files)
 
     def _options(self, agents: Sequence[Agent]) -> dict[str, Any]:
         """Return the diagnostic's options; agents among them are loaded, each of the same seed as its own."""
@@ -131,10 +132,22 @@ def command_of(diagnostic: Diagnostic) -> type[Measuring]:
         type(diagnostic).__name__,
         fields,
         bases=(Measuring,),
-        namespace={"diagnostic": diagnostic, "kind": stem, "__doc__": f"{words.strip()}\n\n{leaves}"},
+        namespace={
+            "diagnostic": diagnostic,
+            "kind": stem,
+            "former": {**Measuring.former, **_former_flags(diagnostic)},
+            "__doc__": f"{words.strip()}\n\n{leaves}",
+        },
         frozen=True,
         kw_only=True,
     )
+
+
+def _former_flags(diagnostic: Diagnostic) -> dict[str, str]:
+    """Return the flags that options had, with those that they have."""
+    fields = dataclasses.fields(diagnostic.Options)
+    flags = {f"--{old.replace('_', '-')}": f"--{flag_of(field)}" for field in fields for old in about(field).old}
+    return {old: new for old, new in flags.items() if old != new}
 
 
 def _command_field(field: "dataclasses.Field[Any]", hint: Any) -> tuple[str, Any, Any]:
@@ -145,8 +158,8 @@ def _command_field(field: "dataclasses.Field[Any]", hint: Any) -> tuple[str, Any
     if known.alias:
         hint = _with_aliases(hint, tuple(known.alias))
     words: dict[str, Any] = {"help": known.help, "name": flag_of(field)}
-    if known.shown is not None or known.otherwise is not None:
-        words |= {"metavar": known.shown or _metavar(hint)}
+    if known.metavar is not None or known.otherwise is not None:
+        words |= {"metavar": known.metavar or _metavar(hint)}
     if known.otherwise is not None:
         words |= {"help_behavior_hint": f"(default: {known.otherwise})"}
     if hint is bool:

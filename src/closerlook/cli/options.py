@@ -1,10 +1,11 @@
 """Options that commands share, and how their values are read."""
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import NoneType
-from typing import Annotated, Any, get_args
+from typing import Annotated, Any, ClassVar, get_args
 
 import tyro
 
@@ -19,6 +20,9 @@ def option(metavar: str, default: str) -> Any:
 @dataclass(frozen=True, kw_only=True)
 class Output:
     """Where results go, and how the work is done; no number depends on the latter."""
+
+    former: ClassVar[Mapping[str, str]] = {}
+    """Flags that options had, with those that they have now."""
 
     out: Annotated[Path | None, option("DIR", "one below runs/, named after what is asked")] = None
     """Folder for everything the command leaves."""

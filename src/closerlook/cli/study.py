@@ -3,13 +3,13 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Any, ClassVar, Literal, get_args
 
 import tyro
 from rich.table import Table
 
 from closerlook.arguments import environment_id
-from closerlook.cli.console import Bar, Shown, duration, usual_rate
+from closerlook.cli.console import Bar, Terminal, duration, usual_rate
 from closerlook.cli.live import PopulationBar
 from closerlook.cli.options import Output, option
 from closerlook.drawing.style import save_figure
@@ -28,7 +28,7 @@ SCALES: Mapping[str, Mapping[str, Any]] = {
     "laptop": {"batches": (2048, 4096, 8192, 16384), "seeds": 4, "steps": 1_000_000, "estimates": 10},
     "paper": {"batches": (2048, 4096, 8192, 12288, 16384, 20480), "seeds": 8, "steps": 10_000_000, "estimates": 10},
 }
-FEWER = "give fewer --batches, --learning-rates, --seeds or --steps, or --long to go ahead"
+FEWER = "give fewer --batches, --learning-rates, --seeds or --steps, or --allow-long to go ahead"
 PAPER_RATES = (5e-5, 7.5e-5, 1e-4, 1.25e-4)
 """Of the earlier version's figure, on Humanoid."""
 
@@ -45,6 +45,8 @@ class Study(Output):
     one object, by task.
     """
 
+    former: ClassVar[Mapping[str, str]] = {"--long": "--allow-long"}
+
     names: Annotated[tuple[StudyName, ...], tyro.conf.Positional, tyro.conf.arg(metavar="STUDY ...")]
     """Which studies: sample-regime."""
     tasks: Annotated[tuple[str, ...], option("ID ...", "hopper")] = ("hopper",)
@@ -59,7 +61,7 @@ class Study(Output):
     """Agents of each setting."""
     steps: Annotated[int | None, option("INT", "the scale's")] = None
     """Environment steps of each agent."""
-    long: bool = False
+    allow_long: bool = False
     """Go ahead with what would take more than a day."""
     seed: int = 0
     """Root seed."""
@@ -69,18 +71,18 @@ class Study(Output):
         """Named after the studies."""
         return "-".join(["study", *self.names])
 
-    def run(self, shown: Shown) -> None:
+    def run(self, console: Terminal) -> None:
         """Check everything that was asked, then train, measure and draw, one task after the other; print at the end."""
         self._check()
         asked = {task: self._regimes(task) for task in self.tasks}
         for task, regimes in asked.items():
             regimes.require_possible()
-            self._announce(environment_id(task), regimes, shown)
-        datasets = {task: self._study(task, regimes, shown) for task, regimes in asked.items()}
+            self._announce(environment_id(task), regimes, console)
+        datasets = {task: self._study(task, regimes, console) for task, regimes in asked.items()}
         found = {task: summary(dataset) for task, dataset in datasets.items()}
         one = next(iter(found.values()))
         tables = [table_of(dataset) for dataset in datasets.values()]
-        shown.result(one if len(found) == 1 else {"study": one["study"], "tasks": found}, *tables)
+        console.result(one if len(found) == 1 else {"study": one["study"], "tasks": found}, *tables)
 
     def _check(self) -> None:
         """Refuse a command that names nothing to do.
@@ -98,17 +100,17 @@ class Study(Output):
             if number is not None and number < 1:
                 raise InputError(f"{number} {name} train nothing", f"give --{name} 1 or more")
 
-    def _study(self, task: str, regimes: Regimes, shown: Shown) -> Any:
+    def _study(self, task: str, regimes: Regimes, console: Terminal) -> Any:
         name, folder = environment_id(task), self.folder / task.replace(":", "-")
         dataset = sample_regime(
             regimes,
             out=folder,
             workers=self.crew,
             resume=self.resume,
-            told=lambda *run: self._bar(shown, name, *run),
+            make_progress=lambda *run: self._bar(console, name, *run),
         )
         save_figure(plot_sample_regime(dataset), folder / "sample-regime")
-        shown.files(Path(folder / f"sample-regime.{suffix}") for suffix in ("nc", "json", "svg", "png"))
+        console.files(Path(folder / f"sample-regime.{suffix}") for suffix in ("nc", "json", "svg", "png"))
         return dataset
 
     def _regimes(self, task: str) -> Regimes:
@@ -123,25 +125,25 @@ class Study(Output):
             **scale | {name: value for name, value in chosen.items() if value not in {None, ()}},
         )
 
-    def _announce(self, name: str, regimes: Regimes, shown: Shown) -> None:
+    def _announce(self, name: str, regimes: Regimes, console: Terminal) -> None:
         """Say how long all of it takes, about, and refuse what takes days unless it was asked for."""
         pace = usual_rate(name, self.crew, regimes.seeds)
-        bar = Bar(shown, name, self.crew, trained=regimes.seeds, too_long="" if self.long else FEWER)
+        bar = Bar(console, name, self.crew, trained=regimes.seeds, too_long="" if self.allow_long else FEWER)
         bar.require_short(regimes.pairs, f"sample regimes of {name}")
         runs = len(regimes.batches) * len(regimes.learning_rates)
-        shown.note(
+        console.note(
             f"sample regimes: {runs} runs, {regimes.pairs:,} pairs, about {duration(regimes.pairs / pace)} in all"
         )
 
         if regimes.short:
-            shown.note(
+            console.note(
                 f"a batch of {', '.join(f'{batch:,}' for batch in regimes.short)} pairs is one stream, begun anew each "
                 "iteration: longer episodes never count, so that its rewards do not compare with those of others"
             )
 
-    def _bar(self, shown: Shown, name: str, label: str, streams: int) -> Progress:
-        shown.note(label)
-        return PopulationBar(shown, name, self.crew, trained=streams) if streams else Bar(shown, name, self.crew)
+    def _bar(self, console: Terminal, name: str, label: str, streams: int) -> Progress:
+        console.note(label)
+        return PopulationBar(console, name, self.crew, trained=streams) if streams else Bar(console, name, self.crew)
 
 
 def table_of(dataset: Any) -> Table:

@@ -10,7 +10,7 @@ import tyro
 from rich.table import Table
 
 from closerlook.algorithms.presets import PresetName
-from closerlook.cli.console import Shown
+from closerlook.cli.console import Terminal
 from closerlook.cli.live import PopulationBar
 from closerlook.cli.options import Output, folder_name, option
 from closerlook.drawing.critic_audit import has_audit, plot_critic_audit
@@ -32,7 +32,7 @@ class Train(Output):
 
     Several agents are trained at once, each from a seed of its own; none depends on the others. --preset paper takes
     Table 1 of "A Closer Look at Deep Policy Gradients" for PPO or TRPO on Hopper, Walker2d or Humanoid; --preset ppo-m
-    takes PPO without reward normalisation, annealing, value clipping, orthogonal initial weights and clipping of
+    takes PPO without reward normalization, annealing, value clipping, orthogonal initial weights and clipping of
     observations and rewards. A preset only changes defaults: options that are given win.
 
     Leaves training.csv (a row for each iteration and agent), checkpoints/, training.svg, training.png and run.json in
@@ -43,7 +43,7 @@ class Train(Output):
     preset: Annotated[PresetName | None, option("{paper,ppo-m}", "none")] = None
     """Take other defaults: paper (Table 1 for the task and the algorithm), or ppo-m."""
     audit_critic: bool = False
-    """Judge the critic after every update, on its batch and on held-out pairs with complete returns, in the columns
+    """Judge the critic after every update, on its batch and on held-out pairs with Monte Carlo returns, in the columns
     audit_* of the log; the agents stay the same. About as much sampling again, and half."""
     audit_trust_region: bool = False
     """Measure what every update did to the policy, on its batch: divergences both ways, ratios, the quadratic model,
@@ -61,8 +61,8 @@ class Train(Output):
             Where the preset says nothing of the task or the algorithm.
         """
         reader = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
-        for name in ("preset", "env", "algo"):
-            reader.add_argument(f"--{name}", default=getattr(TrainSettings, name, None))
+        for name, field_name in (("preset", "preset"), ("env", "env"), ("algo", "algorithm")):
+            reader.add_argument(f"--{name}", default=getattr(TrainSettings, field_name, None))
         try:
             found, _ = reader.parse_known_args(given)
         except argparse.ArgumentError:  # left to the full reader, which says what is wrong
@@ -74,13 +74,13 @@ class Train(Output):
     @property
     def default_name(self) -> str:
         """Named after environment and algorithm."""
-        return folder_name(f"{self.settings.environment.id}-{self.settings.algo}".lower())
+        return folder_name(f"{self.settings.environment.id}-{self.settings.algorithm}".lower())
 
-    def run(self, shown: Shown) -> None:
+    def run(self, console: Terminal) -> None:
         """Train, draw, and print."""
         name = self.settings.environment.id
         streams = self.settings.seeds * self.settings.n_envs
-        bar = PopulationBar(shown, name, self.crew, trained=streams)
+        bar = PopulationBar(console, name, self.crew, trained=streams)
         run = train(
             self.settings,
             out=self.folder,
@@ -91,14 +91,14 @@ class Train(Output):
             callbacks=self._audits(),
         )
         axis = plot_training(run.log)
-        axis.set_title(f"{verbatim(name)} · {self.settings.algo.upper()}", weight="bold")
+        axis.set_title(f"{verbatim(name)} · {self.settings.algorithm.upper()}", weight="bold")
         save_figure(axis, self.folder / "training")
         drawn = [self.folder / "training.png"]
         if has_audit(run.log):
             drawn += save_figure(plot_critic_audit(run.log), self.folder / "audit")[1:]
-        shown.result(summary_of(self.settings, run), table_of(run.log))
-        shown.files([self.folder / "training.csv", self.folder / "checkpoints", *drawn])
-        shown.note(f"next: closerlook gradients {self.folder}")
+        console.result(summary_of(self.settings, run), table_of(run.log))
+        console.files([self.folder / "training.csv", self.folder / "checkpoints", *drawn])
+        console.note(f"next: closerlook gradients {self.folder}")
 
     def _audits(self) -> list[Callback]:
         """Return the audits that were asked for."""
@@ -107,11 +107,11 @@ class Train(Output):
 
 
 def summary_of(settings: TrainSettings, run: TrainingRun) -> dict[str, Any]:
-    """Summarise a training run as JSON values."""
+    """Summarize a training run as JSON values."""
     rewards = list(_rewards(run.log))
     return {
-        "env": settings.environment.id,
-        "algo": settings.algo,
+        "environment": settings.environment.id,
+        "algorithm": settings.algorithm,
         "out": str(run.folder),
         "iterations": int(run.log["iteration"].max()) + 1,
         "environment_steps": int(run.log["environment_steps"].max()),

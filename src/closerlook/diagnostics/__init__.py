@@ -93,8 +93,8 @@ def summary(dataset: "xr.Dataset") -> dict[str, Any]:
 
     diagnostic = diagnostic_of(dataset)
     return {
-        "env": dataset.attrs["environment"],
-        "algo": dataset.attrs["algorithm"],
+        "environment": dataset.attrs["environment"],
+        "algorithm": dataset.attrs["algorithm"],
         "iteration": known(dataset["iteration"].values),
         "agent_seed": known(dataset["agent_seed"].values),
         "seed": int(dataset.attrs["seed"]),

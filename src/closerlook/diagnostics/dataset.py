@@ -1,4 +1,4 @@
-"""From what was found of each agent to one labelled dataset."""
+"""From what was found of each agent to one labeled dataset."""
 
 from collections.abc import Sequence
 from typing import Any

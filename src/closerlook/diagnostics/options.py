@@ -26,7 +26,7 @@ class About:
         One or two sentences.
     least, most : float or None
         Bounds of the number, or of each of several, both included.
-    shown : str or None
+    metavar : str or None
         How a value is written on the command line, ``"INT ..."``; None: as its type says.
     otherwise : str or None
         In words, what happens where the option is not given; None: the default says it.
@@ -43,7 +43,7 @@ class About:
     help: str
     least: float | None = None
     most: float | None = None
-    shown: str | None = None
+    metavar: str | None = None
     otherwise: str | None = None
     flag: str | None = None
     alias: Mapping[str, str] = dataclasses.field(default_factory=dict)
@@ -87,8 +87,8 @@ class BaseOptions:
             if name not in fields:
                 new = [now for now, one in fields.items() if name in one.old]
                 near = new or difflib.get_close_matches(name, fields, 1)
-                mend = f"it is called {near[0]}" if near else f"choose from {', '.join(fields)}"
-                raise InputError(f"there is no option {name!r}", mend)
+                hint = f"it is called {near[0]}" if near else f"choose from {', '.join(fields)}"
+                raise InputError(f"there is no option {name!r}", hint)
         return cls(**given).checked()
 
     def checked(self) -> Self:

@@ -244,4 +244,4 @@ def _refusal(errors: Sequence[InputError]) -> InputError:
     first = errors[0]
     if len(errors) == 1:
         return first
-    return type(first)(f"no agent can be measured: of the first, {first.what}", first.mend)
+    return type(first)(f"no agent can be measured: of the first, {first.what}", first.hint)

@@ -9,19 +9,19 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
-from closerlook.drawing.style import COLOURS, RULE, STYLE, by_seed, mean_with_interval
+from closerlook.drawing.style import COLORS, RULE, STYLE, by_seed, mean_with_interval
 
 HELD_OUT = {
     "own target": "audit_gae_mre_heldout",
-    "complete returns": "audit_returns_mre_heldout",
-    "returns cut as released": "audit_cut_returns_mre_heldout",
+    "Monte Carlo returns": "audit_returns_mre_heldout",
+    "returns cut as released": "audit_cut_off_returns_mre_heldout",
 }
 """Lines of the first panel, and their columns."""
 TRAINED = {
     "own target": "audit_gae_mre_train",
     "bootstrapped returns": "audit_bootstrapped_returns_mre_train",
 }
-"""Lines of the second, in the first panel's order of colours."""
+"""Lines of the second, in the first panel's order of colors."""
 
 
 def has_audit(log: Mapping[str, Any]) -> bool:
@@ -67,7 +67,7 @@ def plot_critic_audit(log: Mapping[str, Any], ax: Axes | None = None) -> Axes:
 def _draw(axis: Axes, log: Mapping[str, Any], columns: Mapping[str, str]) -> None:
     axis.set_yscale("log")
     drawn = []
-    for colour, (label, name) in zip(COLOURS, columns.items(), strict=False):
+    for color, (label, name) in zip(COLORS, columns.items(), strict=False):
         if name not in log:
             continue
         iterations, rows = by_seed(log, name)
@@ -75,8 +75,8 @@ def _draw(axis: Axes, log: Mapping[str, Any], columns: Mapping[str, str]) -> Non
         if not np.isfinite(mean).any():
             continue
         floor = np.nanmin(mean) / 10  # a band may reach below zero, which a logarithmic axis has no place for
-        axis.fill_between(iterations, np.maximum(low, floor), high, color=colour, alpha=0.16, linewidth=0)
-        drawn += axis.plot(iterations, mean, color=colour, linewidth=1.4, label=label, gid="error")
+        axis.fill_between(iterations, np.maximum(low, floor), high, color=color, alpha=0.16, linewidth=0)
+        drawn += axis.plot(iterations, mean, color=color, linewidth=1.4, label=label, gid="error")
     axis.yaxis.set_major_locator(LogLocator(10, subs=(1.0, 3.0)))
     axis.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     axis.yaxis.set_minor_formatter(NullFormatter())

@@ -1,7 +1,7 @@
-"""What all figures share: colours, type, labels at the ends of lines, saving.
+"""What all figures share: colors, type, labels at the ends of lines, saving.
 
-Colours are those of Okabe and Ito (2008) and their like, told apart in all forms of colour blindness; nothing is told
-by colour alone.
+Colors are those of Okabe and Ito (2008) and their like, told apart in all forms of color blindness; nothing is told
+by color alone.
 """
 
 import math
@@ -19,7 +19,7 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, NullForma
 from closerlook.results.writing import write_atomically
 from closerlook.statistics.student import t_quantile
 
-COLOURS = ("#0072B2", "#D55E00", "#009E73", "#AA4499", "#B8860B", "#56B4E9")
+COLORS = ("#0072B2", "#D55E00", "#009E73", "#AA4499", "#B8860B", "#56B4E9")
 """Blue, vermilion, green, purple, ochre, sky blue: dark enough for text on white."""
 
 INK, QUIET, RULE = "#22262b", "#667079", "#d9dde1"
@@ -51,8 +51,8 @@ STYLE: Any = {
     "savefig.facecolor": "white",
     "svg.hashsalt": "closerlook",
 }
-MAX_LABELLED = 4
-"""More lines than this in one panel are drawn thin, in one colour, with their mean."""
+MAX_LABELED = 4
+"""More lines than this in one panel are drawn thin, in one color, with their mean."""
 
 
 def verbatim(name: str) -> str:
@@ -99,8 +99,11 @@ def save_figure(ax: Axes, path: str | Path, formats: Iterable[str] = ("svg", "pn
 def _settle(figure: Figure, dpi: int) -> None:
     """Lay the figure out, for good: the last bits of what the solver finds go by addresses in memory, ids by them."""
     figure.dpi = dpi
-    figure.draw_without_rendering()
-    figure.set_layout_engine("none")
+    engine = figure.get_layout_engine()
+    if engine is not None:
+        engine.execute(figure)
+    # "none" would leave a placeholder, for which each format draws the figure once more
+    figure.set_layout_engine(None)
     for axis in figure.axes:
         left, bottom, width, height = (round(place, 9) for place in axis.get_position(original=True).bounds)
         axis.set_position((left, bottom, width, height))
@@ -124,23 +127,23 @@ def scale_pairs(axis: Axes, sizes: np.ndarray) -> None:
 
 
 def label_lines(axis: Axes, lines: Sequence[Any]) -> None:
-    """Write each line's label at its right end, in its colour, moved apart where they would overlap."""
-    labelled = [
+    """Write each line's label at its right end, in its color, moved apart where they would overlap."""
+    labeled = [
         line
         for line in lines
         if line.get_label() and not line.get_label().startswith("_") and np.isfinite(line.get_ydata()).any()
     ]
-    if not labelled:
+    if not labeled:
         return
     ends = []
-    for line in labelled:
+    for line in labeled:
         x, y = (np.asarray(data, dtype=float) for data in line.get_data())
         last = np.flatnonzero(np.isfinite(y))[-1]
         ends.append((x[last], y[last]))
     low, high = axis.get_ylim()
     points_high = axis.bbox.height * 72 / axis.figure.dpi
     places = spread([y for _, y in ends], gap=(high - low) * 11 / points_high)
-    for line, (x, _), place in zip(labelled, ends, places, strict=True):
+    for line, (x, _), place in zip(labeled, ends, places, strict=True):
         axis.annotate(
             line.get_label(), (x, place), xytext=(7, 0), textcoords="offset points", color=line.get_color(),
             va="center", size=8, annotation_clip=False,
@@ -148,7 +151,7 @@ def label_lines(axis: Axes, lines: Sequence[Any]) -> None:
 
 
 def spread(positions: Sequence[float], gap: float) -> list[float]:
-    """Move numbers apart until neighbours differ by `gap`, each group staying centred where it was.
+    """Move numbers apart until neighbors differ by `gap`, each group staying centered where it was.
 
     Returns
     -------
@@ -159,16 +162,16 @@ def spread(positions: Sequence[float], gap: float) -> list[float]:
     groups: list[list[float]] = []
     for position in np.asarray(positions, dtype=float)[order]:
         groups.append([position])
-        while len(groups) > 1 and _centred(groups[-2], gap)[-1] + gap > _centred(groups[-1], gap)[0]:
+        while len(groups) > 1 and _centered(groups[-2], gap)[-1] + gap > _centered(groups[-1], gap)[0]:
             last = groups.pop()
             groups[-1] += last
-    placed = np.concatenate([_centred(group, gap) for group in groups]) if groups else np.empty(0)
+    placed = np.concatenate([_centered(group, gap) for group in groups]) if groups else np.empty(0)
     result = np.empty(len(placed))
     result[order] = placed
     return [float(place) for place in result]
 
 
-def _centred(group: Sequence[float], gap: float) -> np.ndarray:
+def _centered(group: Sequence[float], gap: float) -> np.ndarray:
     return np.mean(group) + gap * (np.arange(len(group)) - (len(group) - 1) / 2)
 
 

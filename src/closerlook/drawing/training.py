@@ -9,9 +9,9 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
 from closerlook.drawing.style import (
-    COLOURS,
+    COLORS,
     INK,
-    MAX_LABELLED,
+    MAX_LABELED,
     QUIET,
     RULE,
     STYLE,
@@ -38,10 +38,10 @@ def plot_training(log: Mapping[str, Any], ax: Axes | None = None) -> Axes:
     with plt.rc_context(STYLE):
         axis = ax if ax is not None else plt.subplots(figsize=(6.4, 3.6), layout="constrained")[1]
         curves = {int(seed): (iterations[seeds == seed], returns[seeds == seed]) for seed in np.unique(seeds)}
-        many, alone = len(curves) > MAX_LABELLED, len(np.unique(iterations)) == 1
+        many, alone = len(curves) > MAX_LABELED, len(np.unique(iterations)) == 1
         for number, (seed, curve) in enumerate(curves.items()):
-            colour, label = (QUIET, "") if many else (COLOURS[number], f"seed {seed}")
-            look: dict[str, Any] = {"color": colour, "alpha": 0.45 if many else 0.8, "marker": "o" if alone else ""}
+            color, label = (QUIET, "") if many else (COLORS[number], f"seed {seed}")
+            look: dict[str, Any] = {"color": color, "alpha": 0.45 if many else 0.8, "marker": "o" if alone else ""}
             axis.plot(*curve, linewidth=0.9, label=label, gid="seed", **look)
         if len(curves) > 1 and not alone:
             _draw_mean_curve(axis, log)

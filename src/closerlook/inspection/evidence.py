@@ -17,7 +17,7 @@ from closerlook.agents.agent import Agent
 from closerlook.agents.environment import EnvironmentSpec
 from closerlook.algorithms.batch import evaluate_critic
 from closerlook.inspection.acting import RandomPolicy, by_mode
-from closerlook.measurements.truths import continuation_steps, discounted_returns
+from closerlook.measurements.true_returns import continuation_steps, discounted_returns
 from closerlook.simulation.engine import lanes_at_once, lend_engine
 from closerlook.simulation.lockstep import Lockstep, Plan
 from closerlook.simulation.records import Sampling
@@ -50,7 +50,7 @@ class Sight:
 
 @dataclass(frozen=True)
 class Expectation:
-    """Values beside complete returns, in the critic's units.
+    """Values beside Monte Carlo returns, in the critic's units.
 
     Parameters
     ----------

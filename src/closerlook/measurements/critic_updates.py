@@ -22,8 +22,8 @@ from closerlook.algorithms.minibatches import pairs_of
 from closerlook.algorithms.rules import UPDATES, Rule
 from closerlook.measurements.fitted_values import Critic
 from closerlook.measurements.stream_sums import StreamRange
-from closerlook.measurements.truths import cut_returns, discounted_returns
-from closerlook.measurements.value_shards import with_complete_returns
+from closerlook.measurements.true_returns import cut_off_returns, discounted_returns
+from closerlook.measurements.value_shards import with_monte_carlo_returns
 from closerlook.randomness import derive_seed
 from closerlook.simulation.records import Sampling
 from closerlook.simulation.rollout import rollout
@@ -37,7 +37,7 @@ def sample_critic_update(
     Parameters
     ----------
     agent : Agent
-        A single one, with a critic and the state of its optimisers.
+        A single one, with a critic and the state of its optimizers.
     environment : EnvironmentSpec
         Where it acts.
     sampling : Sampling
@@ -51,11 +51,11 @@ def sample_critic_update(
     -------
     dict of str to ndarray
         ``value.<name>``, the parameters after the update; on the batch, (S T,) each: ``values`` after the update,
-        ``old_values`` before, ``gae_targets``, ``complete_returns``, ``cut_returns`` and
+        ``old_values`` before, ``gae_targets``, ``monte_carlo_returns``, ``cut_off_returns`` and
         ``true_returns``.
     """
     agents, numbers = Agent.stack([agent]), range(streams.first, streams.stop)
-    asked = with_complete_returns(sampling, agent.gamma)
+    asked = with_monte_carlo_returns(sampling, agent.gamma)
     sampled = rollout(agents, environment, asked, seeds=[streams.seed], purpose=streams.purpose, streams=numbers)
     batch = make_batch(agents, sampled, frozen_rewards(agents, sampled.rewards))
     seed = derive_seed(streams.seed, streams.purpose, stream=streams.first)
@@ -67,8 +67,8 @@ def sample_critic_update(
         "values": values[0].numpy(),
         "old_values": batch.values.reshape(-1).numpy(),
         "gae_targets": batch.gae_targets.reshape(-1).numpy(),
-        "complete_returns": discounted_returns(agents, sampled, scaled=True).float().reshape(-1).numpy(),
-        "cut_returns": cut_returns(agents, sampled).float().reshape(-1).numpy(),
+        "monte_carlo_returns": discounted_returns(agents, sampled, scaled=True).float().reshape(-1).numpy(),
+        "cut_off_returns": cut_off_returns(agents, sampled).float().reshape(-1).numpy(),
         "true_returns": discounted_returns(agents, sampled).float().reshape(-1).numpy(),
     }
 

@@ -1,4 +1,4 @@
-"""Values fitted to complete returns of the current policy: the best critic there is, and the best baseline.
+"""Values fitted to Monte Carlo returns of the current policy: the best critic there is, and the best baseline.
 
 ====== ==========================================================
 symbol meaning
@@ -33,7 +33,7 @@ so the baseline of the state with the least variance of single pairs (Greensmith
 ROWS = 1024
 """Pairs at a time in sums over all of them, which take several copies."""
 FLAT = 1e-6
-"""Components that vary by less than this are not standardised."""
+"""Components that vary by less than this are not standardized."""
 
 
 @dataclass(frozen=True)
@@ -166,7 +166,7 @@ class _Scale:
     target_deviation: float
 
     def inputs(self, observations: Array, fits: int) -> Array:
-        """Standardise observations (N, obs) and add a column of ones, for each fit: (J, N, obs + 1)."""
+        """Standardize observations (N, obs) and add a column of ones, for each fit: (J, N, obs + 1)."""
         standard = ((observations - self.mean) / self.deviation).astype(np.float32)
         standard = np.concatenate([standard, np.ones((len(standard), 1), np.float32)], axis=1)
         return np.broadcast_to(standard, (fits, *standard.shape))
@@ -263,7 +263,7 @@ class _Fit:
         return np.stack([ones, window.norms[rows] / self._mean_norm])
 
     def _errors(self) -> Array:
-        """Return each fit's weighted squared error on the held-out pairs, standardised targets: (J,)."""
+        """Return each fit's weighted squared error on the held-out pairs, standardized targets: (J,)."""
         sums = np.zeros((2, self._fits))
         for first in range(0, len(self._held_out), self._settings.minibatch):
             rows = slice(first, first + self._settings.minibatch)

@@ -10,15 +10,19 @@ D      policy parameters, flattened
 ====== ==============================
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from closerlook.agents.agent import Agent
+from closerlook.algorithms.batch import Batch
 from closerlook.algorithms.objective import Objective
 from closerlook.algorithms.surrogate import SURROGATES
 from closerlook.errors import PolicyError, users_code
+from closerlook.measurements.natural_comparison import batch_fisher
+from closerlook.nn.curvature import dot, quadratic_kl
 from closerlook.nn.distributions import Categorical, DiagonalGaussian, divergence
 
 TAIL = 0.99
@@ -26,10 +30,10 @@ TAIL = 0.99
 CHANGES = (
     "mean_kl",
     "max_kl",
-    "high_kl",
+    "kl_p99",
     "mean_reverse_kl",
     "max_reverse_kl",
-    "high_reverse_kl",
+    "reverse_kl_p99",
     "max_ratio",
     "clip_fraction",
     "clip_null",
@@ -50,7 +54,7 @@ class PolicyChange:
     change : ndarray, (9,)
         In the order of `CHANGES`; NaN where no formula is known for the KL, or where the other policy is not one.
     by_stream : ndarray, (3, S)
-        The surrogates of each stream's pairs alone, advantages standardised over all.
+        The surrogates of each stream's pairs alone, advantages standardized over all.
     """
 
     surrogates: np.ndarray
@@ -58,9 +62,58 @@ class PolicyChange:
     by_stream: np.ndarray
 
 
+@dataclass(frozen=True)
+class ComparisonBatch:
+    """A batch of pairs that policies are compared on with the one that sampled it.
+
+    Parameters
+    ----------
+    plain, normalized, objective : Objective
+        Its surrogate: of advantages as they are, standardized, and as the agent's algorithm has them.
+    start : Tensor, (1, D)
+        Flat parameters of the policy that sampled it.
+    clip : float
+        Epsilon.
+    standardize : bool
+        Whether the agent's algorithm standardizes advantages.
+    """
+
+    plain: Objective
+    normalized: Objective
+    objective: Objective
+    start: Tensor
+    clip: float
+    standardize: bool
+
+    @classmethod
+    def at(cls, agents: Agent, batch: Batch, clip: float) -> "ComparisonBatch":
+        """Prepare a batch that a population of one sampled."""
+        both = {
+            normalize: Objective.of(replace(agents, normalize_advantages=normalize), batch)
+            for normalize in (False, True)
+        }
+        own = both[agents.normalize_advantages]
+        return cls(both[False], both[True], own, own.start(agents), clip, agents.normalize_advantages)
+
+    def change(self, vector: Tensor) -> PolicyChange:
+        """Compare the policy with flat parameters (1, D)."""
+        objectives = (self.plain, self.normalized)
+        return policy_change(*objectives, self.start, vector, self.clip, standardize=self.standardize)
+
+    def slopes(self, displacement: Tensor) -> list[float]:
+        """Return a step (1, D) times the gradients of the plain and the normalized surrogate."""
+        gradients = (one.gradient(self.start)[1] for one in (self.plain, self.normalized))
+        return [float(dot(gradient, displacement)) for gradient in gradients]
+
+    def quadratic_kl(self, displacement: Tensor) -> float:
+        """Return the quadratic model of the mean KL after a step (1, D); NaN where no KL is known."""
+        product = batch_fisher(self.objective, self.start)
+        return np.nan if product is None else float(quadratic_kl(product, displacement))
+
+
 def policy_change(
     plain: Objective,
-    normalised: Objective,
+    normalized: Objective,
     start: Tensor,
     vector: Tensor,
     clip: float,
@@ -72,14 +125,14 @@ def policy_change(
 
     Parameters
     ----------
-    plain, normalised : Objective
-        Of the batch, with advantages as they are and standardised, (1, N).
+    plain, normalized : Objective
+        Of the batch, with advantages as they are and standardized, (1, N).
     start, vector : Tensor, (1, D)
         The old policy's flat parameters and the new one's.
     clip : float
         Epsilon of the clipped surrogate, and of the ratios counted.
     standardize : bool
-        Whether the clipped surrogate's advantages are standardised: whether the agent's algorithm does.
+        Whether the clipped surrogate's advantages are standardized: whether the agent's algorithm does.
     streams : int
         S.
 
@@ -92,7 +145,7 @@ def policy_change(
         return _not_a_policy(streams)
     try:
         with users_code("the agent's policy", "look at its distribution", PolicyError):
-            return _compare((plain, normalised, normalised if standardize else plain), start, vector, clip, streams)
+            return _compare((plain, normalized, normalized if standardize else plain), start, vector, clip, streams)
     except PolicyError:
         if torch.equal(start, vector):
             raise

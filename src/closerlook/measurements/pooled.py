@@ -6,7 +6,7 @@ symbol meaning
 n      estimates of one size
 b      blocks of the pool that belong to no estimate
 W      weightings
-K, F   truths, covariates of their baseline
+K, F   true gradients, covariates of their baseline
 Q      W + K + F + 1: rows of sums, weighted by each, and by ones
 D      policy parameters, flattened
 ====== =========================================================
@@ -17,13 +17,13 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from closerlook.measurements.stream_sums import Question
-from closerlook.measurements.truths import COVARIATES
+from closerlook.measurements.stream_sums import StreamStatistics
+from closerlook.measurements.true_returns import COVARIATES
 from closerlook.statistics.blocks import Sums, partition, total
 from closerlook.statistics.estimates import gradient_estimate
 from closerlook.statistics.noise import Squares, pair_variance
 from closerlook.statistics.pool import Pool, Size
-from closerlook.statistics.truths import Shares
+from closerlook.statistics.true_gradients import Shares
 
 Answers = Sequence[Mapping[str, np.ndarray]]
 
@@ -38,7 +38,7 @@ class Target:
     Parameters
     ----------
     name : str
-        ``surrogate``, or a truth.
+        ``surrogate``, or a true gradient.
     coefficients : ndarray, (Q,)
         Its sum over any pairs is ``coefficients @ scores``, its baseline taken off.
     """
@@ -56,12 +56,12 @@ class Pooled:
         Of its jobs, in the order of their streams.
     pool : Pool
         How it is divided.
-    question : Question
+    statistics : StreamStatistics
         What was asked.
     """
 
-    def __init__(self, answers: Answers, pool: Pool, question: Question) -> None:
-        self.pool, self.question, self._answers = pool, question, answers
+    def __init__(self, answers: Answers, pool: Pool, statistics: StreamStatistics) -> None:
+        self.pool, self.statistics, self._answers = pool, statistics, answers
         self._streams = [Sums.from_arrays(answer, "streams") for answer in answers]
         self._shares: dict[Hashable, Shares] = {}  # the latest of each target: small sizes divide the pool alike
 
@@ -77,7 +77,7 @@ class Pooled:
         """Return the disjoint estimates of one size, by the weighting at a place: (n, D), float64."""
         name = f"first_{size.used}"
         first = [Sums.from_arrays(answer, name) for answer in self._answers if f"{name}.first" in answer]
-        parts = first if size.is_beginning else self._streams
+        parts = first if size.is_prefix else self._streams
         estimates = np.empty((size.count, parts[0].scores.shape[-1]))
         for i in range(size.count):
             scores, moments = total(parts, i * size.streams, size.streams)
@@ -93,39 +93,39 @@ class Pooled:
             found[i] = target.coefficients @ scores / moments[0]
         return found
 
-    def by_weights(self, place: int, *, centred: bool) -> Target:
+    def by_weights(self, place: int, *, centered: bool) -> Target:
         """Return the gradient by one weighting as it is, or less its mean in the pool."""
         moments = self.moments()
         coefficients = np.zeros(self._rows)
         coefficients[place] = 1.0
-        coefficients[-1] = -moments[1 + 2 * place] / moments[0] if centred else 0.0
+        coefficients[-1] = -moments[1 + 2 * place] / moments[0] if centered else 0.0
         return Target(f"weighting {place}", coefficients)
 
     def surrogate(self, place: int = 0) -> Target:
-        """Return the gradient of the surrogate by one weighting, its advantages centred in the pool."""
-        return replace(self.by_weights(place, centred=True), name="surrogate")
+        """Return the gradient of the surrogate by one weighting, its advantages centered in the pool."""
+        return replace(self.by_weights(place, centered=True), name="surrogate")
 
-    def truths(self) -> list[Target]:
+    def true_gradients(self) -> list[Target]:
         """Return the gradients of the returns, less the baseline that fits them best in the pool.
 
         A baseline of the state and the time moves no gradient's mean. It is fitted by least squares to the pool's own
         returns, which moves it by a part of the order of 1 over the pool's trajectories.
         """
-        if not self.question.truths:
+        if not self.statistics.true_gradients:
             return []
         crossed = self.of_streams("crossed").sum(axis=0)
         known = 1 + COVARIATES
         scale = 1.0 / np.sqrt(np.maximum(np.diag(crossed)[:known], np.finfo(float).tiny))
         scaled = crossed[:known, :known] * np.outer(scale, scale)
         fitted = np.linalg.lstsq(scaled, crossed[:known, known:] * scale[:, None], rcond=1e-10)[0] * scale[:, None]
-        first = len(self.question.weightings)
+        first = len(self.statistics.weightings)
         targets = []
-        for k, truth in enumerate(self.question.truths):
+        for k, true_gradient in enumerate(self.statistics.true_gradients):
             coefficients = np.zeros(self._rows)
             coefficients[first + k] = 1.0
-            coefficients[first + len(self.question.truths) : -1] = -fitted[1:, k]
+            coefficients[first + len(self.statistics.true_gradients) : -1] = -fitted[1:, k]
             coefficients[-1] = -fitted[0, k]
-            targets.append(Target(truth, coefficients))
+            targets.append(Target(true_gradient, coefficients))
         return targets
 
     def shares(self, size: Size, target: Target, directed: np.ndarray) -> Shares:
@@ -142,7 +142,7 @@ class Pooled:
         """
         key = (size.streams, target.coefficients.tobytes(), directed.tobytes())
         if key not in self._shares:
-            if len(self._shares) > len(self.question.truths):
+            if len(self._shares) > len(self.statistics.true_gradients):
                 del self._shares[next(iter(self._shares))]
             self._shares[key] = self._divided(size, target, directed)
         return self._shares[key]
@@ -182,7 +182,7 @@ class Pooled:
         return sums, pairs
 
     def squares(self, target: Target, layers: Sequence[slice]) -> list[Squares]:
-        """Return the squared scores of the first streams, advantages centred as in the target, for each layer."""
+        """Return the squared scores of the first streams, advantages centered as in the target, for each layer."""
         squares, lengths = self.of_streams("squares"), self.of_streams("squared_lengths")
         streams, mean = len(squares), -target.coefficients[-1]
         by_pair, by_trajectory = (squares.sum(axis=0)[:, at : at + 3] @ [1, -2 * mean, mean**2] for at in (0, 3))

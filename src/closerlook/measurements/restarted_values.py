@@ -20,15 +20,15 @@ from closerlook.agents.environment import EnvironmentSpec
 from closerlook.agents.rewards import frozen_rewards
 from closerlook.measurements.fitted_values import Critic
 from closerlook.measurements.stream_sums import StreamRange
-from closerlook.measurements.truths import continuation_steps, discounted_returns
+from closerlook.measurements.true_returns import continuation_steps, discounted_returns
 from closerlook.randomness import generator
 from closerlook.simulation.records import Rollout, Sampling
 from closerlook.simulation.restarts import Origin, State, restart
 from closerlook.simulation.rollout import rollout
 
 TIMES_AS_LONG = 2
-"""Copies go on for so many times the steps of a complete return: what is missing then weighs 0.01%, not 1%, as critics
-are often nearer to the value than that."""
+"""Copies go on for so many times the steps of a Monte Carlo return: what is missing then weighs 0.01%, not 1%, as
+critics are often nearer to the value than that."""
 SINGLE = ("critic", "fitted")
 """Critics of which there is one."""
 JUDGED = (*SINGLE, "updated")

@@ -23,10 +23,9 @@ from closerlook.algorithms.minibatches import pairs_of
 from closerlook.algorithms.ppo import PPOSettings
 from closerlook.algorithms.rules import Rule
 from closerlook.algorithms.surrogate import SURROGATES, deviation
-from closerlook.measurements.computed_steps import attempt_step, sample_batch
 from closerlook.measurements.natural_comparison import compare_with_natural
-from closerlook.measurements.policy_change import CHANGES, entropy_share, smallest_deviations
-from closerlook.measurements.policy_look import Look
+from closerlook.measurements.policy_change import CHANGES, ComparisonBatch, entropy_share, smallest_deviations
+from closerlook.measurements.policy_updates import attempt_step, sample_batch
 from closerlook.measurements.stream_sums import StreamRange
 from closerlook.nn.networks import Parameters, flatten
 from closerlook.randomness import derive_seed
@@ -34,7 +33,7 @@ from closerlook.simulation.records import Sampling
 
 DEFAULT_DAMPING = 0.1
 """Where the algorithm has no natural gradient of its own."""
-OF_UPDATES = ("quadratic_kl", "step_fraction", "step_failed", "cg_residual", "cg_steps")
+OF_UPDATES = ("quadratic_kl", "step_fraction", "line_search_failed", "cg_residual", "cg_steps")
 """What only an update along the natural gradient tells of itself."""
 
 
@@ -93,7 +92,7 @@ def audit_step(
         ``displacement`` (D,), NaN where the update failed: see `attempt_step`. ``stage_change``
         (W, K, 9), ``stage_surrogates`` (W, K, 3), ``multiple_change`` (W, M, 9) and ``multiple_surrogates`` (W, M, 3),
         see `closerlook.measurements.policy_change`; ``base_surrogates`` (W, 3) at the agent itself. ``slopes`` (W, 2):
-        the step times the gradient of the plain and of the normalised surrogate. ``quadratic_kl`` (W,).
+        the step times the gradient of the plain and of the normalized surrogate. ``quadratic_kl`` (W,).
         ``natural_residual`` and ``natural_efficiency``: see `closerlook.measurements.natural_comparison`. What the
         update tells of itself, as ``update_...``; ``advantage_deviation``; ``action_deviations`` (A,) and
         ``entropy_share``: see `closerlook.measurements.policy_change`.
@@ -104,29 +103,29 @@ def audit_step(
     seed = derive_seed(streams[0].seed, streams[0].purpose, stream=streams[0].first)
     step = attempt_step(agents, batch, rule, seed, watch=seen)
     other = sample_batch(agents, environment, sampling[1], streams[1])
-    looks = [Look.at(agents, one, clip) for one in (batch, other)]
+    compared_on = [ComparisonBatch.at(agents, one, clip) for one in (batch, other)]
     vectors = [*seen.vectors, *(_moved(agents, step.displacement, multiple) for multiple in multiples)]
-    changes = [[look.change(vector) for vector in vectors] for look in looks]
+    changes = [[compared.change(vector) for vector in vectors] for compared in compared_on]
     change = np.array([[one.change for one in row] for row in changes]).reshape(2, -1, len(CHANGES))
     surrogates = np.array([[one.surrogates for one in row] for row in changes]).reshape(2, -1, len(SURROGATES))
     count = len(seen.vectors)
     displacement = torch.from_numpy(step.displacement)[None]
     names = (*OF_UPDATES, "constant_minibatches", *(OF_JOINT_UPDATES if rule.is_joint else ()))
-    told = {name: step.told(name) for name in names}
+    happened = {name: step.value_of(name) for name in names}
     return {
         "displacement": step.displacement,
         "stage_change": change[:, :count],
         "stage_surrogates": surrogates[:, :count],
         "multiple_change": change[:, count:],
         "multiple_surrogates": surrogates[:, count:],
-        "base_surrogates": np.array([look.change(look.start).surrogates for look in looks]),
-        "slopes": np.array([look.slopes(displacement) for look in looks]),
-        "quadratic_kl": np.array([look.quadratic_kl(displacement) for look in looks]),
-        "action_deviations": smallest_deviations(looks[0].plain, looks[0].start),
-        "entropy_share": np.array(entropy_share(looks[0].plain, looks[0].start)),
+        "base_surrogates": np.array([compared.change(compared.start).surrogates for compared in compared_on]),
+        "slopes": np.array([compared.slopes(displacement) for compared in compared_on]),
+        "quadratic_kl": np.array([compared.quadratic_kl(displacement) for compared in compared_on]),
+        "action_deviations": smallest_deviations(compared_on[0].plain, compared_on[0].start),
+        "entropy_share": np.array(entropy_share(compared_on[0].plain, compared_on[0].start)),
         "advantage_deviation": np.array(float(deviation(pairs_of(batch.advantages))[0])),
-        **compare_with_natural(looks[0].objective, looks[0].start, displacement, damping_of(rule)),
-        **{f"update_{name}": np.array(value) for name, value in told.items()},
+        **compare_with_natural(compared_on[0].objective, compared_on[0].start, displacement, damping_of(rule)),
+        **{f"update_{name}": np.array(value) for name, value in happened.items()},
     }
 
 

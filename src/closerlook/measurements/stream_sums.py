@@ -9,7 +9,7 @@ S      streams of the range
 T      pairs of a stream
 N      pairs of a beginning of a stream
 W      weightings
-K, F   truths and their covariates
+K, F   true gradients and their covariates
 R      streams whose squares are added up
 L      layers of the policy
 ====== ================================================
@@ -28,7 +28,13 @@ from closerlook.agents.environment import EnvironmentSpec
 from closerlook.algorithms.batch import Evaluation, evaluate_critic
 from closerlook.errors import InputError, NonFiniteError
 from closerlook.measurements.stream_scores import has_known_network, stream_squares, stream_sums
-from closerlook.measurements.truths import Truth, continuation_steps, covariates, incomplete_returns, truth_returns
+from closerlook.measurements.true_returns import (
+    TrueGradient,
+    continuation_steps,
+    covariates,
+    incomplete_returns,
+    true_returns,
+)
 from closerlook.measurements.weightings import OWN, Weighting, Weights, weigh
 from closerlook.simulation.engine import LANES
 from closerlook.simulation.records import Rollout, Sampling
@@ -51,23 +57,23 @@ FEWEST_SQUARED = 4
 
 
 @dataclass(frozen=True)
-class Question:
+class StreamStatistics:
     """What is asked of each stream.
 
     Parameters
     ----------
-    beginnings : sequence of int
+    prefixes : sequence of int
         Also add up the first N pairs, for each of these N < T, of the first `MOST_BLOCKS` streams, with advantages
         as they are if the stream is cut there.
     weightings : sequence of Weighting
         Kinds of advantages, the agent's own first.
-    truths : sequence of Truth
+    true_gradients : sequence of TrueGradient
         Returns that scores are weighted by as well, for whole streams.
     """
 
-    beginnings: tuple[int, ...] = ()
+    prefixes: tuple[int, ...] = ()
     weightings: tuple[Weighting, ...] = (OWN,)
-    truths: tuple[Truth, ...] = ()
+    true_gradients: tuple[TrueGradient, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -95,7 +101,7 @@ def sample_sums(
     environment: EnvironmentSpec,
     sampling: Sampling,
     streams: StreamRange,
-    question: Question = Question(),
+    statistics: StreamStatistics = StreamStatistics(),
     lanes: int | None = None,
 ) -> dict[str, np.ndarray]:
     """Simulate streams of one agent and add up their weighted scores.
@@ -110,7 +116,7 @@ def sample_sums(
         How each stream is sampled; how far it goes on past a cut is decided here, by the question.
     streams : StreamRange
         Which ones.
-    question : Question
+    statistics : StreamStatistics
         What is asked of each.
     lanes : int or None
         Streams that step together; no number depends on it. None: as many as is fastest.
@@ -119,22 +125,22 @@ def sample_sums(
     -------
     dict of str to ndarray
         Blocks of sums (see `closerlook.statistics.blocks.Sums`) as ``streams.*``, weighted by the weightings, then the
-        truths and their covariates where there are any; as ``first_<N>.*`` for the beginnings, by the weightings.
+        true gradients and their covariates where there are any; as ``first_<N>.*`` for the prefixes, by the weightings.
         For each stream ``trajectories`` (S,) it has pairs of, ``episodes`` (S,) that it began and finished, and the
         sum of their true ``returns`` (S,). Of the first streams, ``squares`` (R, L, 6), see
         `closerlook.nn.score_squares`, and ``squared_lengths`` (R,), the sum over their trajectories of the
-        squared number of pairs. With truths, for each stream ``crossed`` (S, 1 + F + K, 1 + F + K): the products of
-        one, covariates and truths, summed over its pairs; and ``incomplete`` (S, K).
+        squared number of pairs. With true gradients, for each stream ``crossed`` (S, 1 + F + K, 1 + F + K): the
+        products of one, covariates and true gradients, summed over its pairs; and ``incomplete`` (S, K).
 
     Raises
     ------
     NonFiniteError
         Where rewards, observations or advantages are not finite.
     """
-    tally = _Tally(question)
+    tally = _Tally(statistics)
     for group in stream_groups(streams, max(LANES, PAIRS_IN_MEMORY // sampling.n_steps)):
         agents = Agent.stack([agent])
-        asked = _with_the_rest(sampling, agent, question, group)
+        asked = _with_the_rest(sampling, agent, statistics, group)
         sampled = rollout(
             agents, environment, asked, seeds=[streams.seed], purpose=streams.purpose, streams=group, lanes=lanes
         )
@@ -142,13 +148,13 @@ def sample_sums(
     return tally.answer()
 
 
-def _with_the_rest(sampling: Sampling, agent: Agent, question: Question, group: range) -> Sampling:
+def _with_the_rest(sampling: Sampling, agent: Agent, statistics: StreamStatistics, group: range) -> Sampling:
     """Say how far streams are simulated on past their cut."""
-    finish = "episode_return" in question.truths or group.start < FINISHED_STREAMS
-    further = continuation_steps(agent.gamma) if "discounted_return" in question.truths else 0
+    finish = "episode_return" in statistics.true_gradients or group.start < FINISHED_STREAMS
+    further = continuation_steps(agent.gamma) if "discounted_return" in statistics.true_gradients else 0
     if further is None:
         what = f"discounted returns do not come to an end with gamma {agent.gamma:g}"
-        raise InputError(what, "leave out the truth discounted_return; episode_return needs no discount")
+        raise InputError(what, "leave out the true gradient discounted_return; episode_return needs no discount")
     return replace(sampling, finish_episodes=finish, continuation_steps=further)
 
 
@@ -177,40 +183,40 @@ def stream_groups(streams: StreamRange, size: int) -> Iterator[range]:
 class _Tally:
     """The sums of a job, as its streams come in."""
 
-    def __init__(self, question: Question) -> None:
-        self.question = question
+    def __init__(self, statistics: StreamStatistics) -> None:
+        self.statistics = statistics
         self.keeper = BlockKeeper()
-        self.first: dict[int, list[Sums]] = {pairs: [] for pairs in question.beginnings}
+        self.first: dict[int, list[Sums]] = {pairs: [] for pairs in statistics.prefixes}
         self.streams: dict[str, list[np.ndarray]] = {}
 
     def add(self, agents: Agent, sampled: Rollout, group: range) -> None:
         """Reduce a population of one on a group of streams."""
-        beginnings = self.question.beginnings if group.start < MOST_BLOCKS else ()
+        prefixes = self.statistics.prefixes if group.start < MOST_BLOCKS else ()
         critic = evaluate_critic(agents, sampled, agents.bootstrap)
-        weights = weigh(agents, sampled, {"critic": critic}, self.question.weightings)
+        weights = weigh(agents, sampled, {"critic": critic}, self.statistics.weightings)
         require_finite_weights(weights, group)
         whole = torch.stack([own.whole for own in weights])
-        windows = [torch.cat([whole, self._truths(agents, sampled, critic)])]
-        windows += [torch.stack([own.if_cut(pairs) for own in weights]) for pairs in beginnings]
+        windows = [torch.cat([whole, self._true_gradients(agents, sampled, critic)])]
+        windows += [torch.stack([own.if_cut(pairs) for own in weights]) for pairs in prefixes]
         for place, stream in enumerate(group):
             own = stream_sums(agents, sampled, place, stream, [window[:, place] for window in windows])
             self.keeper.add(own[0])
-            for pairs, sums in zip(beginnings, own[1:], strict=True):
+            for pairs, sums in zip(prefixes, own[1:], strict=True):
                 self.first[pairs].append(sums.narrow())
             if stream < squared_streams(sampled.rewards.shape[-1], known=has_known_network(agents.policy)):
                 self._keep(stream_squares(agents, sampled, place, whole[0, place]))
         self._keep(episode_counts(sampled, finished=group.start < FINISHED_STREAMS))
 
-    def _truths(self, agents: Agent, sampled: Rollout, critic: Evaluation) -> Tensor:
-        """Return the rows of weights that truths are made of, (K + F, S, T); none without truths."""
-        truths = self.question.truths
-        if not truths:
+    def _true_gradients(self, agents: Agent, sampled: Rollout, critic: Evaluation) -> Tensor:
+        """Return the rows of weights that true gradients are made of, (K + F, S, T); none without true gradients."""
+        true_gradients = self.statistics.true_gradients
+        if not true_gradients:
             return torch.zeros(0, *sampled.rewards.shape[1:])
-        returns, others = truth_returns(agents, sampled, truths), covariates(sampled, critic)
+        returns, others = true_returns(agents, sampled, true_gradients), covariates(sampled, critic)
         table = torch.cat([torch.ones_like(returns[:1]), others.double(), returns]).numpy()
         crossed = np.array([table[:, s] @ table[:, s].T for s in range(sampled.n_streams)])
         steps = sampled.boundaries.continuation_rewards.shape[1]
-        self._keep({"crossed": crossed, "incomplete": incomplete_returns(sampled, steps, truths).T})
+        self._keep({"crossed": crossed, "incomplete": incomplete_returns(sampled, steps, true_gradients).T})
         return torch.cat([returns.float(), others])
 
     def _keep(self, arrays: dict[str, np.ndarray]) -> None:

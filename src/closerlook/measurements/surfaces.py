@@ -21,9 +21,9 @@ from closerlook.agents.agent import Agent
 from closerlook.agents.environment import EnvironmentSpec
 from closerlook.algorithms.objective import Objective
 from closerlook.algorithms.surrogate import SURROGATES, deviation
-from closerlook.measurements.computed_steps import sample_batch
 from closerlook.measurements.episode_returns import sample_returns
 from closerlook.measurements.policy_change import CHANGES, policy_change
+from closerlook.measurements.policy_updates import sample_batch
 from closerlook.measurements.stream_sums import StreamRange
 from closerlook.nn.networks import flatten
 from closerlook.randomness import generator
@@ -116,21 +116,21 @@ def sample_surrogates(
     -------
     dict of str to ndarray
         ``surrogates`` (3, P), in the order of `SURROGATES`; not finite where probability ratios overflow.
-        ``stream_surrogates`` (3, S, P), of each stream's pairs alone, advantages standardised over the batch.
+        ``stream_surrogates`` (3, S, P), of each stream's pairs alone, advantages standardized over the batch.
         ``mean_kl`` (P,), of the agent's policy to the point's; ``clip_null`` (P,), what the clipped surrogate would
         rise by if advantages had nothing to do with ratios. ``deviation``, of the batch's advantages.
     """
     agents = Agent.stack([agent])
     batch = sample_batch(agents, environment, sampling, streams)
     plain = Objective.of(replace(agents, normalize_advantages=False), batch)
-    normalised = Objective.of(replace(agents, normalize_advantages=True), batch)
+    normalized = Objective.of(replace(agents, normalize_advantages=True), batch)
     start, vectors = plain.start(agents), torch.from_numpy(points.parameters(agent)).float()
     count = streams.stop - streams.first
     found, changes = np.empty((len(SURROGATES), len(vectors))), np.empty((len(CHANGES), len(vectors)))
     by_stream = np.empty((len(SURROGATES), count, len(vectors)))
     standardize = agent.normalize_advantages
     for at, vector in enumerate(vectors):
-        there = policy_change(plain, normalised, start, vector[None], clip, standardize=standardize, streams=count)
+        there = policy_change(plain, normalized, start, vector[None], clip, standardize=standardize, streams=count)
         found[:, at], changes[:, at] = there.surrogates, there.change
         by_stream[:, :, at] = there.by_stream
     return {

@@ -21,7 +21,7 @@ from closerlook.agents.environment import EnvironmentSpec
 from closerlook.errors import InputError
 from closerlook.measurements.stream_scores import stream_squared_norms
 from closerlook.measurements.stream_sums import StreamRange
-from closerlook.measurements.truths import continuation_steps, discounted_returns
+from closerlook.measurements.true_returns import continuation_steps, discounted_returns
 from closerlook.results.answers import JobFiles
 from closerlook.simulation.records import Sampling
 from closerlook.simulation.rollout import rollout
@@ -34,7 +34,7 @@ SHARE_HELD_OUT = 10
 """One stream in so many is held out, where that makes no more than `HELD_OUT_STREAMS`."""
 
 
-def with_complete_returns(sampling: Sampling, gamma: float) -> Sampling:
+def with_monte_carlo_returns(sampling: Sampling, gamma: float) -> Sampling:
     """Ask for discounted returns that go on past cuts and time limits.
 
     Raises
@@ -55,8 +55,8 @@ def spill(
     """Simulate streams and write what a value is fitted to.
 
     Leaves in the folder, under the key, ``observations`` (S, T, obs) float32 as the networks see them; ``returns``
-    (S, T) float32, complete discounted returns in the units of the critic; ``norms`` (S, T) float32, the squared norm
-    of each score, where it can be had; ``numbers`` (S,), the streams.
+    (S, T) float32, Monte Carlo discounted returns in the units of the critic; ``norms`` (S, T) float32, the squared
+    norm of each score, where it can be had; ``numbers`` (S,), the streams.
 
     Returns
     -------
@@ -65,7 +65,7 @@ def spill(
     """
     files = JobFiles(Path(folder))
     agents, numbers = Agent.stack([agent]), range(streams.first, streams.stop)
-    asked = with_complete_returns(sampling, agent.gamma)
+    asked = with_monte_carlo_returns(sampling, agent.gamma)
     sampled = rollout(agents, environment, asked, seeds=[streams.seed], purpose=streams.purpose, streams=numbers)
     norms = [stream_squared_norms(agents, sampled, place) for place in range(len(numbers))]
     known = [one for one in norms if one is not None]

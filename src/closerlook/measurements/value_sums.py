@@ -31,8 +31,8 @@ from closerlook.measurements.stream_sums import (
     require_finite_weights,
     stream_groups,
 )
-from closerlook.measurements.truths import FOLLOWED, cut_returns, discounted_returns, incomplete_returns
-from closerlook.measurements.value_shards import with_complete_returns
+from closerlook.measurements.true_returns import FOLLOWED, cut_off_returns, discounted_returns, incomplete_returns
+from closerlook.measurements.value_shards import with_monte_carlo_returns
 from closerlook.measurements.weightings import OWN, Weighting, Weights, weigh
 from closerlook.simulation.records import Rollout, Sampling
 from closerlook.simulation.rollout import rollout
@@ -51,24 +51,24 @@ def judged_streams(n_steps: int) -> int:
 
 
 @dataclass(frozen=True)
-class ValueQuestion:
+class ValueStatistics:
     """What is asked of each stream.
 
     Parameters
     ----------
-    beginnings : tuple of int
-        As in `closerlook.measurements.stream_sums.Question`; of the estimates by the agent's own lambda.
+    prefixes : tuple of int
+        As in `closerlook.measurements.stream_sums.StreamStatistics`; of the estimates by the agent's own lambda.
     own : tuple of Weighting
         Estimates as the agent's algorithm would make them, by baseline.
     complete : tuple of Weighting
-        Estimates by complete returns, by baseline.
+        Estimates by Monte Carlo returns, by baseline.
     sweep : tuple of Weighting
-        Estimates by lambda, and the truth they are compared with, last.
+        Estimates by lambda, and the true gradient they are compared with, last.
     sweep_block : int
         Streams whose sums by lambda are kept together, a power of two.
     """
 
-    beginnings: tuple[int, ...]
+    prefixes: tuple[int, ...]
     own: tuple[Weighting, ...]
     complete: tuple[Weighting, ...]
     sweep: tuple[Weighting, ...]
@@ -85,7 +85,7 @@ def sample_value_sums(
     environment: EnvironmentSpec,
     sampling: Sampling,
     streams: StreamRange,
-    question: ValueQuestion,
+    statistics: ValueStatistics,
     critics: Mapping[str, Critic],
     updated: Sequence[Critic],
 ) -> dict[str, np.ndarray]:
@@ -101,7 +101,7 @@ def sample_value_sums(
         How each stream is sampled; how far it goes on past a cut is decided here.
     streams : StreamRange
         Which ones.
-    question : ValueQuestion
+    statistics : ValueStatistics
         What is asked of each.
     critics : mapping of str to Critic
         The baselines that weightings name, beside the agent's own.
@@ -112,13 +112,13 @@ def sample_value_sums(
     -------
     dict of str to ndarray
         Blocks of sums as ``streams.*`` (W weightings: own, then complete), ``first_<N>.*`` (own) and ``sweep.*``; for
-        each stream ``trajectories``, ``episodes``, ``returns``, and ``incomplete``, how many complete returns could not
-        be followed to their end, (S,). Of the first streams ``values`` (J, C, T)
-        float32: the agent's critic if it has one, then those of `critics`, then `updated`; ``gae_targets``,
-        ``complete_returns``, ``cut_returns`` (J, T) in the critic's units; ``true_returns`` (J, T).
+        each stream ``trajectories``, ``episodes``, ``returns``, and ``incomplete``, how many Monte Carlo returns could
+        not be followed to their end, (S,). Of the first streams ``values`` (J, C, T) float32: the agent's critic if it
+        has one, then those of `critics`, then `updated`; ``gae_targets``, ``monte_carlo_returns``, ``cut_off_returns``
+        (J, T) in the critic's units; ``true_returns`` (J, T).
     """
-    tally = _Tally(question, critics, updated)
-    asked = with_complete_returns(sampling, agent.gamma)
+    tally = _Tally(statistics, critics, updated)
+    asked = with_monte_carlo_returns(sampling, agent.gamma)
     agents = Agent.stack([agent])
     for group in stream_groups(streams, max(64, PAIRS_IN_MEMORY // sampling.n_steps)):
         wanted = Sampling(
@@ -132,18 +132,18 @@ def sample_value_sums(
 class _Tally:
     """The sums of a job, as its streams come in."""
 
-    def __init__(self, question: ValueQuestion, critics: Mapping[str, Critic], updated: Sequence[Critic]) -> None:
-        self._question, self._critics, self._updated = question, critics, updated
-        self._keeper, self._sweep = BlockKeeper(), BlockKeeper(question.sweep_block)
-        self._first: dict[int, list[Sums]] = {pairs: [] for pairs in question.beginnings}
+    def __init__(self, statistics: ValueStatistics, critics: Mapping[str, Critic], updated: Sequence[Critic]) -> None:
+        self._statistics, self._critics, self._updated = statistics, critics, updated
+        self._keeper, self._sweep = BlockKeeper(), BlockKeeper(statistics.sweep_block)
+        self._first: dict[int, list[Sums]] = {pairs: [] for pairs in statistics.prefixes}
         self._streams: dict[str, list[np.ndarray]] = {}
 
     def add(self, agents: Agent, sampled: Rollout, group: range) -> None:
         """Reduce a population of one on a group of streams."""
-        question = self._question
+        statistics = self._statistics
         judged = {"critic": evaluate_critic(agents, sampled, agents.bootstrap)}
         judged |= {name: critic.judge(agents, sampled) for name, critic in self._critics.items()}
-        weights = weigh(agents, sampled, judged, [*question.fine, *question.sweep])
+        weights = weigh(agents, sampled, judged, [*statistics.fine, *statistics.sweep])
         require_finite_weights(weights, group)
         self._add_scores(agents, sampled, group, weights)
         count = judged_streams(sampled.n_steps) - group.start
@@ -155,16 +155,16 @@ class _Tally:
         self._keep(episode_counts(sampled, finished=group.start < FINISHED_STREAMS))
 
     def _add_scores(self, agents: Agent, sampled: Rollout, group: range, weights: Sequence[Weights]) -> None:
-        beginnings = self._question.beginnings if group.start < MOST_BLOCKS else ()
-        fine, own = len(self._question.fine), len(self._question.own)
+        prefixes = self._statistics.prefixes if group.start < MOST_BLOCKS else ()
+        fine, own = len(self._statistics.fine), len(self._statistics.own)
         windows = [torch.stack([one.whole for one in weights])]
-        windows += [torch.stack([one.if_cut(pairs) for one in weights[:own]]) for pairs in beginnings]
+        windows += [torch.stack([one.if_cut(pairs) for one in weights[:own]]) for pairs in prefixes]
         for place, stream in enumerate(group):
             whole, *first = stream_sums(agents, sampled, place, stream, [window[:, place] for window in windows])
             self._keeper.add(whole.select(range(fine)))
             if len(weights) > fine:
                 self._sweep.add(whole.select(range(fine, len(weights))))
-            for pairs, sums in zip(beginnings, first, strict=True):
+            for pairs, sums in zip(prefixes, first, strict=True):
                 self._first[pairs].append(sums.narrow())
 
     def _judgements(self, agents: Agent, sampled: Rollout, judged: Mapping[str, Evaluation]) -> dict[str, np.ndarray]:
@@ -174,8 +174,8 @@ class _Tally:
         return {
             "values": _as_rows(values, sampled),
             "gae_targets": self._gae_targets(agents, sampled, judged["critic"]).numpy(),
-            "complete_returns": discounted_returns(agents, sampled, scaled=True).float().numpy(),
-            "cut_returns": cut_returns(agents, sampled).float().numpy(),
+            "monte_carlo_returns": discounted_returns(agents, sampled, scaled=True).float().numpy(),
+            "cut_off_returns": cut_off_returns(agents, sampled).float().numpy(),
             "true_returns": discounted_returns(agents, sampled).float().numpy(),
         }
 
@@ -191,7 +191,7 @@ class _Tally:
     def answer(self) -> dict[str, np.ndarray]:
         """Lay everything out by name."""
         arrays = self._keeper.blocks.to_arrays("streams")
-        if self._question.sweep:
+        if self._statistics.sweep:
             arrays |= self._sweep.blocks.to_arrays("sweep")
         for pairs, sums in self._first.items():
             arrays |= Sums.concatenate(sums).to_arrays(f"first_{pairs}") if sums else {}

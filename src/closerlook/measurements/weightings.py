@@ -22,7 +22,7 @@ from closerlook.agents.agent import Agent
 from closerlook.agents.rewards import frozen_rewards
 from closerlook.algorithms.batch import Evaluation
 from closerlook.algorithms.returns import advantages_if_cut, gae
-from closerlook.measurements.truths import discounted_returns
+from closerlook.measurements.true_returns import discounted_returns
 from closerlook.simulation.records import Rollout
 
 
@@ -38,7 +38,7 @@ class Weighting:
         ``"critic"``, the agent's own; ``"zero"``, discounted returns in place of advantages; or the name of another
         that is given beside them.
     complete : bool
-        Whether advantages are the complete return less the baseline: simulated on past cuts and time limits instead
+        Whether advantages are the Monte Carlo return less the baseline: simulated on past cuts and time limits instead
         of bootstrapped, lambda 1. Baselines of the state do not change what these estimate.
     """
 
@@ -119,7 +119,7 @@ def _weigh(
     ends = torch.from_numpy((sampled.terminated | sampled.truncated)[0])
     if weighting.complete:
         assert returns is not None
-        return Weights(returns - values, ends, 0.0, None)  # a cut takes nothing from a complete return
+        return Weights(returns - values, ends, 0.0, None)  # a cut takes nothing from a Monte Carlo return
     own_lambda = agents.gae_lambda if weighting.gae_lambda is None else weighting.gae_lambda
     gae_lambda = 1.0 if name == "zero" else own_lambda
     advantages = gae(scaled, values, following, critics[name].ends[0], gamma=agents.gamma, gae_lambda=gae_lambda)

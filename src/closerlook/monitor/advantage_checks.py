@@ -150,14 +150,14 @@ def _fault(suspect: Suspect, found: Residuals, own: Residuals) -> Check:
 
 
 def _named(name: str, found: Residuals, level: str = "problem", **evidence: float) -> Check:
-    says, mend = EXPLANATIONS[name]
+    says, hint = EXPLANATIONS[name]
     first = found.first or (None, None)
     return Check(
         check="advantages",
         level=level,  # type: ignore[arg-type]
         diagnosis=name,
         statement=f"{says}: advantages differ at {found.wrong:,} of {found.known:,} steps",
-        advice=mend,
+        advice=hint,
         evidence={"steps_that_differ": found.wrong, "steps_checked": found.known, **evidence},
         first_step=first[0],
         first_environment=first[1],
@@ -284,7 +284,7 @@ def _wrong_returns(given: Given, returns: FloatArray, raw: FloatArray, standardi
     differs = np.abs(returns - wanted) > 5 * TOLERANCE * (np.abs(returns) + np.abs(wanted) + 0.1 * wanted.std())
     known = np.isfinite(wanted)
     places = np.argwhere(differs & known)
-    name, says, mend = (
+    name, says, hint = (
         "unexplained",
         "returns are no sum of advantages and values",
         "compute returns = advantages + values",
@@ -294,12 +294,12 @@ def _wrong_returns(given: Given, returns: FloatArray, raw: FloatArray, standardi
         name, says = "advantages_in_place_of_returns", "the values are not added: returns are the advantages"
     elif standardized and _same(returns, given.advantages + given.values):
         name = "returns_of_normalized_advantages"
-        says, mend = (
+        says, hint = (
             "values were added to advantages already standardized",
             "standardize advantages after returns are made",
         )
     elif any(_same(returns[1:-1], other[1:-1]) for other in lagging):
-        name, says, mend = (
+        name, says, hint = (
             "returns_shifted",
             "the returns are those of a neighboring step",
             "store them in their own row",
@@ -310,7 +310,7 @@ def _wrong_returns(given: Given, returns: FloatArray, raw: FloatArray, standardi
         level="problem",
         diagnosis=name,
         statement=f"{says}: they differ at {len(places):,} of {int(known.sum()):,} steps",
-        advice=mend,
+        advice=hint,
         evidence={"steps_that_differ": len(places), "steps_checked": int(known.sum())},
         first_step=None if first[0] is None else int(first[0]),
         first_environment=None if first[1] is None else int(first[1]),
@@ -335,20 +335,20 @@ def _normalization_fault(stored: str, used: str | None, declared: str | None) ->
     """Say what is wrong with advantages standardized over this when stored and over that by the update."""
     again = used if used in {"batch", "minibatch"} else declared
     if used == "unexplained":
-        name, level, mend = "unexplained", "problem", "compare the two"
+        name, level, hint = "unexplained", "problem", "compare the two"
         says = "the advantages that the loss saw are no standardization of those stored"
     elif stored == "environment":
-        name, level, mend = "normalized_per_environment", "watch", "standardize over the batch"
+        name, level, hint = "normalized_per_environment", "watch", "standardize over the batch"
         says = "advantages are standardized within each environment, so that none does better than another"
     elif stored != "no" and again in {"batch", "minibatch"}:
-        name, level, mend = "normalized_twice", "watch", "leave one of the two out"
+        name, level, hint = "normalized_twice", "watch", "leave one of the two out"
         says = f"advantages are standardized over the {stored}, and again over the {again} by the update"
     elif used is not None and declared is not None and used != declared:
-        name, level, mend = "normalized_otherwise", "problem", "check the flag that switches it"
+        name, level, hint = "normalized_otherwise", "problem", "check the flag that switches it"
         says = f"the update is said to standardize advantages by {declared}, and does by {used}"
     else:
         return None
-    return Check("normalization", level, name, says, mend)  # type: ignore[arg-type]
+    return Check("normalization", level, name, says, hint)  # type: ignore[arg-type]
 
 
 def _used(batch: Batch) -> str | None:

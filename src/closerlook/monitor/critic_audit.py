@@ -17,8 +17,8 @@ from closerlook.algorithms.batch import Batch, evaluate_critic
 from closerlook.algorithms.critic import critic_values
 from closerlook.algorithms.minibatches import pairs_of
 from closerlook.errors import InputError
-from closerlook.measurements.truths import cut_returns, discounted_returns
-from closerlook.measurements.value_shards import with_complete_returns
+from closerlook.measurements.true_returns import cut_off_returns, discounted_returns
+from closerlook.measurements.value_shards import with_monte_carlo_returns
 from closerlook.measurements.weightings import OWN, weigh
 from closerlook.simulation.records import Rollout, Sampling
 from closerlook.simulation.rollout import rollout as sample
@@ -32,9 +32,9 @@ AUDITED: Mapping[str, str] = {
     "audit_bootstrapped_returns_mre_train": "the same, to the batch's discounted returns, bootstrapped as the agent "
     "does: not complete ones, which a training batch does not have",
     "audit_gae_mre_heldout": "the same, to V_old + A, on one further batch of the policy that sampled",
-    "audit_returns_mre_heldout": "the same, to complete returns, simulated on past cuts and time limits",
-    "audit_cut_returns_mre_heldout": "the same, to returns that stop with zero there, as in the released code",
-    "audit_explained_variance_returns_heldout": "1 - Var[target - V_new] / Var[target], target complete returns",
+    "audit_returns_mre_heldout": "the same, to Monte Carlo returns, simulated on past cuts and time limits",
+    "audit_cut_off_returns_mre_heldout": "the same, to returns that stop with zero there, as in the released code",
+    "audit_explained_variance_returns_heldout": "1 - Var[target - V_new] / Var[target], target Monte Carlo returns",
 }
 """Columns of the log, in words."""
 
@@ -69,7 +69,7 @@ def audit_critics(
     ----------
     Ilyas et al., 2020, Figures 3, 11 and 12.
     """
-    asked = with_complete_returns(Sampling(settings.n_steps), settings.gamma)
+    asked = with_monte_carlo_returns(Sampling(settings.n_steps), settings.gamma)
     streams = range(iteration * settings.n_envs, (iteration + 1) * settings.n_envs)
     held_out = sample(
         before, settings.environment, asked, seeds=seeds, purpose=PURPOSE, streams=streams, lanes=settings.n_envs
@@ -90,7 +90,11 @@ def _held_out(before: Agent, after: Agent, sampled: Rollout) -> dict[str, float]
     new = evaluate_critic(after, sampled, after.bootstrap).values[0].numpy()
     (own,) = weigh(before, sampled, {"critic": old}, [OWN])
     returns = discounted_returns(before, sampled, scaled=True)
-    targets = {"gae": old.values[0] + own.whole, "returns": returns, "cut_returns": cut_returns(before, sampled)}
+    targets = {
+        "gae": old.values[0] + own.whole,
+        "returns": returns,
+        "cut_off_returns": cut_off_returns(before, sampled),
+    }
     errors = {f"audit_{name}_mre_heldout": _error(new, y.numpy()) for name, y in targets.items()}
     explained = explained_variance(new, returns.numpy()).value
     return {**errors, "audit_explained_variance_returns_heldout": explained}
@@ -102,7 +106,7 @@ def _error(values: np.ndarray, targets: np.ndarray) -> float:
 
 
 class CriticAudit(Callback):
-    """Judge every update's critics, on its batch and on as many held-out pairs with complete returns.
+    """Judge every update's critics, on its batch and on as many held-out pairs with Monte Carlo returns.
 
     About as much sampling again as training takes, and half. Agents are the same as without.
 
@@ -116,13 +120,13 @@ class CriticAudit(Callback):
     columns = AUDITED
 
     def check(self, settings: TrainSettings) -> None:
-        """Refuse a run without critics, or whose complete returns have no end."""
+        """Refuse a run without critics, or whose Monte Carlo returns have no end."""
         if settings.baseline == "none":
             what = "the critic is to be audited, and there is none"
             raise InputError(what, "leave out the audit of the critic, or baseline none")
         if settings.gamma >= 1:
-            mend = "leave out the audit of the critic, or give a smaller gamma"
-            raise InputError("complete returns are endless with a gamma of 1, and a critic is audited by them", mend)
+            hint = "leave out the audit of the critic, or give a smaller gamma"
+            raise InputError("Monte Carlo returns are endless with a gamma of 1, and a critic is audited by them", hint)
 
     def start(self, settings: TrainSettings, seeds: Sequence[int]) -> None:
         """Keep what held-out streams are made of."""

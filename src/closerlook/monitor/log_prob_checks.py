@@ -152,7 +152,7 @@ def _displaced(stored: FloatArray, found: FloatArray) -> Iterator[tuple[str, Flo
 
 
 def _log_prob_fault(name: str, stored: FloatArray, found: FloatArray, level: str = "problem") -> Check:
-    says, mend = LOG_PROBS[name]
+    says, hint = LOG_PROBS[name]
     differs = ~_equal(stored, found)
     step, environment = np.argwhere(differs)[0]
     low, high = _ratios(found - stored)
@@ -161,7 +161,7 @@ def _log_prob_fault(name: str, stored: FloatArray, found: FloatArray, level: str
         level=level,  # type: ignore[arg-type]
         diagnosis=name,
         statement=f"{says}: before the first step of the update ratios are {low:.3g} to {high:.3g}, not 1",
-        advice=mend,
+        advice=hint,
         evidence={
             "steps_that_differ": int(differs.sum()),
             "steps_checked": differs.size,
@@ -231,7 +231,7 @@ def _other_values(batch: Batch, stored: FloatArray, found: FloatArray) -> Iterat
 
 
 def _value_fault(name: str, stored: FloatArray, found: FloatArray, level: str = "problem") -> Check:
-    says, mend = VALUES[name]
+    says, hint = VALUES[name]
     differs = ~_near(stored, found)
     step, environment = np.argwhere(differs)[0]
     return Check(
@@ -239,7 +239,7 @@ def _value_fault(name: str, stored: FloatArray, found: FloatArray, level: str = 
         level=level,  # type: ignore[arg-type]
         diagnosis=name,
         statement=f"{says}: they differ at {int(differs.sum()):,} of {differs.size:,} steps",
-        advice=mend,
+        advice=hint,
         evidence={
             "steps_that_differ": int(differs.sum()),
             "steps_checked": differs.size,

@@ -9,7 +9,7 @@ from typing import Any
 
 from closerlook.errors import InputError
 from closerlook.monitor.checks import CheckLevel, Findings
-from closerlook.results.writing import mendable
+from closerlook.results.writing import plain_errors
 
 
 @dataclass(frozen=True)
@@ -79,7 +79,7 @@ class Csv:
     def __call__(self, measured: Measured) -> None:
         """Append a row."""
         path, row = Path(self.file), {"update": measured.update, "level": measured.level, **measured.numbers}
-        with mendable(path):
+        with plain_errors(path):
             first = not self._columns
             if first:
                 path.parent.mkdir(parents=True, exist_ok=True)

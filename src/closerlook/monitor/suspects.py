@@ -94,7 +94,7 @@ EXPLANATIONS = {
     ),
     "unexplained": ("no usual mistake explains it", "recompute advantages from rewards, values and flags"),
 }
-"""What each mistake does, and how to mend it."""
+"""What each mistake does, and what to do about it."""
 
 
 @dataclass(frozen=True)

@@ -9,25 +9,24 @@ from closerlook.agents.agent import Agent
 from closerlook.algorithms.batch import Batch
 from closerlook.algorithms.rules import clip_of
 from closerlook.algorithms.surrogate import SURROGATES
-from closerlook.measurements.policy_change import CHANGES
-from closerlook.measurements.policy_look import Look
+from closerlook.measurements.policy_change import CHANGES, ComparisonBatch
 from closerlook.simulation.records import Rollout
 from closerlook.training.callback import Callback
 from closerlook.training.settings import TrainSettings
 
 TRUST_AUDITED: Mapping[str, str] = {
-    "audit_high_kl": "99th percentile over the batch's states of KL(old || new), nats",
+    "audit_kl_p99": "99th percentile over the batch's states of KL(old || new), nats",
     "audit_mean_reverse_kl": "KL(new || old), mean over the states of the batch, nats",
     "audit_max_reverse_kl": "KL(new || old), largest over the states of the batch, nats",
     "audit_clip_fraction": "share of pairs whose ratio ended further from 1 than epsilon, 0.2 where nothing is clipped",
     "audit_quadratic_kl": "the quadratic model of the update's mean KL, by all states of the batch, nats",
     "audit_predicted_rise": "gradient of the surrogate, not clipped, times the step",
     "audit_surrogate_rise": "rise of the surrogate, not clipped, on the batch over the whole update",
-    "audit_clipped_rise": "the same of the clipped surrogate, advantages standardised over the batch",
+    "audit_clipped_rise": "the same of the clipped surrogate, advantages standardized over the batch",
 }
 """Columns of the log, in words."""
 _OF_CHANGE = {
-    "audit_high_kl": "high_kl",
+    "audit_kl_p99": "kl_p99",
     "audit_mean_reverse_kl": "mean_reverse_kl",
     "audit_max_reverse_kl": "max_reverse_kl",
     "audit_clip_fraction": "clip_fraction",
@@ -60,17 +59,17 @@ def audit_updates(before: Agent, after: Agent, batch: Batch, settings: TrainSett
 
 def _audit(before: Agent, after: Agent, batch: Batch, settings: TrainSettings) -> dict[str, float]:
     """Measure the update of a population of one."""
-    look = Look.at(before, batch, clip_of(settings.update))
-    end = look.objective.start(after)
-    step = end.double() - look.start.double()
-    changed, unchanged = look.change(end), look.change(look.start)
+    compared = ComparisonBatch.at(before, batch, clip_of(settings.update))
+    end = compared.objective.start(after)
+    step = end.double() - compared.start.double()
+    changed, unchanged = compared.change(end), compared.change(compared.start)
     change = dict(zip(CHANGES, changed.change.tolist(), strict=True))
     rises = dict(zip(SURROGATES, (changed.surrogates - unchanged.surrogates).tolist(), strict=True))
-    own = "normalised" if before.normalize_advantages else "plain"
-    slopes = dict(zip(SURROGATES, look.slopes(step), strict=False))
+    own = "normalized" if before.normalize_advantages else "plain"
+    slopes = dict(zip(SURROGATES, compared.slopes(step), strict=False))
     return {
         **{name: change[measure] for name, measure in _OF_CHANGE.items()},
-        "audit_quadratic_kl": look.quadratic_kl(step) if bool(torch.isfinite(step).all()) else np.nan,
+        "audit_quadratic_kl": compared.quadratic_kl(step) if bool(torch.isfinite(step).all()) else np.nan,
         "audit_predicted_rise": slopes[own],
         "audit_surrogate_rise": rises[own],
         "audit_clipped_rise": rises["clipped"],

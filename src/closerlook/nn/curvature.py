@@ -51,7 +51,7 @@ class LinearizedMLP:
     parameters : mapping of str to Tensor, (P, ...)
         Stacked parameters; those that are not the network's are ignored.
     inputs : Tensor, (P, M, I)
-        Where to linearise.
+        Where to linearize.
     """
 
     def __init__(self, network: MLP, parameters: Parameters, inputs: Tensor) -> None:
@@ -133,8 +133,8 @@ def categorical_fisher(network: MLP, parameters: Parameters, observations: Tenso
     @torch.no_grad()
     def product(vector: Tensor) -> Tensor:
         moved = linear.push(unflatten(vector.to(probabilities.dtype), shapes, stacked=True))
-        centred = moved - (probabilities * moved).sum(-1, keepdim=True)
-        pulled = linear.pull(probabilities * centred / observations.shape[1])
+        centered = moved - (probabilities * moved).sum(-1, keepdim=True)
+        pulled = linear.pull(probabilities * centered / observations.shape[1])
         return flatten(pulled, list(shapes), stacked=True).to(vector.dtype)
 
     return product

@@ -147,7 +147,7 @@ class Categorical:
     Parameters
     ----------
     logits : Tensor, (..., A)
-        Unnormalised log probabilities; ``-inf`` where an action is masked: it is never drawn, and has no part in
+        Unnormalized log probabilities; ``-inf`` where an action is masked: it is never drawn, and has no part in
         entropy, divergence and their gradients.
     """
 
@@ -164,7 +164,7 @@ class Categorical:
 
     @property
     def log_probs(self) -> Tensor:
-        """Normalised log probabilities, [..., A]."""
+        """Normalized log probabilities, [..., A]."""
         return torch.log_softmax(self.logits, dim=-1)
 
     def sample(self, noise: Tensor) -> Tensor:
@@ -202,7 +202,7 @@ class MultiCategorical:
     Parameters
     ----------
     logits : Tensor, (..., sum of sizes)
-        Unnormalised log probabilities, one choice after the other.
+        Unnormalized log probabilities, one choice after the other.
     sizes : tuple of int
         Possibilities of each choice, K of them.
     """
@@ -296,7 +296,7 @@ class AnyDistribution:
     """Any `torch.distributions` distribution whose batch shape is the rows.
 
     Sampling is row by row under a forked generator seeded with that row's noise, which is slow, and keyed like
-    everything else. Normal and categorical distributions never come here: see `recognise`.
+    everything else. Normal and categorical distributions never come here: see `recognize`.
     """
 
     outputs: Any
@@ -353,10 +353,10 @@ class AnyDistribution:
 
 
 OWN = (DiagonalGaussian, SquashedGaussian, Categorical, MultiCategorical, IndependentBernoulli)
-"""Distributions that `recognise` passes as they are."""
+"""Distributions that `recognize` passes as they are."""
 
 
-def recognise(outputs: Any, build: Callable[[Any], Any], rows: tuple[int, ...]) -> Distribution:
+def recognize(outputs: Any, build: Callable[[Any], Any], rows: tuple[int, ...]) -> Distribution:
     """Return `build(outputs)` in this module's terms: normal and categorical ones directly, others wrapped.
 
     Parameters

@@ -30,7 +30,7 @@ PAIRS_OF_AUTOGRAD = 64
 
 
 def layer_slices(shapes: Mapping[str, Sequence[int]]) -> dict[str, slice]:
-    """Say where each layer's parameters lie in the flat vector: the neighbours that share a name up to the last dot."""
+    """Say where each layer's parameters lie in the flat vector: the neighbors that share a name up to the last dot."""
     found: dict[str, slice] = {}
     start = 0
     for name, shape in shapes.items():

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from closerlook.results.writing import mendable, write_bytes
+from closerlook.results.writing import plain_errors, write_bytes
 
 _BLOCK = 2**20
 _MAGIC = b"\x93NUMPY\x01\x00"
@@ -62,7 +62,7 @@ class JobFiles:
         """Delete a stored answer, where there is one, so that it is computed again."""
         self._require_own()
         path = self.path / f"{key}.npz"
-        with mendable(path):
+        with plain_errors(path):
             path.unlink(missing_ok=True)
 
     def save(self, key: str, result: Mapping[str, np.ndarray]) -> None:

@@ -37,7 +37,7 @@ from functools import cache
 from pathlib import Path
 
 from closerlook.errors import InputError
-from closerlook.results.writing import mendable
+from closerlook.results.writing import plain_errors
 
 OWNER = ".owner"
 """The file that says whose a folder is."""
@@ -158,7 +158,7 @@ def owned(folder: Path) -> Iterator[Ownership]:
     InputError
         As `take` does.
     """
-    with mendable(folder):
+    with plain_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
     own = take(folder)
     try:
@@ -189,7 +189,7 @@ def take(folder: Path) -> Ownership:
     if own is not None:
         own.require()
         return own
-    with mendable(folder):
+    with plain_errors(folder):
         while (own := _try(path)) is None:
             pass  # the file was another's and is gone: there is a new one to take
     return own
@@ -261,8 +261,8 @@ def _watch(path: Path, found: Lease) -> None:
 
 
 def _in_use(path: Path, by: Lease) -> InputError:
-    mend = "wait until it has ended, give another --out, or --take-over if it should not go on"
-    return InputError(f"{path.parent} is in use by {by}", mend)
+    hint = "wait until it has ended, give another --out, or --take-over if it should not go on"
+    return InputError(f"{path.parent} is in use by {by}", hint)
 
 
 def _is_at(descriptor: int, path: Path) -> bool:

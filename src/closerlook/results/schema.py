@@ -43,17 +43,17 @@ def validate(dataset: xr.Dataset, variables: Iterable[Variable]) -> xr.Dataset:
     ValueError
         Where a variable is not defined, or has other dimensions than its definition.
     """
-    labelled, defined = dataset.copy().assign_attrs(schema_version=SCHEMA_VERSION), by_name(variables)
-    for name in map(str, labelled.data_vars):
+    labeled, defined = dataset.copy().assign_attrs(schema_version=SCHEMA_VERSION), by_name(variables)
+    for name in map(str, labeled.data_vars):
         variable = defined.get(name)
         if variable is None:
             raise ValueError(f"{name} is not defined in the schema")
         dims = tuple(dim for dim in variable.dims if dim != "agent" or "agent" in dataset.dims)
-        stored = labelled.variables[name]
+        stored = labeled.variables[name]
         if stored.dims != dims:
             raise ValueError(f"{name} has dimensions {stored.dims}, its definition says {dims}")
         stored.attrs.update(units=variable.unit, long_name=variable.definition, source=variable.source)
-    return labelled
+    return labeled
 
 
 def require_kind(dataset: object, *kinds: str) -> str:
@@ -62,8 +62,10 @@ def require_kind(dataset: object, *kinds: str) -> str:
     Raises
     ------
     InputError
-        Where it is of none of these, or no dataset.
+        Where it is of none of these, or no dataset, or of an earlier version of the schema.
     """
+    if isinstance(dataset, xr.Dataset) and dataset.attrs.get("schema_version", SCHEMA_VERSION) < SCHEMA_VERSION:
+        raise InputError("this dataset has names of an earlier version", "read it with closerlook.read_dataset(path)")
     found = dataset.attrs.get("diagnostic") if isinstance(dataset, xr.Dataset) else type(dataset).__name__
     if found not in kinds:
         what = f"this takes a dataset of {' or '.join(kinds)}, not {'one without a name' if found is None else found}"

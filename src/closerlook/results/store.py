@@ -27,8 +27,9 @@ import numpy as np
 from closerlook.errors import InputError
 from closerlook.results import writing
 from closerlook.results.answers import JobFiles
+from closerlook.results.former_names import FORMER_SETTINGS
 from closerlook.results.ownership import Ownership, let_go, owned, take
-from closerlook.results.writing import mendable
+from closerlook.results.writing import plain_errors
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -75,7 +76,7 @@ class RunFolder:
             Where another command is at work there; where the folder holds a run of another kind, or of other
             settings to go on from, naming them; where its record is not one; where it cannot be made.
         """
-        with mendable(self.path):
+        with plain_errors(self.path):
             self.path.mkdir(parents=True, exist_ok=True)
         self._own = take(self.path)
         try:
@@ -146,7 +147,7 @@ class RunFolder:
 
     def _set_aside(self) -> None:
         """Take answers and transitions of an earlier run out of the way."""
-        with mendable(self.path):
+        with plain_errors(self.path):
             for shard in (self.path / "shards").glob("*.npz"):
                 shard.unlink()
             if self.jobs():
@@ -177,7 +178,7 @@ class RunFolder:
 
     def forget(self) -> None:
         """Delete the record and the answers of finished jobs, so that all is computed again; keep the rest."""
-        with owned(self.path), mendable(self.path):
+        with owned(self.path), plain_errors(self.path):
             for answer in self.path.glob("jobs/*.npz"):
                 answer.unlink()
             (self.path / RECORD).unlink(missing_ok=True)
@@ -215,7 +216,8 @@ class RunFolder:
             if not holds(usual.get(name)):
                 what = f"{self.path / RECORD} is not the record of a run ({name} is {_shown(record.get(name))})"
                 raise InputError(what, "delete it, or give another --out")
-        return record
+        settings = {FORMER_SETTINGS.get(name, name): value for name, value in record["settings"].items()}
+        return record | {"settings": settings}
 
     def read_json(self, name: str) -> dict[str, Any] | None:
         """Read a JSON object of this run, None where there is no such file.

@@ -1,4 +1,4 @@
-"""Files written whole or not at all; what the file system refuses, as an error that names the mend."""
+"""Files written whole or not at all; what the file system refuses, as an error that says what to do."""
 
 import errno
 import os
@@ -33,7 +33,7 @@ def write_atomically(path: Path, write: Callable[[Path], None], *, durable: bool
         Where the disk is full or cannot be written: what was there before is still there.
     """
     beside = path.with_name(f".{path.name}.{secrets.token_hex(8)}.tmp")
-    with mendable(path):
+    with plain_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
             write(beside)
@@ -97,7 +97,7 @@ def remove(path: Path) -> None:
     InputError
         Where it cannot be deleted.
     """
-    with mendable(path), suppress(FileNotFoundError):
+    with plain_errors(path), suppress(FileNotFoundError):
         if path.is_dir() and not path.is_symlink():
             shutil.rmtree(path)
         else:
@@ -105,8 +105,8 @@ def remove(path: Path) -> None:
 
 
 @contextmanager
-def mendable(path: Path) -> Iterator[None]:
-    """Turn what the file system refuses into an error that names the mend."""
+def plain_errors(path: Path) -> Iterator[None]:
+    """Turn what the file system refuses into an error that says what to do."""
     try:
         yield
     except InputError:
@@ -114,8 +114,8 @@ def mendable(path: Path) -> Iterator[None]:
     except (OSError, RuntimeError) as error:
         code = getattr(error, "errno", None)
         if code in _FULL or os.strerror(errno.ENOSPC) in str(error):
-            mend = "make room and give the same command again: what is finished is kept"
-            raise InputError(f"the disk is full, {path} could not be written", mend) from None
+            hint = "make room and give the same command again: what is finished is kept"
+            raise InputError(f"the disk is full, {path} could not be written", hint) from None
         if isinstance(error, OSError):
             reason = os.strerror(code) if code else str(error)
             raise InputError(f"{path} cannot be written ({reason})", "give an --out that can be") from None

@@ -1,4 +1,4 @@
-"""The policy's side of a step: standardised observations, keyed noise, actions as the environment takes them.
+"""The policy's side of a step: standardized observations, keyed noise, actions as the environment takes them.
 
 ====== ===================================
 symbol meaning
@@ -46,7 +46,7 @@ _DRAWS: dict[str, Callable[[np.random.Generator, tuple[int, int]], NDArray[Any]]
 
 
 class ObservationFilter:
-    """Standardises observations by each policy's moments, frozen or running.
+    """Standardizes observations by each policy's moments, frozen or running.
 
     Moments that have seen nothing leave observations as they are: before its first update an agent has no scale.
 

@@ -54,11 +54,11 @@ _STATISTICS = {
     NormalizeReward: "take it off, as rewards are measured unscaled, or set its update_running_mean to False",
 }
 _NAMES = "give a Gymnasium id such as Hopper-v5, module:Id, or package.module:function"
-_STEP = "mend its step(), which returns (observation, reward, terminated, truncated, info)"
+_STEP = "fix its step(), which returns (observation, reward, terminated, truncated, info)"
 _STEP_ON = (
     "let its step() go on past its own limit, or leave the limit to Gymnasium (max_episode_steps), which is lifted"
 )
-_RESET = "mend its reset(), which returns (observation, info)"
+_RESET = "fix its reset(), which returns (observation, info)"
 _MODULES = f"{_NAMES}, and check the folder you are in"
 
 
@@ -279,7 +279,7 @@ class GymnasiumEngine:
 
     def close(self) -> None:
         """Close every environment."""
-        with users_code(self._name, "mend its close()"):
+        with users_code(self._name, "fix its close()"):
             for environment in self._environments:
                 environment.close()
 

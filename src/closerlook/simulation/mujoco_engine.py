@@ -33,7 +33,7 @@ from closerlook.simulation.tasks import TASKS, Fields, Task
 from closerlook.simulation.timers import mujoco_clock
 
 _BESIDE_THE_TASK = frozenset({"xml_file", "frame_skip", "default_camera_config", "max_episode_steps"})
-"""Arguments honoured through the model that Gymnasium builds, or that change nothing here."""
+"""Arguments honored through the model that Gymnasium builds, or that change nothing here."""
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ class _Template:
 
 
 def supports(spec: EnvironmentSpec) -> bool:
-    """Whether this engine has the environment and honours its arguments."""
+    """Whether this engine has the environment and honors its arguments."""
     source = find_source(spec)
     if (
         spec.wrappers

@@ -119,7 +119,7 @@ class Rollout:
     Parameters
     ----------
     observations : ndarray, (P, S, T, obs), float32
-        As the policy saw them: standardised and clipped.
+        As the policy saw them: standardized and clipped.
     actions : ndarray, (P, S, T, A) float32 or (P, S, T) int64
         As the policy drew them, before any transform.
     rewards : ndarray, (P, S, T), float64

@@ -111,8 +111,8 @@ def require_restarts(environment: EnvironmentSpec) -> None:
         first, second = (_go_on_from(engine, saved, seed) for seed in (0, 1))
     if first == second and not is_gymnasiums_own(environment):
         what = f"copies of environment {environment.id!r} never differ under equal actions"
-        mend = "right where its steps are not random; else their noise is missing from restarts: draw it from np_random"
-        warnings.warn(f"{what}: {mend}", stacklevel=2)
+        hint = "right where its steps are not random; else their noise is missing from restarts: draw it from np_random"
+        warnings.warn(f"{what}: {hint}", stacklevel=2)
 
 
 def _go_on_from(engine: Engine, saved: Any, seed: int) -> list[Any]:

@@ -58,7 +58,7 @@ def rollout(  # noqa: PLR0913 - what is sampled, under which names, and matters 
     lanes : int or None
         How many streams of each policy step together: a matter of speed alone. None: as many as is fastest.
     update_observations : bool
-        Whether the moments that standardise observations take in every observation before the policy sees it (in
+        Whether the moments that standardize observations take in every observation before the policy sees it (in
         training: resets, steps, and the last observation of an episode, in the order they come), else they stay as
         they are.
     engine : {"fastest", "gymnasium"}

@@ -225,7 +225,7 @@ class Humanoid(Task):
     include_qfrc_actuator_in_observation, include_cfrc_ext_in_observation : bool
         Whether actuator and contact forces are observed.
     body_mass : ndarray, (bodies,)
-        The centre of mass is what is rewarded.
+        The center of mass is what is rewarded.
     """
 
     contact_cost_weight: float
@@ -244,7 +244,7 @@ class Humanoid(Task):
     hidden_positions = 2
 
     def positions(self, fields: Fields) -> FloatArray:
-        """Where the centre of mass is along x, (L,)."""
+        """Where the center of mass is along x, (L,)."""
         bodies = fields["xipos"].reshape(len(fields["xipos"]), -1, 3)
         weighted: FloatArray = np.einsum("b,lbj->lj", self.body_mass, bodies) / self.body_mass.sum()
         return weighted[:, 0]

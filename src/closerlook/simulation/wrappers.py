@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from closerlook.errors import InputError
 
 AnyEnv = gymnasium.Env[Any, Any]
-_MEND = "give an environment that does the same: --env package.module:function"
+_HINT = "give an environment that does the same: --env package.module:function"
 
 
 class _Stateful(gymnasium.Wrapper[Any, Any, Any, Any]):
@@ -110,7 +110,7 @@ class MaskVelocity(gymnasium.ObservationWrapper[Any, Any, Any]):
         super().__init__(env)
         name = env.spec.id if env.spec is not None else ""
         if name not in self._VELOCITIES:
-            raise InputError(f"MaskVelocityWrapper knows no velocities of {name or 'the environment'}", _MEND)
+            raise InputError(f"MaskVelocityWrapper knows no velocities of {name or 'the environment'}", _HINT)
         self._mask = np.ones_like(_box(env.observation_space, "MaskVelocityWrapper").low)
         self._mask[list(self._VELOCITIES[name])] = 0.0
 
@@ -169,17 +169,17 @@ def wrap(env: AnyEnv, wrappers: Sequence[tuple[str, Mapping[str, Any]]]) -> AnyE
     for name, arguments in wrappers:
         made = KNOWN.get(name.rpartition(".")[2])
         if made is None:
-            raise InputError(f"the wrapper {name[:80]} is not known", _MEND)
+            raise InputError(f"the wrapper {name[:80]} is not known", _HINT)
         try:
             env = made(env, **arguments)
         except (TypeError, ValueError) as error:
-            raise InputError(f"the wrapper {name[:80]} does not fit ({str(error)[:80]})", _MEND) from None
+            raise InputError(f"the wrapper {name[:80]} does not fit ({str(error)[:80]})", _HINT) from None
     return env
 
 
 def _box(space: Space[Any], name: str) -> Box:
     if not isinstance(space, Box):
-        raise InputError(f"{name} is only known on boxes, not on a {type(space).__name__}", _MEND)
+        raise InputError(f"{name} is only known on boxes, not on a {type(space).__name__}", _HINT)
     return space
 
 

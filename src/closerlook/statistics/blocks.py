@@ -1,8 +1,8 @@
 """Sums over blocks of streams: what lets one sampling pass answer for every number of pairs.
 
 Per stream a worker takes ``sum A grad log pi`` for one kind of advantage A or several, ``sum grad log pi``, the number
-of pairs and the first two moments of each A: an estimate of the gradient, with advantages standardised within its own
-batch or raw, is a function of their sums over its streams. Neighbouring streams are added up to blocks, in a binary
+of pairs and the first two moments of each A: an estimate of the gradient, with advantages standardized within its own
+batch or raw, is a function of their sums over its streams. Neighboring streams are added up to blocks, in a binary
 tree, so that a block's sum does not depend on how streams were dealt out to jobs: the first `MOST_BLOCKS` streams are
 kept one by one, the next as many in pairs, the next twice as many in fours, and so on. Memory grows with the logarithm
 of the pool, and every number of streams, up to a rounding that is small against it, still has hundreds of disjoint
@@ -25,7 +25,7 @@ from dataclasses import dataclass
 import numpy as np
 
 MOST_BLOCKS = 512
-"""Streams that are kept one by one, and streams whose beginnings are kept; a power of two."""
+"""Streams that are kept one by one, and streams whose prefixes are kept; a power of two."""
 
 _FIELDS = ("first", "streams", "scores", "moments")
 
@@ -116,7 +116,7 @@ def block_streams(stream: int) -> int:
 
 
 class BlockKeeper:
-    """Adds neighbouring streams up to the blocks they are kept in, stream by stream, in order.
+    """Adds neighboring streams up to the blocks they are kept in, stream by stream, in order.
 
     Streams from the middle of a block give smaller blocks; a range of streams that is aligned to its length gives
     whole blocks up to that length.

@@ -22,14 +22,14 @@ EPSILON = 1e-8
 
 FLAT = 1e-6
 """Advantages whose standard deviation is smaller than this part of their mean are equal to within float32:
-standardised they are zero, not rounding errors blown up."""
+standardized they are zero, not rounding errors blown up."""
 
 
 def gradient_estimate(scores: np.ndarray, moments: np.ndarray, *, normalize: bool) -> np.ndarray:
     """Return the policy gradient of one batch from its sums.
 
     The gradient, at the parameters that sampled the batch, of the mean over its N pairs of ``ratio * A``. With
-    standardised advantages it is ``(sum A g - mean(A) sum g) / (N (std(A) + 1e-8))``, ``g`` being ``grad log pi``
+    standardized advantages it is ``(sum A g - mean(A) sum g) / (N (std(A) + 1e-8))``, ``g`` being ``grad log pi``
     and ``std`` having divisor N - 1, as in torch.
 
     Parameters
@@ -39,12 +39,12 @@ def gradient_estimate(scores: np.ndarray, moments: np.ndarray, *, normalize: boo
     moments : ndarray, (3,), float64
         N, sum of A, sum of A squared.
     normalize : bool
-        Whether advantages are standardised within the batch.
+        Whether advantages are standardized within the batch.
 
     Returns
     -------
     ndarray, (D,)
-        Exactly zero where standardised advantages are (they are all equal, see `FLAT`).
+        Exactly zero where standardized advantages are (they are all equal, see `FLAT`).
 
     References
     ----------

@@ -1,10 +1,10 @@
-"""Bias and variance of gradients by the lambda of generalised advantage estimation, and which lambda serves best.
+"""Bias and variance of gradients by the lambda of generalized advantage estimation, and which lambda serves best.
 
-Every estimate is compared with one truth, the gradient of complete returns (lambda 1). With ``L`` the squared length of
-an estimate's exact mean, ``P`` its product with the truth, ``L_1`` that of the truth and ``V / N`` the trace of its
-covariance at N pairs, its squared bias is ``L - 2 P + L_1`` and its cosine to the truth about
-``P / sqrt(L_1 (L + V / N))``. All of them are from products of different groups of streams, so that noise which
-estimate and truth share makes nothing look alike.
+Every estimate is compared with one true gradient, the gradient of Monte Carlo returns (lambda 1). With ``L`` the
+squared length of an estimate's exact mean, ``P`` its product with the true gradient, ``L_1`` that of the true gradient
+and ``V / N`` the trace of its covariance at N pairs, its squared bias is ``L - 2 P + L_1`` and its cosine to the true
+gradient about ``P / sqrt(L_1 (L + V / N))``. All of them are from products of different groups of streams, so that
+noise which estimate and true gradient share makes nothing look alike.
 
 ====== =====================================================
 symbol meaning
@@ -38,27 +38,27 @@ from closerlook.statistics.student import t_quantile
 
 @dataclass(frozen=True)
 class Comparison:
-    """One estimator against the truth: from all groups, and without each. All arrays are (R,).
+    """One estimator against the true gradient: from all groups, and without each. All arrays are (R,).
 
     Parameters
     ----------
     signal : ndarray
         ``L``, squared length of the estimator's mean.
     product : ndarray
-        ``P``, its product with the truth.
-    truth : ndarray
-        ``L_1``, squared length of the truth.
+        ``P``, its product with the true gradient.
+    true_gradient : ndarray
+        ``L_1``, squared length of the true gradient.
     variance : ndarray
         ``V``, trace of the covariance of an estimate times its pairs.
     bias_square : float
-        Squared length of the mean difference to the truth, noise and all.
+        Squared length of the mean difference to the true gradient, noise and all.
     bias_noise : float
         Variance that `squared_bias` would have without any bias, see `noise_of_square`.
     """
 
     signal: np.ndarray
     product: np.ndarray
-    truth: np.ndarray
+    true_gradient: np.ndarray
     variance: np.ndarray
     bias_square: float
     bias_noise: float
@@ -66,7 +66,7 @@ class Comparison:
     @property
     def squared_bias(self) -> np.ndarray:
         """``L - 2 P + L_1``: unbiased, so that it may come out negative."""
-        return np.asarray(self.signal - 2 * self.product + self.truth)
+        return np.asarray(self.signal - 2 * self.product + self.true_gradient)
 
     def squared_length(self, pairs: float) -> np.ndarray:
         """Return the expected squared length of an estimate of so many pairs; NaN where it is not positive."""
@@ -74,13 +74,13 @@ class Comparison:
         return np.where(found > 0, found, np.nan)
 
     def cosine(self, pairs: float) -> Interval:
-        """Return the cosine to the truth of an estimate of so many pairs; no value where a length may be nil."""
+        """Return the cosine to the true gradient at so many pairs; no value where a length may be nil."""
         with np.errstate(invalid="ignore"):
-            return ratio([self.product], [np.sqrt(self.truth) * np.sqrt(self.squared_length(pairs))], COSINES)
+            return ratio([self.product], [np.sqrt(self.true_gradient) * np.sqrt(self.squared_length(pairs))], COSINES)
 
     def relative_variance(self, pairs: float) -> Interval:
         """Return ``V / (N L_1)`` of an estimate of so many pairs; no value where ``L_1`` may be nil."""
-        return ratio([self.variance / pairs], [self.truth], SIZES)
+        return ratio([self.variance / pairs], [self.true_gradient], SIZES)
 
     def relative_bias(self, *, confidence: float = 0.95) -> Interval:
         """Return the squared bias over ``L_1``; no value where that may be nil.
@@ -97,11 +97,11 @@ class Comparison:
         variance at the value in question. Serfling, 1980, "Approximation theorems of mathematical statistics", section
         5.5.2, on degenerate U-statistics.
         """
-        if not is_positive([self.truth]):
+        if not is_positive([self.true_gradient]):
             return blank(SIZES)
-        relative = self.squared_bias / self.truth
+        relative = self.squared_bias / self.true_gradient
         value, count = without_bias(float(relative[0]), relative[1:]), len(relative) - 1
-        square, noise = self.bias_square / self.truth[0], self.bias_noise / self.truth[0] ** 2
+        square, noise = self.bias_square / self.true_gradient[0], self.bias_noise / self.true_gradient[0] ** 2
         growth = (count - 1) * float(np.var(relative[1:])) / square if square > 0 else 0.0
         quantile = float(t_quantile((1 + confidence) / 2, count - 1))
         # (value - b)^2 <= t^2 (noise + growth b), solved for b
@@ -110,17 +110,17 @@ class Comparison:
         return Interval(value, min(max(middle - room, 0.0), value), max(middle + room, value))
 
 
-def compare(means: np.ndarray, truth: np.ndarray, pairs: float) -> Comparison:
-    """Compare an estimator with the truth.
+def compare(means: np.ndarray, true_gradient: np.ndarray, pairs: float) -> Comparison:
+    """Compare an estimator with the true gradient.
 
     Parameters
     ----------
-    means, truth : ndarray, (K, D)
+    means, true_gradient : ndarray, (K, D)
         Both gradients' means over each of the same groups.
     pairs : float
         Of each group.
     """
-    own, cross, other = means @ means.T, means @ truth.T, truth @ truth.T
+    own, cross, other = means @ means.T, means @ true_gradient.T, true_gradient @ true_gradient.T
     signal = off_diagonal_means(own)
     counts = np.array([len(means), *[len(means) - 1] * len(means)])
     squares = np.concatenate([[np.trace(own)], np.trace(own) - np.diag(own)])
@@ -153,12 +153,12 @@ def noise_of_square(table: np.ndarray) -> float:
 
 @dataclass(frozen=True)
 class Best:
-    """Which of several estimators comes nearest to the truth at one number of pairs.
+    """Which of several estimators comes nearest to the true gradient at one number of pairs.
 
     Parameters
     ----------
     place : int or None
-        Of the best; None where there is no telling: no product with the truth is positive.
+        Of the best; None where there is no telling: no product with the true gradient is positive.
     among : tuple of int
         Those that may as well be it: not clearly worse, one by one.
     """
@@ -168,10 +168,10 @@ class Best:
 
 
 def find_best(comparisons: Sequence[Comparison], pairs: float) -> Best:
-    """Find the estimator with the largest cosine to the truth at so many pairs.
+    """Find the estimator with the largest cosine to the true gradient at so many pairs.
 
-    The truth's length is the same for all and plays no part. An estimator is clearly worse where the 95% interval of
-    the ratio of its cosine to the best one's, jackknifed, lies below 1.
+    The true gradient's length is the same for all and plays no part. An estimator is clearly worse where the 95%
+    interval of the ratio of its cosine to the best one's, jackknifed, lies below 1.
 
     Parameters
     ----------
@@ -189,7 +189,9 @@ def find_best(comparisons: Sequence[Comparison], pairs: float) -> Best:
 
 
 def gain_of_best(halves: Sequence[Sequence[Comparison]], own: int, pairs: float) -> Interval:
-    """Return the cosine to the truth of the best estimator over that of the agent's own, none judged by its choosers.
+    """Return the cosine to the true gradient of the best estimator over that of the agent's own.
+
+    None is judged by those that chose it.
 
     Of two halves of the groups each chooses the best for the other, which measures it: the sum of what both halves
     find of the chosen, over the sum of what they find of the agent's own. It is a ratio of sums, since one half by
@@ -210,7 +212,7 @@ def gain_of_best(halves: Sequence[Sequence[Comparison]], own: int, pairs: float)
     Returns
     -------
     Interval
-        No value where the agent's own is not known to point along the truth.
+        No value where the agent's own is not known to point along the true gradient.
     """
     first, second = (_scores(half, pairs) for half in halves)
     chosen = [_largest(scores) for scores in (first, second)]
@@ -228,7 +230,7 @@ def _sums(first: np.ndarray, second: np.ndarray) -> np.ndarray:
 
 
 def _scores(comparisons: Sequence[Comparison], pairs: float) -> list[np.ndarray]:
-    """Return each cosine but for the length of the truth, which is the same for all: (R,)."""
+    """Return each cosine but for the length of the true gradient, which is the same for all: (R,)."""
     return [one.product / np.sqrt(one.squared_length(pairs)) for one in comparisons]
 
 

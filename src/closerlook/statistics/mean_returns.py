@@ -141,7 +141,7 @@ def _welch(variances: np.ndarray, base: int, freedom: np.ndarray) -> np.ndarray:
 
 
 def pairing_gain(returns: np.ndarray, episodes: np.ndarray, base: int, *, confidence: float = 0.95) -> Means:
-    """Return how many times fewer pairs a difference takes on shared draws than on independent ones.
+    """Return how many times fewer pairs a difference takes on common random numbers than on independent ones.
 
     The ratio of the variances of the difference to the base: the sum of the two policies' own, over that of the paired
     differences; delete-one-stream jackknife of its logarithm, Student's t.
@@ -149,7 +149,7 @@ def pairing_gain(returns: np.ndarray, episodes: np.ndarray, base: int, *, confid
     Parameters
     ----------
     returns, episodes : ndarray, (P, S)
-        As for `mean_returns`, on shared draws.
+        As for `mean_returns`, on common random numbers.
     base : int
         The policy the others are compared with; its own ratio is NaN.
     confidence : float

@@ -27,7 +27,7 @@ class Size:
         Streams an estimate is taken from.
     count : int
         Estimates.
-    is_beginning : bool
+    is_prefix : bool
         Whether an estimate is the beginning of a stream, rather than whole streams.
     """
 
@@ -35,7 +35,7 @@ class Size:
     used: int
     streams: int
     count: int
-    is_beginning: bool = False
+    is_prefix: bool = False
 
 
 @dataclass(frozen=True)
@@ -63,9 +63,9 @@ class Pool:
         return self.streams * self.n_steps
 
     @property
-    def beginnings(self) -> tuple[int, ...]:
+    def prefixes(self) -> tuple[int, ...]:
         """Sizes below a stream."""
-        return tuple(size.used for size in self.sizes if size.is_beginning)
+        return tuple(size.used for size in self.sizes if size.is_prefix)
 
     @property
     def job_ranges(self) -> list[range]:
@@ -79,9 +79,9 @@ class Pool:
 
     def answer_bytes(self, parameters: int, weightings: int = 1) -> int:
         """Estimate the memory of one agent's answers."""
-        beginnings = len(self.beginnings) * min(self.streams, MOST_BLOCKS)
+        prefixes = len(self.prefixes) * min(self.streams, MOST_BLOCKS)
         blocks = sum(1.0 / block_streams(stream) for stream in range(self.streams))
-        return int((beginnings + blocks) * parameters * (weightings + 1) * 4)
+        return int((prefixes + blocks) * parameters * (weightings + 1) * 4)
 
 
 def plan_pool(pairs: int, estimates: int, batch: tuple[int, int], sizes: Sequence[int] | None) -> Pool:
@@ -119,7 +119,7 @@ def plan_pool(pairs: int, estimates: int, batch: tuple[int, int], sizes: Sequenc
         what = f"{pairs:,} pairs are too few for {estimates} disjoint estimates from streams of {n_steps:,} pairs"
         raise InputError(what, f"give --pairs {estimates * max(n_steps, SMALLEST_SIZE)} or more")
     own = _size(batch_pairs, n_steps, streams, estimates)
-    if sizes is None and own is not None:  # a neighbour that was rounded to the same streams stands back
+    if sizes is None and own is not None:  # a neighbor that was rounded to the same streams stands back
         usable[own.used] = own
     if sizes is None:
         largest = _largest(n_steps, streams, estimates)
@@ -146,7 +146,7 @@ def _size(asked: int, n_steps: int, streams: int, estimates: int) -> Size | None
     """Say what the pool has for one size; None where that is not enough."""
     if asked < n_steps:
         count = min(streams, MOST_BLOCKS)
-        return Size(asked, asked, 1, count, is_beginning=True) if count >= estimates else None
+        return Size(asked, asked, 1, count, is_prefix=True) if count >= estimates else None
     found = partition(streams, asked // n_steps, estimates)
     return None if found is None else Size(asked, found.streams * n_steps, found.streams, found.count)
 

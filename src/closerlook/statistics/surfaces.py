@@ -49,7 +49,7 @@ def squared_length(surfaces: np.ndarray) -> float:
 def correlation(surfaces: np.ndarray, known: np.ndarray) -> Interval:
     """Return the correlation over points of a surface with the expectation of noisy ones, noise taken off.
 
-    Their centred product, linear in the noise, over the known one's length and the root of the unbiased squared length
+    Their centered product, linear in the noise, over the known one's length and the root of the unbiased squared length
     of the other. A plain correlation is smaller the noisier the surfaces; this one errs the other way, by noise along
     the surface itself, which product and length share: that bias is taken off.
 
@@ -150,7 +150,7 @@ def sign_agreement(gains: Means, known: np.ndarray | Means) -> Interval:
 
     Points where either is zero do not count. The interval takes a point whose own interval holds zero for either sign:
     its lower end counts the points that agree for certain, its upper end all but those that disagree for certain. It
-    is wider than one that trusted points to err independently, which with shared draws they do not.
+    is wider than one that trusted points to err independently, which with common random numbers they do not.
 
     Parameters
     ----------
@@ -210,7 +210,7 @@ def best_point(surfaces: np.ndarray, *, paired: bool = True, confidence: float =
     return best, np.asarray((mean - mean[:, None] <= reach).all(axis=1))
 
 
-def noise_share(surfaces: np.ndarray, streams: float) -> Interval:
+def noise_fraction(surfaces: np.ndarray, streams: float) -> Interval:
     """Return how much of a surface measured from so many independent streams a point would be noise.
 
     Variance over points of the noise, over that and the variance of the expectation: 0.5 where noise and relief are
@@ -229,7 +229,7 @@ def noise_share(surfaces: np.ndarray, streams: float) -> Interval:
     def share(rows: np.ndarray) -> float:
         points = rows.shape[1]
         relief = squared_length(rows - rows.mean(axis=1, keepdims=True)) / points
-        noise = rows.var(axis=0, ddof=1).mean() / streams * (points - 1) / points  # what is left of it once centred
+        noise = rows.var(axis=0, ddof=1).mean() / streams * (points - 1) / points  # what is left of it once centered
         return float(noise / (noise + max(relief, 0.0))) if noise != 0 else 0.0
 
     found = _jackknife(share, surfaces)

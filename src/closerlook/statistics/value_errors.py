@@ -1,6 +1,6 @@
 """How well predicted values fit their targets: relative errors, explained variance, calibration, bias and noise.
 
-Streams are the unit of every interval: values and targets of neighbouring pairs are nearly the same.
+Streams are the unit of every interval: values and targets of neighboring pairs are nearly the same.
 
 ====== ==========================================
 symbol meaning

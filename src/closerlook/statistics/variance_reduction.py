@@ -64,8 +64,8 @@ def _interval(ratio: np.ndarray) -> Interval:
 def _traces(rows: np.ndarray) -> np.ndarray:
     """Return the trace of the rows' sample covariance: of all, and without each, (1 + K,)."""
     count = len(rows)
-    centred = rows - rows.mean(axis=0)
-    squares = np.square(centred).sum(axis=1)
+    centered = rows - rows.mean(axis=0)
+    squares = np.square(centered).sum(axis=1)
     total = squares.sum()
     with np.errstate(divide="ignore", invalid="ignore"):
         without = (total - squares * count / (count - 1)) / (count - 2)

@@ -7,7 +7,7 @@ import numpy as np
 import xarray as xr
 from matplotlib.axes import Axes
 
-from closerlook.drawing.style import COLOURS, RULE, STYLE, legend_above, short_number, verbatim
+from closerlook.drawing.style import COLORS, RULE, STYLE, legend_above, short_number, verbatim
 
 MARKERS = "osD^vP*X"
 
@@ -52,7 +52,7 @@ def _draw_against_rates(axis: Axes, dataset: xr.Dataset, name: str) -> None:
         apart = rates * 1.02 ** (number - (dataset.sizes["batch_pairs"] - 1) / 2)
         reach = np.nan_to_num(np.stack([value - low, high - value]))
         style: Any = {
-            "color": COLOURS[number % len(COLOURS)],
+            "color": COLORS[number % len(COLORS)],
             "marker": MARKERS[number % len(MARKERS)],
             "markersize": 4,
         }
@@ -78,7 +78,7 @@ def _draw_curves(axis: Axes, dataset: xr.Dataset) -> None:
         curve = here["regime_reward"].isel(learning_rate=best).mean("regime_seed")
         label = f"{batch:,} at {here['learning_rate'].values[best]:.3g}"
         style: Any = {
-            "color": COLOURS[number % len(COLOURS)],
+            "color": COLORS[number % len(COLORS)],
             "marker": MARKERS[number % len(MARKERS)],
             "markersize": 3,
         }

@@ -29,9 +29,9 @@ VARIABLES: list[Variable] = [
         "regime_peak",
         _EACH,
         "reward",
-        f"In as many neighbouring windows, where they are best for the other seeds together: {_EPISODES}. No seed "
+        f"In as many neighboring windows, where they are best for the other seeds together: {_EPISODES}. No seed "
         "chooses its own, and episodes are pooled as in regime_final, so that noise alone makes no peak. Where "
-        "neighbouring tenths are nearly as good noise chooses among them, so that it is too low on average, never too "
+        "neighboring tenths are nearly as good noise chooses among them, so that it is too low on average, never too "
         "high. NaN for a single seed, or a single window.",
         _FIGURE,
     ),

@@ -84,8 +84,8 @@ class Regimes:
         if min(self.batches) < 2:
             raise InputError(f"{min(self.batches)} pairs an iteration cannot be learnt from", "give 2 or more")
         if max(self.batches) > self.steps:
-            mend = f"give {max(self.batches)} steps or more, or smaller batches"
-            raise InputError(f"{max(self.batches)} pairs an iteration do not go into {self.steps} steps", mend)
+            hint = f"give {max(self.batches)} steps or more, or smaller batches"
+            raise InputError(f"{max(self.batches)} pairs an iteration do not go into {self.steps} steps", hint)
         if self.estimates == 1 or self.estimates < 0:
             raise InputError(f"{self.estimates} estimates cannot agree", "give 0, or 2 and more")
 
@@ -149,7 +149,7 @@ def sample_regime(
     out: str | Path,
     workers: int | None = None,
     resume: bool = True,
-    told: Callable[[str, int], Progress] | None = None,
+    make_progress: Callable[[str, int], Progress] | None = None,
 ) -> xr.Dataset:
     """Train every regime, and measure gradient estimates half way through each.
 
@@ -163,7 +163,7 @@ def sample_regime(
         Worker processes, default one per core. No number depends on it.
     resume : bool
         Whether to go on from what the folder holds of this study; else all is computed again.
-    told : callable, optional
+    make_progress : callable, optional
         Makes whoever is told the progress of one run, from what it is called and the streams it trains together;
         0 where it measures.
 
@@ -188,7 +188,7 @@ def sample_regime(
             name = f"{number} of {len(everything)}: {batch:,} pairs at {rate:g}"
             run = folder.path / "runs" / f"{batch}-{rate!r}"
             measured = folder.path / "gradients" / run.name
-            found.append(_one_regime(settings, regimes, (run, measured), workers, (name, told)))
+            found.append(_one_regime(settings, regimes, (run, measured), workers, (name, make_progress)))
         dataset = build_dataset(regimes, found)
         folder.write_dataset("sample-regime.nc", dataset)
         folder.write_json("sample-regime.json", summary(dataset))
@@ -218,16 +218,16 @@ def _one_regime(
     regimes: Regimes,
     folders: tuple[Path, Path],
     workers: int | None,
-    heard: tuple[str, Callable[[str, int], Progress] | None],
+    reporting: tuple[str, Callable[[str, int], Progress] | None],
 ) -> dict[str, np.ndarray]:
     """Train one regime and measure its gradients; what is not finite on the way leaves the rest NaN."""
-    (run, measured), (name, told) = folders, heard
+    (run, measured), (name, make_progress) = folders, reporting
     found = _nothing(regimes)
-    progress = None if told is None else told(name, settings.seeds * settings.n_envs)
+    progress = None if make_progress is None else make_progress(name, settings.seeds * settings.n_envs)
     try:
         log = train(settings, out=run, workers=workers, progress=progress).log
         found |= rewards_of(log, regimes)
-        progress = None if told is None else told(f"gradients of {name}", 0)
+        progress = None if make_progress is None else make_progress(f"gradients of {name}", 0)
         found["regime_cosine"] = _cosines(
             run, settings, regimes, {"out": measured, "workers": workers, "progress": progress}
         )
@@ -281,7 +281,9 @@ def rewards_of(log: Mapping[str, np.ndarray], regimes: Regimes) -> dict[str, np.
     np.add.at(totals, (seed[known].astype(int), window[known]), (reward * episodes)[known])
     np.add.at(counts, (seed[known].astype(int), window[known]), episodes[known])
     tenth = max(windows // 10, 1)
-    tenths = ratio(beside(totals, tenth), beside(counts, tenth))  # one mean for both: with another a peak is higher
+    tenths = ratio(
+        moving_sums(totals, tenth), moving_sums(counts, tenth)
+    )  # one mean for both: with another a peak is higher
     last, peak = tenths[:, -1], peaks(tenths)
     others = without_each(tenths)
     peak_without = ratio(np.array([peaks(some).sum() for some in others]), len(others) - 1)
@@ -301,8 +303,8 @@ def ratio(totals: np.ndarray, counts: np.ndarray | int) -> np.ndarray:
     return np.asarray(totals / np.where(np.asarray(counts) > 0, counts, np.nan))
 
 
-def beside(values: np.ndarray, windows: int) -> np.ndarray:
-    """Return the sums of so many neighbouring windows, wherever they fit: (S, W - windows + 1)."""
+def moving_sums(values: np.ndarray, windows: int) -> np.ndarray:
+    """Return the sums of so many neighboring windows, wherever they fit: (S, W - windows + 1)."""
     return np.asarray(np.lib.stride_tricks.sliding_window_view(values, windows, axis=1).sum(axis=-1))
 
 
@@ -358,11 +360,11 @@ def build_dataset(regimes: Regimes, found: list[dict[str, np.ndarray]]) -> xr.Da
 
 
 def summary(dataset: xr.Dataset) -> dict[str, Any]:
-    """Summarise the study as JSON values, lists over batches, then learning rates."""
+    """Summarize the study as JSON values, lists over batches, then learning rates."""
     names = [f"{name}_mean{end}" for name in MEANS for end in ("", "_low", "_high")]
     return {
         "study": "sample-regime",
-        "env": dataset.attrs["environment"],
+        "environment": dataset.attrs["environment"],
         "steps": int(dataset.attrs["steps"]),
         "seeds": dataset.sizes["regime_seed"],
         "batch_pairs": as_json(dataset["batch_pairs"].values),

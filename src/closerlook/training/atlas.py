@@ -7,7 +7,7 @@ Each column is trained as a run of its own, which can be taken up again, and the
       training.csv.gz               the log, to five digits
       checkpoints/000150/03/        agent 3 after 150 updates: agent.json, state.packed
 
-The first seeds keep their optimiser's state, without which a PPO step is not defined; the others do without.
+The first seeds keep their optimizer's state, without which a PPO step is not defined; the others do without.
 """
 
 import gzip
@@ -29,7 +29,9 @@ from closerlook.training.run import TrainingRun, train
 from closerlook.training.settings import TrainSettings
 
 ENTRIES: dict[str, tuple[str, Algorithm]] = {
-    f"{task}-{algo}": (task, algo) for task in ("hopper", "walker2d", "humanoid") for algo in ("ppo", "trpo")
+    f"{task}-{algorithm}": (task, algorithm)
+    for task in ("hopper", "walker2d", "humanoid")
+    for algorithm in ("ppo", "trpo")
 }
 """The six columns by name: task and algorithm."""
 
@@ -49,7 +51,7 @@ class Entry:
     seeds, steps : int
         Agents, and environment steps of each.
     with_optimizer : int
-        The first agents, which keep their optimiser's state.
+        The first agents, which keep their optimizer's state.
     """
 
     name: str
@@ -68,8 +70,8 @@ class Entry:
         """
         if self.name not in ENTRIES:
             raise InputError(f"the atlas has no {self.name!r}", f"choose from {', '.join(ENTRIES)}")
-        task, algo = ENTRIES[self.name]
-        return TrainSettings.of_preset("paper", env=task, algo=algo, seeds=self.seeds, steps=self.steps)
+        task, algorithm = ENTRIES[self.name]
+        return TrainSettings.of_preset("paper", env=task, algorithm=algorithm, seeds=self.seeds, steps=self.steps)
 
 
 def train_entry(
@@ -161,7 +163,7 @@ def pack_run(run: TrainingRun, out: Path, *, with_optimizer: int) -> Path:
     out : Path
         Folder of the packed run; a packed run there is replaced.
     with_optimizer : int
-        The first seeds, which keep their optimiser's state.
+        The first seeds, which keep their optimizer's state.
     """
     with owned(out):
         for name in (RECORD, _LOG, CHECKPOINTS):
@@ -204,7 +206,7 @@ def require_small(atlas: Path) -> int:
     size = size_of(atlas)
     if size > LARGEST:
         raise InputError(
-            f"the atlas has {size / 1e6:.1f} MB, more than {LARGEST / 1e6:.0f}", "keep the optimiser of fewer seeds"
+            f"the atlas has {size / 1e6:.1f} MB, more than {LARGEST / 1e6:.0f}", "keep the optimizer of fewer seeds"
         )
     return size
 

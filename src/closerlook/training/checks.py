@@ -21,7 +21,7 @@ MOST_SEEDS, MOST_ITERATIONS, MOST_PARAMETERS = 10_000, 1_000_000, 20_000_000
 """Of one run: agents trained together; updates; weights between the layers of a network."""
 Baseline = Literal["value", "none"]
 _CHOICES: dict[str, tuple[str, ...]] = {
-    "algo": tuple(ALGORITHMS),
+    "algorithm": tuple(ALGORITHMS),
     "initialization": get_args(Initialization),
     "bootstrap": CHOICES["bootstrap"],
     "baseline": get_args(Baseline),
@@ -81,8 +81,8 @@ def _require_size(settings: "TrainSettings") -> None:
 
 def _require_network(hidden: tuple[int, ...]) -> None:
     if len(hidden) > MOST_LAYERS or any(not 1 <= units <= WIDEST for units in hidden):
-        mend = f"give at most {MOST_LAYERS} layers of 1 to {WIDEST:,} units, like 64 64"
-        raise InputError(f"hidden is {list(hidden)}", mend)
+        hint = f"give at most {MOST_LAYERS} layers of 1 to {WIDEST:,} units, like 64 64"
+        raise InputError(f"hidden is {list(hidden)}", hint)
 
 
 def _require_json(arguments: Mapping[str, Any]) -> None:
@@ -97,8 +97,8 @@ def _require_json(arguments: Mapping[str, Any]) -> None:
 def _require_used(settings: "TrainSettings") -> None:
     """Refuse what would be accepted and then not used."""
     for name, kind in ALGORITHMS.items():
-        if name != settings.algo and getattr(settings, name) != kind():
-            what = f"there are settings of {name}, and the algorithm is {settings.algo}"
+        if name != settings.algorithm and getattr(settings, name) != kind():
+            what = f"there are settings of {name}, and the algorithm is {settings.algorithm}"
             raise InputError(what, f"give --algo {name}")
     if settings.ppo.total_iterations not in {PPOSettings().total_iterations, settings.iterations}:
         raise InputError("total_iterations follows from the steps", "give --steps instead")

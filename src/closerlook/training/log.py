@@ -17,7 +17,7 @@ COLUMNS: Mapping[str, str] = {
     "mean_reward": "mean undiscounted return of the episodes that finished in this batch; empty where none did",
     "mean_length": "mean length of those episodes, steps",
     "episodes": "how many they were",
-    "policy_loss": "minus the surrogate of the new policy on the batch (PPO: the clipped one), advantages standardised "
+    "policy_loss": "minus the surrogate of the new policy on the batch (PPO: the clipped one), advantages standardized "
     "over it",
     "value_loss": "mean squared error of the new critic to its targets on the batch",
     "mean_kl": "KL(old || new), mean over the states of the batch, nats",
@@ -31,12 +31,13 @@ COLUMNS: Mapping[str, str] = {
     "action_std": "mean standard deviation of the new policy's action components",
     "constant_minibatches": "minibatches (PPO) or batches whose advantages were all equal and were taken as zero",
     "gradient_norm": "norm of the surrogate's gradient at the old policy (all but PPO)",
-    "step_norm": "norm of the change in the policy's parameters (all but PPO)",
+    "update_norm": "norm of the change in the policy's parameters (all but PPO)",
     "predicted_improvement": "improvement of the surrogate that the gradient expects of the step (all but PPO)",
     "surrogate_improvement": "actual improvement of the surrogate on the batch (all but PPO)",
     "quadratic_kl": "the quadratic model of the step's mean KL, nats (TRPO, natural)",
     "step_fraction": "the step as a share of the full one, 0 where none was taken (TRPO, natural)",
-    "step_failed": "1 where a full step was there, and neither it nor a shorter one was accepted (TRPO, natural)",
+    "line_search_failed": "1 where a full step was there, and neither it nor a shorter one was accepted (TRPO, "
+    "natural)",
     "unusable_gradient": "1 where no finite step came of the gradient (all but PPO)",
     "cg_residual": "what conjugate gradient left of the gradient, as a share of its norm (TRPO, natural)",
     "cg_steps": "steps of conjugate gradient (TRPO, natural)",
@@ -61,7 +62,7 @@ def numbers_of(columns: Iterable[str]) -> list[str]:
 
 
 _WHOLE = {"iteration", "agent_seed", "environment_steps", "episodes", "constant_minibatches", "cg_steps"} | {
-    "step_failed",
+    "line_search_failed",
     "unusable_gradient",
 }
 
@@ -98,12 +99,12 @@ def notes(row: Row) -> Iterator[str]:
         has taken it, goes on while its parameters are finite. Where no step was possible the old policy stays.
     """
     if row["constant_minibatches"] > 0:
-        some = f" in {row['constant_minibatches']:.0f} minibatches" if math.isnan(row["step_norm"]) else ""
+        some = f" in {row['constant_minibatches']:.0f} minibatches" if math.isnan(row["update_norm"]) else ""
         yield f"advantages all equal{some}"
     for name, column in (("KL", "max_kl"), ("probability ratio", "max_ratio")):
         if not math.isfinite(row[column]):
             yield f"{name} overflows"
-    if row["step_failed"] == 1:
+    if row["line_search_failed"] == 1:
         yield "no step accepted: the policy stays"
     if row["unusable_gradient"] == 1:
         yield "no finite step came of the gradient"

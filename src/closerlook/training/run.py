@@ -10,7 +10,7 @@
       jobs/                         finished segments of each agent
 
 Checkpoint 0 holds the parameters before any update together with the statistics of the first rollout: without them a
-frozen standardisation would be undefined.
+frozen standardization would be undefined.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -111,20 +111,20 @@ def train(
     columns = all_columns(columns_of(callbacks))
     for callback in callbacks:
         callback.check(settings)
-    heard_by = {"callbacks": [callback.identity() for callback in callbacks]} if callbacks else {}
+    recorded = {"callbacks": [callback.identity() for callback in callbacks]} if callbacks else {}
     environment = describe_environment(settings.environment)
     events = EventFiles(Path(out) / "tensorboard") if tensorboard else NoEvents()
     agents = initial_agents(settings, range(settings.seeds))
-    with RunFolder(out).open_for("train", settings.to_json() | heard_by, resume=resume) as folder, events:
+    with RunFolder(out).open_for("train", settings.to_json() | recorded, resume=resume) as folder, events:
         plan = Plan(settings, environment, crew, folder.jobs(), folder.path, callbacks)
         if resume and folder.is_new:
             _require_own_agents(folder.path, plan)
         log = _Log(folder, events, progress, columns)
-        heard = progress or Silence()
-        heard.start(plan.missing_pairs(), "training")
+        progress = progress or Silence()
+        progress.start(plan.missing_pairs(), "training")
         try:
             for number, (first, last) in enumerate(plan.segments):
-                answers = plan.answer(number, agents, heard)
+                answers = plan.answer(number, agents, progress)
                 if number == 0:
                     _delete_strangers(folder.path, plan, answers)
                 agents = [
@@ -136,7 +136,7 @@ def train(
                 if number > 0:
                     plan.prune(number - 1)
         finally:
-            heard.finish()
+            progress.finish()
         folder.finish(settings.seeds * settings.iterations * settings.regime.batch_pairs)
     return TrainingRun(folder.path, agents, as_arrays(log.rows, columns))
 
@@ -213,6 +213,6 @@ def _save_checkpoints(
 def _failures(answers: Sequence[Mapping[str, Any]]) -> Iterator[NonFiniteError]:
     for number, answer in enumerate(answers):
         if str(answer["failure"]):
-            what, mend = str(answer["failure"]).split("\n", 1)
+            what, hint = str(answer["failure"]).split("\n", 1)
             where = f"agent seed {number}, iteration {int(answer['done'])}"
-            yield NonFiniteError(f"{where}: {what}", f"{mend}; the last good checkpoint of every agent is kept")
+            yield NonFiniteError(f"{where}: {what}", f"{hint}; the last good checkpoint of every agent is kept")

@@ -71,7 +71,7 @@ def train_segment(
         except NonFiniteError as error:
             if len(seeds) > 1:
                 return _one_by_one(start, settings, seeds, first, last, callbacks)
-            failure = f"{error.what}\n{error.mend}"
+            failure = f"{error.what}\n{error.hint}"
             break
         begun = sampled if iteration == 0 else begun
         rows.append(row | update_row)
@@ -110,7 +110,7 @@ def improve(
 ) -> tuple[Agent, Row]:
     """Update the agents from a batch: the agents after it, and its columns of the log."""
     begun = time.perf_counter()
-    updated, info = UPDATES[settings.algo](agents, batch, settings.update, seeds=seeds, iteration=iteration)
+    updated, info = UPDATES[settings.algorithm](agents, batch, settings.update, seeds=seeds, iteration=iteration)
     seconds = np.full(len(seeds), (time.perf_counter() - begun) / len(seeds))
     return replace(updated, iteration=iteration + 1), {**info.columns(), "seconds_update": seconds}
 

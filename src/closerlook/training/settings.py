@@ -2,10 +2,11 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 import torch
+import tyro
 from gymnasium.spaces import Discrete
 
 from closerlook.agents.agent import Agent, Bootstrap, Regime, ValueTarget, moments_state
@@ -37,7 +38,7 @@ class TrainSettings:
 
     env: str = "Hopper-v5"
     """Gymnasium id, module:Id, or a short name: hopper, walker2d, humanoid ..."""
-    algo: Algorithm = "ppo"
+    algorithm: Annotated[Algorithm, tyro.conf.arg(name="algo")] = "ppo"
     """Algorithm; the settings of its update are those below its name."""
     seeds: int = 10
     """Agents trained together, each independent of the others."""
@@ -59,11 +60,11 @@ class TrainSettings:
     gamma: float = 0.99
     """Discount factor."""
     gae_lambda: float = 0.95
-    """Lambda of generalised advantage estimation."""
+    """Lambda of generalized advantage estimation."""
     normalize_observations: bool = True
-    """Standardise observations by their running moments."""
+    """Standardize observations by their running moments."""
     observation_clip: float | None = 10.0
-    """Bound on standardised observations; none: free."""
+    """Bound on standardized observations; none: free."""
     normalize_rewards: bool = True
     """Divide rewards by the running deviation of the discounted return."""
     reward_clip: float | None = 10.0
@@ -87,18 +88,18 @@ class TrainSettings:
 
     @classmethod
     def of_preset(
-        cls, name: PresetName, env: str = "Hopper-v5", algo: Algorithm = "ppo", **changes: Any
+        cls, name: PresetName, env: str = "Hopper-v5", algorithm: Algorithm = "ppo", **changes: Any
     ) -> "TrainSettings":
         """Return the settings of a preset.
 
         Parameters
         ----------
         name : {"paper", "ppo-m"}
-            ``paper``: Table 1's column for the task and the algorithm. ``ppo-m``: PPO without reward normalisation,
+            ``paper``: Table 1's column for the task and the algorithm. ``ppo-m``: PPO without reward normalization,
             annealing, value clipping, orthogonal initial weights, and the clipping of observations and rewards.
         env : str
             Gymnasium id, or a short name.
-        algo : str
+        algorithm : str
             Algorithm.
         **changes
             Other fields of `TrainSettings`; they win over the preset.
@@ -108,9 +109,9 @@ class TrainSettings:
         InputError
             Where there is no such preset, or it says nothing of the environment or the algorithm.
         """
-        preset = find_preset(name, environment_id(env), algo)
-        update = ALGORITHMS[algo](**preset.update)
-        return cls(env=env, algo=algo, **{**preset.training, algo: update, **changes})
+        preset = find_preset(name, environment_id(env), algorithm)
+        update = ALGORITHMS[algorithm](**preset.update)
+        return cls(env=env, algorithm=algorithm, **{**preset.training, algorithm: update, **changes})
 
     @property
     def environment(self) -> EnvironmentSpec:
@@ -140,20 +141,20 @@ class TrainSettings:
         last = settings.iterations
         kept = tuple(sorted({it for it in settings.checkpoints if it <= last} | {last}))
         settings = replace(settings, env=settings.environment.id, checkpoints=kept)
-        if settings.algo == "ppo":
+        if settings.algorithm == "ppo":
             settings = replace(settings, ppo=replace(settings.ppo, total_iterations=last))
         return settings
 
     @property
     def update(self) -> UpdateSettings:
         """Settings of the chosen algorithm's update."""
-        return getattr(self, self.algo)  # type: ignore[no-any-return]
+        return getattr(self, self.algorithm)  # type: ignore[no-any-return]
 
     def to_json(self) -> dict[str, Any]:
         """Return every setting that counts as a JSON value, those of the update as ``ppo.<name>``."""
         names = [entry.name for entry in fields(self) if entry.name not in ALGORITHMS]
         flat = {name: getattr(self, name) for name in names}
-        return flat | {f"{self.algo}.{name}": value for name, value in asdict(self.update).items()}
+        return flat | {f"{self.algorithm}.{name}": value for name, value in asdict(self.update).items()}
 
 
 def agent_seed(settings: TrainSettings, number: int) -> int:
@@ -215,7 +216,7 @@ def _initial_agent(
         reward_scaling=Scaling(clip=settings.reward_clip) if settings.normalize_rewards else None,
         bootstrap=settings.bootstrap,
         value_target=settings.value_target,
-        algorithm=settings.algo,
+        algorithm=settings.algorithm,
         algorithm_settings=asdict(settings.update),
         regime=settings.regime,
         environment=settings.environment,
@@ -227,7 +228,7 @@ def _initial_agent(
 
 def _optimized(settings: TrainSettings) -> list[str]:
     """Name the networks that Adam moves; the steps of the others have no state."""
-    by_adam = settings.algo == "ppo" or (settings.algo == "vanilla" and settings.vanilla.optimizer == "adam")
+    by_adam = settings.algorithm == "ppo" or (settings.algorithm == "vanilla" and settings.vanilla.optimizer == "adam")
     return ["policy"] * by_adam + ["value"] * (settings.baseline == "value")
 
 

@@ -23,7 +23,7 @@ from closerlook.errors import InputError
 LONGEST_TEXT = 32_000_000
 LONGEST_WEIGHTS = 400_000_000
 MOST_MEMBERS = 10_000
-MEND = "use another copy of the file, or give the model itself: closerlook.from_sb3(model)"
+HINT = "use another copy of the file, or give the model itself: closerlook.from_sb3(model)"
 _DAMAGED = (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, ValueError, OSError)
 
 
@@ -54,10 +54,10 @@ class Archive:
             with zipfile.ZipFile(io.BytesIO(self._content)) as archive:
                 members = archive.infolist()
         except _DAMAGED as error:
-            raise InputError(f"{path} is no readable archive ({str(error)[:60] or 'damaged'})", MEND) from None
+            raise InputError(f"{path} is no readable archive ({str(error)[:60] or 'damaged'})", HINT) from None
         self.names = frozenset(member.filename for member in members)
         if len(members) > MOST_MEMBERS or len(self.names) < len(members):
-            raise InputError(f"{path} holds members twice, or too many of them", MEND)
+            raise InputError(f"{path} holds members twice, or too many of them", HINT)
 
     def read(self, name: str, longest: int) -> bytes:
         """Read a member, see `Container`."""
@@ -65,9 +65,9 @@ class Archive:
             with zipfile.ZipFile(io.BytesIO(self._content)) as archive, archive.open(name) as member:
                 content = member.read(longest + 1)
         except (*_DAMAGED, KeyError, MemoryError):
-            raise InputError(f"{self.where}: {name[:80]} is damaged or missing", MEND) from None
+            raise InputError(f"{self.where}: {name[:80]} is damaged or missing", HINT) from None
         if len(content) > longest:
-            raise InputError(f"{self.where}: {name[:80]} is longer than it may be ({longest} bytes)", MEND)
+            raise InputError(f"{self.where}: {name[:80]} is longer than it may be ({longest} bytes)", HINT)
         return content
 
 
@@ -99,7 +99,7 @@ def read_file(path: Path, longest: int) -> bytes:
         if not stat.S_ISREG(status.st_mode):
             raise InputError(f"{path} is no file", "put the file itself there")
         if status.st_size > longest:
-            raise InputError(f"{path} is longer than it may be ({longest} bytes)", MEND)
+            raise InputError(f"{path} is longer than it may be ({longest} bytes)", HINT)
         return path.read_bytes()
     except (OSError, ValueError) as error:
         raise InputError(f"{path} cannot be read ({str(error)[:80]})", "check the path and its permissions") from None
@@ -118,7 +118,7 @@ def read_json(content: bytes, where: str) -> dict[str, Any]:
     except (ValueError, RecursionError):
         found = None
     if not isinstance(found, dict):
-        raise InputError(f"{where} is no readable JSON object", MEND)
+        raise InputError(f"{where} is no readable JSON object", HINT)
     return found
 
 
@@ -152,9 +152,9 @@ def read_yaml(content: bytes, where: str) -> dict[str, Any]:
         if isinstance(found, list) and len(found) == 1 and isinstance(found[0], list):
             found = {key: value for key, value in found[0] if isinstance(key, str)}
     except (yaml.YAMLError, ValueError, TypeError, RecursionError, AttributeError, OverflowError):
-        raise InputError(f"{where} is no readable YAML", MEND) from None
+        raise InputError(f"{where} is no readable YAML", HINT) from None
     if found is not None and not isinstance(found, dict):
-        raise InputError(f"{where} is no YAML mapping", MEND)
+        raise InputError(f"{where} is no YAML mapping", HINT)
     return {key: value for key, value in (found or {}).items() if isinstance(key, str)}
 
 
@@ -165,7 +165,7 @@ class _Weights:
     where: str
 
     def wrong(self, why: str) -> InputError:
-        return InputError(f"{self.where} {why}", MEND)
+        return InputError(f"{self.where} {why}", HINT)
 
     def read(self, content: bytes) -> Any:
         try:

@@ -54,5 +54,5 @@ def load(request: ImportRequest) -> Agent:
     InputError
         In any case.
     """
-    what, mend = _kind(request.path) or ("unknown", _OWN_WAY)
-    raise InputError(f"{request.path} is {what}", mend)
+    what, hint = _kind(request.path) or ("unknown", _OWN_WAY)
+    raise InputError(f"{request.path} is {what}", hint)

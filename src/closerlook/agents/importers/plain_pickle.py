@@ -14,7 +14,7 @@ from closerlook.errors import InputError
 LONGEST = 64_000_000
 """Bytes of a pickle, at most."""
 MOST_OPCODES = 2_000_000
-_MEND = "use another copy of the file, or give the model itself: closerlook.from_sb3(model)"
+_HINT = "use another copy of the file, or give the model itself: closerlook.from_sb3(model)"
 
 Plain: TypeAlias = Any
 """None, booleans, numbers, text, bytes, lists, tuples and dictionaries of such, `Name` and `Made`."""
@@ -238,7 +238,7 @@ def read_pickle(content: bytes, where: str) -> Plain:
         Where it is damaged, too long, or uses what no file of ours does.
     """
     if len(content) > LONGEST:
-        raise InputError(f"{where} is too long ({len(content)} bytes)", _MEND)
+        raise InputError(f"{where} is too long ({len(content)} bytes)", _HINT)
     machine = _Machine()
     try:
         for count, (opcode, argument, _) in enumerate(pickletools.genops(content)):
@@ -249,5 +249,5 @@ def read_pickle(content: bytes, where: str) -> Plain:
                 return result
             _take(machine, opcode.name, argument)
     except (ValueError, TypeError, IndexError, KeyError, AttributeError, OverflowError, RecursionError, MemoryError):
-        raise InputError(f"{where} is damaged, or no pickle that is expected there", _MEND) from None
-    raise InputError(f"{where} is cut off", _MEND)
+        raise InputError(f"{where} is damaged, or no pickle that is expected there", _HINT) from None
+    raise InputError(f"{where} is cut off", _HINT)

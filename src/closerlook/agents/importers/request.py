@@ -61,15 +61,15 @@ class Settings:
     ----------
     where : str
         What errors name.
-    given, written, beside : mapping
+    given, written, derived : mapping
         Of the caller, of the file, and beside it.
     """
 
     def __init__(
-        self, where: str, given: Mapping[str, Any], written: Mapping[str, Any], beside: Mapping[str, Any]
+        self, where: str, given: Mapping[str, Any], written: Mapping[str, Any], derived: Mapping[str, Any]
     ) -> None:
         self.where = where
-        self.places = (given, written, beside)
+        self.places = (given, written, derived)
         self.assumed: dict[str, str] = {}
         self.missing: dict[str, str] = {}
         self.notices: list[str] = []

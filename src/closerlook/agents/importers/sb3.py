@@ -218,8 +218,8 @@ def _description(
     data: _Data, settings: Settings, spaces: list[Space], statistics: Statistics | None, *, own_policy: bool
 ) -> Description:
     """Collect what the networks are built by."""
-    told = data.read("policy_kwargs")
-    keywords = {**data.mirror("policy_kwargs"), **entries_of(told)}
+    written = data.read("policy_kwargs")
+    keywords = {**data.mirror("policy_kwargs"), **entries_of(written)}
     custom = str(keywords.get("features_extractor_class", "")).rpartition(".")[2].rstrip("'>")
     if own_policy and custom and custom not in {"NatureCNN", "CombinedExtractor", "FlattenExtractor"}:
         raise InputError(f"{data.where} has a features extractor of somebody's own ({custom[:60]})", _LIVE)

@@ -63,8 +63,8 @@ def environment_of(
     named, source = _named(model)
     arguments = model.settings("env_kwargs.yml")
     if not arguments:
-        told = model.settings("args.yml").get("env_kwargs")
-        arguments = told if isinstance(told, dict) else {}
+        written = model.settings("args.yml").get("env_kwargs")
+        arguments = written if isinstance(written, dict) else {}
     wrappers = _wrappers(settings)
     if given is not None:
         if named is not None and given.id != named:
@@ -88,9 +88,9 @@ def environment_of(
 
 def _named(model: Model) -> tuple[str | None, str]:
     """Return the environment's id, and where it was taken from if not from the training's own arguments."""
-    told = model.settings("args.yml").get("env")
-    if isinstance(told, str):
-        return told, ""
+    written = model.settings("args.yml").get("env")
+    if isinstance(written, str):
+        return written, ""
     for name in (model.name, *(folder.name for folder in model.near)):
         found = environment_in(name)
         if found is not None:

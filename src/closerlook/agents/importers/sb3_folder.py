@@ -13,8 +13,8 @@ import numpy as np
 
 from closerlook.agents.environment import EnvironmentSpec
 from closerlook.agents.importers.containers import (
+    HINT,
     LONGEST_TEXT,
-    MEND,
     Archive,
     Container,
     Folder,
@@ -54,13 +54,13 @@ class Model:
     near: tuple[Path, ...]
     live: "Live | None" = None
 
-    def beside(self, *names: str) -> Path | None:
+    def sibling(self, *names: str) -> Path | None:
         """Return the nearest file of one of these names."""
         return next((folder / name for folder in self.near for name in names if (folder / name).is_file()), None)
 
     def settings(self, name: str) -> dict[str, Any]:
         """Return what a YAML file beside the model says; nothing where there is none."""
-        path = self.beside(name)
+        path = self.sibling(name)
         return read_yaml(read_file(path, _LONGEST_SETTINGS), str(path)) if path is not None else {}
 
 
@@ -193,26 +193,26 @@ def read_statistics(path: Path) -> Statistics:
             parts=chosen,
         )
     except (KeyError, ValueError, TypeError, IndexError, OverflowError):
-        raise InputError(f"{path} holds no statistics of a VecNormalize", MEND) from None
+        raise InputError(f"{path} holds no statistics of a VecNormalize", HINT) from None
 
 
 def find_statistics(model: Model, given: Path | None) -> Path | None:
     """Return the file of statistics: the one given, else the nearest."""
-    return given if given is not None else model.beside(*_STATISTICS)
+    return given if given is not None else model.sibling(*_STATISTICS)
 
 
 def read_results(model: Model) -> list[Recorded]:
     """Return what evaluations beside the model recorded: results.json of the hub, evaluations.npz of a callback."""
     found = []
-    path = model.beside("results.json")
+    path = model.sibling("results.json")
     if path is not None:
-        told = read_json(read_file(path, _LONGEST_SETTINGS), str(path))
-        mean, std, episodes = (_finite(told.get(name)) for name in ("mean_reward", "std_reward", "n_eval_episodes"))
+        written = read_json(read_file(path, _LONGEST_SETTINGS), str(path))
+        mean, std, episodes = (_finite(written.get(name)) for name in ("mean_reward", "std_reward", "n_eval_episodes"))
         if mean is not None:
             error = std / np.sqrt(episodes) if std is not None and episodes else None
-            acting: Acting = "mode" if told.get("is_deterministic", True) else "sampled"
+            acting: Acting = "mode" if written.get("is_deterministic", True) else "sampled"
             found.append(Recorded((mean,), acting, path.name, error))
-    path = model.beside("evaluations.npz")
+    path = model.sibling("evaluations.npz")
     if path is not None:
         returns = _last_evaluation(path)
         found += [Recorded(tuple(returns.tolist()), "mode", path.name)] if len(returns) else []

@@ -196,8 +196,8 @@ def live_networks(policy: Any, described: Description) -> Networks:
     """
     needed = ("pi_features_extractor", "vf_features_extractor", "mlp_extractor", "action_net", "value_net")
     if not all(hasattr(policy, name) for name in needed) or not hasattr(policy.mlp_extractor, "forward_actor"):
-        mend = "write a function that returns closerlook.Agent.from_torch(...)"
-        raise InputError("the policy is no actor-critic of the library's form", mend)
+        hint = "write a function that returns closerlook.Agent.from_torch(...)"
+        raise InputError("the policy is no actor-critic of the library's form", hint)
     # the policy itself also holds what its last sample left, which cannot be copied
     parts = nn.ModuleDict({name: getattr(policy, name) for name in needed})
     copied = copy.deepcopy(parts).cpu().eval()

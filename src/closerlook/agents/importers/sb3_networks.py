@@ -37,7 +37,7 @@ from closerlook.errors import InputError
 from closerlook.nn.networks import MLP
 
 _WIDEST, _MOST_LAYERS = 100_000, 98
-_MEND = "give the model itself: closerlook.from_sb3(model), or a function of yours by closerlook.Agent.from_torch"
+_HINT = "give the model itself: closerlook.from_sb3(model), or a function of yours by closerlook.Agent.from_torch"
 _ACTIVATIONS: Mapping[str, Callable[[], nn.Module]] = {
     name.lower(): getattr(nn, name)
     for name in (
@@ -98,7 +98,7 @@ def build_networks(weights: Mapping[str, Tensor], described: Description) -> Net
     except (KeyError, ValueError, IndexError, RuntimeError, TypeError) as error:
         named = error.args[0] if isinstance(error, KeyError) and error.args else "its layers"
         what = f"the policy is not one of the library's own, or does not fit its spaces ({str(named)[:80]})"
-        raise InputError(what, _MEND) from None
+        raise InputError(what, _HINT) from None
     return networks
 
 
@@ -128,7 +128,7 @@ def _require_fit(weights: Mapping[str, Tensor], described: Description) -> None:
         raise KeyError("action_net.weight")
     if described.activation not in _ACTIVATIONS:
         what = f"the activation function {described.activation[:60]!r} is not known"
-        raise InputError(what, f"give a known one by --set activation_fn=..., such as tanh or relu; or {_MEND}")
+        raise InputError(what, f"give a known one by --set activation_fn=..., such as tanh or relu; or {_HINT}")
 
 
 def _places(weights: Mapping[str, Tensor], prefix: str) -> list[int]:

@@ -191,16 +191,16 @@ def _of_class(name: str, state: dict[str, Plain]) -> Schedule | None:
 
 def _of_closure(plain: Made) -> Schedule | None:
     """Recognize a function by where it was defined and by the names of what it closes over."""
-    told = plain.state[-1] if isinstance(plain.state, tuple) and plain.state else None
-    if isinstance(told, tuple):  # (attributes, slots)
-        told = told[-1] if told else None
-    if not isinstance(told, dict) or told.get("__module__", told.get("module")) not in _SCHEDULES_OF:
+    written = plain.state[-1] if isinstance(plain.state, tuple) and plain.state else None
+    if isinstance(written, tuple):  # (attributes, slots)
+        written = written[-1] if written else None
+    if not isinstance(written, dict) or written.get("__module__", written.get("module")) not in _SCHEDULES_OF:
         return None
-    cells = told.get("__closure__") or ()
+    cells = written.get("__closure__") or ()
     values = [cell.arguments[0] for cell in cells if isinstance(cell, Made) and cell.arguments]
-    values = values or list(told.get("closure_values") or ())
+    values = values or list(written.get("closure_values") or ())
     held = dict(zip(_free_names(plain), values, strict=False))
-    made_by = str(told.get("__qualname__", told.get("qualname")))
+    made_by = str(written.get("__qualname__", written.get("qualname")))
     try:
         if made_by == "get_schedule_fn.<locals>.<lambda>":
             return schedule_of(held["value_schedule"])

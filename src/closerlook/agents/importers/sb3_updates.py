@@ -117,9 +117,9 @@ class _Values:
             return found
         if isinstance(last, int | float) and last > 0:
             return float(settings.assume("learning_rate", float(last), "the optimizer's, the file says none above 0"))
-        beside = self._beside("learning_rate")
-        if beside is not None:
-            return beside
+        stored = self._otherwise_stored("learning_rate")
+        if stored is not None:
+            return stored
         how = "its schedule is somebody's own function; give --set learning_rate=..."
         return float(settings.ask("learning_rate", 3e-4, how))
 
@@ -131,12 +131,12 @@ class _Values:
         if name not in self._schedules:
             return None
         found = self._positive(name, self._schedules[name])
-        found = self._beside(name) if found is None else found
+        found = self._otherwise_stored(name) if found is None else found
         if found is not None:
             return found
         return float(settings.ask(name, 0.2, f"its schedule is somebody's own function; give --set {name}=..."))
 
-    def _beside(self, name: str) -> float | None:
+    def _otherwise_stored(self, name: str) -> float | None:
         """Return what the zoo's settings say: a number, or ``lin_`` and the value it falls from."""
         said = self._settings.places[2].get(name)
         if isinstance(said, int | float) and not isinstance(said, bool) and said > 0:

@@ -14,7 +14,7 @@ from closerlook.errors import InputError
 Kind = Literal["Box", "Discrete", "MultiDiscrete", "MultiBinary", "Dict"]
 LARGEST = 10_000_000
 """Components of a space, at most."""
-_MEND = "give the model itself: closerlook.from_sb3(model)"
+_HINT = "give the model itself: closerlook.from_sb3(model)"
 
 
 @dataclass(frozen=True)
@@ -84,7 +84,7 @@ def space_of(plain: Plain, mirror: Mapping[str, Any], where: str) -> Space:
             except (ValueError, TypeError, KeyError, IndexError, OverflowError, RecursionError):
                 continue
     if space is None:
-        raise InputError(f"{where} is no space that closerlook knows", _MEND)
+        raise InputError(f"{where} is no space that closerlook knows", _HINT)
     if not 0 < space.flat <= LARGEST:
         raise InputError(f"{where} has {space.flat} components", "use another copy of the file")
     return space

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from closerlook.diagnostics.common.verdict import Verdict, make_verdict, span, told
+from closerlook.diagnostics.common.verdict import Verdict, as_text, make_verdict, span
 from closerlook.statistics.estimates import Interval
 
 USUAL_FALL = -0.1
@@ -50,7 +50,7 @@ def judge_heldout(
     if high < USUAL_FALL:
         return make_verdict(AREA, "watch", (name, f"{words} Chance alone would lose nothing."), evidence, advice)
     if not low >= USUAL_FALL:
-        known = f" At most {told(100 * high, '.0f')}% is." if np.isfinite(high) else ""
+        known = f" At most {as_text(100 * high, '.0f')}% is." if np.isfinite(high) else ""
         words = f"{words}{known} Whether it falls there, the pairs do not tell."
         return make_verdict(AREA, "not_enough_data", (name, words), evidence, more_pairs)
     words += " Trained agents of the atlas keep as little." if share < FOUND_AGAIN else ""

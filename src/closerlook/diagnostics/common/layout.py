@@ -6,13 +6,13 @@ import numpy as np
 
 from closerlook.statistics.estimates import Interval
 
-Found = dict[str, np.ndarray]
+Findings = dict[str, np.ndarray]
 """Numbers of one agent, by the schema's names, without the agent axis."""
 
 _ENDS = (("", "value"), ("_low", "low"), ("_high", "high"))
 
 
-def intervals(name: str, found: Sequence[Interval], shape: tuple[int, ...] | None = None) -> Found:
+def intervals(name: str, found: Sequence[Interval], shape: tuple[int, ...] | None = None) -> Findings:
     """Lay intervals out as three arrays, in the shape they were listed in: one dimension where none is given."""
     return {
         f"{name}{suffix}": np.array([getattr(one, end) for one in found], np.float64).reshape(shape or (len(found),))
@@ -20,6 +20,6 @@ def intervals(name: str, found: Sequence[Interval], shape: tuple[int, ...] | Non
     }
 
 
-def interval(name: str, found: Interval) -> Found:
+def interval(name: str, found: Interval) -> Findings:
     """Lay one interval out as three numbers."""
     return {f"{name}{suffix}": np.array(getattr(found, end), np.float64) for suffix, end in _ENDS}

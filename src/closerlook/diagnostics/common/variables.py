@@ -13,10 +13,10 @@ POOL: list[Variable] = [
         "stream on.",
     ),
     Variable(
-        "is_beginning",
+        "is_prefix",
         ("size",),
         "1",
-        "Whether estimates of this size are the beginnings of streams, cut there: early states and an earlier "
+        "Whether estimates of this size are the prefixes of streams, cut there: early states and an earlier "
         "bootstrap, another estimand than that of whole streams.",
     ),
     Variable(
@@ -28,9 +28,9 @@ POOL: list[Variable] = [
     ),
     Variable(
         "incomplete_returns",
-        ("agent", "truth"),
+        ("agent", "true_gradient"),
         "1",
-        "Returns of a truth that could not be followed to where they were to end: the environment truncated by "
+        "Returns of a true gradient that could not be followed to where they were to end: the environment truncated by "
         "itself and could not go on, or an episode did not end.",
     ),
     Variable("pairs", ("agent",), "pairs", "State-action pairs of the agent's pool."),

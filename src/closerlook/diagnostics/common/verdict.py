@@ -34,7 +34,7 @@ def collapsed(action_std: float) -> str:
 TOO_LARGE = "too large for a number"
 
 
-def told(value: float, form: str, *, overflown: bool = False) -> str:
+def as_text(value: float, form: str, *, overflown: bool = False) -> str:
     """Write a number; where it is not finite, that it is too large for one, or not known."""
     if np.isfinite(value):
         return f"{value:{form}}"

@@ -1,4 +1,4 @@
-"""Other ways to make the estimates of the same pairs: advantages standardised or not, other lambdas, no baseline."""
+"""Other ways to make the estimates of the same pairs: advantages standardized or not, other lambdas, no baseline."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,11 +14,11 @@ class Alternative:
     Parameters
     ----------
     name : str
-        ``"raw"``, ``"normalised"``, ``"lambda 0.9"``, ``"returns"``.
+        ``"raw"``, ``"normalized"``, ``"lambda 0.9"``, ``"returns"``.
     weighting : Weighting
         Its advantages.
     normalize : bool
-        Whether they are standardised within each estimate.
+        Whether they are standardized within each estimate.
     """
 
     name: str
@@ -29,8 +29,8 @@ class Alternative:
 def alternatives(
     lambdas: Sequence[float], baselines: Sequence[Baseline], *, normalize: bool
 ) -> tuple[Alternative, ...]:
-    """List what is compared with the agent's own estimates: always the other standardisation, then what is asked."""
-    found = [Alternative("raw" if normalize else "normalised", OWN, not normalize)]
+    """List what is compared with the agent's own estimates: always the other standardization, then what is asked."""
+    found = [Alternative("raw" if normalize else "normalized", OWN, not normalize)]
     found += [
         Alternative(f"lambda {one:g}", Weighting(gae_lambda=float(one)), normalize) for one in sorted(set(lambdas))
     ]

@@ -12,9 +12,9 @@ from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.ticker import MultipleLocator
 
 from closerlook.drawing.style import (
-    COLOURS,
+    COLORS,
     INK,
-    MAX_LABELLED,
+    MAX_LABELED,
     QUIET,
     RULE,
     STYLE,
@@ -39,19 +39,19 @@ class _Quantity:
 PAIRWISE = _Quantity("pairwise_cosine", "predicted_pairwise_cosine", "mean pairwise cosine similarity")
 TRUE = _Quantity("true_cosine_corrected", "predicted_true_cosine", "mean cosine to the true gradient,\nnoise-corrected")
 STEPS = (
-    _Quantity("step_pairwise_cosine", "", "computed steps:\nmean pairwise cosine", "step_size"),
-    _Quantity("step_true_cosine_corrected", "", "computed steps: mean cosine\nto the true gradient", "step_size"),
+    _Quantity("update_pairwise_cosine", "", "updates:\nmean pairwise cosine", "update_size"),
+    _Quantity("update_true_cosine_corrected", "", "updates: mean cosine\nto the true gradient", "update_size"),
 )
 MOST_COLUMNS = 5
 """Panels side by side."""
 
 
 def plot_gradient_quality(dataset: xr.Dataset, ax: Axes | None = None) -> Axes:
-    """Draw how well estimates of the policy gradient agree, with one another and with the truth, over their pairs.
+    """Draw how well estimates of the policy gradient agree, with one another and with the true gradient, by pairs.
 
     The form of Figures 1 and 2 of Ilyas et al. (2020): pairs on a logarithmic axis, mean pairwise cosine similarity in
     the upper row, cosine to the true gradient in the lower, a band for the 95% interval, a mark at the training batch.
-    Where there are computed steps, two more rows show the same of them. Dotted: what the noise scale predicts. Sizes
+    Where there are updates, two more rows show the same of them. Dotted: what the noise scale predicts. Sizes
     below one stream, estimates from early states only, are dashed with hollow points.
 
     Parameters
@@ -124,17 +124,17 @@ def _draw_cosines(axis: Axes, group: xr.Dataset, quantity: _Quantity) -> None:
     cosines = group[quantity.name].values
     predicted = group[quantity.predicted].values if quantity.predicted in group else np.full_like(cosines, np.nan)
     below = sizes < _stream_pairs(group)
-    if len(cosines) <= MAX_LABELLED:
+    if len(cosines) <= MAX_LABELED:
         lows, highs = (group[f"{quantity.name}_{end}"].values for end in ("low", "high"))
         labels = _agent_labels(group)
-        for colour, label, middle, low, high in zip(COLOURS, labels, cosines, lows, highs, strict=False):
-            _draw_line(axis, sizes, middle, (low, high), below, colour=colour, label=label)
+        for color, label, middle, low, high in zip(COLORS, labels, cosines, lows, highs, strict=False):
+            _draw_line(axis, sizes, middle, (low, high), below, color=color, label=label)
     else:
         for row in cosines:
             axis.plot(sizes, row, color=QUIET, linewidth=0.8, alpha=0.55, gid="agent")
         mean, low, high = mean_with_interval(cosines)
         label = f"mean of {len(cosines)} agents"
-        _draw_line(axis, sizes, mean, (low, high), below, colour=COLOURS[0], label=label)
+        _draw_line(axis, sizes, mean, (low, high), below, color=COLORS[0], label=label)
         predicted = mean_with_interval(predicted)[0][None]
     for row in predicted[np.isfinite(predicted).any(axis=1)]:
         axis.plot(sizes, row, color=INK, linewidth=1.0, linestyle=(0, (1, 2)), zorder=3, gid="predicted")
@@ -147,17 +147,17 @@ def _draw_line(
     band: tuple[np.ndarray, np.ndarray],
     below: np.ndarray,
     *,
-    colour: str,
+    color: str,
     label: str,
 ) -> None:
     """Draw one curve with its band; the part below one stream dashed, with hollow points."""
-    axis.fill_between(sizes, *band, color=colour, alpha=0.16, linewidth=0)
+    axis.fill_between(sizes, *band, color=color, alpha=0.16, linewidth=0)
     whole = ~below
     reach = below | (whole & (np.cumsum(whole) == 1))  # the dashes lead up to the first whole stream
     if below.any():
-        axis.plot(sizes[reach], middle[reach], color=colour, linestyle=(0, (3, 2)), linewidth=1.2, gid="below")
-        axis.plot(sizes[below], middle[below], "o", color=colour, markerfacecolor="white", markersize=4, gid="hollow")
-    axis.plot(sizes[whole], middle[whole], "o-", color=colour, markersize=4, label=label, gid="estimate")
+        axis.plot(sizes[reach], middle[reach], color=color, linestyle=(0, (3, 2)), linewidth=1.2, gid="below")
+        axis.plot(sizes[below], middle[below], "o", color=color, markerfacecolor="white", markersize=4, gid="hollow")
+    axis.plot(sizes[whole], middle[whole], "o-", color=color, markersize=4, label=label, gid="estimate")
 
 
 def _finish_cosines(axes: Sequence[Axes], agents: xr.Dataset, quantity: _Quantity) -> None:
@@ -197,7 +197,7 @@ def _mark_batch(axes: Sequence[Axes], batch: int | None, *, worded: bool) -> Non
 def _name_pairs(rows: Sequence[Sequence[Axes]], agents: xr.Dataset) -> None:
     """Name the horizontal axis, and what dashes, hollow points and dots are where there are any."""
     name, stream = "state-action pairs in an estimate", _stream_pairs(agents)
-    name += ", or the batch of a step" if "step_size" in agents.dims and len(rows) > 1 else ""
+    name += ", or the batch of a step" if "update_size" in agents.dims and len(rows) > 1 else ""
     marks = []
     if (_all_sizes(agents) < stream).any():
         marks.append(f"dashed, hollow: less than one stream of {stream:,.0f}, early states only")
@@ -239,8 +239,8 @@ def _agent_labels(group: xr.Dataset) -> list[str]:
 
 
 def _all_sizes(agents: xr.Dataset) -> np.ndarray:
-    """Pairs of all estimates, and of the batches of computed steps."""
-    return np.concatenate([agents[dim].values for dim in ("size", "step_size") if dim in agents.dims])
+    """Pairs of all estimates, and of the batches of updates."""
+    return np.concatenate([agents[dim].values for dim in ("size", "update_size") if dim in agents.dims])
 
 
 def _stream_pairs(group: xr.Dataset) -> int:

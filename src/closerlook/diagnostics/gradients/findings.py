@@ -5,7 +5,7 @@ from itertools import combinations
 
 import numpy as np
 
-from closerlook.diagnostics.common.layout import Found, interval, intervals
+from closerlook.diagnostics.common.layout import Findings, interval, intervals
 from closerlook.diagnostics.gradients.alternatives import Alternative
 from closerlook.measurements.pooled import Pooled, Target
 from closerlook.statistics.estimates import Interval, agreement
@@ -21,13 +21,15 @@ from closerlook.statistics.noise import (
     true_cosine_at,
 )
 from closerlook.statistics.pool import Size
-from closerlook.statistics.truths import TrueCosine, cosine_between, has_signal, true_cosine
+from closerlook.statistics.true_gradients import TrueCosine, cosine_between, has_signal, true_cosine
 
 HALF, NINE_TENTHS = 0.5, 0.9
 """Cosines that the pairs needed for are told."""
 
 
-def find(pooled: Pooled, others: Sequence[Alternative], layers: Mapping[str, slice], *, normalize: bool) -> Found:
+def gradient_findings(
+    pooled: Pooled, others: Sequence[Alternative], layers: Mapping[str, slice], *, normalize: bool
+) -> Findings:
     """Work out everything about one agent.
 
     Parameters
@@ -39,25 +41,25 @@ def find(pooled: Pooled, others: Sequence[Alternative], layers: Mapping[str, sli
     layers : mapping of str to slice
         Where each layer of the policy lies in the flat gradient.
     normalize : bool
-        Whether its own estimates standardise advantages.
+        Whether its own estimates standardize advantages.
     """
-    own, truths = pooled.surrogate(), pooled.truths()
-    estimated = pooled.by_weights(0, centred=normalize)  # with the noise that a mean left in advantages makes
+    own, true_gradients = pooled.surrogate(), pooled.true_gradients()
+    estimated = pooled.by_weights(0, centered=normalize)  # with the noise that a mean left in advantages makes
     noise = noise_scale(*pooled.groups(estimated))
     found = _of_the_pool(pooled)
-    found |= _of_estimates(pooled, own, truths, normalize=normalize)
-    found |= _of_alternatives(pooled, others, truths)
-    found |= _of_truths(pooled, [own, *truths])
+    found |= _of_estimates(pooled, own, true_gradients, normalize=normalize)
+    found |= _of_alternatives(pooled, others, true_gradients)
+    found |= _of_true_gradients(pooled, [own, *true_gradients])
     found |= _of_noise(noise, pooled, found)
     return found | _of_layers(pooled, estimated, layers, noise)
 
 
-def truth_pairs(truths: Sequence[str]) -> list[tuple[str, str]]:
+def true_gradient_pairs(true_gradients: Sequence[str]) -> list[tuple[str, str]]:
     """List the gradients whose cosine to one another is measured."""
-    return list(combinations(["surrogate", *truths], 2))
+    return list(combinations(["surrogate", *true_gradients], 2))
 
 
-def _of_the_pool(pooled: Pooled) -> Found:
+def _of_the_pool(pooled: Pooled) -> Findings:
     trajectories, episodes, returns = (
         pooled.of_streams(name).sum() for name in ("trajectories", "episodes", "returns")
     )
@@ -69,9 +71,9 @@ def _of_the_pool(pooled: Pooled) -> Found:
     }
 
 
-def _of_estimates(pooled: Pooled, own: Target, truths: Sequence[Target], *, normalize: bool) -> Found:
-    """Return how the agent's own estimates agree, with one another and with the truths."""
-    rows, targets = [], _signals(pooled, [own, *truths])
+def _of_estimates(pooled: Pooled, own: Target, true_gradients: Sequence[Target], *, normalize: bool) -> Findings:
+    """Return how the agent's own estimates agree, with one another and with the true gradients."""
+    rows, targets = [], _signals(pooled, [own, *true_gradients])
     for size in pooled.pool.sizes:
         estimates = pooled.estimates(size, 0, normalize=normalize)
         agreed = agreement(estimates)
@@ -80,10 +82,12 @@ def _of_estimates(pooled: Pooled, own: Target, truths: Sequence[Target], *, norm
     found = intervals("pairwise_cosine", [agreed.cosine for agreed, _ in rows])
     found |= intervals("true_cosine", [cosines[0].plain for _, cosines in rows])
     found |= intervals("true_cosine_corrected", [cosines[0].corrected for _, cosines in rows])
-    shape = (len(truths), len(rows))
-    of_truths = [[cosines[1 + k] for _, cosines in rows] for k in range(len(truths))]
-    found |= intervals("cosine_to_truth", [one.plain for row in of_truths for one in row], shape)
-    found |= intervals("cosine_to_truth_corrected", [one.corrected for row in of_truths for one in row], shape)
+    shape = (len(true_gradients), len(rows))
+    of_true_gradients = [[cosines[1 + k] for _, cosines in rows] for k in range(len(true_gradients))]
+    found |= intervals("cosine_to_true_gradient", [one.plain for row in of_true_gradients for one in row], shape)
+    found |= intervals(
+        "cosine_to_true_gradient_corrected", [one.corrected for row in of_true_gradients for one in row], shape
+    )
     return found | {
         "estimates": np.array([size.count for size in pooled.pool.sizes]),
         "gradient_norm": np.array([agreed.norm for agreed, _ in rows]),
@@ -105,12 +109,12 @@ def _to_targets(
     return [true_cosine(some, pooled.shares(size, target, directed), known=known) for target, known in targets]
 
 
-def _of_alternatives(pooled: Pooled, others: Sequence[Alternative], truths: Sequence[Target]) -> Found:
-    """Return the same of estimates made otherwise: (alternative, size), and (alternative, truth, size)."""
-    places = {weighting: place for place, weighting in enumerate(pooled.question.weightings)}
+def _of_alternatives(pooled: Pooled, others: Sequence[Alternative], true_gradients: Sequence[Target]) -> Findings:
+    """Return the same of estimates made otherwise: (alternative, size), and (alternative, true gradient, size)."""
+    places = {weighting: place for place, weighting in enumerate(pooled.statistics.weightings)}
     agreed: list[Interval] = []
     cosines: list[list[TrueCosine]] = []
-    known = _signals(pooled, truths)
+    known = _signals(pooled, true_gradients)
     for other in others:
         place = places[other.weighting]
         targets = [*_signals(pooled, [pooled.surrogate(place)]), *known]
@@ -121,27 +125,29 @@ def _of_alternatives(pooled: Pooled, others: Sequence[Alternative], truths: Sequ
     shape = (len(others), len(pooled.pool.sizes))
     found = intervals("alternative_pairwise_cosine", agreed, shape)
     found |= intervals("alternative_true_cosine_corrected", [row[0].corrected for row in cosines], shape)
-    to_truths = intervals(
-        "alternative_cosine_to_truth_corrected",
+    to_true_gradients = intervals(
+        "alternative_cosine_to_true_gradient_corrected",
         [one.corrected for row in cosines for one in row[1:]],
-        (*shape, len(truths)),
+        (*shape, len(true_gradients)),
     )
-    return found | {name: np.moveaxis(array, 2, 1) for name, array in to_truths.items()}
+    return found | {name: np.moveaxis(array, 2, 1) for name, array in to_true_gradients.items()}
 
 
-def _of_truths(pooled: Pooled, targets: Sequence[Target]) -> Found:
+def _of_true_gradients(pooled: Pooled, targets: Sequence[Target]) -> Findings:
     sums = {target.name: pooled.groups(target)[0] for target in targets}
-    names = truth_pairs([target.name for target in targets[1:]])
-    found = intervals("cosine_between_truths", [cosine_between(sums[left], sums[right]) for left, right in names])
-    truths = pooled.question.truths
-    incomplete = pooled.of_streams("incomplete").sum(axis=0) if truths else np.zeros(0)
+    names = true_gradient_pairs([target.name for target in targets[1:]])
+    found = intervals(
+        "cosine_between_true_gradients", [cosine_between(sums[left], sums[right]) for left, right in names]
+    )
+    true_gradients = pooled.statistics.true_gradients
+    incomplete = pooled.of_streams("incomplete").sum(axis=0) if true_gradients else np.zeros(0)
     return found | {"incomplete_returns": incomplete.astype(np.int64)}
 
 
-def _of_noise(noise: NoiseScale, pooled: Pooled, found: Found) -> Found:
+def _of_noise(noise: NoiseScale, pooled: Pooled, found: Findings) -> Findings:
     """Return signal and noise, what they predict, and the pairs they ask for."""
     used = np.array([size.used for size in pooled.pool.sizes])
-    whole = np.array([not size.is_beginning for size in pooled.pool.sizes])
+    whole = np.array([not size.is_prefix for size in pooled.pool.sizes])
     predicted = {
         "predicted_pairwise_cosine": np.where(whole, pairwise_cosine_at(used, noise.pairs.value), np.nan),
         "predicted_true_cosine": np.where(whole, true_cosine_at(used, noise.pairs.value), np.nan),
@@ -161,7 +167,7 @@ def _of_noise(noise: NoiseScale, pooled: Pooled, found: Found) -> Found:
     return result
 
 
-def _of_layers(pooled: Pooled, estimated: Target, layers: Mapping[str, slice], noise: NoiseScale) -> Found:
+def _of_layers(pooled: Pooled, estimated: Target, layers: Mapping[str, slice], noise: NoiseScale) -> Findings:
     """Return where the noise comes from: which layers, and whether from between or within trajectories."""
     squares = pooled.squares(estimated, list(layers.values()))
     everything = together(squares)
@@ -173,7 +179,7 @@ def _of_layers(pooled: Pooled, estimated: Target, layers: Mapping[str, slice], n
     return {
         **interval("effective_sample_fraction", effective_sample_fraction(pooled.pair_variance(estimated), noise)),
         "between_trajectory_share": np.array(between_share(everything)),
-        "layer_noise_share": shares,
+        "layer_noise_fraction": shares,
         **intervals("layer_noise_scale_pairs", [scale.pairs for scale in scales]),
         "layer_between_trajectory_share": np.array([between_share(one) for one in squares]),
     }

@@ -16,15 +16,15 @@ from closerlook.agents.agent import Agent
 from closerlook.algorithms.rules import rule_of
 from closerlook.diagnostics.diagnostic import Cost, Stages
 from closerlook.diagnostics.gradients.alternatives import Alternative, alternatives, weightings
-from closerlook.diagnostics.gradients.findings import find, truth_pairs
+from closerlook.diagnostics.gradients.findings import gradient_findings, true_gradient_pairs
 from closerlook.diagnostics.gradients.options import Advantages, Options
-from closerlook.diagnostics.gradients.steps import StepPlan, find_steps, plan_steps, step_jobs
+from closerlook.diagnostics.gradients.updates import StepPlan, find_updates, plan_updates, step_jobs
 from closerlook.diagnostics.subjects import Subject
 from closerlook.errors import InputError
 from closerlook.execution import Job
 from closerlook.measurements.pooled import Pooled
-from closerlook.measurements.stream_sums import Question, sample_sums
-from closerlook.measurements.truths import COVARIATES, Truth, continuation_steps
+from closerlook.measurements.stream_sums import StreamStatistics, sample_sums
+from closerlook.measurements.true_returns import COVARIATES, TrueGradient, continuation_steps
 from closerlook.nn.score_squares import layer_slices
 from closerlook.statistics.pool import Pool, plan_pool
 
@@ -53,11 +53,11 @@ class Plan:
         Pairs of a stream, and of a training batch.
     pool : Pool
         What is sampled, and the estimates of each size.
-    advantages : {"normalised", "raw"}
+    advantages : {"normalized", "raw"}
         Of the agents' own estimates.
     others : tuple of Alternative
         Estimates of the same pairs made otherwise.
-    truths : tuple of Truth
+    true_gradients : tuple of TrueGradient
         Gradients of true returns.
     steps : StepPlan or None
         Batches that updates are computed from.
@@ -68,18 +68,18 @@ class Plan:
     pool: Pool
     advantages: Advantages
     others: tuple[Alternative, ...]
-    truths: tuple[Truth, ...]
+    true_gradients: tuple[TrueGradient, ...]
     steps: StepPlan | None
 
     @property
-    def question(self) -> Question:
+    def statistics(self) -> StreamStatistics:
         """What is asked of each stream."""
-        return Question(self.pool.beginnings, weightings(self.others), self.truths)
+        return StreamStatistics(self.pool.prefixes, weightings(self.others), self.true_gradients)
 
     def answer_bytes(self, agent: Agent) -> int:
         """Estimate the memory of an agent's answers."""
         parameters = sum(tensor.numel() for tensor in agent.policy_parameters.values())
-        rows = len(self.question.weightings) + (len(self.truths) + COVARIATES if self.truths else 0)
+        rows = len(self.statistics.weightings) + (len(self.true_gradients) + COVARIATES if self.true_gradients else 0)
         return self.pool.answer_bytes(parameters, rows)
 
 
@@ -96,20 +96,22 @@ def plan(subjects: Sequence[Subject], options: Options) -> Plan:
         what = "an agent without a critic has no lambda: it is measured with returns in place of advantages"
         raise InputError(what, "leave out the lambdas")
     endless = [agent.gamma for agent in agents if continuation_steps(agent.gamma) is None]
-    if "discounted_return" in options.truths and endless:
+    if "discounted_return" in options.true_gradients and endless:
         what = f"discounted returns do not come to an end with gamma {endless[0]:g}"
-        raise InputError(what, "leave out the truth discounted_return; episode_return needs no discount")
+        raise InputError(what, "leave out the true gradient discounted_return; episode_return needs no discount")
     advantages = _advantages(agents, options.advantages)
-    others = alternatives(options.lambdas, options.baselines, normalize=advantages == "normalised")
-    truths = tuple(truth for truth in get_args(Truth) if truth in options.truths)
+    others = alternatives(options.lambdas, options.baselines, normalize=advantages == "normalized")
+    true_gradients = tuple(
+        true_gradient for true_gradient in get_args(TrueGradient) if true_gradient in options.true_gradients
+    )
     regime = subjects[0].regime
     batch = (regime.n_steps, regime.batch_pairs)
     pool = _pool(batch, options, options.pairs)
-    planned = Plan(options, batch, pool, advantages, others, truths, _steps(agents, options))
+    planned = Plan(options, batch, pool, advantages, others, true_gradients, _updates(agents, options))
     needed = planned.answer_bytes(agents[0])
     if needed > MUCH_MEMORY:
-        mend = "fewer --pairs, --sizes below a stream, --lambdas or --truths take less"
-        warnings.warn(f"what is kept of each agent takes about {needed / 1e9:.1f} GB of memory; {mend}", stacklevel=2)
+        hint = "fewer --pairs, --sizes below a stream, --lambdas or --true-gradients take less"
+        warnings.warn(f"what is kept of each agent takes about {needed / 1e9:.1f} GB of memory; {hint}", stacklevel=2)
     return planned
 
 
@@ -135,17 +137,17 @@ def measure(subject: Subject, plan: Plan) -> Stages:
     sums = _sum_jobs(subject, plan)
     updates = step_jobs(subject, plan.steps) if plan.steps is not None else []
     answers = yield [*sums, *updates]
-    pooled = Pooled(answers[: len(sums)], plan.pool, plan.question)
+    pooled = Pooled(answers[: len(sums)], plan.pool, plan.statistics)
     layers = layer_slices(subject.agent.policy.parameter_shapes)
-    found = find(pooled, plan.others, layers, normalize=plan.advantages == "normalised")
+    found = gradient_findings(pooled, plan.others, layers, normalize=plan.advantages == "normalized")
     found["pairs_used"] = np.array([size.used for size in plan.pool.sizes])
-    found["is_beginning"] = np.array([size.is_beginning for size in plan.pool.sizes])
+    found["is_prefix"] = np.array([size.is_prefix for size in plan.pool.sizes])
     if plan.steps is None:
         return found
     fresh = rule_of(subject.agent, plan.steps.algorithm).fresh_optimizer
     gradient = pooled.surrogate()
     shares, groups = pooled.all_in_the_rest(gradient), pooled.groups(gradient)
-    return found | find_steps(answers[len(sums) :], shares, groups, fresh_optimizer=fresh)
+    return found | find_updates(answers[len(sums) :], shares, groups, fresh_optimizer=fresh)
 
 
 def labels(subjects: Sequence[Subject], plan: Plan) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -154,21 +156,21 @@ def labels(subjects: Sequence[Subject], plan: Plan) -> tuple[dict[str, Any], dic
     coordinates: dict[str, Any] = {
         "size": [size.asked for size in plan.pool.sizes],
         "alternative": [other.name for other in plan.others],
-        "truth": list(plan.truths),
-        "truth_pair": [" and ".join(pair) for pair in truth_pairs(plan.truths)],
+        "true_gradient": list(plan.true_gradients),
+        "true_gradient_pair": [" and ".join(pair) for pair in true_gradient_pairs(plan.true_gradients)],
         "layer": list(layer_slices(agents[0].policy.parameter_shapes)),
     }
     attributes: dict[str, Any] = {"advantages": plan.advantages}
     if plan.options.precision is not None:
-        attributes["precision_size"] = size_in_question(subjects, plan.options)
+        attributes["precision_size"] = judged_size(subjects, plan.options)
     if plan.steps is not None:
-        coordinates["step_size"] = list(plan.steps.sizes)
+        coordinates["update_size"] = list(plan.steps.sizes)
         algorithms = {rule_of(agent, plan.steps.algorithm).algorithm for agent in agents}
         attributes["step_algorithm"] = ", ".join(sorted(algorithms))
     return coordinates, attributes
 
 
-def size_in_question(subjects: Sequence[Subject], options: Options) -> int:
+def judged_size(subjects: Sequence[Subject], options: Options) -> int:
     """Return the pairs of the estimates whose interval is sampled to."""
     return options.precision_size or subjects[0].regime.batch_pairs
 
@@ -176,7 +178,7 @@ def size_in_question(subjects: Sequence[Subject], options: Options) -> int:
 def first_analysis(subjects: Sequence[Subject], options: Options) -> tuple[int, int]:
     """Return the pairs of the first interim analysis, and of one job."""
     n_steps = subjects[0].regime.n_steps
-    size = size_in_question(subjects, options)
+    size = judged_size(subjects, options)
     least = options.estimates * max(n_steps, size, *(options.sizes or ()))
     return max(FIRST_ESTIMATES * max(size, n_steps), least), JOB_STREAMS * n_steps
 
@@ -198,20 +200,20 @@ def _pool(batch: tuple[int, int], options: Options, pairs: int) -> Pool:
     return replace(pool, job_streams=JOB_STREAMS)
 
 
-def _steps(agents: Sequence[Agent], options: Options) -> StepPlan | None:
-    if not (options.computed_steps or options.step_sizes or options.algorithm):
+def _updates(agents: Sequence[Agent], options: Options) -> StepPlan | None:
+    if not (options.updates or options.update_sizes or options.algorithm):
         return None
     for agent in agents:
         rule_of(agent, options.algorithm)
     most = options.pairs // options.estimates
-    return plan_steps(agents[0].regime, most, options.estimates, options.step_sizes or None, options.algorithm)
+    return plan_updates(agents[0].regime, most, options.estimates, options.update_sizes or None, options.algorithm)
 
 
 def _advantages(agents: Sequence[Agent], asked: Advantages | None) -> Advantages:
     normalize = {agent.normalize_advantages for agent in agents}
     if asked is None and len(normalize) > 1:
-        raise InputError("some of the agents standardise advantages, some do not", "give advantages")
-    return asked or ("normalised" if normalize == {True} else "raw")
+        raise InputError("some of the agents standardize advantages, some do not", "give advantages")
+    return asked or ("normalized" if normalize == {True} else "raw")
 
 
 def _sum_jobs(subject: Subject, plan: Plan) -> list[Job]:
@@ -223,7 +225,7 @@ def _sum_jobs(subject: Subject, plan: Plan) -> list[Job]:
             {
                 "sampling": subject.sampling,
                 "streams": subject.streams(PURPOSE, streams.start, streams.stop),
-                "question": plan.question,
+                "statistics": plan.statistics,
             },
             named_by=(VERSION,),
         )

@@ -6,10 +6,10 @@ from typing import Literal
 from closerlook.arguments import LARGEST_BATCH
 from closerlook.diagnostics.options import BaseOptions, option
 
-Advantages = Literal["normalised", "raw"]
-"""Whether advantages are standardised within the pairs of each estimate, or taken as they are."""
+Advantages = Literal["normalized", "raw"]
+"""Whether advantages are standardized within the pairs of each estimate, or taken as they are."""
 Baseline = Literal["critic", "returns"]
-"""What is subtracted from returns: the agent's critic, by generalised advantage estimation, or nothing: returns,
+"""What is subtracted from returns: the agent's critic, by generalized advantage estimation, or nothing: returns,
 standardized where the agent standardizes advantages (in the values diagnostic ``mean``; its ``zero`` leaves them as
 they are)."""
 
@@ -29,55 +29,58 @@ class Options(BaseOptions):
         (),
         "Pairs of an estimate, one or several sizes: below a stream its first pairs, above it whole streams.",
         least=2,
-        shown="INT ...",
+        metavar="INT ...",
         otherwise="powers of two, the training batch, and the largest that gives --estimates",
     )
     advantages: Advantages | None = option(
         None,
-        "Whether advantages are standardised within each estimate.",
-        alias={"normalized": "normalised"},
-        shown="normalised|raw",
+        "Whether advantages are standardized within each estimate.",
+        alias={"normalised": "normalized"},
+        metavar="normalized|raw",
         otherwise="as the agent's algorithm does",
     )
     lambdas: tuple[float, ...] = option(
         (),
-        "Also compare estimates by these lambdas of generalised advantage estimation, from the same pairs.",
+        "Also compare estimates by these lambdas of generalized advantage estimation, from the same pairs.",
         least=0,
         most=1,
-        shown="FLOAT ...",
+        metavar="FLOAT ...",
         otherwise="none",
     )
     baselines: tuple[Baseline, ...] = option(
         (),
         "With returns, also compare estimates with discounted returns in place of advantages, from the same pairs.",
-        shown="critic|returns ...",
+        metavar="critic|returns ...",
         otherwise="critic",
     )
-    truths: tuple[Literal["discounted_return", "episode_return"], ...] = option(
+    true_gradients: tuple[Literal["discounted_return", "episode_return"], ...] = option(
         (),
         "Also compare estimates with the gradients of true returns; streams then go on past cuts: up to twice the "
         "work.",
-        shown="discounted_return|episode_return ...",
+        metavar="discounted_return|episode_return ...",
         otherwise="the surrogate's own gradient only",
+        old=("truths",),
     )
-    computed_steps: bool = option(
+    updates: bool = option(
         False,
         "Also compare the updates that the algorithm makes of independent batches, from streams of their own.",
+        old=("computed_steps",),
     )
-    step_sizes: tuple[int, ...] = option(
+    update_sizes: tuple[int, ...] = option(
         (),
-        "Pairs of these batches, one or several sizes; implies --computed-steps.",
+        "Pairs of these batches, one or several sizes; implies --updates.",
         least=2,
         most=LARGEST_BATCH,
-        shown="INT ...",
+        metavar="INT ...",
         otherwise="the training batch, 4 times, 16 times ... as much",
+        old=("step_sizes",),
     )
     algorithm: Literal["ppo", "trpo", "natural", "vanilla"] | None = option(
         None,
-        "Whose update, with its default settings unless it is the agent's own; implies --computed-steps.",
+        "Whose update, with its default settings unless it is the agent's own; implies --updates.",
         flag="algo",
         old=("algo",),
-        shown="ppo|trpo|natural|vanilla",
+        metavar="ppo|trpo|natural|vanilla",
         otherwise="the agent's own",
     )
     precision_size: int | None = option(

@@ -9,7 +9,7 @@ import xarray as xr
 from closerlook.diagnostics.gradients.options import Options
 from closerlook.results.store import as_json
 
-_SUMMARISED = (
+_SUMMARIZED = (
     "pairs",
     "streams",
     "trajectories",
@@ -45,7 +45,7 @@ _SUMMARISED = (
 
 
 def summary(dataset: xr.Dataset) -> dict[str, Any]:
-    """Summarise a dataset of this diagnostic as JSON values.
+    """Summarize a dataset of this diagnostic as JSON values.
 
     Returns
     -------
@@ -57,32 +57,38 @@ def summary(dataset: xr.Dataset) -> dict[str, Any]:
         "advantages": attributes["advantages"],
         "batch_pairs": int(attributes["batch_pairs"]),
         "sizes": as_json(dataset["size"].values),
-        **{name: as_json(dataset[name].values) for name in _SUMMARISED if name in dataset},
+        **{name: as_json(dataset[name].values) for name in _SUMMARIZED if name in dataset},
         "noise_scale_low": as_json(dataset["noise_scale_pairs_low"].values),
         "noise_scale_high": as_json(dataset["noise_scale_pairs_high"].values),
         "alternatives": _named(
             dataset, "alternative", ("alternative_pairwise_cosine", "alternative_true_cosine_corrected")
         ),
-        "truths": _named(dataset, "truth", ("cosine_to_truth", "cosine_to_truth_corrected")),
-        "steps": _steps(dataset),
-        "cosine_between_truths": _named(dataset, "truth_pair", ("cosine_between_truths",)),
+        "true_gradients": _named(
+            dataset, "true_gradient", ("cosine_to_true_gradient", "cosine_to_true_gradient_corrected")
+        ),
+        "updates": _updates(dataset),
+        "cosine_between_true_gradients": _named(dataset, "true_gradient_pair", ("cosine_between_true_gradients",)),
         "layers": _layers(dataset),
     }
 
 
-def _steps(dataset: xr.Dataset) -> dict[str, Any] | None:
-    """Summarise the computed steps, arrays along their sizes; None where there are none."""
-    if "step_size" not in dataset.dims:
+_OF_UPDATES = {"update_batches", "fresh_optimizer"}
+"""What is said of updates of every size."""
+
+
+def _updates(dataset: xr.Dataset) -> dict[str, Any] | None:
+    """Summarize the updates, arrays along their sizes; None where there are none."""
+    if "update_size" not in dataset.dims:
         return None
-    names = [str(name) for name in dataset.data_vars if "step" in str(name)]
-    values = {name.removeprefix("step_"): as_json(dataset[name].values) for name in names}
-    return {"algo": dataset.attrs["step_algorithm"], "sizes": as_json(dataset["step_size"].values), **values}
+    names = [name for name, one in dataset.data_vars.items() if "update_size" in one.dims or name in _OF_UPDATES]
+    values = {str(name).removeprefix("update_"): as_json(dataset[name].values) for name in names}
+    return {"algorithm": dataset.attrs["step_algorithm"], "sizes": as_json(dataset["update_size"].values), **values}
 
 
 def _layers(dataset: xr.Dataset) -> dict[str, dict[str, Any]]:
-    """Summarise signal and noise of each layer."""
+    """Summarize signal and noise of each layer."""
     found = _named(dataset, "layer", ("layer_noise_scale_pairs",))
-    shares = ("layer_noise_share", "layer_between_trajectory_share")
+    shares = ("layer_noise_fraction", "layer_between_trajectory_share")
     return {
         name: {share: as_json(dataset[share].sel(layer=name).values) for share in shares} | scales
         for name, scales in found.items()
@@ -90,7 +96,7 @@ def _layers(dataset: xr.Dataset) -> dict[str, dict[str, Any]]:
 
 
 def _named(dataset: xr.Dataset, dim: str, variables: Sequence[str]) -> dict[str, dict[str, Any]]:
-    """Summarise intervals by name along a dimension; the dimension's own name is left out of theirs."""
+    """Summarize intervals by name along a dimension; the dimension's own name is left out of theirs."""
     return {
         name: {
             f"{variable.removeprefix('alternative_')}{end}": as_json(

@@ -15,8 +15,8 @@ from closerlook.results.naming import agent_name, nearest_to_batch
 def tables_of(dataset: xr.Dataset) -> list[Table]:
     """Lay out everything that was measured."""
     tables = [table_of(dataset), noise_table(dataset), layers_table(dataset)]
-    tables += [truths_table(dataset)] if dataset.sizes["truth"] else []
-    tables += [steps_table(dataset)] if "step_size" in dataset.dims else []
+    tables += [true_gradients_table(dataset)] if dataset.sizes["true_gradient"] else []
+    tables += [steps_table(dataset)] if "update_size" in dataset.dims else []
     return [*tables, alternatives_table(dataset)]
 
 
@@ -30,13 +30,13 @@ def table_of(dataset: xr.Dataset) -> Table:
             "estimates",
             "to one another",
             "95% interval",
-            "to the truth",
+            "to the true gradient",
             "95% interval",
         ]
         return make_table(title, columns, _rows_by_size(dataset))
     used, batch = dataset["pairs_used"].values, nearest_to_batch(dataset)
     title = f"{environment}: cosine similarity of gradient estimates of {used[batch]:,} pairs"
-    columns = ["agent", "return", "to one another", "to the truth", "noise\nscale"]
+    columns = ["agent", "return", "to one another", "to the true gradient", "noise\nscale"]
     return make_table(title, columns, _rows_by_agent(dataset, batch))
 
 
@@ -89,8 +89,8 @@ _NOISE = (
     ("noise_scale_pairs", "noise scale: pairs at which noise equals signal"),
     ("noise_scale_trajectories", "the same, in trajectories"),
     ("pairs_for_pairwise_cosine_half", "pairs for a cosine of 0.5 to one another"),
-    ("pairs_for_true_cosine_half", "pairs for a cosine of 0.5 to the truth"),
-    ("pairs_for_true_cosine_nine_tenths", "pairs for a cosine of 0.9 to the truth"),
+    ("pairs_for_true_cosine_half", "pairs for a cosine of 0.5 to the true gradient"),
+    ("pairs_for_true_cosine_nine_tenths", "pairs for a cosine of 0.9 to the true gradient"),
 )
 _INTERVAL = ("_low", "_high")
 _SHARES = (
@@ -105,7 +105,7 @@ def layers_table(dataset: xr.Dataset) -> Table:
     rows = [
         [
             name,
-            _number(here["layer_noise_share"].median()),
+            _number(here["layer_noise_fraction"].median()),
             *(_pairs(here[scale]) for scale in scales),
             _number(here["layer_between_trajectory_share"].median()),
         ]
@@ -117,22 +117,22 @@ def layers_table(dataset: xr.Dataset) -> Table:
     return make_table(f"Signal and noise by layer{several}", columns, rows)
 
 
-def truths_table(dataset: xr.Dataset) -> Table:
-    """Lay out how the estimates of the training batch compare with other truths, and truths with one another."""
+def true_gradients_table(dataset: xr.Dataset) -> Table:
+    """Lay out how estimates of the training batch compare with other true gradients, and those with one another."""
     batch = nearest_to_batch(dataset)
     rows = [
         [
             f"estimates and {name.replace('_', ' ')}",
-            *_medians(dataset.isel(size=batch).sel(truth=name), "cosine_to_truth_corrected"),
+            *_medians(dataset.isel(size=batch).sel(true_gradient=name), "cosine_to_true_gradient_corrected"),
         ]
-        for name in dataset["truth"].values.tolist()
+        for name in dataset["true_gradient"].values.tolist()
     ]
     rows += [
-        [name.replace("_", " "), *_medians(dataset.sel(truth_pair=name), "cosine_between_truths")]
-        for name in dataset["truth_pair"].values.tolist()
+        [name.replace("_", " "), *_medians(dataset.sel(true_gradient_pair=name), "cosine_between_true_gradients")]
+        for name in dataset["true_gradient_pair"].values.tolist()
     ]
     several = ", medians over agents" if "agent" in dataset.dims else ""
-    return make_table(f"Other truths{several}", ["gradients of", "cosine", "95% from", "to"], rows)
+    return make_table(f"Other true gradients{several}", ["gradients of", "cosine", "95% from", "to"], rows)
 
 
 def _medians(here: xr.Dataset, name: str) -> list[str]:
@@ -140,20 +140,20 @@ def _medians(here: xr.Dataset, name: str) -> list[str]:
 
 
 def steps_table(dataset: xr.Dataset) -> Table:
-    """Lay out the computed steps by the pairs of their batch, medians over agents where there are several."""
+    """Lay out the updates by the pairs of their batch, medians over agents where there are several."""
     several = ", medians over agents" if "agent" in dataset.dims else ""
     rows = [
         [
             f"{int(size):,}",
             *(
                 text
-                for name in ("step_pairwise_cosine", "step_true_cosine_corrected")
-                for text in _medians(dataset.sel(step_size=size), name)
+                for name in ("update_pairwise_cosine", "update_true_cosine_corrected")
+                for text in _medians(dataset.sel(update_size=size), name)
             ),
         ]
-        for size in dataset["step_size"].values
+        for size in dataset["update_size"].values
     ]
-    title = f"Computed steps of {dataset.attrs['step_algorithm']}{several}"
+    title = f"Updates of {dataset.attrs['step_algorithm']}{several}"
     return make_table(title, ["pairs", "to one another", "95% from", "to", "to the gradient", "95% from", "to"], rows)
 
 

@@ -14,13 +14,14 @@ _NOISE_SCALE = "McCandlish et al. (2018), eq. 2.9"
 
 
 _BY_ESTIMATE = (
-    "delete-one-estimate jackknife of log(1 - cosine), Student's t; the estimate's streams leave every truth with it, "
-    "and the truth's length is estimated anew. NaN with fewer than three estimates, or where one replicate is NaN."
+    "delete-one-estimate jackknife of log(1 - cosine), Student's t; the estimate's streams leave every true gradient "
+    "with it, and the true gradient's length is estimated anew. NaN with fewer than three estimates, or where one "
+    "replicate is NaN."
 )
 _BY_STEP = "delete-one-batch jackknife of log(1 - cosine), Student's t; NaN with fewer than three."
 _GROUPS = "(each its own up to 255, else 128 to 191 groups)"
 _BY_STEP_AND_GROUP = (
-    "delete-one jackknives of log(1 - cosine) over batches and over equal groups of the truth's streams "
+    "delete-one jackknives of log(1 - cosine) over batches and over equal groups of the true gradient's streams "
     f"{_GROUPS}, their variances added, Student's t with Satterthwaite's degrees of freedom; NaN with fewer than three "
     "of either, or where one replicate is NaN."
 )
@@ -58,7 +59,7 @@ VARIABLES: list[Variable] = [
         "alternative_pairwise_cosine",
         ("agent", "alternative", "size"),
         "1",
-        "pairwise_cosine of other estimates from the same pairs: raw (advantages as they are) or normalised, "
+        "pairwise_cosine of other estimates from the same pairs: raw (advantages as they are) or normalized, "
         "whichever the agent's own are not; lambda <x>: advantages by another lambda; returns: discounted "
         "returns in place of advantages.",
         "Ilyas et al. (2020), Figure 4",
@@ -94,8 +95,8 @@ VARIABLES: list[Variable] = [
         source=_SECTION_2_1,
     ),
     *interval(
-        "cosine_to_truth",
-        ("agent", "truth", "size"),
+        "cosine_to_true_gradient",
+        ("agent", "true_gradient", "size"),
         (
             "As true_cosine, to the gradient of true returns: discounted_return (from the pair on, by the agent's "
             "gamma, lambda 1, no factor gamma^t, complete but for 1% of its weight by simulating on past cuts and "
@@ -108,9 +109,9 @@ VARIABLES: list[Variable] = [
         source=_SECTION_2_1,
     ),
     *interval(
-        "cosine_to_truth_corrected",
-        ("agent", "truth", "size"),
-        (f"cosine_to_truth, {_CORRECTED}", _BY_ESTIMATE),
+        "cosine_to_true_gradient_corrected",
+        ("agent", "true_gradient", "size"),
+        (f"cosine_to_true_gradient, {_CORRECTED}", _BY_ESTIMATE),
         source=_SECTION_2_1,
     ),
     *interval(
@@ -122,13 +123,13 @@ VARIABLES: list[Variable] = [
         ),
     ),
     *interval(
-        "alternative_cosine_to_truth_corrected",
-        ("agent", "alternative", "truth", "size"),
-        ("cosine_to_truth_corrected of other estimates from the same pairs.", _BY_ESTIMATE),
+        "alternative_cosine_to_true_gradient_corrected",
+        ("agent", "alternative", "true_gradient", "size"),
+        ("cosine_to_true_gradient_corrected of other estimates from the same pairs.", _BY_ESTIMATE),
     ),
     *interval(
-        "cosine_between_truths",
-        ("agent", "truth_pair"),
+        "cosine_between_true_gradients",
+        ("agent", "true_gradient_pair"),
         (
             "Cosine between the exact gradients of two of: the surrogate, the true discounted return, the true "
             "episode return; from products of different groups of streams. What the critic, lambda and the discount "
@@ -140,9 +141,9 @@ VARIABLES: list[Variable] = [
         "squared_gradient_norm",
         ("agent",),
         "1",
-        "|G|^2: squared Euclidean norm of the exact gradient of the surrogate, whole streams, advantages centred where "
-        "estimates standardise them, raw where not, and not divided by their deviation. Unbiased, and negative where "
-        "noise hides it.",
+        "|G|^2: squared Euclidean norm of the exact gradient of the surrogate, whole streams, advantages centered "
+        "where estimates standardize them, raw where not, and not divided by their deviation. Unbiased, and negative "
+        "where noise hides it.",
         _NOISE_SCALE,
     ),
     Variable(
@@ -228,7 +229,7 @@ VARIABLES: list[Variable] = [
         "Searle, Casella and McCulloch (1992)",
     ),
     Variable(
-        "layer_noise_share",
+        "layer_noise_fraction",
         ("agent", "layer"),
         "1",
         "Share of a layer's parameters in gradient_variance.",
@@ -248,18 +249,18 @@ VARIABLES: list[Variable] = [
         "Searle, Casella and McCulloch (1992)",
     ),
     *interval(
-        "step_pairwise_cosine",
-        ("agent", "step_size"),
+        "update_pairwise_cosine",
+        ("agent", "update_size"),
         (
             "Mean cosine similarity of all pairs of updates (change of all policy parameters) that the algorithm makes "
-            "of independent batches, from the same parameters, optimiser state and place in the schedule.",
+            "of independent batches, from the same parameters, optimizer state and place in the schedule.",
             _BY_STEP,
         ),
         source="Ilyas et al. (2020), section 2.1, footnote",
     ),
     *interval(
-        "step_true_cosine",
-        ("agent", "step_size"),
+        "update_true_cosine",
+        ("agent", "update_size"),
         (
             "Mean cosine similarity of these updates to the gradient of the surrogate from all streams of the pool, "
             "which are others than theirs.",
@@ -268,31 +269,31 @@ VARIABLES: list[Variable] = [
         source=_SECTION_2_1,
     ),
     *interval(
-        "step_true_cosine_corrected",
-        ("agent", "step_size"),
-        (f"step_true_cosine, {_CORRECTED}", _BY_STEP_AND_GROUP),
+        "update_true_cosine_corrected",
+        ("agent", "update_size"),
+        (f"update_true_cosine, {_CORRECTED}", _BY_STEP_AND_GROUP),
         source=_SECTION_2_1,
     ),
-    Variable("step_norm", ("agent", "step_size"), "1", "Mean Euclidean norm of the updates."),
+    Variable("mean_update_norm", ("agent", "update_size"), "1", "Mean Euclidean norm of the updates."),
     Variable(
-        "step_mean_kl",
-        ("agent", "step_size"),
+        "update_mean_kl",
+        ("agent", "update_size"),
         "nats",
         "Mean KL from the old policy to the new over the states of the batch, averaged over batches.",
     ),
     Variable(
-        "zero_steps",
-        ("agent", "step_size"),
+        "zero_updates_by_size",
+        ("agent", "update_size"),
         "1",
         "Updates that did not move the policy, for example where a line search accepted no step; they have no "
         "direction.",
     ),
-    Variable("step_batches", ("agent",), "1", "Independent batches that updates were computed from, of each size."),
+    Variable("update_batches", ("agent",), "1", "Independent batches that updates were computed from, of each size."),
     Variable(
-        "step_fresh_optimizer",
+        "fresh_optimizer",
         ("agent",),
         "1",
-        "Whether the optimiser began without a memory, as the agent's was not kept, or is of another algorithm than "
+        "Whether the optimizer began without a memory, as the agent's was not kept, or is of another algorithm than "
         "the update: not quite the update its training would have made.",
     ),
     Variable(
@@ -300,14 +301,14 @@ VARIABLES: list[Variable] = [
         ("agent", "size"),
         "1",
         "Mean Euclidean norm of the gradient estimates, in units of the (scaled) advantage, or of its standard "
-        "deviation where advantages are normalised.",
+        "deviation where advantages are normalized.",
     ),
     Variable(
         "zero_gradients",
         ("agent", "size"),
         "1",
         "Estimates that are exactly zero and have no direction, because their advantages are all zero, or all "
-        "equal where they are normalised.",
+        "equal where they are normalized.",
     ),
 ]
 """Everything a dataset of gradient quality may hold."""

@@ -26,7 +26,7 @@ CLEAR = 0.7
 USUAL_ESTIMATES = 10
 """Estimates that the pairs are told for where the training batch was not measured."""
 STUCK = 0.5
-"""Share of computed steps that do not move from which the updates are at fault."""
+"""Share of updates that do not move from which the updates are at fault."""
 
 
 def verdicts(dataset: xr.Dataset) -> list[Verdict]:
@@ -36,7 +36,7 @@ def verdicts(dataset: xr.Dataset) -> list[Verdict]:
     -------
     list of dict
         For each agent ``{area, level, statement, evidence, advice}``; level is ``ok``, ``watch``, ``problem`` or
-        ``not_enough_data``. One more where most of its computed steps do not move.
+        ``not_enough_data``. One more where most of its updates do not move.
     """
     agents = each_agent(dataset)
     return [verdict for name, agent in agents for verdict in (_judge(agent, name), *_judge_steps(agent, name))]
@@ -138,17 +138,17 @@ def _judge_signal(name: str, evidence: dict[str, float]) -> Verdict:
 
 def _judge_steps(agent: xr.Dataset, name: str) -> list[Verdict]:
     """Complain where most updates do not move, at the batch nearest to the agent's own."""
-    if "step_size" not in agent.dims:
+    if "update_size" not in agent.dims:
         return []
-    at = nearest_to_batch(agent, "step_size")
-    stuck, batches = int(agent["zero_steps"][at]), int(agent["step_batches"])
+    at = nearest_to_batch(agent, "update_size")
+    stuck, batches = int(agent["zero_updates_by_size"][at]), int(agent["update_batches"])
     if stuck <= STUCK * batches:
         return []
-    statement = f"{stuck} of {batches} computed steps do not move the policy."
+    statement = f"{stuck} of {batches} updates do not move the policy."
     advice = (
         "For TRPO, look at the line search: a smaller max_kl or more conjugate-gradient steps; else at the rewards."
     )
-    evidence = {"zero_steps": stuck, "step_batches": batches, "step_size": int(agent["step_size"][at])}
+    evidence = {"zero_updates_by_size": stuck, "update_batches": batches, "update_size": int(agent["update_size"][at])}
     return [_verdict(name, "problem", statement, evidence, advice)]
 
 

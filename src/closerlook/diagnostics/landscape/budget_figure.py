@@ -62,5 +62,9 @@ def plot_budgets(dataset: xr.Dataset) -> Axes:
 
 def _title(dataset: xr.Dataset) -> str:
     who = f"{dataset.attrs['environment']}, {dataset.attrs['algorithm'].upper()}"
-    draws = "shared draws: noise moves all points alike" if dataset.attrs["draws"] == "common" else "independent draws"
+    draws = (
+        "common random numbers: noise moves all points alike"
+        if dataset.attrs["draws"] == "common"
+        else "independent draws"
+    )
     return f"{who}: true reward by pairs a point, {draws}"

@@ -20,7 +20,7 @@ from closerlook.diagnostics.landscape.planes import (
     ends_of,
     mark_undecided,
 )
-from closerlook.drawing.style import COLOURS, QUIET, RULE, STYLE, verbatim
+from closerlook.drawing.style import COLORS, QUIET, RULE, STYLE, verbatim
 from closerlook.errors import InputError
 from closerlook.results.naming import agent_name
 from closerlook.results.schema import require_kind
@@ -33,7 +33,7 @@ def plot_landscape(dataset: xr.Dataset | Sequence[xr.Dataset]) -> Axes:
 
     Planes as surfaces, the true reward's between the ends of its 95% interval, and as contours; dots where a gain or a
     loss against the agent itself cannot be told. Then the line along the first axis, with 95% bands, and how many times
-    fewer pairs shared draws take there.
+    fewer pairs common random numbers take there.
 
     Parameters
     ----------
@@ -107,44 +107,42 @@ def _draw_line(axis: Axes, agent: xr.Dataset, first: str) -> None:
     """Draw the gain in reward with its band, and the surrogate's rise on a second scale."""
     line, kind = agent["line"].values, int(agent["surrogate_kind"])
     axis.axhline(0, color=RULE, linewidth=0.8)
-    axis.fill_between(line, agent["line_gain_low"], agent["line_gain_high"], color=COLOURS[0], alpha=0.18, linewidth=0)
-    axis.plot(line, agent["line_gain"], color=COLOURS[0], marker="o", markersize=3)
+    axis.fill_between(line, agent["line_gain_low"], agent["line_gain_high"], color=COLORS[0], alpha=0.18, linewidth=0)
+    axis.plot(line, agent["line_gain"], color=COLORS[0], marker="o", markersize=3)
     axis.set_xlabel(f"multiples of the {first}")
-    axis.set_ylabel("gain in true reward", color=COLOURS[0])
+    axis.set_ylabel("gain in true reward", color=COLORS[0])
     beside = axis.twinx()
     for pairs, style in (("batch", "-"), ("heldout", "--")):
         values = agent["line_surrogates"].isel(surrogate_name=kind).sel(pairs_of=pairs)
         rise = (values - values.sel(line=0.0)).values
         label = "on its own pairs" if pairs == "batch" else "on others"
-        beside.plot(
-            line, np.where(np.isfinite(rise), rise, np.nan), style, color=COLOURS[1], label=label, linewidth=1.2
-        )
+        beside.plot(line, np.where(np.isfinite(rise), rise, np.nan), style, color=COLORS[1], label=label, linewidth=1.2)
     if "line_clip_null" in agent and agent["surrogate_name"].values[kind] == "clipped":
         null = agent["line_clip_null"].sel(pairs_of="heldout")
-        beside.plot(line, null, ":", color=COLOURS[1], label="by chance", linewidth=1.2)
-    beside.set_ylabel("rise of the surrogate", color=COLOURS[1])
+        beside.plot(line, null, ":", color=COLORS[1], label="by chance", linewidth=1.2)
+    beside.set_ylabel("rise of the surrogate", color=COLORS[1])
     beside.spines["right"].set_visible(True)
     _align_zero(axis, beside)
     beside.legend(
-        frameon=False, fontsize=7, labelcolor=COLOURS[1], ncols=2, loc="lower right", bbox_to_anchor=(1.0, 1.01),
+        frameon=False, fontsize=7, labelcolor=COLORS[1], ncols=2, loc="lower right", bbox_to_anchor=(1.0, 1.01),
         borderaxespad=0.0, columnspacing=1.0,
     )  # fmt: skip
 
 
 def _draw_saving(axis: Axes, agent: xr.Dataset, first: str) -> None:
-    """Draw how many times fewer pairs a difference to the agent takes with shared draws, with its band."""
-    axis.set_title("pairs that shared draws save")
-    line, saving = agent["line"].values, agent["pairing_saving"].values
+    """Draw how many times fewer pairs a difference to the agent takes with common random numbers, with its band."""
+    axis.set_title("pairs saved by common random numbers")
+    line, saving = agent["line"].values, agent["crn_variance_reduction"].values
     known = np.isfinite(saving)
     if not known.any():
         words = "every point has its own draws" if agent.attrs.get("draws") == "independent" else "not known"
         axis.text(0.5, 0.5, words, transform=axis.transAxes, ha="center", color=QUIET)
         axis.set_axis_off()
         return
-    low, high = (agent[f"pairing_saving_{end}"].values[known] for end in ("low", "high"))
+    low, high = (agent[f"crn_variance_reduction_{end}"].values[known] for end in ("low", "high"))
     axis.axhline(1, color=RULE, linewidth=0.8)
-    axis.fill_between(line[known], low, high, color=COLOURS[2], alpha=0.18, linewidth=0)
-    axis.plot(line[known], saving[known], color=COLOURS[2], marker="o", markersize=3, gid="saving")
+    axis.fill_between(line[known], low, high, color=COLORS[2], alpha=0.18, linewidth=0)
+    axis.plot(line[known], saving[known], color=COLORS[2], marker="o", markersize=3, gid="saving")
     axis.set_yscale("log")
     axis.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     axis.yaxis.set_major_formatter("{x:g}")

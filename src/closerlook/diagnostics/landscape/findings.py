@@ -20,7 +20,7 @@ from closerlook.agents.agent import Agent
 from closerlook.agents.rewards import reward_unit
 from closerlook.algorithms.rules import climbed_surrogate, rule_of
 from closerlook.algorithms.surrogate import SURROGATES
-from closerlook.diagnostics.common.layout import Found, interval, intervals
+from closerlook.diagnostics.common.layout import Findings, interval, intervals
 from closerlook.diagnostics.landscape.plan import Plan
 from closerlook.measurements.episode_returns import LISTED, SUMS, exploded, unfinished
 from closerlook.statistics.estimates import (
@@ -37,7 +37,7 @@ from closerlook.statistics.surfaces import (
     MOST_GROUPS,
     best_point,
     correlation,
-    noise_share,
+    noise_fraction,
     rank_correlation,
     sign_agreement,
     stream_surfaces,
@@ -76,7 +76,7 @@ class Surfaces:
         return self.heldout["stream_surrogates"]
 
 
-def find(agent: Agent, plan: Plan, surfaces: Surfaces | None) -> Found:
+def landscape_findings(agent: Agent, plan: Plan, surfaces: Surfaces | None) -> Findings:
     """Work out everything of one agent; NaN where its step leads nowhere.
 
     Parameters
@@ -115,7 +115,7 @@ def find(agent: Agent, plan: Plan, surfaces: Surfaces | None) -> Found:
     found |= {"plane_clip_null": nulls[:, :plane_size].reshape(-1, *_shape(plan))}
     found |= {"line_clip_null": nulls[:, plane_size:]}
     found |= _step(agent, plan, surfaces, parts["line"])
-    return found | _promise(agent, plan, surfaces, parts["line"], gains["line"]) | counts
+    return found | _prediction(agent, plan, surfaces, parts["line"], gains["line"]) | counts
 
 
 def _rise(surrogates: np.ndarray, origin: int) -> np.ndarray:
@@ -123,7 +123,7 @@ def _rise(surrogates: np.ndarray, origin: int) -> np.ndarray:
     return np.asarray(surrogates - surrogates[..., [origin]])
 
 
-def _gone(surfaces: Surfaces | None) -> Found:
+def _gone(surfaces: Surfaces | None) -> Findings:
     """Count the points whose reward is not known, by what became of them; none where nothing was looked at."""
     counts = {
         f"{fate.__name__}{place}": 0 if surfaces is None else int(fate(getattr(surfaces, where)).sum())
@@ -147,13 +147,13 @@ def _shape(plan: Plan) -> tuple[int, int]:
     return len(first), len(second)
 
 
-def _laid_out(name: str, means: Means, shape: tuple[int, ...]) -> Found:
+def _laid_out(name: str, means: Means, shape: tuple[int, ...]) -> Findings:
     """Lay out numbers of all points, with their intervals."""
     ends = {"": means.value, "_low": means.low, "_high": means.high}
     return {f"{name}{end}": np.asarray(values).reshape(shape) for end, values in ends.items()}
 
 
-def _plane(plan: Plan, sums: Mapping[str, np.ndarray], gains: Means) -> Found:
+def _plane(plan: Plan, sums: Mapping[str, np.ndarray], gains: Means) -> Findings:
     shape = _shape(plan)
     rewards = mean_returns(sums["returns"], sums["episodes"], sums["squares"])
     by_budget = []
@@ -174,7 +174,7 @@ def budgets(plan: Plan) -> list[int]:
     return sorted({streams for streams in BUDGETS if streams < plan.plane_streams} | {plan.plane_streams})
 
 
-def _line(plan: Plan, sums: Mapping[str, np.ndarray], gains: Means) -> Found:
+def _line(plan: Plan, sums: Mapping[str, np.ndarray], gains: Means) -> Findings:
     rewards = mean_returns(sums["returns"], sums["episodes"], sums["squares"])
     shape = (len(plan.line),)
     origin = _origin(plan.line_points)
@@ -185,7 +185,7 @@ def _line(plan: Plan, sums: Mapping[str, np.ndarray], gains: Means) -> Found:
     return {
         **_laid_out("line_reward", rewards, shape),
         **_laid_out("line_gain", gains, shape),
-        **_laid_out("pairing_saving", saved, shape),
+        **_laid_out("crn_variance_reduction", saved, shape),
         **intervals("line_lower_tail", [tail_interval(tail) for tail in tails]),
         **intervals("line_tail_gain", [_tail_gain(tail, tails[origin]) for tail in tails]),
     }
@@ -239,7 +239,7 @@ def _tail_gain(tail: Tail, base: Tail) -> Interval:
     return tail_interval(Tail(tail.value - base.value, tail.without - base.without, min(tail.freedom, base.freedom)))
 
 
-def _surrogates(plan: Plan, parts: Mapping[str, np.ndarray], own: int) -> Found:
+def _surrogates(plan: Plan, parts: Mapping[str, np.ndarray], own: int) -> Findings:
     shape = _shape(plan)
     plane = parts["plane"].reshape(len(PAIRS_OF), len(SURROGATES), *shape)
     return {
@@ -255,7 +255,7 @@ def _agreement(
     sums: Mapping[str, Mapping[str, np.ndarray]],
     gains: Mapping[str, Means],
     rises: Mapping[str, tuple[np.ndarray, np.ndarray]],
-) -> Found:
+) -> Findings:
     """Compare surrogate and reward over plane and line: each statistic over (region, pairs_of)."""
     shape = (len(REGIONS), len(PAIRS_OF))
     signs, decided, points = [], [], []
@@ -278,7 +278,7 @@ def _agreement(
         **intervals("rank_correlation", ranks, shape),
         **intervals("correlation", linear, shape),
         **_relief(sums["plane"]),
-        "decided_share": np.array(decided),
+        "fraction_significant": np.array(decided),
         "agreement_points": np.array(points).reshape(shape),
     }
 
@@ -301,16 +301,16 @@ def _decided(gains: Means, origin: int) -> float:
     return float(sure[others].mean()) if others.any() else np.nan
 
 
-def _relief(sums: Mapping[str, np.ndarray]) -> Found:
+def _relief(sums: Mapping[str, np.ndarray]) -> Findings:
     """Return how much of the plane would be noise at each of the usual budgets, own streams or not."""
     usable = _usable(sums)
     if usable.sum() < FEWEST:
-        return intervals("noise_share", [NOTHING] * len(BUDGETS))
+        return intervals("noise_fraction", [NOTHING] * len(BUDGETS))
     surfaces = stream_surfaces(sums["returns"][usable], sums["episodes"][usable])
-    return intervals("noise_share", [noise_share(surfaces, streams) for streams in BUDGETS])
+    return intervals("noise_fraction", [noise_fraction(surfaces, streams) for streams in BUDGETS])
 
 
-def _step(agent: Agent, plan: Plan, surfaces: Surfaces, surrogates: np.ndarray) -> Found:
+def _step(agent: Agent, plan: Plan, surfaces: Surfaces, surrogates: np.ndarray) -> Findings:
     """Return where surrogate and reward peak along the first axis."""
     sums, line = surfaces.line, plan.line
     usable = np.flatnonzero(_usable(sums))
@@ -330,31 +330,33 @@ def _peak(line: np.ndarray, rise: np.ndarray) -> float:
     return float(line[finite][np.argmax(rise[finite])]) if finite.any() else np.nan
 
 
-def _promise(agent: Agent, plan: Plan, surfaces: Surfaces, surrogates: np.ndarray, gains: Means) -> Found:
-    """Return what the whole step promises, in units of episode return, what came of it, and what others promise."""
+def _prediction(agent: Agent, plan: Plan, surfaces: Surfaces, surrogates: np.ndarray, gains: Means) -> Findings:
+    """Return what the whole step predicts, in units of episode return, what came of it, and what others predict."""
     whole = np.flatnonzero((plan.line == 1.0) & (plan.options.axes[0] == "step"))
     if not whole.size:
         return {
-            **intervals("predicted_gain", [NOTHING] * len(PAIRS_OF)),
-            **interval("realised_gain", NOTHING),
+            **intervals("full_update_predicted_improvement", [NOTHING] * len(PAIRS_OF)),
+            **interval("full_update_realized_improvement", NOTHING),
             **interval("heldout_improvement_ratio", NOTHING),
-            "chance_of_loss": np.array(np.nan),
+            "probability_worse": np.array(np.nan),
         }
     at, origin, sums = int(whole[0]), _origin(plan.line_points), surfaces.line
-    plain, normalized = SURROGATES.index("plain"), SURROGATES.index("normalised")
+    plain, normalized = SURROGATES.index("plain"), SURROGATES.index("normalized")
     length = sums["steps"][origin].sum() / sums["episodes"][origin].sum()
     on_batch = surrogates[0, :, at] - surrogates[0, :, origin]
     others = surfaces.heldout_streams[:, :, len(plan.plane) :]
     others = others[:, :, at] - others[:, :, origin]
     per_rise = 1 / on_batch[normalized] if on_batch[normalized] > 0 else np.nan
-    promised = Interval(float(on_batch[plain]), np.nan, np.nan), _mean(others[plain])
+    predicted = Interval(float(on_batch[plain]), np.nan, np.nan), _mean(others[plain])
     gain = Interval(float(gains.value[at]), float(gains.low[at]), float(gains.high[at]))
     freedom = gain_freedom(sums["returns"], sums["episodes"], origin, paired=plan.paired)
     return {
-        **intervals("predicted_gain", [_times(one, reward_unit(agent) * length) for one in promised]),
-        **interval("realised_gain", gain),
+        **intervals(
+            "full_update_predicted_improvement", [_times(one, reward_unit(agent) * length) for one in predicted]
+        ),
+        **interval("full_update_realized_improvement", gain),
         **interval("heldout_improvement_ratio", _times(_mean(others[normalized]), per_rise)),
-        "chance_of_loss": np.array(_chance_below_zero(gain, float(freedom[at]))),
+        "probability_worse": np.array(_chance_below_zero(gain, float(freedom[at]))),
     }
 
 

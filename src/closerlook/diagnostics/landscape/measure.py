@@ -17,16 +17,16 @@ from closerlook.algorithms.rules import clip_of, rule_of
 from closerlook.algorithms.surrogate import SURROGATES
 from closerlook.diagnostics.common.verdict import collapsed, is_collapsed
 from closerlook.diagnostics.diagnostic import Answers, Cost, Stages, Statistics, UnmeasurableError
-from closerlook.diagnostics.landscape.findings import BUDGETS, PAIRS_OF, REGIONS, Surfaces, budgets, find
+from closerlook.diagnostics.landscape.findings import BUDGETS, PAIRS_OF, REGIONS, Surfaces, budgets, landscape_findings
 from closerlook.diagnostics.landscape.options import ANOTHER_BATCH, NOWHERE
 from closerlook.diagnostics.landscape.plan import SURROGATE_COST, Plan
 from closerlook.diagnostics.subjects import Subject
 from closerlook.errors import InputError, NonFiniteError
 from closerlook.execution import Job
-from closerlook.measurements.computed_steps import sample_attempt
 from closerlook.measurements.point_parts import joined, parts_of
+from closerlook.measurements.policy_updates import sample_attempt
 from closerlook.measurements.pooled import Pooled
-from closerlook.measurements.stream_sums import Question, sample_sums
+from closerlook.measurements.stream_sums import StreamStatistics, sample_sums
 from closerlook.measurements.surfaces import (
     Points,
     filter_normalized,
@@ -71,7 +71,7 @@ class Way:
     lost_axis: str | None
 
     @property
-    def failed_step(self) -> bool:
+    def failed_update(self) -> bool:
         """Whether the update ended with parameters that are not finite."""
         return not np.isfinite(self.step).all()
 
@@ -83,13 +83,13 @@ class Way:
     @property
     def refusal(self) -> InputError:
         """What to say where it leads nowhere."""
-        told = is_collapsed(self.action_std) and self.lost_axis not in {"difference", "filter"}
-        collapse = f" ({collapsed(self.action_std)})" if told else ""
-        if self.failed_step and self.lost_axis is None:
+        is_known = is_collapsed(self.action_std) and self.lost_axis not in {"difference", "filter"}
+        collapse = f" ({collapsed(self.action_std)})" if is_known else ""
+        if self.failed_update and self.lost_axis is None:
             what = f"the update of the agent ends with parameters that are not finite{collapse}"
             return NonFiniteError(what, ANOTHER_BATCH)
-        what, mend = NOWHERE[self.lost_axis or "step"]
-        return InputError(f"{what}{collapse}", mend)
+        what, hint = NOWHERE[self.lost_axis or "step"]
+        return InputError(f"{what}{collapse}", hint)
 
 
 def cost(subject: Subject, plan: Plan) -> Cost:
@@ -222,7 +222,7 @@ def _direction(subject: Subject, plan: Plan, axis: str, at: int, step: np.ndarra
         return step
     if axis == "gradient":
         pool = _gradient_pool(plan)
-        pooled = Pooled(gradient, pool, Question())
+        pooled = Pooled(gradient, pool, StreamStatistics())
         normalize = subject.agent.normalize_advantages
         found = pooled.estimates(pool.sizes[0], 0, normalize=normalize).mean(axis=0)
         length = np.linalg.norm(found)
@@ -300,10 +300,10 @@ def _found(subject: Subject, plan: Plan, way: Way, surfaces: Surfaces | None) ->
     base = {
         "theta": flat_parameters(subject.agent),
         "directions": way.directions,
-        "full_step_norm": np.array(np.linalg.norm(way.step)),
-        "full_step_mean_kl": np.array(way.mean_kl),
+        "full_update_norm": np.array(np.linalg.norm(way.step)),
+        "full_update_mean_kl": np.array(way.mean_kl),
         "action_std": np.array(way.action_std),
-        "zero_step": np.array(way.lost_axis is not None),
-        "failed_step": np.array(way.failed_step),
+        "zero_update": np.array(way.lost_axis is not None),
+        "failed_update": np.array(way.failed_update),
     }
-    return base | find(subject.agent, plan, surfaces)
+    return base | landscape_findings(subject.agent, plan, surfaces)

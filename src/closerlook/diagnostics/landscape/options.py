@@ -47,13 +47,13 @@ class Options(BaseOptions):
     gradient_pairs: int = option(200_000, "Pairs that the axis gradient is estimated from.", least=2)
     grid: int = option(13, "Points along each axis.", least=2, most=LARGEST_GRID)
     range: tuple[float, float] = option(
-        (0.0, 3.0), "Multiples along each axis; 0, the agent itself, is always among them.", shown="FROM TO"
+        (0.0, 3.0), "Multiples along each axis; 0, the agent itself, is always among them.", metavar="FROM TO"
     )
     axes: tuple[AxisName, ...] = option(
         ("step", "random"),
         "Two for a plane, one for a line: step, gradient, random, filter (random, each filter as long as the agent's), "
         "difference (to the checkpoint of --towards).",
-        shown="AXIS [AXIS]",
+        metavar="AXIS [AXIS]",
         otherwise="step random",
     )
     towards: tuple[Any, ...] = option(
@@ -75,7 +75,7 @@ class Options(BaseOptions):
         "Whose update the step is, with its default settings unless it is the agent's own.",
         flag="algo",
         old=("algo",),
-        shown="ppo|trpo|natural|vanilla",
+        metavar="ppo|trpo|natural|vanilla",
         otherwise="the agent's own, else ppo",
     )
     draws: Draws = option(

@@ -35,11 +35,15 @@ def interactive(dataset: xr.Dataset) -> go.Figure:
     """Draw surrogate and true reward, a row an agent.
 
     Planes as surfaces that can be turned, the true reward's between the ends of its 95% interval, and as contours; a
-    button says whose pairs the surrogate is of. Where there is no plane, lines, and what shared draws save along them.
+    button says whose pairs the surrogate is of. Where there is no plane, lines, and the pairs saved along them.
     """
     agents = [dataset.isel(agent=at) for at in range(dataset.sizes["agent"])] if "agent" in dataset.dims else [dataset]
     flat = dataset.sizes["random"] < 2
-    what = ("surrogate", "true reward", "pairs that shared draws save") if flat else ("surrogate", "true reward") * 2
+    what = (
+        ("surrogate", "true reward", "pairs saved by common random numbers")
+        if flat
+        else ("surrogate", "true reward") * 2
+    )
     titles = [f"{_name(agent)}{words}" for agent in agents for words in what]
     scene, plane = {"type": "scene"}, {"type": "xy"}
     figure = make_subplots(
@@ -111,7 +115,7 @@ def _planes(agent: xr.Dataset) -> list[tuple[int, Any]]:
 def _lines(agent: xr.Dataset) -> list[tuple[int, Any]]:
     """List the traces of a line, each with its column."""
     shared = {"x": agent["line"].values, "mode": "lines+markers", "showlegend": False}
-    bars = [_with_bars(agent, name) for name in ("line_reward", "pairing_saving")]
+    bars = [_with_bars(agent, name) for name in ("line_reward", "crn_variance_reduction")]
     own = go.Scatter(y=_surrogate(agent, "batch", "line_surrogates"), meta="surrogate", **shared)
     return [
         (1, own),

@@ -8,7 +8,7 @@ import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from closerlook.drawing.style import COLOURS, INK, QUIET
+from closerlook.drawing.style import COLORS, INK, QUIET
 from closerlook.results.naming import agent_name
 
 MOST_ROWS = 8
@@ -19,7 +19,7 @@ LABELS = {
     "step": "step",
     "gradient": "gradient",
     "random": "random direction",
-    "filter": "filter-normalised direction",
+    "filter": "filter-normalized direction",
     "difference": "towards the other agent",
 }
 
@@ -60,7 +60,7 @@ def draw_surface(
     ends : sequence of xarray.DataArray
         Lower and upper end of the heights' 95% interval: translucent surfaces below and above.
     limits : (float, float), optional
-        Of heights and colours, where several surfaces share them.
+        Of heights and colors, where several surfaces share them.
     """
     heights = np.where(np.isfinite(values.values), values.values, np.nan)
     if not np.isfinite(heights).any():
@@ -75,7 +75,7 @@ def draw_surface(
         if np.isfinite(end.values).any():
             inside = np.isfinite(end.values) & _within(end.values, limits)
             other = np.where(inside, end.values, np.nan)
-            axis.plot_surface(first, second, other, color=COLOURS[0], alpha=0.18, rstride=1, cstride=1, linewidth=0)
+            axis.plot_surface(first, second, other, color=COLORS[0], alpha=0.18, rstride=1, cstride=1, linewidth=0)
     axis.set_xlabel(labels[0], labelpad=-4)
     axis.set_ylabel(labels[1], labelpad=-4)
     axis.tick_params(pad=-2, labelsize=7)
@@ -124,7 +124,7 @@ def mark_undecided(axis: Axes, agent: xr.Dataset) -> None:
     first, second = np.meshgrid(agent["step"], agent["random"], indexing="ij")
     open_ = undecided & ~exploded
     axis.plot(first[open_], second[open_], ".", color="white", markersize=2.5, clip_on=False)
-    axis.plot(first[exploded], second[exploded], "x", color=COLOURS[1], markersize=4, clip_on=False)
+    axis.plot(first[exploded], second[exploded], "x", color=COLORS[1], markersize=4, clip_on=False)
 
 
 def ends_of(dataset: xr.Dataset, name: str) -> list[xr.DataArray]:

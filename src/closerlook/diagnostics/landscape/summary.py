@@ -9,13 +9,13 @@ import xarray as xr
 from closerlook.diagnostics.landscape.verdicts import GONE
 from closerlook.results.store import as_json
 
-LINE_NUMBERS = ("line_reward", "line_gain", "line_lower_tail", "line_tail_gain", "pairing_saving")
+LINE_NUMBERS = ("line_reward", "line_gain", "line_lower_tail", "line_tail_gain", "crn_variance_reduction")
 ENDS = ("", "_low", "_high")
 WHOLE_PLANE = {"region": "plane", "pairs_of": "batch"}
 
 
 def summary(dataset: xr.Dataset) -> dict[str, Any]:
-    """Summarise a dataset of this diagnostic as JSON values; NaN is None.
+    """Summarize a dataset of this diagnostic as JSON values; NaN is None.
 
     Agreement is between the surrogate that the algorithm climbs, on the step's own batch, and the true reward, over
     the plane; ``line`` says the same of the line along the first axis, ``heldout`` of pairs the step has not seen.
@@ -32,11 +32,14 @@ def summary(dataset: xr.Dataset) -> dict[str, Any]:
         **_numbers(dataset, ("true_reward",)),
         "surrogate": as_json(dataset["surrogate"].values),
         **_numbers(dataset.sel(WHOLE_PLANE), names),
-        **_numbers(dataset, ("best_step", "realised_gain")),
+        **_numbers(dataset, ("best_step", "full_update_realized_improvement")),
         **_numbers(dataset, [name for name in ("heldout_improvement_ratio",) if name in dataset]),
-        **{name: as_json(dataset[name].values) for name in ("predicted_gain", "chance_of_loss", "surrogate_best_step")},
-        **{name: as_json(dataset[name].values) for name in ("full_step_norm", "full_step_mean_kl")},
-        **{name: as_json(dataset[name].values) for name in (*GONE, "failed_step") if name in dataset},
+        **{
+            name: as_json(dataset[name].values)
+            for name in ("full_update_predicted_improvement", "probability_worse", "surrogate_best_step")
+        },
+        **{name: as_json(dataset[name].values) for name in ("full_update_norm", "full_update_mean_kl")},
+        **{name: as_json(dataset[name].values) for name in (*GONE, "failed_update") if name in dataset},
         "line": {
             "multiples": as_json(dataset["line"].values),
             "pairs_per_point": int(attributes["line_pairs_per_point"]),
@@ -45,9 +48,9 @@ def summary(dataset: xr.Dataset) -> dict[str, Any]:
             "heldout": _numbers(dataset.sel(region="line", pairs_of="heldout"), names),
         },
         "heldout": _numbers(dataset.sel(region="plane", pairs_of="heldout"), names),
-        "noise_share": {
+        "noise_fraction": {
             "budgets": as_json(dataset["usual_budget"].values),
-            **_numbers(dataset, ("noise_share",)),
+            **_numbers(dataset, ("noise_fraction",)),
         },
     }
 

@@ -22,7 +22,7 @@ def line_table(dataset: xr.Dataset) -> Table:
     title = f"{dataset.attrs['environment']}: along the {first}, from {pairs}"
     columns = ["multiple", "true\nreward", "gain", "95% interval", "lowest 5%", "surrogate's\nrise", "on other\npairs"]
     nulls = dataset["line_clip_null"].sel(pairs_of="heldout") if _is_clipped(dataset) else None
-    columns += ["shared draws\nsave"] if nulls is None else ["of it by\nchance", "shared draws\nsave"]
+    columns += ["common random\nnumbers save"] if nulls is None else ["of it by\nchance", "common random\nnumbers save"]
     rows = []
     for value in dataset["line"].values:
         here = dataset.sel(line=value)
@@ -30,7 +30,7 @@ def line_table(dataset: xr.Dataset) -> Table:
         rises += [] if nulls is None else [number(nulls.sel(line=value), _PLAIN)]
         gain = with_interval(here, "line_gain", _PLAIN)
         cells = [number(here["line_reward"], _PLAIN), *gain, number(here["line_lower_tail"], _PLAIN)]
-        rows.append([f"{value:g}", *cells, *rises, number(here["pairing_saving"], "{:.1f} times")])
+        rows.append([f"{value:g}", *cells, *rises, number(here["crn_variance_reduction"], "{:.1f} times")])
     table = make_table(title, columns, rows)
     table.caption, table.caption_justify = _missing(dataset), "left"
     return table

@@ -23,7 +23,7 @@ _BOTH = (
     "t. For `batch` it is of this very batch, whose surrogate is what it is."
 )
 _SURROGATES = (
-    "Surrogate `plain`: mean of ratio times advantage as it is; `normalised`: of advantages standardised over the "
+    "Surrogate `plain`: mean of ratio times advantage as it is; `normalized`: of advantages standardized over the "
     "pairs; `clipped`: clipped as in PPO, of those that the agent's algorithm uses. Pairs `batch`: those the step was "
     "computed from; `heldout`: others by the same policy. NaN or infinite where ratios overflow."
 )
@@ -54,7 +54,7 @@ VARIABLES: list[Variable] = [
         _PLANE,
         "1",
         "The surrogate that the algorithm climbs, on the pairs the step was computed from: for PPO `clipped`, else "
-        "`normalised`, or `plain` where the agent does not standardise advantages.",
+        "`normalized`, or `plain` where the agent does not standardize advantages.",
         _FIGURES,
     ),
     Variable(
@@ -89,11 +89,11 @@ VARIABLES: list[Variable] = [
         unit="reward",
     ),
     *interval(
-        "pairing_saving",
+        "crn_variance_reduction",
         _LINE,
         (
-            "How many times fewer pairs a difference to the agent takes with shared draws than with independent ones: "
-            "the two variances' sum over the variance of the paired difference.",
+            "How many times fewer pairs a difference to the agent takes with common random numbers than with "
+            "independent ones: the two variances' sum over the variance of the paired difference.",
             "delete-one-stream jackknife of its logarithm, Student's t.",
         ),
     ),
@@ -133,14 +133,14 @@ VARIABLES: list[Variable] = [
         "Points that correlations are over: those whose reward and whose surrogate are known.",
     ),
     Variable(
-        "decided_share",
+        "fraction_significant",
         ("agent", "region"),
         "1",
         "Share of points with a known gain, other than the agent itself, whose gain is above or below zero for certain "
         "(95%).",
     ),
     *interval(
-        "noise_share",
+        "noise_fraction",
         ("agent", "usual_budget"),
         (
             "How much of the variance over the plane's points would be noise if each had so many pairs of its own: "
@@ -163,10 +163,10 @@ VARIABLES: list[Variable] = [
         "surrogate_best_step", ("agent", "pairs_of"), "1", "Multiple at which the surrogate that is climbed is highest."
     ),
     *interval(
-        "predicted_gain",
+        "full_update_predicted_improvement",
         ("agent", "pairs_of"),
         (
-            "What the whole step promises, NaN where it is not the first axis: the plain, unclipped surrogate's rise, "
+            "What the whole step predicts, NaN where it is not the first axis: the plain, unclipped surrogate's rise, "
             "whichever is climbed, in true reward (times the divisor of the agent's rewards), times the mean length of "
             "an episode. To first order, and by discounted advantages.",
             "Student's t over streams of the held-out pairs; none for the step's own batch.",
@@ -187,30 +187,30 @@ VARIABLES: list[Variable] = [
     Variable("plane_clip_null", ("agent", "pairs_of", *_PLANE[1:]), "1", f"On the plane, {_CLIP_NULL}", _CLIP_SOURCE),
     Variable("line_clip_null", ("agent", "pairs_of", "line"), "1", f"On the line, {_CLIP_NULL}", _CLIP_SOURCE),
     *interval(
-        "realised_gain",
+        "full_update_realized_improvement",
         ("agent",),
         ("line_gain at the whole step; NaN where that is not the first axis.", _DIFFERENCE),
         unit="reward",
     ),
     Variable(
-        "chance_of_loss",
+        "probability_worse",
         ("agent",),
         "1",
-        "Chance that this very step lowers the mean return: one-sided, by the t distribution of realised_gain. Not how "
-        "often steps from other batches would.",
+        "Chance that this very step lowers the mean return: one-sided, by the t distribution of "
+        "full_update_realized_improvement. Not how often steps from other batches would.",
     ),
-    Variable("full_step_norm", ("agent",), "1", "Euclidean norm of the step."),
+    Variable("full_update_norm", ("agent",), "1", "Euclidean norm of the step."),
     Variable(
-        "full_step_mean_kl", ("agent",), "nats", "Mean KL from the old policy to the new one on the step's own batch."
+        "full_update_mean_kl", ("agent",), "nats", "Mean KL from the old policy to the new one on the step's own batch."
     ),
     Variable(
-        "zero_step",
+        "zero_update",
         ("agent",),
         "1",
         "Whether an axis leads nowhere, as when the update did not move the policy: all else is NaN then.",
     ),
     Variable(
-        "failed_step",
+        "failed_update",
         ("agent",),
         "1",
         "Whether the update ended with parameters that are not finite: all else is NaN then, unless no axis needs it.",

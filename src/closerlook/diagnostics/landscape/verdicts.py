@@ -13,12 +13,12 @@ from closerlook.diagnostics.common.verdict import (
     UNMOVED,
     Level,
     Verdict,
+    as_text,
     bounds,
     collapsed,
     is_collapsed,
     make_verdict,
     span,
-    told,
 )
 from closerlook.diagnostics.landscape.options import NOWHERE
 from closerlook.statistics.estimates import Interval
@@ -65,7 +65,7 @@ def _numbers(agent: xr.Dataset, name: str) -> tuple[float, float, float]:
 
 def _nowhere(name: str, agent: xr.Dataset) -> Verdict | None:
     """Say why nothing was looked at."""
-    if not (bool(agent.get("failed_step", False)) or bool(agent["zero_step"])):
+    if not (bool(agent.get("failed_update", False)) or bool(agent["zero_update"])):
         return None
     directions, axes = np.atleast_2d(agent.get("directions", 0.0)), agent.attrs.get("axes", "step").split(", ")
     lost = next((axis for axis, way in zip(axes, directions, strict=False) if not way.any()), None)
@@ -73,22 +73,23 @@ def _nowhere(name: str, agent: xr.Dataset) -> Verdict | None:
         return _no_step(name, agent)
     if lost is None:
         return None
-    what, mend = NOWHERE[lost]
+    what, hint = NOWHERE[lost]
     words = f"{what[0].upper()}{what[1:]}: there is nothing to look along."
     return make_verdict(
-        "axes", "problem", (name, words), {"step_norm": float(agent["full_step_norm"])}, f"G{mend[1:]}."
+        "axes", "problem", (name, words), {"update_norm": float(agent["full_update_norm"])}, f"G{hint[1:]}."
     )
 
 
 def _step(name: str, agent: xr.Dataset) -> Verdict | None:
     """Judge whether the whole step raises the true reward."""
-    gain, low, high = _numbers(agent, "realised_gain")
+    gain, low, high = _numbers(agent, "full_update_realized_improvement")
     if not np.isfinite(gain):
         return None
     base = float(agent["line_reward"].sel(line=0.0))
-    evidence = {"realised_gain": gain, "low": low, "high": high, "reward": base}
-    evidence |= {"predicted_gain": float(agent["predicted_gain"].sel(pairs_of="batch"))}
-    evidence |= {"chance_of_loss": float(agent["chance_of_loss"])}
+    evidence = {"full_update_realized_improvement": gain, "low": low, "high": high, "reward": base}
+    predicted = float(agent["full_update_predicted_improvement"].sel(pairs_of="batch"))
+    evidence |= {"full_update_predicted_improvement": predicted}
+    evidence |= {"probability_worse": float(agent["probability_worse"])}
     change = f"the whole step changes the mean return by {gain:+.3g} ({span(low, high)}) from {base:.4g}"
     if low == high == 0:
         words = f"The whole step changes no return, which is {base:.4g} on average."
@@ -100,7 +101,7 @@ def _step(name: str, agent: xr.Dataset) -> Verdict | None:
     if low > 0:
         return make_verdict("step", "ok", (name, f"Of this batch, {change}."), evidence, "")
     if high < 0:
-        words = f"Of this batch, {change}, while the surrogate promises {told(evidence['predicted_gain'], '+.3g')}."
+        words = f"Of this batch, {change}, while the surrogate predicts {as_text(predicted, '+.3g')}."
         advice = "Compute steps from more pairs (--step-pairs), or make them shorter: see where the reward peaks."
         if _numbers(agent, "heldout_improvement_ratio")[1] >= FOUND_AGAIN:
             advice = (
@@ -118,10 +119,10 @@ def _more_pairs(agent: xr.Dataset) -> str:
 
 def _no_step(name: str, agent: xr.Dataset) -> Verdict:
     """Say why there is no step to look along."""
-    failed, std = bool(agent.get("failed_step", False)), float(agent.get("action_std", np.nan))
+    failed, std = bool(agent.get("failed_update", False)), float(agent.get("action_std", np.nan))
     words = "The update ends with parameters that are not finite" if failed else "The update does not move the policy"
     advice = "Lower the learning rate, or look at the rewards of a batch." if failed else ""
-    evidence = {"step_norm": np.nan if failed else 0.0, "action_std": std}
+    evidence = {"update_norm": np.nan if failed else 0.0, "action_std": std}
     if is_collapsed(std):
         advice = "Reward entropy, or bound the standard deviation from below."
         return make_verdict("step", "problem", (name, f"{words}; {collapsed(std)}."), evidence, advice)
@@ -156,8 +157,10 @@ def _overfit(name: str, agent: xr.Dataset) -> Verdict | None:
         line = agent["line_surrogates"].sel(surrogate_name="clipped", pairs_of="heldout")
         evidence["clipped_heldout"] = float(line.sel(line=1.0) - line.sel(line=0.0))
         evidence["clip_null_heldout"] = float(agent["line_clip_null"].sel(line=1.0, pairs_of="heldout"))
-        beside = f" Clipped, it changes by {told(evidence['clipped_heldout'], '+.2g')} there, where chance alone gives "
-        beside += f"{told(evidence['clip_null_heldout'], '+.2g')}."
+        beside = (
+            f" Clipped, it changes by {as_text(evidence['clipped_heldout'], '+.2g')} there, where chance alone gives "
+        )
+        beside += f"{as_text(evidence['clip_null_heldout'], '+.2g')}."
     ratio = Interval(*_numbers(agent, "heldout_improvement_ratio"))
     return judge_heldout(name, ratio, evidence, "Give more --heldout-pairs.", beside)
 
@@ -194,8 +197,8 @@ def _plane(name: str, agent: xr.Dataset) -> Verdict | None:
         return None
     here = agent.sel(region="plane", pairs_of="batch")
     value, low, high = _numbers(here, "correlation")
-    noise = float(agent["noise_share"].isel(usual_budget=0))
-    evidence = {"correlation": value, "low": low, "high": high, "noise_share_of_one_stream": noise}
+    noise = float(agent["noise_fraction"].isel(usual_budget=0))
+    evidence = {"correlation": value, "low": low, "high": high, "noise_fraction_of_one_stream": noise}
     evidence["points"] = float(here.get("agreement_points", np.isfinite(agent["true_reward"]).sum()))
     if not np.isfinite([value, low, high]).all():
         words = "Whether surrogate and reward agree on the plane cannot be told: its relief is lost in noise."
@@ -225,7 +228,7 @@ def _opposed(name: str, agent: xr.Dataset, text: str, evidence: dict[str, float]
     """Judge a plane on which the surrogate falls where the reward rises: it may only punish the distance."""
     along, low, high = _numbers(agent.sel(region="line", pairs_of="batch"), "correlation")
     evidence = {**evidence, "correlation_along_the_step": along, "line_low": low, "line_high": high}
-    loses = float(agent["realised_gain_high"]) < 0
+    loses = float(agent["full_update_realized_improvement_high"]) < 0
     if high <= 0 and loses:
         words = f"{text}, along the step alone {along:.2f}: where the surrogate rises, the reward falls."
         return make_verdict("agreement", "problem", (name, words), evidence, "Take shorter steps, from more pairs.")

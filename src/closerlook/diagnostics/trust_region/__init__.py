@@ -1,4 +1,4 @@
-"""Trust regions: does the step do what its constraint and its model promise."""
+"""Trust regions: does the step do what its constraint and its model predict."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
@@ -20,13 +20,13 @@ class TrustRegion(Diagnostic):
     """Take an agent's update many times, and measure what each does to policy and reward.
 
     Each update has a batch of its own. Measures at the step it makes: divergences and ratios on that batch and on
-    held-out pairs, the quadratic model of the divergence, the improvement that gradient and surrogate promise and the
+    held-out pairs, the quadratic model of the divergence, the improvement that gradient and surrogate predict and the
     one that comes; how all of it grows over PPO's minibatches or what TRPO's conjugate gradient and line search leave;
     and how long a step would serve best. Appendix A.1 of "A Closer Look at Deep Policy Gradients", taken at its word.
     """
 
     name = "trust-region"
-    line = "does the step do what its constraint and its model promise?"
+    line = "does the step do what its constraint and its model predict?"
     Options = Options
     variables = VARIABLES
     scaled = ("pairs", "return_pairs")

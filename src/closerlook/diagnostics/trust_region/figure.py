@@ -1,4 +1,4 @@
-"""Figures of trust regions: how far updates move the policy, how that grows, and what they promise and keep."""
+"""Figures of trust regions: how far updates move the policy, how that grows, and what they predict and keep."""
 
 from collections.abc import Callable, Iterator
 
@@ -8,7 +8,7 @@ import xarray as xr
 from matplotlib.axes import Axes
 
 from closerlook.drawing.style import (
-    COLOURS,
+    COLORS,
     QUIET,
     RULE,
     STYLE,
@@ -27,18 +27,18 @@ MEASURES = {
     "quadratic_kl": "quadratic\nmodel",
     "mean_kl_batch": "mean,\nbatch",
     "mean_kl_heldout": "mean,\nothers",
-    "high_kl_heldout": "99%,\nothers",
+    "kl_p99_heldout": "99%,\nothers",
     "max_kl_heldout": "worst,\nothers",
 }
 """Divergences of the first panel, in its order."""
 
 
 def plot_trust_region(dataset: xr.Dataset) -> Axes:
-    """Draw how far an agent's updates move its policy, and what they promise and keep; a row an agent.
+    """Draw how far an agent's updates move its policy, and what they predict and keep; a row an agent.
 
     Divergences of every update at its whole step; mean KL at multiples of the step beside the quadratic model; how
     PPO's update grows over its minibatches, surrogate and ratios outside, then KL and largest ratio, or how TRPO's line
-    search ends; improvement promised against true, with 95% intervals; and the mean gain at multiples of the step.
+    search ends; improvement predicted against true, with 95% intervals; and the mean gain at multiples of the step.
 
     Parameters
     ----------
@@ -91,15 +91,15 @@ def _draw_divergences(axis: Axes, agent: xr.Dataset) -> None:
     for place, name in enumerate(MEASURES):
         values = agent[name].values
         shown = np.where(np.isfinite(values) & (values > 0), values, np.nan)
-        colour = COLOURS[1] if name == "quadratic_kl" else COLOURS[0]
-        axis.plot(place + offsets, shown, "o", color=colour, markersize=3, alpha=0.6)
+        color = COLORS[1] if name == "quadratic_kl" else COLORS[0]
+        axis.plot(place + offsets, shown, "o", color=color, markersize=3, alpha=0.6)
         if np.isfinite(shown).any():
-            axis.hlines(np.nanmean(shown), place - 0.32, place + 0.32, color=colour, linewidth=1.8)
+            axis.hlines(np.nanmean(shown), place - 0.32, place + 0.32, color=color, linewidth=1.8)
     bound = float(agent["kl_bound"])
     if np.isfinite(bound):
-        axis.axhline(bound, color=COLOURS[4], linewidth=1.0, linestyle="--")
+        axis.axhline(bound, color=COLORS[4], linewidth=1.0, linestyle="--")
         axis.annotate("bound", (0.0, bound), xycoords=("axes fraction", "data"), xytext=(3, 3), size=8,
-                      textcoords="offset points", color=COLOURS[4])  # fmt: skip
+                      textcoords="offset points", color=COLORS[4])  # fmt: skip
     axis.set_yscale("log")
     axis.set_xticks(range(len(MEASURES)), list(MEASURES.values()), size=7.5)
     axis.set_ylabel("KL(old || new), nats")
@@ -111,12 +111,12 @@ def _draw_model(axis: Axes, agent: xr.Dataset) -> None:
     for pairs, style, label in (("batch", "-", "on its batch"), ("heldout", "--", "on others")):
         rows = agent["multiple_change"].sel(pairs_of=pairs, change="mean_kl").values
         mean, low, high = mean_with_interval(np.where(np.isfinite(rows), rows, np.nan))
-        axis.plot(multiples, mean, style, color=COLOURS[0], marker="o", markersize=3, label=label)
-        axis.fill_between(multiples, np.maximum(low, mean / 100), high, color=COLOURS[0], alpha=0.12, linewidth=0)
+        axis.plot(multiples, mean, style, color=COLORS[0], marker="o", markersize=3, label=label)
+        axis.fill_between(multiples, np.maximum(low, mean / 100), high, color=COLORS[0], alpha=0.12, linewidth=0)
     model = float(agent["quadratic_kl"].mean()) * multiples**2
-    axis.plot(multiples, model, ":", color=COLOURS[1], label="quadratic model")
+    axis.plot(multiples, model, ":", color=COLORS[1], label="quadratic model")
     if np.isfinite(float(agent["kl_bound"])):
-        axis.axhline(float(agent["kl_bound"]), color=COLOURS[4], linewidth=1.0, linestyle="--")
+        axis.axhline(float(agent["kl_bound"]), color=COLORS[4], linewidth=1.0, linestyle="--")
     _log_multiples(axis, multiples)
     axis.set_yscale("log")
     axis.set_ylabel("mean KL, nats")
@@ -146,18 +146,18 @@ def _draw_growth(axis: Axes, agent: xr.Dataset) -> None:
     for (pairs, rows), style in zip(rises.items(), ("-", "--"), strict=True):
         mean, low, high = mean_with_interval(np.where(np.isfinite(rows), rows, np.nan))
         label = "on its batch" if pairs == "batch" else "on others"
-        axis.plot(epochs, mean, style, color=COLOURS[1], label=label)
-        axis.fill_between(epochs, low, high, color=COLOURS[1], alpha=0.12, linewidth=0)
+        axis.plot(epochs, mean, style, color=COLORS[1], label=label)
+        axis.fill_between(epochs, low, high, color=COLORS[1], alpha=0.12, linewidth=0)
     if "clip_null" in agent["change"]:
         null = agent["stage_change"].sel(pairs_of="heldout", change="clip_null").values
-        axis.plot(epochs, null.mean(axis=0), ":", color=COLOURS[1], label="on others, by chance")
+        axis.plot(epochs, null.mean(axis=0), ":", color=COLORS[1], label="on others, by chance")
     axis.set_xlabel("epochs")
-    axis.set_ylabel("rise of the surrogate", color=COLOURS[1])
+    axis.set_ylabel("rise of the surrogate", color=COLORS[1])
     beside = axis.twinx()
     shares = agent["stage_change"].sel(pairs_of="batch", change="clip_fraction").values
-    beside.plot(epochs, shares.mean(axis=0), color=COLOURS[2], label="ratios outside 1 ± ε")
+    beside.plot(epochs, shares.mean(axis=0), color=COLORS[2], label="ratios outside 1 ± ε")
     beside.set_ylim(bottom=0)
-    beside.set_ylabel("share of ratios outside", color=COLOURS[2])
+    beside.set_ylabel("share of ratios outside", color=COLORS[2])
     beside.spines["right"].set_visible(True)
     legend_above(axis)
     axis.set_title("growth over the update", pad=18)
@@ -166,20 +166,20 @@ def _draw_growth(axis: Axes, agent: xr.Dataset) -> None:
 def _draw_distances(axis: Axes, agent: xr.Dataset) -> None:
     """Draw mean and largest KL of both states, and the largest ratio on its batch, over the minibatches."""
     epochs = agent["stage"].values / agent.attrs["minibatches"]
-    for (change, words), colour in zip({"mean_kl": "mean", "max_kl": "worst"}.items(), COLOURS[:4:3], strict=True):
+    for (change, words), color in zip({"mean_kl": "mean", "max_kl": "worst"}.items(), COLORS[:4:3], strict=True):
         for pairs, style in (("batch", "-"), ("heldout", "--")):
             rows = agent["stage_change"].sel(pairs_of=pairs, change=change).values
             mean, _, _ = mean_with_interval(np.where(np.isfinite(rows) & (rows > 0), rows, np.nan))
             label = f"{words}, {'batch' if pairs == 'batch' else 'others'}"
-            axis.plot(epochs, mean, style, color=colour, label=label, linewidth=1.2)
+            axis.plot(epochs, mean, style, color=color, label=label, linewidth=1.2)
     axis.set_yscale("log")
     axis.set_xlabel("epochs")
     axis.set_ylabel("KL(old || new), nats")
     ratios = agent["stage_change"].sel(pairs_of="batch", change="max_ratio").values
     mean, _, _ = mean_with_interval(np.where(np.isfinite(ratios), ratios, np.nan))
     beside = axis.twinx()
-    beside.plot(epochs, mean, ":", color=COLOURS[2], gid="ratio")
-    beside.set_ylabel("largest ratio on its batch", color=COLOURS[2])
+    beside.plot(epochs, mean, ":", color=COLORS[2], gid="ratio")
+    beside.set_ylabel("largest ratio on its batch", color=COLORS[2])
     beside.spines["right"].set_visible(True)
     legend_above(axis, columns=4)
     axis.set_title("how far, over the update", pad=18)
@@ -194,17 +194,17 @@ def _draw_fractions(axis: Axes, agent: xr.Dataset) -> None:
         axis.set_axis_off()
         return
     shares, counts = np.unique(fractions[np.isfinite(fractions)], return_counts=True)
-    axis.bar(np.arange(len(shares)), counts, color=COLOURS[0], width=0.6)
+    axis.bar(np.arange(len(shares)), counts, color=COLORS[0], width=0.6)
     axis.set_xticks(np.arange(len(shares)), [f"{share:g}" if share else "none" for share in shares])
     axis.set_xlabel("share of the full step taken")
     axis.set_ylabel("updates")
 
 
 def _draw_improvements(axis: Axes, agent: xr.Dataset) -> None:
-    """Draw the true improvement of each update against what its surrogate promises."""
-    axis.set_title("promised and kept", pad=18)
-    promised, true = agent["surrogate_improvement"].values, agent["true_improvement"].values
-    known = np.isfinite(promised) & np.isfinite(true)
+    """Draw the true improvement of each update against what its surrogate predicts."""
+    axis.set_title("predicted and kept", pad=18)
+    predicted, true = agent["surrogate_improvement"].values, agent["true_improvement"].values
+    known = np.isfinite(predicted) & np.isfinite(true)
     if not known.any():
         axis.text(0.5, 0.5, "true reward not measured", transform=axis.transAxes, ha="center", color=QUIET)
         axis.set_axis_off()
@@ -212,12 +212,12 @@ def _draw_improvements(axis: Axes, agent: xr.Dataset) -> None:
     ends = [np.abs(agent[f"true_improvement{end}"].values - true)[known] for end in ("_low", "_high")]
     axis.axhline(0, color=RULE, linewidth=0.8)
     ends_known = np.nan_to_num(np.array(ends))
-    axis.errorbar(promised[known], true[known], ends_known, fmt="o", color=COLOURS[0], markersize=3.5, linewidth=0.8)
-    reach = np.array([min(promised[known].min(), 0.0), promised[known].max()])
-    axis.plot(reach, reach, ":", color=QUIET, label="as promised")
-    leave_out_outliers(axis, promised[known], true[known])
+    axis.errorbar(predicted[known], true[known], ends_known, fmt="o", color=COLORS[0], markersize=3.5, linewidth=0.8)
+    reach = np.array([min(predicted[known].min(), 0.0), predicted[known].max()])
+    axis.plot(reach, reach, ":", color=QUIET, label="as predicted")
+    leave_out_outliers(axis, predicted[known], true[known])
     legend_above(axis)
-    axis.set_xlabel("improvement the surrogate promises")
+    axis.set_xlabel("improvement the surrogate predicts")
     axis.set_ylabel("true improvement")
 
 
@@ -231,8 +231,8 @@ def _draw_lengths(axis: Axes, agent: xr.Dataset) -> None:
         return
     axis.axhline(0, color=RULE, linewidth=0.8)
     low, high = (agent[f"mean_multiple_gain_{end}"] for end in ("low", "high"))
-    axis.fill_between(multiples, low, high, color=COLOURS[0], alpha=0.18, linewidth=0)
-    axis.plot(multiples, agent["mean_multiple_gain"], color=COLOURS[0], marker="o", markersize=3)
+    axis.fill_between(multiples, low, high, color=COLORS[0], alpha=0.18, linewidth=0)
+    axis.plot(multiples, agent["mean_multiple_gain"], color=COLORS[0], marker="o", markersize=3)
     _log_multiples(axis, multiples)
     axis.set_ylabel("mean gain in true reward")
 

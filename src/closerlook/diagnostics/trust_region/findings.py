@@ -23,9 +23,9 @@ from closerlook.algorithms.natural import NaturalSettings
 from closerlook.algorithms.ppo import PPOSettings
 from closerlook.algorithms.rules import Rule, climbed_surrogate, rule_of
 from closerlook.algorithms.surrogate import SURROGATES
-from closerlook.diagnostics.common.layout import Found, interval, intervals
+from closerlook.diagnostics.common.layout import Findings, interval, intervals
 from closerlook.diagnostics.trust_region.plan import Plan
-from closerlook.diagnostics.trust_region.step_settings import loss_share, step_settings
+from closerlook.diagnostics.trust_region.step_settings import fraction_worse, step_settings
 from closerlook.measurements.policy_change import CHANGES
 from closerlook.measurements.step_audits import OF_JOINT_UPDATES, stages_of
 from closerlook.statistics.estimates import FEWEST, NOTHING, Interval, mean_interval, mean_share, ratio_of_means
@@ -37,7 +37,7 @@ Sums = Mapping[str, np.ndarray]
 
 PAIRS_OF = ("batch", "heldout")
 """Whose pairs: the update's own, or others by the same policy."""
-NORMALIZED = SURROGATES.index("normalised")
+NORMALIZED = SURROGATES.index("normalized")
 """The unclipped surrogate of standardized advantages, by which all algorithms are compared."""
 AVERAGED = (
     "mean_kl_batch",
@@ -80,17 +80,19 @@ SKEWED = {
 """Those whose few updates are skewed, gains in true reward among them."""
 SHARES = {"clip_fraction", "clip_fraction_heldout"}
 """Those that are between 0 and 1."""
-TOLD = {
+OF_UPDATES = {
     "quadratic_kl_own": "quadratic_kl",
     "step_fraction": "step_fraction",
-    "step_failed": "step_failed",
+    "line_search_failed": "line_search_failed",
     "cg_residual": "cg_residual",
     "cg_steps": "cg_steps",
 }
 """What an update along the natural gradient tells of itself, by the names here."""
 
 
-def find(agent: Agent, plan: Plan, audits: Sequence[Mapping[str, np.ndarray]], rewards: Sequence[Any]) -> Found:
+def trust_region_findings(
+    agent: Agent, plan: Plan, audits: Sequence[Mapping[str, np.ndarray]], rewards: Sequence[Any]
+) -> Findings:
     """Work out everything of one agent.
 
     Parameters
@@ -112,7 +114,7 @@ def find(agent: Agent, plan: Plan, audits: Sequence[Mapping[str, np.ndarray]], r
     found |= _stages(stacked, own, stages_of(rule, plan.step.batch_pairs))
     gains = [_gains(sums, plan) for sums in rewards]
     asked = np.array([sums is not None for sums in rewards])
-    found |= _rewards(gains, asked, plan) | _promises(agent, stacked, rewards, plan)
+    found |= _rewards(gains, asked, plan) | _predictions(agent, stacked, rewards, plan)
     found |= _along(found, asked, rule, plan)
     found |= step_settings(found, plan.multiples)
     return found | intervals("average", [_average(name, found[name], asked) for name in AVERAGED])
@@ -125,10 +127,10 @@ def _average(name: str, values: np.ndarray, asked: np.ndarray) -> Interval:
     return mean_share(values) if name in SHARES else mean_interval(values, skewed=name in SKEWED)
 
 
-def _policy(stacked: Mapping[str, np.ndarray], plan: Plan) -> Found:
+def _policy(stacked: Mapping[str, np.ndarray], plan: Plan) -> Findings:
     """Return how far the whole step moves the policy, in every measure, (R,) each; and all multiples."""
     whole = stacked["multiple_change"][:, :, plan.whole]
-    found: Found = {"multiple_change": stacked["multiple_change"].swapaxes(2, 3)}
+    found: Findings = {"multiple_change": stacked["multiple_change"].swapaxes(2, 3)}
     for place, pairs in enumerate(PAIRS_OF):
         for at, name in enumerate(CHANGES):
             found[change_name(name, pairs)] = whole[:, place, at]
@@ -138,16 +140,16 @@ def _policy(stacked: Mapping[str, np.ndarray], plan: Plan) -> Found:
 
 def change_name(name: str, pairs: str) -> str:
     """Name a measure of the whole step's change: those of divergence say whose states, the others only if held out."""
-    return f"{name}_{pairs}" if name.endswith("kl") or pairs == "heldout" else name
+    return f"{name}_{pairs}" if "kl" in name or pairs == "heldout" else name
 
 
-def _surrogates(stacked: Mapping[str, np.ndarray], own: int, plan: Plan) -> Found:
+def _surrogates(stacked: Mapping[str, np.ndarray], own: int, plan: Plan) -> Findings:
     """Return how far two surrogates rise: the one that is climbed, in its own unit, and the unclipped normalized one.
 
     What is found again on other pairs is judged by the latter: a clipped one falls there by chance alone.
     """
     rises = stacked["multiple_surrogates"] - stacked["base_surrogates"][:, :, None]
-    found: Found = {"surrogate_kind": np.array(own)}
+    found: Findings = {"surrogate_kind": np.array(own)}
     for name, kind in (("surrogate_rise", own), ("normalized_rise", NORMALIZED)):
         found[f"multiple_{name}"] = rises[..., kind]
         found[name], found[f"{name}_heldout"] = rises[:, :, plan.whole, kind].T
@@ -163,7 +165,7 @@ def _kl_bound(rule: Rule) -> float:
     return settings.max_kl if isinstance(settings, NaturalSettings) else np.nan
 
 
-def _algorithm(stacked: Mapping[str, np.ndarray], rule: Rule) -> Found:
+def _algorithm(stacked: Mapping[str, np.ndarray], rule: Rule) -> Findings:
     """Return what the update is bound by, and what it tells of itself."""
     settings = rule.settings
     rate, clip, minibatches = np.nan, np.nan, 1
@@ -189,11 +191,11 @@ def _algorithm(stacked: Mapping[str, np.ndarray], rule: Rule) -> Found:
         "overflown_advantages": np.array(overflown.sum()),
         "natural_residual": stacked["natural_residual"],
         "natural_efficiency": stacked["natural_efficiency"],
-        **{name: stacked[f"update_{told}"] for name, told in TOLD.items()},
+        **{name: stacked[f"update_{own}"] for name, own in OF_UPDATES.items()},
     }
 
 
-def _exploration(agent: Agent, stacked: Mapping[str, np.ndarray], space: Mapping[str, Any]) -> Found:
+def _exploration(agent: Agent, stacked: Mapping[str, np.ndarray], space: Mapping[str, Any]) -> Findings:
     """Return what is left of a policy's randomness, as it is and beside what its actions can be."""
     deviations, share = stacked["action_deviations"].min(axis=0), np.nan
     if space["type"] == "Box":
@@ -205,7 +207,7 @@ def _exploration(agent: Agent, stacked: Mapping[str, np.ndarray], space: Mapping
     return {"action_std": np.array(deviations.min()), "action_std_share": np.array(share), **entropies}
 
 
-def _stages(stacked: Mapping[str, np.ndarray], own: int, stages: Sequence[int]) -> Found:
+def _stages(stacked: Mapping[str, np.ndarray], own: int, stages: Sequence[int]) -> Findings:
     """Return how all of it grows over the minibatches of an update; one stage, its end, where it is a single step."""
     if not stages:
         return {}
@@ -226,7 +228,7 @@ def _gains(sums: Sums | None, plan: Plan) -> tuple[np.ndarray, np.ndarray, np.nd
     return means.value, means.low, means.high
 
 
-def _rewards(gains: Sequence[tuple[np.ndarray, np.ndarray, np.ndarray]], asked: np.ndarray, plan: Plan) -> Found:
+def _rewards(gains: Sequence[tuple[np.ndarray, np.ndarray, np.ndarray]], asked: np.ndarray, plan: Plan) -> Findings:
     """Return the gains of all updates (R, M), and their means; `asked` are those whose rewards were sampled, (R,)."""
     ends = {end: np.stack([gain[at] for gain in gains]) for at, end in enumerate(("", "_low", "_high"))}
     whole = {f"true_improvement{end}": values[:, plan.whole] for end, values in ends.items()}
@@ -234,7 +236,7 @@ def _rewards(gains: Sequence[tuple[np.ndarray, np.ndarray, np.ndarray]], asked: 
     all_of_them = {f"multiple_gain{end}": values for end, values in ends.items()}
     unknown = (~np.isfinite(ends[""]) & asked[:, None]).sum(axis=0)
     found = {**whole, **all_of_them, **intervals("mean_multiple_gain", over_updates), "unknown_gains": unknown}
-    return found | interval("loss_share", loss_share(whole["true_improvement"][asked]))
+    return found | interval("fraction_worse", fraction_worse(whole["true_improvement"][asked]))
 
 
 def over_known(values: np.ndarray, asked: np.ndarray) -> Interval:
@@ -242,8 +244,10 @@ def over_known(values: np.ndarray, asked: np.ndarray) -> Interval:
     return NOTHING if np.isnan(values[asked]).any() else mean_interval(values, skewed=True)
 
 
-def _promises(agent: Agent, stacked: Mapping[str, np.ndarray], rewards: Sequence[Sums | None], plan: Plan) -> Found:
-    """Return what gradient and plain surrogate promise of each whole step, in units of episode return, (R,) each.
+def _predictions(
+    agent: Agent, stacked: Mapping[str, np.ndarray], rewards: Sequence[Sums | None], plan: Plan
+) -> Findings:
+    """Return what gradient and plain surrogate predict of each whole step, in units of episode return, (R,) each.
 
     A pair's mean gain times the mean length of an episode: to first order, and by discounted advantages.
     """
@@ -279,7 +283,7 @@ def _ratio(over: float, under: float) -> float:
     return float(over / under) if under != 0 else np.nan
 
 
-def _along(found: Found, asked: np.ndarray, rule: Rule, plan: Plan) -> Found:
+def _along(found: Findings, asked: np.ndarray, rule: Rule, plan: Plan) -> Findings:
     """Return at which multiple reward and surrogate are highest, and at which the divergence meets its bound."""
     best = {"best_multiple": np.nan, "best_multiple_low": np.nan, "best_multiple_high": np.nan}
     known = found["unknown_gains"] == 0

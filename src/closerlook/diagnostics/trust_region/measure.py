@@ -16,7 +16,7 @@ from closerlook.algorithms.rules import clip_of, rule_of
 from closerlook.algorithms.surrogate import SURROGATES
 from closerlook.diagnostics.diagnostic import Answers, Cost, Stages
 from closerlook.diagnostics.subjects import Subject
-from closerlook.diagnostics.trust_region.findings import AVERAGED, PAIRS_OF, find
+from closerlook.diagnostics.trust_region.findings import AVERAGED, PAIRS_OF, trust_region_findings
 from closerlook.diagnostics.trust_region.plan import Plan
 from closerlook.execution import Job
 from closerlook.measurements.point_parts import joined, parts_of
@@ -53,7 +53,7 @@ def measure(subject: Subject, plan: Plan) -> Stages:
     left = iter(answers)
     points, streams = 1 + len(plan.multiples), plan.return_streams
     rewards = [joined(list(islice(left, len(jobs))), points, streams) if jobs else None for jobs in measured]
-    return find(subject.agent, plan, audits, rewards)
+    return trust_region_findings(subject.agent, plan, audits, rewards)
 
 
 def labels(subjects: Sequence[Subject], plan: Plan) -> tuple[dict[str, Any], dict[str, Any]]:

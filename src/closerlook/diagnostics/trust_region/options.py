@@ -35,7 +35,7 @@ class Options(BaseOptions):
     multiples: tuple[float, ...] = option(
         (0.25, 0.5, 1.0, 2.0, 4.0),
         "Of each step, at which divergence, surrogate and true reward are measured too; 1 is always among them.",
-        shown="FLOAT ...",
+        metavar="FLOAT ...",
         otherwise="0.25 0.5 1 2 4",
     )
     step_pairs: int | None = option(
@@ -50,7 +50,7 @@ class Options(BaseOptions):
         "Whose update it is, with its default settings unless it is the agent's own.",
         flag="algo",
         old=("algo",),
-        shown="ppo|trpo|natural|vanilla",
+        metavar="ppo|trpo|natural|vanilla",
         otherwise="the agent's own, else ppo",
     )
 

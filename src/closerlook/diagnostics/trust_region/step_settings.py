@@ -12,7 +12,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from closerlook.diagnostics.common.layout import Found
+from closerlook.diagnostics.common.layout import Findings
 from closerlook.measurements.policy_change import CHANGES
 from closerlook.statistics.estimates import NOTHING, Interval, exact_share
 
@@ -21,7 +21,7 @@ MODEL_OFF = 1.25
 ENDS = ("", "_low", "_high")
 
 
-def step_settings(found: Mapping[str, np.ndarray], multiples: np.ndarray) -> Found:
+def step_settings(found: Mapping[str, np.ndarray], multiples: np.ndarray) -> Findings:
     """Work out settings for the best multiple, and the reach of the quadratic model.
 
     Parameters
@@ -31,7 +31,7 @@ def step_settings(found: Mapping[str, np.ndarray], multiples: np.ndarray) -> Fou
     multiples : ndarray, (M,)
         Of the step, ascending.
     """
-    settings: Found = {}
+    settings: Findings = {}
     for end in ENDS:
         multiple = found[f"best_multiple{end}"]
         # a ratio's distance from 1 and Adam's steps grow with the length, the divergence with its square
@@ -76,7 +76,7 @@ def model_reach(multiples: np.ndarray, exact: np.ndarray, quadratic: np.ndarray)
     return float(np.exp(logs[at - 1] + share * (logs[at] - logs[at - 1])))
 
 
-def loss_share(gains: np.ndarray) -> Interval:
+def fraction_worse(gains: np.ndarray) -> Interval:
     """Return the share of updates (R,) whose measured gain is a loss, with the exact binomial interval.
 
     Nothing where one has no number: the others are a selection.

@@ -21,8 +21,8 @@ LISTED = (
     "true_improvement",
     "true_improvement_low",
     "true_improvement_high",
-    "high_kl_batch",
-    "high_kl_heldout",
+    "kl_p99_batch",
+    "kl_p99_heldout",
     "mean_reverse_kl_batch",
     "mean_reverse_kl_heldout",
     "max_ratio_heldout",
@@ -34,7 +34,7 @@ LISTED = (
     "surrogate_rise_heldout",
     "update_norm",
     "step_fraction",
-    "step_failed",
+    "line_search_failed",
     "cg_residual",
     "natural_residual",
     "natural_efficiency",
@@ -54,7 +54,7 @@ LATER = (
     "clip_null",
     "clip_null_heldout",
     *(f"mean_heldout_improvement_ratio{end}" for end in ENDS),
-    *(f"loss_share{end}" for end in ENDS),
+    *(f"fraction_worse{end}" for end in ENDS),
 )
 """Numbers that older datasets lack, or that only some updates have."""
 SINGLE = (
@@ -70,7 +70,7 @@ SINGLE = (
 
 
 def summary(dataset: xr.Dataset) -> dict[str, Any]:
-    """Summarise a dataset of this diagnostic as JSON values; NaN is None. Lists run over updates."""
+    """Summarize a dataset of this diagnostic as JSON values; NaN is None. Lists run over updates."""
     attributes = dataset.attrs
     return {
         "repeats": dataset.sizes["repeat"],

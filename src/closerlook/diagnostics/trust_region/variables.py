@@ -12,9 +12,9 @@ _STATES = {
     "batch": "of the update's own batch",
     "heldout": "of held-out pairs that the policy before it sampled",
 }
-_KINDS = {"mean": "Mean", "max": "Largest", "high": "99th percentile of the"}
+_KINDS = {"mean_{}": "Mean", "max_{}": "Largest", "{}_p99": "99th percentile of the"}
 _WHOLE = "at the whole step that the update made"
-_CLIMBED = "the surrogate that the algorithm climbs (clipped for PPO; standardised advantages where the agent does so)"
+_CLIMBED = "the surrogate that the algorithm climbs (clipped for PPO; standardized advantages where the agent does so)"
 _RETURNS = (
     "in units of episode return: its mean over pairs, in true reward (times the divisor of the agent's rewards), times "
     "the mean length of an episode. To first order, and by discounted advantages."
@@ -29,7 +29,7 @@ _AVERAGES = (
     "their mean's log-odds, or Clopper and Pearson's where all but one are at an end."
 )
 _CHANGES = (
-    "`mean_kl`, `max_kl`, `high_kl`: mean, largest and 99th percentile over states of KL(old || new), nats; "
+    "`mean_kl`, `max_kl`, `kl_p99`: mean, largest and 99th percentile over states of KL(old || new), nats; "
     "`_reverse_`: of KL(new || old). `max_ratio`: largest ratio of new to old probability over pairs; "
     "`clip_fraction`: share of pairs whose ratio is further from 1 than epsilon; `clip_null`: what chance makes of the "
     "clipped surrogate. Pairs `batch`: the update's own; `heldout`: others."
@@ -39,7 +39,7 @@ _CHANGES = (
 def _divergences() -> list[Variable]:
     return [
         Variable(
-            f"{kind}_{reverse}kl_{pairs}",
+            f"{kind.format(f'{reverse}kl')}_{pairs}",
             _EACH,
             "nats",
             f"{words} KL({'new || old' if reverse else 'old || new'}) over the states {where}, {_WHOLE}.",
@@ -118,7 +118,7 @@ VARIABLES: list[Variable] = [
         "fewest; NaN where none were asked for, or a policy explodes.",
     ),
     Variable("surrogate_rise", _EACH, "1", f"Rise of {_CLIMBED} on the batch, {_WHOLE}, in its own unit."),
-    Variable("surrogate_rise_heldout", _EACH, "1", "The same on held-out pairs, advantages standardised over those."),
+    Variable("surrogate_rise_heldout", _EACH, "1", "The same on held-out pairs, advantages standardized over those."),
     Variable(
         "normalized_rise",
         _EACH,
@@ -155,7 +155,7 @@ VARIABLES: list[Variable] = [
         "of both together alone.",
     ),
     Variable("step_fraction", _EACH, "1", "Step taken as a share of the full one after the line search; NaN for PPO."),
-    Variable("step_failed", _EACH, "1", "1 where the line search accepted nothing; NaN for PPO."),
+    Variable("line_search_failed", _EACH, "1", "1 where the line search accepted nothing; NaN for PPO."),
     Variable(
         "cg_residual",
         _EACH,
@@ -267,7 +267,7 @@ VARIABLES: list[Variable] = [
         _APPENDIX,
     ),
     *interval(
-        "loss_share",
+        "fraction_worse",
         ("agent",),
         (
             "Share of updates whose measured true_improvement is below zero. Noise in the gains pulls it to one half. "

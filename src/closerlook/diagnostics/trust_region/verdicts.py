@@ -15,11 +15,11 @@ from closerlook.diagnostics.common.verdict import (
     UNMOVED,
     Level,
     Verdict,
+    as_text,
     bounds,
     is_collapsed,
     make_verdict,
     span,
-    told,
 )
 from closerlook.statistics.estimates import Interval
 
@@ -55,9 +55,9 @@ def _average(agent: xr.Dataset, name: str) -> tuple[float, float, float]:
     return value, low, high
 
 
-def _told(agent: xr.Dataset, name: str, form: str) -> str:
+def _as_text(agent: xr.Dataset, name: str, form: str) -> str:
     """Write the mean over updates of a variable, in words where one of them is not finite."""
-    return told(_average(agent, name)[0], form, overflown=bool(np.isinf(agent[name].values).any()))
+    return as_text(_average(agent, name)[0], form, overflown=bool(np.isinf(agent[name].values).any()))
 
 
 def _failures(name: str, agent: xr.Dataset) -> Verdict | None:
@@ -165,11 +165,11 @@ def _bound(name: str, agent: xr.Dataset) -> Verdict | None:
     own = _average(agent, "mean_kl_batch")[0]
     evidence = {"kl_bound": bound, "mean_kl_batch": own, "mean_kl_heldout": value, "low": low, "high": high}
     evidence |= {"max_kl_heldout": worst}
-    words = f"The mean KL is {_told(agent, 'mean_kl_batch', '.3g')} on the batch and {value:.3g} "
+    words = f"The mean KL is {_as_text(agent, 'mean_kl_batch', '.3g')} on the batch and {value:.3g} "
     words += (
         f"({span(low, high, '.3g')}) on other states, bound {bound:g}; at the worst state, which theory bounds, it is "
     )
-    words += f"{_told(agent, 'max_kl_heldout', '.3g')}" + (
+    words += f"{_as_text(agent, 'max_kl_heldout', '.3g')}" + (
         f", {worst / bound:.0f} times that." if worst < np.inf else "."
     )
     level: Level = "ok" if not low > BEYOND_BOUND * bound else "watch"
@@ -188,8 +188,10 @@ def _clipping(name: str, agent: xr.Dataset) -> Verdict | None:
     evidence = {"clip_fraction": value, "low": low, "high": high, "max_ratio": ratio, "mean_kl_batch": kl}
     evidence |= {"max_kl_batch": worst, "clip_epsilon": epsilon}
     words = f"{100 * value:.0f}% ({span(low, high, '.0f', 100)}) of ratios end outside 1 +- {epsilon:g}, the "
-    words += f"largest at {_told(agent, 'max_ratio', '.3g')}: clipping bounds the objective, not the policy. Mean KL "
-    words += f"{_told(agent, 'mean_kl_batch', '.2g')}, worst {_told(agent, 'max_kl_batch', '.2g')}."
+    words += (
+        f"largest at {_as_text(agent, 'max_ratio', '.3g')}: clipping bounds the objective, not the policy. Mean KL "
+    )
+    words += f"{_as_text(agent, 'mean_kl_batch', '.2g')}, worst {_as_text(agent, 'max_kl_batch', '.2g')}."
     level: Level = "watch" if low > MANY_OUTSIDE else "ok"
     words += " More than trained agents usually show." if level == "watch" else ""
     advice = "" if level == "ok" else "Fewer epochs or a smaller learning rate would keep the policy nearer."
@@ -213,7 +215,7 @@ def _model(name: str, agent: xr.Dataset) -> Verdict | None:
 
 def _line_search(name: str, agent: xr.Dataset) -> Verdict | None:
     """Judge how far the line search backs off."""
-    fraction, failed = agent["step_fraction"].values, agent["step_failed"].values
+    fraction, failed = agent["step_fraction"].values, agent["line_search_failed"].values
     if not np.isfinite(fraction).any():
         return None
     whole, lost = float((fraction == 1).mean()), float(np.nanmean(failed))
@@ -237,8 +239,8 @@ def _natural(name: str, agent: xr.Dataset) -> Verdict | None:
     evidence |= {"natural_residual": whole}
     words = f"The step has {100 * value:.0f}% ({span(low, high, '.0f', 100)}) of the predicted gain of the natural "
     words += (
-        f"gradient solved to the end on the whole batch; of the gradient {told(residual, '.2f')} is left unsolved on "
-        f"its own states, {told(whole, '.2f')} on all."
+        f"gradient solved to the end on the whole batch; of the gradient {as_text(residual, '.2f')} is left on "
+        f"its own states, {as_text(whole, '.2f')} on all."
     )
     level: Level = "watch" if high < EFFICIENT else "ok"
     advice = "" if level == "ok" else "More steps of conjugate gradient (cg_steps), or a larger fisher_fraction."
@@ -246,26 +248,26 @@ def _natural(name: str, agent: xr.Dataset) -> Verdict | None:
 
 
 def _improvement(name: str, agent: xr.Dataset) -> Verdict | None:
-    """Judge whether an update raises the true reward, and how much of what is promised comes."""
+    """Judge whether an update raises the true reward, and how much of what is predicted comes."""
     gain, low, high = _average(agent, "true_improvement")
     if not np.isfinite(gain):
         return None
-    promised, slope, other = (
+    predicted, slope, other = (
         _average(agent, key)[0]
         for key in ("surrogate_improvement", "predicted_improvement", "surrogate_improvement_heldout")
     )
     before = float(agent["true_reward_before"].mean())
-    evidence = {"true_improvement": gain, "low": low, "high": high, "surrogate_improvement": promised}
+    evidence = {"true_improvement": gain, "low": low, "high": high, "surrogate_improvement": predicted}
     evidence |= {"predicted_improvement": slope, "surrogate_improvement_heldout": other, "reward": before}
     words = f"An update changes the mean return by {gain:+.3g} ({span(low, high)}) from {before:.4g}; the "
     names = ("surrogate_improvement", "surrogate_improvement_heldout", "predicted_improvement")
-    first, second, third = (_told(agent, key, "+.3g") for key in names)
-    words += f"surrogate promises {first} on its batch, {second} on other pairs, the gradient {third}."
+    first, second, third = (_as_text(agent, key, "+.3g") for key in names)
+    words += f"surrogate predicts {first} on its batch, {second} on other pairs, the gradient {third}."
     if low == high == 0:
         words = f"No update changes any return, which is {before:.4g} on average."
         return make_verdict("improvement", "problem", (name, words), evidence, UNMOVED)
-    if abs(promised) > abs(before) > 0:
-        words += " A promise beyond the return itself is of its batch alone, to first order: no step keeps it."
+    if abs(predicted) > abs(before) > 0:
+        words += " A prediction beyond the return itself is of its batch alone, to first order: no step keeps it."
     if agent.sizes["repeat"] < ENOUGH_UPDATES:
         words += f" {agent.sizes['repeat']} updates are too few to trust the interval."
         advice = f"Give {ENOUGH_UPDATES} --repeats or more."
@@ -290,8 +292,8 @@ def _overfit(name: str, agent: xr.Dataset) -> Verdict | None:
     if np.isfinite(float(agent["clip_epsilon"])):
         clipped, null = _average(agent, "surrogate_rise_heldout"), _average(agent, "clip_null_heldout")
         evidence |= {"surrogate_rise_heldout": clipped[0], "clip_null_heldout": null[0]}
-        beside = f" Clipped, it changes by {told(clipped[0], '+.2g')} there, where chance alone gives "
-        beside += f"{told(null[0], '+.2g')}."
+        beside = f" Clipped, it changes by {as_text(clipped[0], '+.2g')} there, where chance alone gives "
+        beside += f"{as_text(null[0], '+.2g')}."
     return judge_heldout(name, Interval(*numbers), evidence, "Give more --repeats and --pairs.", beside)
 
 

@@ -19,7 +19,7 @@ _HERE = "closerlook.diagnostics.values"
 class Values(Diagnostic):
     """Measure how well the critic predicts values, and what it is worth as a baseline.
 
-    Fits a value V* to returns of fresh pairs: the best critic there is. Then judges the agent's critic, after updates
+    Fits a value to returns of fresh pairs: the best critic there is. Then judges the agent's critic, after updates
     on batches of its own and as it is, on held-out pairs beside it; compares gradient estimates with each baseline and
     by each lambda; and restarts the simulator from some states, to tell bias from noise. These are Figures 3, 4, 11
     and 12 of "A Closer Look at Deep Policy Gradients".
@@ -59,9 +59,9 @@ def value_prediction(
 ) -> "xr.Dataset":
     """Measure how well an agent's critic predicts values, and what it is worth as a baseline.
 
-    Three things are sampled. Pairs that a value V* is fitted to: the best critic there is for this policy. Batches
-    that the agent's algorithm updates its critic on. And a pool on which the agent's critic, the updated ones and V*
-    are judged, and on which gradient estimates with each baseline and each lambda are compared.
+    Three things are sampled. Pairs that a value is fitted to: the best critic there is for this policy. Batches
+    that the agent's algorithm updates its critic on. And a pool on which the agent's critic, the updated ones and the
+    fitted value are judged, and on which gradient estimates with each baseline and each lambda are compared.
 
     Parameters
     ----------

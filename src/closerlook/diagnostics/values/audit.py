@@ -16,7 +16,7 @@ from typing import Literal
 
 import numpy as np
 
-from closerlook.diagnostics.common.layout import Found, interval, intervals
+from closerlook.diagnostics.common.layout import Findings, interval, intervals
 from closerlook.diagnostics.values.options import CRITICS, TARGETS
 from closerlook.measurements.restarted_values import JUDGED, SINGLE
 from closerlook.statistics.estimates import NOTHING, Interval
@@ -34,7 +34,7 @@ from closerlook.statistics.value_errors import (
     split_error,
 )
 
-TARGET_ARRAYS = ("gae_targets", "complete_returns", "cut_returns")
+TARGET_ARRAYS = ("gae_targets", "monte_carlo_returns", "cut_off_returns")
 """What answers of jobs call them."""
 
 Measure = Callable[[np.ndarray, str], Interval]
@@ -52,7 +52,7 @@ class Judged:
     own : ndarray, (J, T), or None
         The agent's critic.
     fitted : ndarray, (J, T), or None
-        V*.
+        the fitted value.
     updated : ndarray, (U, J, T)
         The agent's critic after each update.
     targets : mapping of str to ndarray, (J, T)
@@ -74,7 +74,7 @@ class Judged:
     value_clip: float | None
 
 
-def audit(judged: Judged) -> Found:
+def audit(judged: Judged) -> Findings:
     """Return every number about held-out pairs, by the schema's names."""
     least = {name: near_zero(target) for name, target in judged.targets.items()}
 
@@ -159,14 +159,14 @@ def mean_of_intervals(found: Sequence[Interval], scale: Scale = "plain") -> Inte
     return Interval(value, value - below, value + above)
 
 
-def _of_fitted(judged: Judged, mean: Measure, explained: Measure) -> Found:
+def _of_fitted(judged: Judged, mean: Measure, explained: Measure) -> Findings:
     values = judged.fitted
     floor = NOTHING if values is None else mean(values, "returns")
     possible = NOTHING if values is None else explained(values, "returns")
     return {**interval("noise_floor_mre", floor), **interval("fitted_explained_variance", possible)}
 
 
-def _of_calibration(judged: Judged) -> Found:
+def _of_calibration(judged: Judged) -> Findings:
     bins = [None if judged.own is None else calibration(judged.own, judged.targets[name]) for name in TARGETS]
     known = [one for one in bins if one is not None]
     count = len(known[0].predicted) if known else 10
@@ -176,21 +176,21 @@ def _of_calibration(judged: Judged) -> Found:
     return {"calibration_predicted": np.array(predicted), **intervals("calibration_target", targets, shape)}
 
 
-def audit_training(answers: Sequence[Mapping[str, np.ndarray]]) -> Found:
+def audit_training(answers: Sequence[Mapping[str, np.ndarray]]) -> Findings:
     """Return how well the critic fits the very batches it was updated on; NaN without updates."""
     measures: dict[str, Callable[[np.ndarray, np.ndarray], float]] = {
         "train_mean_relative_error": lambda v, y: float(relative_errors(v, y, near_zero(y)).mean()),
         "train_median_relative_error": lambda v, y: float(np.median(relative_errors(v, y, near_zero(y)))),
         "train_explained_variance": lambda v, y: explained_variance(v[None], y[None]).value,
     }
-    found: Found = {}
+    found: Findings = {}
     for name, measure in measures.items():
         rows = [[measure(answer["values"], answer[target]) for answer in answers] for target in TARGET_ARRAYS]
         found |= intervals(name, [mean_over_streams(np.array(row)[:, None]) if row else NOTHING for row in rows])
     return found
 
 
-def audit_restarts(answers: Sequence[Mapping[str, np.ndarray]], least: float) -> Found:
+def audit_restarts(answers: Sequence[Mapping[str, np.ndarray]], least: float) -> Findings:
     """Return bias and noise at states that were restarted from; NaN where there were none.
 
     Parameters
@@ -198,7 +198,7 @@ def audit_restarts(answers: Sequence[Mapping[str, np.ndarray]], least: float) ->
     answers : sequence of mappings
         See `closerlook.measurements.restarted_values.sample_restarts`.
     least : float
-        Of the complete returns of held-out pairs, see `near_zero`.
+        Of the Monte Carlo returns of held-out pairs, see `near_zero`.
     """
     nothing = [NOTHING] * len(JUDGED)
     if not sum(len(answer["stream"]) for answer in answers):

@@ -13,10 +13,10 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from closerlook.diagnostics.common.layout import Found, interval, intervals
+from closerlook.diagnostics.common.layout import Findings, interval, intervals
 from closerlook.diagnostics.values.options import BASELINES, BATCHES
 from closerlook.measurements.pooled import Answers, Pooled, Target
-from closerlook.measurements.value_sums import ValueQuestion
+from closerlook.measurements.value_sums import ValueStatistics
 from closerlook.measurements.weightings import Weighting
 from closerlook.statistics.blocks import Sums
 from closerlook.statistics.estimates import NOTHING, Interval, agreement
@@ -25,53 +25,55 @@ from closerlook.statistics.pool import Size
 from closerlook.statistics.variance_reduction import reduce_variance
 
 
-def compare_baselines(pooled: Pooled, question: ValueQuestion, *, normalize: bool) -> Found:
+def compare_baselines(pooled: Pooled, statistics: ValueStatistics, *, normalize: bool) -> Findings:
     """Return how estimates agree with each baseline, and how much each varies.
 
     Parameters
     ----------
     pooled : Pooled
         Of the answers' ``streams``.
-    question : ValueQuestion
+    statistics : ValueStatistics
         What was asked.
     normalize : bool
-        Whether the agent's own estimates standardise advantages.
+        Whether the agent's own estimates standardize advantages.
     """
     sizes = pooled.pool.sizes
-    own = [_own(pooled, question, name, size, normalize=normalize) for name in BASELINES for size in sizes]
-    complete = [_complete(pooled, question, name, size, normalize) for name in BASELINES for size in sizes]
+    own = [_own(pooled, statistics, name, size, normalize=normalize) for name in BASELINES for size in sizes]
+    complete = [_complete(pooled, statistics, name, size, normalize) for name in BASELINES for size in sizes]
     shape = (len(BASELINES), len(sizes))
-    found = intervals("baseline_pairwise_cosine", own, shape) | intervals("complete_pairwise_cosine", complete, shape)
-    return found | _variances(pooled, question, normalize)
+    found = intervals("baseline_pairwise_cosine", own, shape) | intervals(
+        "monte_carlo_pairwise_cosine", complete, shape
+    )
+    return found | _variances(pooled, statistics, normalize)
 
 
-def _standardised(name: str, normalize: bool) -> bool:
-    """Whether a baseline's advantages are standardised: as the two names without a value mean, else as the agent's."""
+def _standardized(name: str, normalize: bool) -> bool:
+    """Whether a baseline's advantages are standardized: as the two names without a value mean, else as the agent's."""
     return {"zero": False, "mean": True}.get(name, normalize)
 
 
-def _own(pooled: Pooled, question: ValueQuestion, name: str, size: Size, *, normalize: bool) -> Interval:
-    place = _place(question.own, "zero" if name == "mean" else name)
+def _own(pooled: Pooled, statistics: ValueStatistics, name: str, size: Size, *, normalize: bool) -> Interval:
+    place = _place(statistics.own, "zero" if name == "mean" else name)
     if place is None:
         return NOTHING
-    return agreement(pooled.estimates(size, place, normalize=_standardised(name, normalize))).cosine
+    return agreement(pooled.estimates(size, place, normalize=_standardized(name, normalize))).cosine
 
 
-def _complete(pooled: Pooled, question: ValueQuestion, name: str, size: Size, normalize: bool) -> Interval:
-    target = _complete_target(pooled, question, name, normalize)
-    return NOTHING if target is None or size.is_beginning else agreement(pooled.means(size, target)).cosine
+def _complete(pooled: Pooled, statistics: ValueStatistics, name: str, size: Size, normalize: bool) -> Interval:
+    target = _complete_target(pooled, statistics, name, normalize)
+    return NOTHING if target is None or size.is_prefix else agreement(pooled.means(size, target)).cosine
 
 
-def _complete_target(pooled: Pooled, question: ValueQuestion, name: str, normalize: bool) -> Target | None:
-    """Return the gradient by complete returns less a baseline, centred in the pool where advantages are standardised.
+def _complete_target(pooled: Pooled, statistics: ValueStatistics, name: str, normalize: bool) -> Target | None:
+    """Return the gradient by Monte Carlo returns less a baseline, centered where advantages are standardized.
 
     A constant error of the baseline then costs nothing, as it costs the agent nothing. The optimal baseline is optimal
     as it is.
     """
-    place = _place(question.fine, "zero" if name == "mean" else name, complete=True)
+    place = _place(statistics.fine, "zero" if name == "mean" else name, complete=True)
     if place is None:
         return None
-    return pooled.by_weights(place, centred=name != "optimal" and _standardised(name, normalize))
+    return pooled.by_weights(place, centered=name != "optimal" and _standardized(name, normalize))
 
 
 def _place(weightings: Sequence[Weighting], baseline: str, *, complete: bool = False) -> int | None:
@@ -81,10 +83,10 @@ def _place(weightings: Sequence[Weighting], baseline: str, *, complete: bool = F
     return None
 
 
-def _variances(pooled: Pooled, question: ValueQuestion, normalize: bool) -> Found:
+def _variances(pooled: Pooled, statistics: ValueStatistics, normalize: bool) -> Findings:
     means = {}
     for name in BASELINES:
-        target = _complete_target(pooled, question, name, normalize)
+        target = _complete_target(pooled, statistics, name, normalize)
         if target is not None:
             sums, pairs = pooled.groups(target)
             means[name] = sums / pairs[:, None]
@@ -98,15 +100,15 @@ def _variances(pooled: Pooled, question: ValueQuestion, normalize: bool) -> Foun
 
 
 def sweep_lambdas(
-    answers: Answers, question: ValueQuestion, lambdas: Sequence[float], own: float, batch_pairs: int
-) -> Found:
+    answers: Answers, statistics: ValueStatistics, lambdas: Sequence[float], own: float, batch_pairs: int
+) -> Findings:
     """Return bias and variance by lambda, and which lambda serves best.
 
     Parameters
     ----------
     answers : sequence of mappings
         With ``sweep.*``.
-    question : ValueQuestion
+    statistics : ValueStatistics
         What was asked; without a sweep everything is NaN.
     lambdas : sequence of float
         As in the question.
@@ -116,9 +118,9 @@ def sweep_lambdas(
         Pairs of its training batch.
     """
     count = len(lambdas)
-    if not question.sweep:
+    if not statistics.sweep:
         return _no_sweep(count)
-    groups = _Groups([Sums.from_arrays(answer, "sweep") for answer in answers], question.sweep_block)
+    groups = _Groups([Sums.from_arrays(answer, "sweep") for answer in answers], statistics.sweep_block)
     compared = _compare(groups, count)
     comparisons = compared[0]
     found = intervals("lambda_squared_bias", [one.relative_bias() for one in comparisons])
@@ -129,25 +131,25 @@ def sweep_lambdas(
 
 
 def _compare(groups: "_Groups", count: int) -> list[list[Comparison]]:
-    """Compare each lambda's estimates with the truth: on all groups, on the even ones and on the odd ones."""
-    truth = groups(count)
+    """Compare each lambda's estimates with the true gradient: on all groups, on the even ones and on the odd ones."""
+    true_gradient = groups(count)
     parts = (slice(None), slice(0, None, 2), slice(1, None, 2))
     found: list[list[Comparison]] = [[] for _ in parts]
     for at in range(count):
         means = groups(at)
         for part, own in zip(parts, found, strict=True):
-            own.append(compare(means[part], truth[part], groups.pairs))
+            own.append(compare(means[part], true_gradient[part], groups.pairs))
     return found
 
 
-def _no_sweep(count: int) -> Found:
+def _no_sweep(count: int) -> Findings:
     found = intervals("lambda_squared_bias", [NOTHING] * count) | intervals("lambda_variance", [NOTHING] * count)
     found |= intervals("lambda_cosine", [NOTHING] * count * len(BATCHES), (len(BATCHES), count))
     found |= intervals("lambda_gain", [NOTHING] * len(BATCHES))
     return found | intervals("best_lambda", [NOTHING] * len(BATCHES))
 
 
-def _best(compared: Sequence[Sequence[Comparison]], lambdas: list[float], own: float, batch_pairs: int) -> Found:
+def _best(compared: Sequence[Sequence[Comparison]], lambdas: list[float], own: float, batch_pairs: int) -> Findings:
     chosen = [find_best(compared[0], times * batch_pairs) for times in BATCHES]
     gains = [gain_of_best(compared[1:], lambdas.index(own), times * batch_pairs) for times in BATCHES]
     best = [

@@ -11,7 +11,7 @@ from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.ticker import FuncFormatter, NullFormatter
 
 from closerlook.drawing.style import (
-    COLOURS,
+    COLORS,
     INK,
     QUIET,
     RULE,
@@ -23,7 +23,7 @@ from closerlook.drawing.style import (
 )
 from closerlook.results.schema import require_kind
 
-BASELINES = {"fitted": "V*", "critic": "critic", "mean": "constant", "zero": "zero"}
+BASELINES = {"fitted": "fitted value", "critic": "critic", "mean": "constant", "zero": "zero"}
 """Lines of the second panel, from the best to the worst as theory has it, and their labels."""
 LAMBDA_LINES = {10: "ten batches", 1: "one batch"}
 ERRORS = {
@@ -31,9 +31,9 @@ ERRORS = {
     "own target, held-out pairs": ("mean_relative_error", {"target": "gae"}),
     "returns, training pairs": ("train_mean_relative_error", {"target": "returns"}),
     "returns, held-out pairs": ("mean_relative_error", {"target": "returns"}),
-    "V*, held-out pairs": ("noise_floor_mre", {}),
+    "fitted value, held-out pairs": ("noise_floor_mre", {}),
     "exact value": ("exact_noise_floor_mre", {}),
-    "returns cut as released": ("mean_relative_error", {"target": "cut_returns"}),
+    "returns cut as released": ("mean_relative_error", {"target": "cut_off_returns"}),
 }
 """Rows of the first panel: a label, a variable, and where in it."""
 
@@ -41,7 +41,7 @@ ERRORS = {
 def plot_value_prediction(dataset: xr.Dataset, ax: Axes | None = None) -> Axes:
     """Draw how well critics predict and what they are worth: a row for each iteration.
 
-    From the left: mean relative errors of the critic (Figures 3 and 11 of Ilyas et al., 2020); mean complete return
+    From the left: mean relative errors of the critic (Figures 3 and 11 of Ilyas et al., 2020); mean Monte Carlo return
     against mean value in each tenth of the pairs, a line for each agent, right on the diagonal; pairwise cosines of
     gradient estimates by baseline over pairs (Figure 4); cosine to the gradient of the returns by lambda, the agent's
     own marked. Bands and bars are 95% intervals; where several agents share a row, over agents.
@@ -101,10 +101,10 @@ def _draw_errors(axis: Axes, group: xr.Dataset) -> None:
         value, low, high = _over_agents(group, variable, chosen)
         if not np.isfinite(value):
             continue
-        place, colour = -len(labels), COLOURS[0] if "mean_relative_error" in variable else COLOURS[1]
+        place, color = -len(labels), COLORS[0] if "mean_relative_error" in variable else COLORS[1]
         if np.isfinite(low):
-            axis.plot([max(low, value / 50), high], [place, place], color=colour, linewidth=2.2, alpha=0.45)
-        axis.plot([value], [place], "o", color=colour, markersize=5, gid="error")
+            axis.plot([max(low, value / 50), high], [place, place], color=color, linewidth=2.2, alpha=0.45)
+        axis.plot([value], [place], "o", color=color, markersize=5, gid="error")
         axis.annotate(f"{value:.2g}", (value, place), xytext=(0, 6), textcoords="offset points", ha="center", size=7.5)
         labels.append(label)
     axis.set_yticks([-at for at in range(len(labels))], labels)
@@ -128,7 +128,7 @@ def _over_agents(group: xr.Dataset, variable: str, where: dict[str, str]) -> tup
 
 
 def _draw_calibration(axis: Axes, group: xr.Dataset) -> None:
-    """Draw the mean complete return of each tenth over its mean value, a line for each agent, and the diagonal."""
+    """Draw the mean Monte Carlo return of each tenth over its mean value, a line for each agent, and the diagonal."""
     here = group.sel(target="returns")
     predicted, returns = here["calibration_predicted"].values, here["calibration_target"].values
     known = np.isfinite(predicted) & np.isfinite(returns)
@@ -144,26 +144,26 @@ def _draw_calibration(axis: Axes, group: xr.Dataset) -> None:
     for one in range(len(predicted)):
         if alone and known.any():
             low, high = (here[f"calibration_target_{end}"].values[one] for end in ("low", "high"))
-            axis.vlines(predicted[one], low, high, color=COLOURS[0], linewidth=2.2, alpha=0.45)
+            axis.vlines(predicted[one], low, high, color=COLORS[0], linewidth=2.2, alpha=0.45)
         axis.plot(
-            predicted[one], returns[one], "o-" if alone else "-", color=COLOURS[0], markersize=3.5,
+            predicted[one], returns[one], "o-" if alone else "-", color=COLORS[0], markersize=3.5,
             linewidth=1.2 if alone else 0.9, alpha=1.0 if alone else 0.6, gid="calibration",
         )  # fmt: skip
     axis.grid(color=RULE, linewidth=0.6)
     axis.set_axisbelow(True)
     axis.set_xlabel("value in a tenth of the pairs")
-    axis.set_ylabel("mean complete return there")
+    axis.set_ylabel("mean Monte Carlo return there")
 
 
 def _draw_baselines(axis: Axes, group: xr.Dataset) -> None:
     """Draw the pairwise cosine over pairs, a line for each baseline."""
     sizes = group["size"].values
     lines = []
-    for colour, (name, label) in zip((COLOURS[1], COLOURS[0], COLOURS[4], QUIET), BASELINES.items(), strict=True):
+    for color, (name, label) in zip((COLORS[1], COLORS[0], COLORS[4], QUIET), BASELINES.items(), strict=True):
         curve = _curve(group, "baseline_pairwise_cosine", {"baseline": name})
         if np.isfinite(curve[0]).any():
-            axis.fill_between(sizes, curve[1], curve[2], color=colour, alpha=0.14, linewidth=0)
-            lines += axis.plot(sizes, curve[0], "o-", color=colour, markersize=4, label=label, gid="baseline")
+            axis.fill_between(sizes, curve[1], curve[2], color=color, alpha=0.14, linewidth=0)
+            lines += axis.plot(sizes, curve[0], "o-", color=color, markersize=4, label=label, gid="baseline")
     scale_pairs(axis, sizes)
     axis.grid(axis="y", color=RULE, linewidth=0.6)
     axis.axhline(0, color=QUIET, linewidth=0.8, zorder=1)
@@ -180,11 +180,11 @@ def _draw_lambdas(axis: Axes, group: xr.Dataset) -> None:
     lambdas = group["lambda"].values
     places = np.arange(len(lambdas))
     lines = []
-    for colour, (times, label) in zip((COLOURS[2], COLOURS[0]), LAMBDA_LINES.items(), strict=True):
+    for color, (times, label) in zip((COLORS[2], COLORS[0]), LAMBDA_LINES.items(), strict=True):
         middle, low, high = _curve(group, "lambda_cosine", {"batches": times})
         if np.isfinite(middle).any():
-            axis.fill_between(places, low, high, color=colour, alpha=0.14, linewidth=0)
-            lines += axis.plot(places, middle, "o-", color=colour, markersize=4, label=label, gid="lambda")
+            axis.fill_between(places, low, high, color=color, alpha=0.14, linewidth=0)
+            lines += axis.plot(places, middle, "o-", color=color, markersize=4, label=label, gid="lambda")
     axis.set_xticks(places, [f"{one:g}" for one in lambdas], size=7.5, rotation=60)
     own = group.attrs.get("gae_lambda")
     if own is not None and lines:

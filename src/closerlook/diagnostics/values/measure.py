@@ -26,7 +26,7 @@ from closerlook.measurements.critic_updates import sample_critic_update, updated
 from closerlook.measurements.fitted_values import Critic, fit_values, fitted_critics
 from closerlook.measurements.pooled import Pooled
 from closerlook.measurements.restarted_values import JUDGED, sample_restarts
-from closerlook.measurements.stream_sums import Question
+from closerlook.measurements.stream_sums import StreamStatistics
 from closerlook.measurements.value_shards import spill
 from closerlook.measurements.value_sums import sample_value_sums
 from closerlook.statistics.value_errors import near_zero
@@ -104,7 +104,7 @@ def labels(subjects: Sequence[Subject], plan: Plan) -> tuple[dict[str, Any], dic
         "critic": list(CRITICS),
         "target": list(TARGETS),
         "judged": list(JUDGED),
-        "truth": [FOLLOWED],
+        "true_gradient": [FOLLOWED],
         "baseline": list(BASELINES),
         "batches": list(BATCHES),
         "lambda": list(plan.lambdas),
@@ -188,7 +188,7 @@ def _update_jobs(subject: Subject, plan: Plan) -> list[Job]:
 
 def _sum_jobs(subject: Subject, plan: Plan, critics: Critics) -> list[Job]:
     """List the jobs of the pool."""
-    question = plan.question(subject.agent, list(critics.fitted))
+    statistics = plan.statistics(subject.agent, list(critics.fitted))
     everybody = (*critics.fitted.values(), *critics.updated)
     return [
         subject.job(
@@ -198,7 +198,7 @@ def _sum_jobs(subject: Subject, plan: Plan, critics: Critics) -> list[Job]:
             {
                 "sampling": subject.sampling,
                 "streams": subject.streams(PURPOSE, streams.start, streams.stop),
-                "question": question,
+                "statistics": statistics,
             },
             carried={"critics": dict(critics.fitted), "updated": critics.updated},
             named_by=(VERSION, list(critics.fitted), [critic.parameters for critic in everybody]),
@@ -235,15 +235,15 @@ def _found(
 ) -> Statistics:
     """Work out every number of the dataset."""
     agent = subject.agent
-    question = plan.question(agent, list(critics.fitted))
-    pooled = Pooled(sums, plan.pool, Question(question.beginnings, question.fine))
+    statistics = plan.statistics(agent, list(critics.fitted))
+    pooled = Pooled(sums, plan.pool, StreamStatistics(statistics.prefixes, statistics.fine))
     judged = _judged(agent, critics, pooled)
     found = _of_the_pool(pooled, critics.fit) | audit(judged) | audit_training(updates)
     found["update_fresh_optimizer"] = np.array(bool(updates) and not agent.part("optimizer.value"))
     found |= audit_restarts(restarts, near_zero(judged.targets["returns"]))
-    found |= compare_baselines(pooled, question, normalize=agent.normalize_advantages)
+    found |= compare_baselines(pooled, statistics, normalize=agent.normalize_advantages)
     batch = agent.regime.batch_pairs
-    return found | sweep_lambdas(sums, question, plan.lambdas, agent.gae_lambda, batch)
+    return found | sweep_lambdas(sums, statistics, plan.lambdas, agent.gae_lambda, batch)
 
 
 def _judged(agent: Agent, critics: Critics, pooled: Pooled) -> Judged:
@@ -268,7 +268,7 @@ def _of_the_pool(pooled: Pooled, fit: Mapping[str, np.ndarray]) -> Statistics:
     sizes = pooled.pool.sizes
     return {
         "pairs_used": np.array([size.used for size in sizes]),
-        "is_beginning": np.array([size.is_beginning for size in sizes]),
+        "is_prefix": np.array([size.is_prefix for size in sizes]),
         "pairs": np.array(pooled.pool.pairs),
         "streams": np.array(pooled.pool.streams),
         "trajectories": np.array(int(trajectories)),

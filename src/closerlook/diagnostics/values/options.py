@@ -6,7 +6,7 @@ from closerlook.diagnostics.options import BaseOptions, option
 from closerlook.errors import InputError
 
 CRITICS = ("as_is", "updated")
-TARGETS = ("gae", "returns", "cut_returns")
+TARGETS = ("gae", "returns", "cut_off_returns")
 """What critics are judged by, see `closerlook.diagnostics.values.variables`."""
 BASELINES = ("zero", "mean", "critic", "fitted", "optimal")
 BATCHES = (1, 10)
@@ -29,7 +29,8 @@ class Options(BaseOptions):
     )
     fit_pairs: int = option(
         1_000_000,
-        "State-action pairs that V* is fitted to, on disk while it is; 0 leaves out V* and all that needs it.",
+        "State-action pairs that the fitted value is fitted to, on disk while it is; 0 leaves out the fitted value "
+        "and all that needs it.",
         least=0,
     )
     estimates: int = option(10, "Disjoint gradient estimates of each size, at least.", least=2, most=512)
@@ -37,15 +38,15 @@ class Options(BaseOptions):
         (),
         "Pairs of a gradient estimate, one or several sizes.",
         least=2,
-        shown="INT ...",
+        metavar="INT ...",
         otherwise="powers of two from 512, and the training batch",
     )
     lambdas: tuple[float, ...] = option(
         (),
-        "Lambdas of generalised advantage estimation to compare; the agent's own always belongs to them.",
+        "Lambdas of generalized advantage estimation to compare; the agent's own always belongs to them.",
         least=0,
         most=1,
-        shown="FLOAT ...",
+        metavar="FLOAT ...",
         otherwise="nine from 0 to 1",
     )
     updates: int = option(

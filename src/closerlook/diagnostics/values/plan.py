@@ -10,8 +10,8 @@ from closerlook.diagnostics.values.options import LAMBDAS, Options
 from closerlook.errors import InputError
 from closerlook.measurements.fitted_values import FitSettings
 from closerlook.measurements.restarted_values import restart_steps
-from closerlook.measurements.truths import continuation_steps
-from closerlook.measurements.value_sums import ValueQuestion
+from closerlook.measurements.true_returns import continuation_steps
+from closerlook.measurements.value_sums import ValueStatistics
 from closerlook.measurements.weightings import OWN, Weighting
 from closerlook.simulation.restarts import require_restarts
 from closerlook.statistics.pool import Pool, plan_pool
@@ -37,7 +37,7 @@ class Plan:
     pool : Pool
         What everything is judged on.
     fit_pool : Pool or None
-        What V* is fitted to.
+        What the fitted value is fitted to.
     fit : FitSettings
         How.
     lambdas : tuple of float
@@ -51,7 +51,7 @@ class Plan:
     fit: FitSettings
     lambdas: tuple[float, ...]
 
-    def question(self, agent: Agent, fits: Sequence[str]) -> ValueQuestion:
+    def statistics(self, agent: Agent, fits: Sequence[str]) -> ValueStatistics:
         """Return what is asked of each stream of one agent, for which so many values were fitted.
 
         Parameters
@@ -71,7 +71,7 @@ class Plan:
         block = 1
         while block < LARGEST_SWEEP_BLOCK and self.pool.streams // (2 * block) >= SWEEP_GROUPS:
             block *= 2
-        return ValueQuestion(self.pool.beginnings, tuple(own), tuple(complete), tuple(sweep), block)
+        return ValueStatistics(self.pool.prefixes, tuple(own), tuple(complete), tuple(sweep), block)
 
     def updates(self, agent: Agent) -> int:
         """Return how many updates of its critic are judged: none where its algorithm is not known."""

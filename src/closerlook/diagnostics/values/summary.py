@@ -14,7 +14,7 @@ ENDS = ("", "_low", "_high")
 
 
 def summary(dataset: xr.Dataset) -> dict[str, Any]:
-    """Summarise a dataset of this diagnostic as JSON values; NaN is None.
+    """Summarize a dataset of this diagnostic as JSON values; NaN is None.
 
     ``gae_mre_heldout`` and its kin are of the critic after an update where the agent's algorithm is known, as in the
     paper, else of the critic as it is: ``audited`` says which.
@@ -87,7 +87,7 @@ def _counts(dataset: xr.Dataset) -> dict[str, Any]:
     if "update_fresh_optimizer" in dataset:
         found["update_fresh_optimizer"] = as_json(dataset["update_fresh_optimizer"].values)
     if "incomplete_returns" in dataset:
-        found["incomplete_returns"] = as_json(dataset["incomplete_returns"].sel(truth=FOLLOWED).values)
+        found["incomplete_returns"] = as_json(dataset["incomplete_returns"].sel(true_gradient=FOLLOWED).values)
     return found
 
 
@@ -114,7 +114,7 @@ def _calibration(dataset: xr.Dataset) -> dict[str, Any]:
 
 def _baseline(dataset: xr.Dataset) -> dict[str, Any]:
     sizes = as_json(dataset["size"].values)
-    own, complete, ratio = "baseline_pairwise_cosine", "complete_pairwise_cosine", "variance_ratio"
+    own, complete, ratio = "baseline_pairwise_cosine", "monte_carlo_pairwise_cosine", "variance_ratio"
     return {
         "sizes": sizes,
         "pairwise_cosine": as_json(dataset[own].values),

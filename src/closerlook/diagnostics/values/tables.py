@@ -11,8 +11,8 @@ from closerlook.results.naming import nearest_to_batch
 
 _TARGETS = {
     "gae": "its own target, V_old + A",
-    "returns": "complete returns",
-    "cut_returns": "returns cut as the released code does",
+    "returns": "Monte Carlo returns",
+    "cut_off_returns": "returns cut as the released code does",
 }
 
 
@@ -49,7 +49,7 @@ def _error_rows(dataset: xr.Dataset, kind: str) -> Iterator[list[str]]:
     if np.isfinite(dataset["noise_floor_mre"]).any():
         floor = with_interval(dataset, "noise_floor_mre")
         yield [
-            "V*, by complete returns",
+            "fitted value, by Monte Carlo returns",
             *floor,
             "",
             number(dataset["fitted_explained_variance"]),
@@ -75,7 +75,7 @@ def baselines_table(dataset: xr.Dataset) -> Table:
         "zero": "zero",
         "mean": "constant mean",
         "critic": "the critic",
-        "fitted": "V*",
+        "fitted": "fitted value",
         "optimal": "fitted for least variance",
     }
     rows = [_baseline_row(dataset.isel(size=batch).sel(baseline=name), label) for name, label in words.items()]
@@ -87,12 +87,12 @@ def baselines_table(dataset: xr.Dataset) -> Table:
 
 def _baseline_row(here: xr.Dataset, label: str) -> list[str]:
     own = with_interval(here, "baseline_pairwise_cosine")
-    return [label, *own, number(here["complete_pairwise_cosine"]), number(here["variance_ratio"], "{:.3f}")]
+    return [label, *own, number(here["monte_carlo_pairwise_cosine"]), number(here["variance_ratio"], "{:.3f}")]
 
 
 def lambdas_table(dataset: xr.Dataset) -> Table:
     """Lay out bias, variance and what they come to, by lambda."""
-    title = f"Gradient estimates by lambda, against the gradient of complete returns{several(dataset)}"
+    title = f"Gradient estimates by lambda, against the gradient of Monte Carlo returns{several(dataset)}"
     columns = ["lambda", "squared bias", "variance of\none batch", "cosine of\none batch", "of ten"]
     own = dataset.attrs.get("gae_lambda")
     rows = []

@@ -16,18 +16,18 @@ _RELATIVE = (
     "divisor. In the critic's own units: of scaled and clipped rewards where the agent has them."
 )
 _TARGETS = (
-    "Target `gae`: V_old + A by the agent's own lambda and critic before its update. Target `returns`: complete "
-    "discounted returns, simulated on past cuts and time limits until what is missing weighs 1%. Target `cut_returns`: "
-    "discounted returns that stop with zero at cuts and time limits, as in the released code."
+    "Target `gae`: V_old + A by the agent's own lambda and critic before its update. Target `returns`: Monte "
+    "Carlo discounted returns, simulated on past cuts and time limits until what is missing weighs 1%. Target "
+    "`cut_off_returns`: discounted returns that stop with zero at cuts and time limits, as in the released code."
 )
 _CRITIC = (
     "Critic `as_is`: the agent's. Critic `updated`: after one update by its own algorithm on a fresh batch, mean over "
     "several, its interval wider where they differ (Student's t over updates) and missing where there is but one; "
     "this is what the paper audits; NaN for an agent whose algorithm is not known."
 )
-_COMPLETE = "by complete returns less the baseline (lambda 1, no bootstrap), whose mean no baseline changes"
-_CENTRED = (
-    "Advantages are centred in the pool where the agent standardises them, so that a constant error of a baseline "
+_COMPLETE = "by Monte Carlo returns less the baseline (lambda 1, no bootstrap), whose mean no baseline changes"
+_CENTERED = (
+    "Advantages are centered in the pool where the agent standardizes them, so that a constant error of a baseline "
     "costs nothing here either; those of the baselines zero and optimal are as they are."
 )
 _EXACT = (
@@ -35,8 +35,8 @@ _EXACT = (
     "began in it (not all of the pool's where training does not reset)"
 )
 _JUDGED = (
-    "Judged: the agent's critic as it is, V*, and the critic after an update, mean over updates, its interval wider "
-    "where they differ, and missing where there is but one."
+    "Judged: the agent's critic as it is, the fitted value, and the critic after an update, mean over updates, its "
+    "interval wider where they differ, and missing where there is but one."
 )
 
 VARIABLES: list[Variable] = [
@@ -116,16 +116,17 @@ VARIABLES: list[Variable] = [
         "update_fresh_optimizer",
         ("agent",),
         "1",
-        "Whether the optimiser of the critic `updated` began without a memory, as the agent's was not kept: not quite "
+        "Whether the optimizer of the critic `updated` began without a memory, as the agent's was not kept: not quite "
         "the update its training would have made. False where no update is judged.",
     ),
     *interval(
         "noise_floor_mre",
         ("agent",),
         (
-            "Mean relative error to complete returns, on held-out pairs, of V*: a network fitted to complete returns "
-            "of other pairs of the same policy. The error of V*, of what noise leaves and what V* misses; "
-            "exact_noise_floor_mre is that of the exact value. A critic that leans to low returns may go below either.",
+            "Mean relative error to Monte Carlo returns, on held-out pairs, of the fitted value: a network fitted to "
+            "Monte Carlo returns of other pairs of the same policy. The error of the fitted value, of what noise "
+            "leaves and what the fitted value misses; exact_noise_floor_mre is that of the exact value. A critic that "
+            "leans to low returns may go below either.",
             _BY_STREAM,
         ),
         source="Ilyas et al. (2020), section 2.2",
@@ -133,19 +134,22 @@ VARIABLES: list[Variable] = [
     *interval(
         "fitted_explained_variance",
         ("agent",),
-        ("Share of the variance of complete returns that V* explains, on held-out pairs.", _JACKKNIFE_STREAM),
+        (
+            "Share of the variance of Monte Carlo returns that the fitted value explains, on held-out pairs.",
+            _JACKKNIFE_STREAM,
+        ),
     ),
     Variable(
         "fitted_pairs",
         ("agent",),
         "pairs",
-        "State-action pairs that V* was fitted to, those that told when to stop not counted.",
+        "State-action pairs that the fitted value was fitted to, those that told when to stop not counted.",
     ),
     *interval(
         "exact_noise_floor_mre",
         ("agent",),
         (
-            "Mean relative error to complete returns of the exact value. A critic that leans to low returns may go "
+            "Mean relative error to Monte Carlo returns of the exact value. A critic that leans to low returns may go "
             "below it: what is least at the exact value is the squared error. Each return is judged against the mean "
             f"of the others of its state, {_EXACT}; "
             "differences are shrunk by the root of (K - 1) / K, as the mean of K - 1 others has noise of its own: "
@@ -157,7 +161,7 @@ VARIABLES: list[Variable] = [
     *interval(
         "return_noise",
         ("agent",),
-        (f"Mean variance of complete returns given the state, in the critic's units squared, {_EXACT}.", _BY_STATE),
+        (f"Mean variance of Monte Carlo returns given the state, in the critic's units squared, {_EXACT}.", _BY_STATE),
         unit="value^2",
     ),
     *interval(
@@ -200,19 +204,20 @@ VARIABLES: list[Variable] = [
         "baseline_pairwise_cosine",
         ("agent", "baseline", "size"),
         (
-            "Mean pairwise cosine of estimates by the agent's own lambda and standardisation with a baseline: its "
-            "critic, V* in the critic's place, or zero: discounted returns in place of advantages, as they are; mean: "
-            "the same less their mean, standardised. NaN for optimal, which is no value to bootstrap from.",
+            "Mean pairwise cosine of estimates by the agent's own lambda and standardization with a baseline: its "
+            "critic, the fitted value in the critic's place, or zero: discounted returns in place of advantages, as "
+            "they are; mean: the same less their mean, standardized. NaN for optimal, which is no value to bootstrap "
+            "from.",
             _JACKKNIFE_ESTIMATE,
         ),
         source=_FIGURE_4,
     ),
     *interval(
-        "complete_pairwise_cosine",
+        "monte_carlo_pairwise_cosine",
         ("agent", "baseline", "size"),
         (
             f"Mean pairwise cosine of estimates {_COMPLETE}; not divided by a deviation, which would move the mean. "
-            f"{_CENTRED} Baseline optimal: fitted with weights |grad log pi|^2, so that single pairs vary least, NaN "
+            f"{_CENTERED} Baseline optimal: fitted with weights |grad log pi|^2, so that single pairs vary least, NaN "
             "for torch modules; what a batch varies is another matter, as pairs of one stream are not independent.",
             _JACKKNIFE_ESTIMATE,
         ),
@@ -223,7 +228,7 @@ VARIABLES: list[Variable] = [
         ("agent", "baseline"),
         (
             f"Trace of the covariance of estimates {_COMPLETE}, over that with the constant mean return as baseline. "
-            f"{_CENTRED}",
+            f"{_CENTERED}",
             _JACKKNIFE_GROUP,
         ),
     ),
@@ -231,8 +236,9 @@ VARIABLES: list[Variable] = [
         "delivered_reduction",
         ("agent",),
         (
-            "Of the variance that V* takes off estimates by complete returns, the share that the agent's critic takes "
-            "off; against the constant mean return. Negative where it adds noise. Advantages as in variance_ratio.",
+            "Of the variance that the fitted value takes off estimates by Monte Carlo returns, the share that the "
+            "agent's critic takes off; against the constant mean return. Negative where it adds noise. Advantages as "
+            "in variance_ratio.",
             RATIO,
         ),
     ),
@@ -240,9 +246,9 @@ VARIABLES: list[Variable] = [
         "excess_variance",
         ("agent",),
         (
-            f"Trace of the covariance of estimates {_COMPLETE}, with the agent's critic, over that with V*: so many "
-            "times as many pairs does the critic's imperfection cost, as far as V* is better. Advantages as in "
-            "variance_ratio.",
+            f"Trace of the covariance of estimates {_COMPLETE}, with the agent's critic, over that with the fitted "
+            "value: so many times as many pairs does the critic's imperfection cost, as far as the fitted value is "
+            "better. Advantages as in variance_ratio.",
             _JACKKNIFE_GROUP,
         ),
     ),
@@ -250,7 +256,7 @@ VARIABLES: list[Variable] = [
         "lambda_squared_bias",
         ("agent", "lambda"),
         (
-            "Squared distance of the mean estimate by a lambda from the gradient of complete returns, over the "
+            "Squared distance of the mean estimate by a lambda from the gradient of Monte Carlo returns, over the "
             "latter's squared length; from products of different groups of streams only, so that it may come out "
             "negative. NaN where that length is not known to be positive.",
             "all biases from which the found one is within Student's t times the standard deviation that it would "
@@ -262,7 +268,7 @@ VARIABLES: list[Variable] = [
         ("agent", "lambda"),
         (
             "Trace of the covariance of an estimate by a lambda of one training batch, over the squared length of the "
-            "gradient of complete returns.",
+            "gradient of Monte Carlo returns.",
             RATIO,
         ),
     ),
@@ -270,7 +276,7 @@ VARIABLES: list[Variable] = [
         "lambda_cosine",
         ("agent", "batches", "lambda"),
         (
-            "Cosine of estimates by a lambda, from so many training batches of pairs, to the gradient of complete "
+            "Cosine of estimates by a lambda, from so many training batches of pairs, to the gradient of Monte Carlo "
             "returns, as bias and variance predict it.",
             RATIO,
         ),
@@ -293,11 +299,11 @@ VARIABLES: list[Variable] = [
         "lambda_gain",
         ("agent", "batches"),
         (
-            "Cosine to the truth by the best lambda over that by the agent's own lambda. Chosen on one half of the "
-            "groups of streams and measured on the other, both ways: the sum of what both find of the chosen, over the "
-            "sum of what they find of the agent's own. A choice is never judged by what it was chosen on. 1 where both "
-            "halves choose the agent's own; NaN where the agent's own is not known to point along the truth, which "
-            "weak signal may do. A verdict complains where the whole interval lies above 1.05.",
+            "Cosine to the true gradient by the best lambda over that by the agent's own lambda. Chosen on one half "
+            "of the groups of streams and measured on the other, both ways: the sum of what both find of the chosen, "
+            "over the sum of what they find of the agent's own. A choice is never judged by what it was chosen on. 1 "
+            "where both halves choose the agent's own; NaN where the agent's own is not known to point along the true "
+            "gradient, which weak signal may do. A verdict complains where the whole interval lies above 1.05.",
             f"the choices held, {RATIO}",
         ),
     ),

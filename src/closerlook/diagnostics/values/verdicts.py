@@ -23,9 +23,9 @@ USELESS = 0.2
 GOOD = 0.8
 """Share from which it is good."""
 AS_GOOD = 1.05
-"""Variance with the critic over that with V* up to which there is nothing to gain."""
+"""Variance with the critic over that with the fitted value up to which there is nothing to gain."""
 COSTLY = 3.0
-"""Variance with the critic over that with V* from which a better critic would be worth much."""
+"""Variance with the critic over that with the fitted value from which a better critic would be worth much."""
 FITS_OWN_TARGET = 0.8
 """Explained variance of its own target from which a critic fits it."""
 MISSES_RETURNS = 0.5
@@ -34,7 +34,7 @@ WORTH_IT = 1.05
 """Cosine by the best lambda over that by the agent's own above which the whole interval must lie for a complaint."""
 
 INCOMPLETE = 0.01
-"""Share of trajectories whose returns could not be followed to their end from which returns are no truth."""
+"""Share of trajectories whose returns could not be followed to their end from which returns are not complete."""
 
 
 def audited(dataset: xr.Dataset) -> str:
@@ -61,17 +61,17 @@ def _judge(agent: xr.Dataset, name: str) -> Iterator[Verdict]:
 
 
 def _judge_returns(agent: xr.Dataset, name: str) -> Iterator[Verdict]:
-    """Complain where complete returns are not complete; datasets of earlier versions do not count them."""
+    """Complain where Monte Carlo returns are not complete; datasets of earlier versions do not count them."""
     if "incomplete_returns" not in agent:
         return
-    short, all_of_them = float(agent["incomplete_returns"].sel(truth=FOLLOWED)), float(agent["trajectories"])
+    short, all_of_them = float(agent["incomplete_returns"].sel(true_gradient=FOLLOWED)), float(agent["trajectories"])
     if short < INCOMPLETE * all_of_them:
         return
     evidence = {"incomplete_returns": short, "trajectories": all_of_them}
     statement = (
         f"After {short:,.0f} of {all_of_them:,.0f} trajectories the environment could not go on past its own limit: "
-        "complete returns are short there, and whatever is judged by them (errors to returns, V*, baselines, lambdas) "
-        "is judged by too little."
+        "Monte Carlo returns are short there, and whatever is judged by them (errors to returns, the fitted value, "
+        "baselines, lambdas) is judged by too little."
     )
     advice = "Leave the limit to Gymnasium (max_episode_steps, or the wrapper TimeLimit): it is lifted to go on."
     yield _verdict(name, "problem", statement, evidence, advice)
@@ -134,23 +134,24 @@ def _has_critic(agent: xr.Dataset) -> bool:
 def _judge_worth(name: str, evidence: Mapping[str, float]) -> Verdict:
     share, low, high = (evidence[f"delivered_reduction{end}"] for end in ("", "_low", "_high"))
     excess, least = evidence["excess_variance"], evidence["excess_variance_low"]
-    if not np.isfinite(low) or excess < 1 / AS_GOOD:  # a V* that is worse than the critic does not say what is possible
+    if not np.isfinite(low) or excess < 1 / AS_GOOD:  # worse than the critic, the fitted value says nothing
         return _judge_alone(name, evidence)
-    what = f"{share:.0%} ({low:.0%} to {high:.0%}) of the variance that a well-fitted value V* takes off gradients"
-    advice = f"With V* in its place the same noise would take {1 / excess:.0%} of the pairs."
+    what = f"{share:.0%} ({low:.0%} to {high:.0%}) of the variance that a well-fitted value takes off gradients"
+    advice = f"With the fitted value in its place the same noise would take {1 / excess:.0%} of the pairs."
     if excess <= AS_GOOD:
-        advice = "V* is no better; one fitted to more pairs (--fit-pairs) might be."
-    # a negative share of what V* takes off is variance put on; the ratio beside a constant has the wider interval
+        advice = "The fitted value is no better; one fitted to more pairs (--fit-pairs) might be."
+    # a negative share of what the fitted value takes off is variance put on; the ratio beside a constant has the wider
+    # interval
     if evidence["variance_ratio_low"] > HARMFUL or high < 1 - HARMFUL:
         statement = f"The critic harms: with it gradients have {_beside_constant(evidence)}."
         return _verdict(name, "problem", statement, evidence, advice)
     if high < USELESS:
         return _verdict(name, "problem", f"The critic is useless as a baseline: it takes off {what}.", evidence, advice)
     if low < USELESS:
-        statement = f"The critic takes off at most {high:.0%} of the variance that a well-fitted value V* takes off "
+        statement = f"The critic takes off at most {high:.0%} of the variance that a well-fitted value takes off "
         statement += f"gradients (estimated: {share:.0%}): too few pairs to say more."
         return _verdict(name, "not_enough_data", statement, evidence, "Give more --pairs.")
-    left = f"what varies with it is {excess:.1f} times what varies with V*"
+    left = f"what varies with it is {excess:.1f} times what varies with the fitted value"
     if high < GOOD or least > COSTLY:
         return _verdict(name, "watch", f"The critic leaves much: it takes off {what}, but {left}.", evidence, advice)
     return _verdict(name, "ok", f"The critic is good: it takes off {what}; {left}.", evidence, advice)
@@ -170,9 +171,9 @@ def _judge_alone(name: str, evidence: Mapping[str, float]) -> Verdict:
     statement = f"With the critic gradients have {_beside_constant(evidence)}."
     advice = "Give --fit-pairs, to know what is possible."
     if np.isfinite(evidence["possible_variance_ratio"]):
-        advice = "What V* takes off cannot be told from nothing: more --pairs may tell."
+        advice = "What the fitted value takes off cannot be told from nothing: more --pairs may tell."
     if evidence["excess_variance"] < 1 / AS_GOOD:
-        statement += " V* takes off less than the critic: it is fitted to too few pairs to say what is possible."
+        statement += " The fitted value takes off less: it is fitted to too few pairs to say what is possible."
         advice = "Give more --fit-pairs."
     level: Level = "problem" if low > 1 else "ok" if high < 1 else "not_enough_data"
     return _verdict(name, level, statement, evidence, advice)

@@ -1,4 +1,4 @@
-"""Returns as truths, against loops over every step; squares of scores, against every pair's gradient."""
+"""Returns as true_gradients, against loops over every step; squares of scores, against every pair's gradient."""
 
 from itertools import pairwise
 
@@ -10,14 +10,14 @@ from closerlook.agents.agent import Agent, Regime
 from closerlook.agents.environment import EnvironmentSpec
 from closerlook.algorithms.batch import evaluate_critic
 from closerlook.errors import InputError
-from closerlook.measurements.stream_sums import Question, StreamRange, sample_sums
-from closerlook.measurements.truths import (
+from closerlook.measurements.stream_sums import StreamRange, StreamStatistics, sample_sums
+from closerlook.measurements.true_returns import (
     COVARIATES,
     TIME_UNIT,
     continuation_steps,
     covariates,
     incomplete_returns,
-    truth_returns,
+    true_returns,
 )
 from closerlook.nn.gradients import autograd_score_sums, categorical_head, gaussian_head
 from closerlook.nn.networks import MLP
@@ -35,7 +35,7 @@ def corridor(sampling: Sampling, gamma: float = 0.5, name: str = "tiny_environme
     """Step t of an episode earns t, so that every return can be worked out by hand."""
     agent = Agent.stack([gaussian_agent(2, 1, gamma=gamma)])
     spec = EnvironmentSpec(name, arguments)
-    return agent, rollout(agent, spec, sampling, seeds=[0], purpose="truths", streams=[0, 1])
+    return agent, rollout(agent, spec, sampling, seeds=[0], purpose="true_gradients", streams=[0, 1])
 
 
 def test_a_continuation_ends_where_one_percent_is_left():
@@ -50,7 +50,7 @@ def test_a_continuation_ends_where_one_percent_is_left():
 def test_returns_go_on_past_the_cut(burn_in):
     sampling = Sampling(6, burn_in=burn_in, continuation_steps=7, finish_episodes=True)
     agent, sampled = corridor(sampling, length=4)
-    discounted, undiscounted = truth_returns(agent, sampled, BOTH)
+    discounted, undiscounted = true_returns(agent, sampled, BOTH)
     for stream in range(2):
         for t in range(6):
             first = int(sampled.rewards[0, stream, t])  # the reward is the step's number in its episode
@@ -64,7 +64,7 @@ def test_discounted_returns_go_on_past_a_time_limit_and_episode_returns_end_ther
     sampling = Sampling(6, continuation_steps=7, finish_episodes=True)
     agent, sampled = corridor(sampling, name="tiny_environments:TinyCorridor-v0")
     assert sampled.truncated[0, :, 3].all()
-    discounted, undiscounted = truth_returns(agent, sampled, BOTH)
+    discounted, undiscounted = true_returns(agent, sampled, BOTH)
     # the limit is at 4 steps; from step 3 on there are 1 + 7 rewards, and so after every pair all that were simulated
     assert undiscounted[0].tolist() == [10, 9, 7, 4, 10, 9]
     assert float(discounted[0, 3]) == pytest.approx(sum(0.5**k * (4 + k) for k in range(8)))
@@ -81,9 +81,11 @@ def test_what_cannot_be_followed_to_its_end_is_counted():
 
 def test_a_return_that_does_not_end_is_refused_in_words():
     agent = linear_quadratic_agent(gamma=1.0)
-    part = StreamRange(0, "truths", 0, 2)
+    part = StreamRange(0, "true_gradients", 0, 2)
     with pytest.raises(InputError, match="do not come to an end with gamma 1"):
-        sample_sums(agent, agent.environment, Sampling(8), part, Question(truths=("discounted_return",)))
+        sample_sums(
+            agent, agent.environment, Sampling(8), part, StreamStatistics(true_gradients=("discounted_return",))
+        )
 
 
 @pytest.mark.parametrize("burn_in", [0, 6])
@@ -96,12 +98,12 @@ def test_the_covariate_of_time_counts_from_the_reset(burn_in):
 
 def test_rows_of_truths_are_weighted_scores_and_their_products():
     agent = linear_quadratic_agent(gamma=0.9, regime=Regime(1, 20))
-    part = StreamRange(5, "truths", 0, 3)
-    answer = sample_sums(agent, agent.environment, Sampling(20), part, Question(truths=BOTH))
+    part = StreamRange(5, "true_gradients", 0, 3)
+    answer = sample_sums(agent, agent.environment, Sampling(20), part, StreamStatistics(true_gradients=BOTH))
     population = Agent.stack([agent])
     asked = Sampling(20, continuation_steps=44, finish_episodes=True)
-    sampled = rollout(population, agent.environment, asked, seeds=[5], purpose="truths", streams=range(3))
-    returns = truth_returns(population, sampled, BOTH)
+    sampled = rollout(population, agent.environment, asked, seeds=[5], purpose="true_gradients", streams=range(3))
+    returns = true_returns(population, sampled, BOTH)
     others = covariates(sampled, evaluate_critic(population, sampled, "correct"))
     sums = Sums.from_arrays(answer, "streams")
     for stream in range(3):

@@ -48,7 +48,7 @@ class Step:
     displacement: np.ndarray
     info: UpdateInfo | None
 
-    def told(self, name: str) -> float:
+    def value_of(self, name: str) -> float:
         """Return what the update says of itself by that name, NaN where it says nothing."""
         return float(getattr(self.info, name, [np.nan])[0])
 
@@ -69,7 +69,7 @@ def take_step(agents: Agent, batch: Batch, rule: Rule, seed: int, *, watch: Watc
     Parameters
     ----------
     agents : Agent
-        With the state of its optimiser; without, or where the rule says so, Adam begins anew.
+        With the state of its optimizer; without, or where the rule says so, Adam begins anew.
     batch : Batch
         What to compute the update from.
     rule : Rule
@@ -130,7 +130,7 @@ def sample_attempt(
     objective = Objective.of(agents, batch)
     return {
         "displacement": step.displacement.astype(np.float32),
-        "mean_kl": np.array(step.told("mean_kl")),
+        "mean_kl": np.array(step.value_of("mean_kl")),
         "action_std": smallest_deviations(objective, objective.start(agents)).min(),
     }
 
@@ -179,7 +179,7 @@ def sample_steps(
         steps.append(take_step(agents, batch, rule, seed))
     return {
         "displacement": np.array([step.displacement for step in steps], np.float32),
-        "mean_kl": np.array([step.told("mean_kl") for step in steps]),
+        "mean_kl": np.array([step.value_of("mean_kl") for step in steps]),
     }
 
 

@@ -1,4 +1,4 @@
-"""Computed steps: how much the updates agree that an agent's algorithm makes of independent batches.
+"""Updates: how much the updates agree that an agent's algorithm makes of independent batches.
 
 ====== ============================================
 symbol meaning
@@ -17,18 +17,18 @@ import numpy as np
 from closerlook.agents.agent import Regime
 from closerlook.algorithms.rules import rule_of
 from closerlook.arguments import LARGEST_BATCH
-from closerlook.diagnostics.common.layout import Found, intervals
+from closerlook.diagnostics.common.layout import Findings, intervals
 from closerlook.diagnostics.subjects import Subject
 from closerlook.execution import Job
-from closerlook.measurements.computed_steps import sample_steps
+from closerlook.measurements.policy_updates import sample_steps
 from closerlook.statistics.estimates import agreement
-from closerlook.statistics.truths import Shares, cosine_to_sampled
+from closerlook.statistics.true_gradients import Shares, cosine_to_sampled
 
 STEPS_VERSION = 2
 """Raised whenever the same job would answer otherwise."""
 PURPOSE = "steps"
 GROWTH = 4
-"""Ratio of neighbouring default sizes."""
+"""Ratio of neighboring default sizes."""
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,9 @@ class StepPlan:
     algorithm: str | None
 
 
-def plan_steps(regime: Regime, most: int, batches: int, sizes: Sequence[int] | None, algorithm: str | None) -> StepPlan:
+def plan_updates(
+    regime: Regime, most: int, batches: int, sizes: Sequence[int] | None, algorithm: str | None
+) -> StepPlan:
     """Choose the sizes of the batches.
 
     Parameters
@@ -88,7 +90,7 @@ def step_jobs(subject: Subject, plan: StepPlan) -> list[Job]:
     Parameters
     ----------
     subject : Subject
-        Its agent with the optimiser's state, where that was kept.
+        Its agent with the optimizer's state, where that was kept.
     plan : StepPlan
         Which batches.
     """
@@ -111,13 +113,13 @@ def step_jobs(subject: Subject, plan: StepPlan) -> list[Job]:
     ]
 
 
-def find_steps(
+def find_updates(
     answers: Sequence[Mapping[str, np.ndarray]],
     gradient: Shares,
     groups: tuple[np.ndarray, np.ndarray],
     *,
     fresh_optimizer: bool,
-) -> Found:
+) -> Findings:
     """Compare the updates with one another, and with the gradient of the surrogate.
 
     Parameters
@@ -129,7 +131,7 @@ def find_steps(
     groups : (ndarray, (K, D), ndarray, (K,))
         Its sums over equal groups of these streams, and their pairs.
     fresh_optimizer : bool
-        Whether the optimiser began without a memory.
+        Whether the optimizer began without a memory.
     """
     steps = np.array([answer["displacement"] for answer in answers], np.float64)
     agreed = [agreement(steps[:, at]) for at in range(steps.shape[1])]
@@ -137,12 +139,12 @@ def find_steps(
         cosine_to_sampled(steps[steps[:, at].any(axis=1), at], gradient, *groups) for at in range(steps.shape[1])
     ]
     return {
-        **intervals("step_pairwise_cosine", [one.cosine for one in agreed]),
-        **intervals("step_true_cosine", [one.plain for one in cosines]),
-        **intervals("step_true_cosine_corrected", [one.corrected for one in cosines]),
-        "step_norm": np.array([one.norm for one in agreed]),
-        "zero_steps": np.array([one.zeros for one in agreed]),
-        "step_mean_kl": np.mean([answer["mean_kl"] for answer in answers], axis=0),
-        "step_batches": np.array(len(answers)),
-        "step_fresh_optimizer": np.array(fresh_optimizer),
+        **intervals("update_pairwise_cosine", [one.cosine for one in agreed]),
+        **intervals("update_true_cosine", [one.plain for one in cosines]),
+        **intervals("update_true_cosine_corrected", [one.corrected for one in cosines]),
+        "mean_update_norm": np.array([one.norm for one in agreed]),
+        "zero_updates_by_size": np.array([one.zeros for one in agreed]),
+        "update_mean_kl": np.mean([answer["mean_kl"] for answer in answers], axis=0),
+        "update_batches": np.array(len(answers)),
+        "fresh_optimizer": np.array(fresh_optimizer),
     }

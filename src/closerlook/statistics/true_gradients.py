@@ -1,9 +1,9 @@
-"""How near gradient estimates come to a truth that was itself only sampled, and never contains the estimate.
+"""How near gradient estimates come to a true gradient that was itself only sampled, and never contains the estimate.
 
-The truth of an estimate is the sum of a target over all other streams of the pool. It is noisy, so that even a perfect
-estimate has a cosine below 1 with it; the noise-corrected cosine divides by the length of the exact gradient, whose
-square is estimated from products of different blocks of streams, instead of the length of the noisy one. Where that
-length is not known to be positive, it has no value, and its interval is all that cosines may be.
+The true gradient of an estimate is the sum of a target over all other streams of the pool. It is noisy, so that even a
+perfect estimate has a cosine below 1 with it; the noise-corrected cosine divides by the length of the exact gradient,
+whose square is estimated from products of different blocks of streams, instead of the length of the noisy one. Where
+that length is not known to be positive, it has no value, and its interval is all that cosines may be.
 
 ====== ===============================================================
 symbol meaning
@@ -64,12 +64,12 @@ class Shares:
 
 @dataclass(frozen=True)
 class TrueCosine:
-    """Mean cosine of estimates to the truth of each.
+    """Mean cosine of estimates to the true gradient of each.
 
     Parameters
     ----------
     plain : Interval
-        To the truth as sampled, which is noisy.
+        To the true gradient as sampled, which is noisy.
     corrected : Interval
         To the exact gradient: unclipped, so that its mean is right; see `has_signal` for where it has no value.
     """
@@ -86,9 +86,9 @@ def has_signal(sums: np.ndarray) -> bool:
 def true_cosine(estimates: np.ndarray, shares: Shares, *, known: bool = True) -> TrueCosine:
     """Compare estimates with the sum of a target over everybody else's streams.
 
-    Intervals are from a jackknife that deletes an estimate together with its streams, from every truth too. The
-    truth's squared length is estimated anew each time: its noise along the gradient is in numerator and denominator
-    alike, and cancels.
+    Intervals are from a jackknife that deletes an estimate together with its streams, from every true gradient too. The
+    true gradient's squared length is estimated anew each time: its noise along the gradient is in numerator and
+    denominator alike, and cancels.
 
     Parameters
     ----------
@@ -101,7 +101,7 @@ def true_cosine(estimates: np.ndarray, shares: Shares, *, known: bool = True) ->
 
     References
     ----------
-    Ilyas et al., 2020, Figures 2 and 10, whose truth is one more estimate, from many pairs.
+    Ilyas et al., 2020, Figures 2 and 10, whose true gradient is one more estimate, from many pairs.
     """
     if len(estimates) == 0:
         return TrueCosine(NOTHING, NOTHING)
@@ -114,9 +114,9 @@ def true_cosine(estimates: np.ndarray, shares: Shares, *, known: bool = True) ->
 def cosine_to_sampled(estimates: np.ndarray, shares: Shares, groups: np.ndarray, pairs: np.ndarray) -> TrueCosine:
     """Compare estimates with the sum of a target over streams that none of them has seen.
 
-    Estimates and truth are independent, so that intervals are from two jackknives whose variances are added: one
-    deletes an estimate, the other a group of the truth's streams. What both see, the truth's noise along an estimate's
-    own, counts twice: intervals are a little wide where it is large.
+    Estimates and true gradient are independent, so that intervals are from two jackknives whose variances are added:
+    one deletes an estimate, the other a group of the true gradient's streams. What both see, the true gradient's noise
+    along an estimate's own, counts twice: intervals are a little wide where it is large.
 
     Parameters
     ----------

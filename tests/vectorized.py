@@ -57,6 +57,6 @@ def _act(generator: np.random.Generator, agent: Agent, inputs: np.ndarray) -> tu
 
 def _average(scores: np.ndarray, advantages: np.ndarray, normalize: bool) -> np.ndarray:
     if normalize:
-        centred = advantages - advantages.mean(-1, keepdims=True)
-        advantages = centred / advantages.std(-1, ddof=1, keepdims=True)
+        centered = advantages - advantages.mean(-1, keepdims=True)
+        advantages = centered / advantages.std(-1, ddof=1, keepdims=True)
     return np.einsum("np,npd->nd", advantages, scores) / scores.shape[1]

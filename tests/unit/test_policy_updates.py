@@ -1,4 +1,4 @@
-"""Computed steps: what training would have done with the batch, and how updates are compared."""
+"""Updates: what training would have done with the batch, and how updates are compared."""
 
 from dataclasses import asdict, replace
 
@@ -17,15 +17,15 @@ from closerlook.algorithms.vanilla import VanillaSettings, vanilla_update
 from closerlook.diagnostics import summary
 from closerlook.diagnostics.gradients import gradient_quality
 from closerlook.diagnostics.gradients.options import Options
-from closerlook.diagnostics.gradients.steps import find_steps, plan_steps
+from closerlook.diagnostics.gradients.updates import find_updates, plan_updates
 from closerlook.errors import InputError
-from closerlook.measurements.computed_steps import sample_batch, sample_steps, take_step
+from closerlook.measurements.policy_updates import sample_batch, sample_steps, take_step
 from closerlook.measurements.stream_sums import StreamRange
 from closerlook.nn.networks import MLP, flatten
 from closerlook.randomness import derive_seed
 from closerlook.simulation.records import Sampling
 from closerlook.simulation.rollout import rollout
-from closerlook.statistics.truths import Shares
+from closerlook.statistics.true_gradients import Shares
 from environments import linear_quadratic_agent
 
 SMALL = PPOSettings(policy_epochs=2, value_epochs=2, minibatches=4, total_iterations=10)
@@ -56,7 +56,7 @@ def trained(name: str = "ppo", iteration: int = 3, *, critic: bool = True) -> Ag
 
 @pytest.mark.parametrize("name", RULES)
 @pytest.mark.parametrize("critic", [True, False])
-def test_a_computed_step_is_the_update_of_training(name, critic):
+def test_a_measured_update_is_the_update_of_training(name, critic):
     agent = trained(name, critic=critic)
     agents, rule = Agent.stack([agent]), rule_of(agent)
     assert (rule.algorithm, rule.settings, rule.iteration) == (name, RULES[name][1], 3)
@@ -140,21 +140,21 @@ def test_a_beginning_of_a_batch_gives_the_step_of_a_batch_of_that_size(name):
 
 
 def test_steps_are_measured_with_the_gradients_and_do_not_depend_on_workers():
-    asked = {"pairs": 16 * 40, "estimates": 5, "sizes": [16, 32], "step_sizes": [8, 32, 70], "seed": 3}
+    asked = {"pairs": 16 * 40, "estimates": 5, "sizes": [16, 32], "update_sizes": [8, 32, 70], "seed": 3}
     agents = [trained(), trained("ppo", 1)]
     one = gradient_quality(agents, **asked, workers=1)
     two = gradient_quality(agents, **asked, workers=2)
     assert one.identical(two)
-    assert one["step_size"].values.tolist() == [8, 32, 64]
-    assert one["step_pairwise_cosine"].shape == (2, 3)
+    assert one["update_size"].values.tolist() == [8, 32, 64]
+    assert one["update_pairwise_cosine"].shape == (2, 3)
     assert one.attrs["step_algorithm"] == "ppo"
-    assert not one["step_fresh_optimizer"].any()
-    assert np.isfinite(one["step_true_cosine_corrected_low"]).any()
-    told = summary(one)["steps"]
+    assert not one["fresh_optimizer"].any()
+    assert np.isfinite(one["update_true_cosine_corrected_low"]).any()
+    told = summary(one)["updates"]
     assert told["sizes"] == [8, 32, 64]
     assert np.shape(told["pairwise_cosine_high"]) == (2, 3)
-    alone = gradient_quality(agents, **(asked | {"step_sizes": None}))
-    assert "step_pairwise_cosine" not in alone
+    alone = gradient_quality(agents, **(asked | {"update_sizes": None}))
+    assert "update_pairwise_cosine" not in alone
     assert one["pairwise_cosine"].identical(alone["pairwise_cosine"])
 
 
@@ -164,35 +164,35 @@ def test_steps_are_compared_with_one_another_and_with_the_gradient():
     answers = [{"displacement": step, "mean_kl": np.array([kl])} for step, kl in zip(steps, (1, 2, 3, 0), strict=True)]
     blocks = np.array([[4.0, 0.1], [4.0, -0.1], [4.0, 0.0]])
     gradient = Shares(np.zeros((0, 2)), np.zeros(0), blocks.sum(0), 12.0, float(np.square(blocks).sum()), 48.0)
-    found = find_steps(answers, gradient, (blocks, np.full(3, 4.0)), fresh_optimizer=True)
+    found = find_updates(answers, gradient, (blocks, np.full(3, 4.0)), fresh_optimizer=True)
     half = np.sqrt(0.5)
-    assert found["step_pairwise_cosine"][0] == pytest.approx((0 + half + half) / 3)
+    assert found["update_pairwise_cosine"][0] == pytest.approx((0 + half + half) / 3)
     length = np.sqrt((6 * 16 - 2 * 0.01) / (144 - 48))  # products of different blocks only
-    assert found["step_true_cosine_corrected"][0] == pytest.approx((1 + 0 + half) / 3 * (1.0 / length))
-    assert found["step_true_cosine"][0] == pytest.approx((1 + 0 + half) / 3)
-    assert found["step_true_cosine_corrected_low"][0] == -1  # three steps tell little
-    assert found["zero_steps"].tolist() == [1]
-    assert found["step_mean_kl"].tolist() == [1.5]
-    assert found["step_norm"][0] == pytest.approx((1 + 2 + np.sqrt(18) + 0) / 4)
-    assert bool(found["step_fresh_optimizer"])
+    assert found["update_true_cosine_corrected"][0] == pytest.approx((1 + 0 + half) / 3 * (1.0 / length))
+    assert found["update_true_cosine"][0] == pytest.approx((1 + 0 + half) / 3)
+    assert found["update_true_cosine_corrected_low"][0] == -1  # three steps tell little
+    assert found["zero_updates_by_size"].tolist() == [1]
+    assert found["update_mean_kl"].tolist() == [1.5]
+    assert found["mean_update_norm"][0] == pytest.approx((1 + 2 + np.sqrt(18) + 0) / 4)
+    assert bool(found["fresh_optimizer"])
 
 
 def test_sizes_of_steps():
     regime = Regime(2, 16)
-    assert plan_steps(regime, 2100, 10, None, None).sizes == (32, 128, 512, 2048)
-    assert plan_steps(regime, 10, 10, None, None).sizes == (32,)
-    plan = plan_steps(regime, 10, 10, [7, 40, 33], None)
+    assert plan_updates(regime, 2100, 10, None, None).sizes == (32, 128, 512, 2048)
+    assert plan_updates(regime, 10, 10, None, None).sizes == (32,)
+    plan = plan_updates(regime, 10, 10, [7, 40, 33], None)
     assert (plan.sizes, plan.streams) == ((7, 32), 2)
     for sizes in ([1], [10**9]):
-        with pytest.raises(InputError, match="step-sizes must be from 2 to 2,000,000"):
-            Options(step_sizes=sizes).checked()
+        with pytest.raises(InputError, match="update-sizes must be from 2 to 2,000,000"):
+            Options(update_sizes=sizes).checked()
 
 
 def test_a_line_search_that_accepts_nothing_leaves_no_direction():
     agent = trained("trpo")
     hopeless = asdict(replace(RULES["trpo"][1], accept_ratio=1e9))
     stuck = replace(agent, algorithm_settings=hopeless)
-    found = gradient_quality(stuck, pairs=16 * 40, estimates=5, sizes=[16], step_sizes=[32], workers=1)
-    assert found["zero_steps"].values.tolist() == [5]
-    assert np.isnan(found["step_pairwise_cosine"]).all()
-    assert torch.isfinite(torch.tensor(float(found["step_norm"][0])))
+    found = gradient_quality(stuck, pairs=16 * 40, estimates=5, sizes=[16], update_sizes=[32], workers=1)
+    assert found["zero_updates_by_size"].values.tolist() == [5]
+    assert np.isnan(found["update_pairwise_cosine"]).all()
+    assert torch.isfinite(torch.tensor(float(found["mean_update_norm"][0])))

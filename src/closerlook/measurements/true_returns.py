@@ -1,4 +1,4 @@
-"""What a pair's score is weighted by in gradients of the returns themselves: truths that trust no critic.
+"""What a pair's score is weighted by in gradients of the returns themselves: true gradients that trust no critic.
 
 The agent's surrogate discounts, bootstraps by its critic and stops at cuts; these returns do not select on what came
 out: they are simulated on past a cut or a time limit for a number of steps decided beforehand, or to the end of the
@@ -10,7 +10,7 @@ symbol meaning
 ====== ==========================================
 S      streams
 T      pairs of a stream
-K      truths
+K      true gradients
 F      covariates
 ====== ==========================================
 """
@@ -29,13 +29,13 @@ from closerlook.algorithms.batch import Evaluation
 from closerlook.algorithms.returns import discounted_sums
 from closerlook.simulation.records import Rollout
 
-Truth = Literal["discounted_return", "episode_return"]
+TrueGradient = Literal["discounted_return", "episode_return"]
 """``discounted_return``: the true reward from the pair on, discounted by the agent's gamma, lambda 1, without a factor
 gamma^t; complete but for 1% of its weight. ``episode_return``: the undiscounted true reward from the pair to the end
 of its episode."""
 
-FOLLOWED: Truth = "discounted_return"
-"""What complete returns, by which critics are judged, are called where several truths are."""
+FOLLOWED: TrueGradient = "discounted_return"
+"""What Monte Carlo returns, by which critics are judged, are called where several true gradients are."""
 REMAINDER = 0.01
 """Weight, relative to the first, of the reward at which a discounted return is broken off."""
 LONGEST_CONTINUATION = 20_000
@@ -58,7 +58,7 @@ def continuation_steps(gamma: float) -> int | None:
     return steps if steps <= LONGEST_CONTINUATION else None
 
 
-def truth_returns(agents: Agent, sampled: Rollout, truths: Sequence[Truth]) -> Tensor:
+def true_returns(agents: Agent, sampled: Rollout, true_gradients: Sequence[TrueGradient]) -> Tensor:
     """Return the true returns from each pair on, of a population of one: (K, S, T), float64.
 
     Parameters
@@ -67,19 +67,19 @@ def truth_returns(agents: Agent, sampled: Rollout, truths: Sequence[Truth]) -> T
         Whose gamma discounts.
     sampled : Rollout
         With a continuation for ``discounted_return``, and finished episodes for ``episode_return``.
-    truths : sequence of Truth
+    true_gradients : sequence of TrueGradient
         Which returns.
     """
-    found: dict[Truth, Callable[[Agent, Rollout], Tensor]] = {
+    found: dict[TrueGradient, Callable[[Agent, Rollout], Tensor]] = {
         "discounted_return": discounted_returns,
         "episode_return": _undiscounted,
     }
-    returns = [found[truth](agents, sampled) for truth in truths]
+    returns = [found[true_gradient](agents, sampled) for true_gradient in true_gradients]
     return torch.stack(returns) if returns else torch.zeros(0, *sampled.rewards.shape[1:], dtype=torch.float64)
 
 
 def discounted_returns(agents: Agent, sampled: Rollout, *, scaled: bool = False) -> Tensor:
-    """Return the complete discounted return from each pair on, of a population of one: (S, T), float64.
+    """Return the Monte Carlo discounted return from each pair on, of a population of one: (S, T), float64.
 
     Parameters
     ----------
@@ -101,7 +101,7 @@ def discounted_returns(agents: Agent, sampled: Rollout, *, scaled: bool = False)
     return discounted_sums(rewards, _ends(sampled), agents.gamma, tail)
 
 
-def cut_returns(agents: Agent, sampled: Rollout) -> Tensor:
+def cut_off_returns(agents: Agent, sampled: Rollout) -> Tensor:
     """Return discounted returns that stop with zero at cuts and time limits, in the critic's units: (S, T), float64.
 
     As the released code has them (agent.py, ``get_returns``): short of what comes after, the more the later the pair.
@@ -123,8 +123,10 @@ def _ends(sampled: Rollout) -> Tensor:
     return ends
 
 
-def incomplete_returns(sampled: Rollout, sampling_continuation: int, truths: Sequence[Truth]) -> np.ndarray:
-    """Count, for each truth and stream, the returns that could not be followed to where they were to end: (K, S).
+def incomplete_returns(
+    sampled: Rollout, sampling_continuation: int, true_gradients: Sequence[TrueGradient]
+) -> np.ndarray:
+    """Count, by true gradient and stream, the returns that could not be followed to where they were to end: (K, S).
 
     A continuation breaks off where the environment itself truncates and cannot go on; an episode's finish is given
     up where it may never end.
@@ -132,8 +134,8 @@ def incomplete_returns(sampled: Rollout, sampling_continuation: int, truths: Seq
     at, own = sampled.boundaries, sampled.episodes
     short = ~at.continuation_terminated & (at.continuation_length < sampling_continuation)
     rows = {"discounted_return": at.stream[short], "episode_return": own.stream[~own.finished]}
-    counts = [np.bincount(rows[truth], minlength=sampled.n_streams) for truth in truths]
-    return np.array(counts, np.int64).reshape(len(truths), sampled.n_streams)
+    counts = [np.bincount(rows[true_gradient], minlength=sampled.n_streams) for true_gradient in true_gradients]
+    return np.array(counts, np.int64).reshape(len(true_gradients), sampled.n_streams)
 
 
 def covariates(sampled: Rollout, critic: Evaluation) -> Tensor:
