@@ -15,6 +15,19 @@ class InputError(Exception):
         What is wrong, naming the value.
     hint : str
         What to do instead.
+
+    See Also
+    --------
+    closerlook.NonFiniteError : of numbers that are not finite.
+
+    Examples
+    --------
+    >>> import closerlook as cl
+    >>> try:
+    ...     cl.PPOSettings(clip=-0.2)
+    ... except cl.InputError as error:
+    ...     print(error)
+    clip must be a positive number (got -0.2); give a positive number
     """
 
     def __init__(self, what: str, hint: str) -> None:
@@ -28,7 +41,18 @@ class InputError(Exception):
 
 
 class NonFiniteError(InputError):
-    """A NaN or an infinity where a number was due: rewards, observations, parameters."""
+    """A NaN or an infinity where a number was due: rewards, observations, parameters.
+
+    See Also
+    --------
+    closerlook.InputError : of input that cannot be used.
+
+    Examples
+    --------
+    >>> import closerlook as cl
+    >>> print(cl.NonFiniteError("a reward is not finite", "look at the environment"))
+    a reward is not finite; look at the environment
+    """
 
 
 class PolicyError(InputError):

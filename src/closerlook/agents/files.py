@@ -90,16 +90,36 @@ def save_agent(agent: Agent, folder: str | Path, *, optimizer: bool = True, pack
     packed : bool
         Compress the numbers, without loss.
 
+    Returns
+    -------
+    Path
+        The folder.
+
     Raises
     ------
     InputError
         Where its networks are code (they cannot be written), it is a population, or the disk refuses.
+
+    See Also
+    --------
+    closerlook.load_agent : the reverse.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> import closerlook as cl
+    >>> agent = cl.load("atlas/hopper-ppo", iteration=0, seed=0)
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     again = cl.load_agent(cl.save_agent(agent, folder))
+    >>> bool((again.state["policy.0.weight"] == agent.state["policy.0.weight"]).all())
+    True
     """
     if agent.population is not None:
         raise InputError("a population cannot be saved as one agent", "save each of population.unstack()")
     if agent.algorithm is not None and not _PLAIN_NAME.fullmatch(agent.algorithm):
         what = f"algorithm of the agent is {agent.algorithm!r:.60}"
         raise InputError(what, "give a name of at most 40 letters, digits, spaces and _ . + -")
+    # weights in safetensors, all else in JSON: nothing that is read back can run
     folder = Path(folder)
     # clones, because tensors that share memory are refused
     own = {
@@ -122,6 +142,17 @@ def load_agent(folder: str | Path) -> Agent:
     ------
     InputError
         Where a file is missing, damaged, of another format version, or holds anything but a whole agent.
+
+    See Also
+    --------
+    closerlook.save_agent : the reverse.
+    closerlook.load : an agent of a run, or of another library.
+
+    Examples
+    --------
+    >>> import closerlook as cl
+    >>> cl.load_agent("atlas/hopper-ppo/checkpoints/000150/03").agent_seed
+    3
     """
     folder = Path(folder)
     description = _read_description(folder / DESCRIPTION)

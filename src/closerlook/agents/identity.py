@@ -35,6 +35,7 @@ def own_seed(seed: int, agent: Agent) -> int:
     agent : Agent
         A single one.
     """
+    # agents of different seeds have draws of their own; agent 0 keeps the root seed
     return derive_seed(seed, "agent", stream=agent.agent_seed) if agent.agent_seed else seed
 
 

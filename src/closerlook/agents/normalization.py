@@ -23,6 +23,17 @@ class Scaling:
         ``std + epsilon`` (the paper's released code, 1e-8) or ``sqrt(variance + epsilon)`` (Stable-Baselines3).
     clip : float or None
         Bound on the magnitude of the result; None leaves it free.
+
+    See Also
+    --------
+    closerlook.Agent : scales observations and rewards so.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import closerlook as cl
+    >>> cl.Scaling(epsilon=0.0, clip=10.0).divisor(np.array([4.0]))
+    array([2.])
     """
 
     epsilon: float = 1e-8
@@ -31,6 +42,7 @@ class Scaling:
 
     def divisor(self, variance: np.ndarray) -> np.ndarray:
         """Return what to divide by, the shape of `variance`."""
+        # sd + epsilon, or sqrt(variance + epsilon)
         if self.epsilon_on == "std":
             return np.asarray(np.sqrt(variance) + self.epsilon)
         return np.asarray(np.sqrt(variance + self.epsilon))
@@ -60,7 +72,15 @@ class RunningMoments:
 
     @classmethod
     def empty(cls, policies: int, size: int) -> "RunningMoments":
-        """Return moments that have seen nothing."""
+        """Return moments that have seen nothing.
+
+        Parameters
+        ----------
+        policies : int
+            P.
+        size : int
+            K, the components.
+        """
         return cls(np.zeros(policies), np.zeros((policies, size)), np.zeros((policies, size)))
 
     @property
@@ -70,10 +90,19 @@ class RunningMoments:
         return np.where(self.count[:, None] > 1, self.squares / divisor, self.mean**2)
 
     def push(self, values: np.ndarray, where: np.ndarray | None = None) -> None:
-        """Take in one vector for each policy, values (P, K); only of the policies `where` (P,) is True."""
+        """Take in one vector for each policy, values (P, K); only of the policies `where` (P,) is True.
+
+        Parameters
+        ----------
+        values : ndarray, (P, K)
+            One vector for each policy.
+        where : ndarray, (P,), bool, optional
+            Which policies take theirs in; default all.
+        """
         if where is not None and not where.all():
             self._push_some(values, where)
             return
+        # Welford: mean += (x - mean) / n;  squares += (x - mean_old) (x - mean_new)
         self.count = self.count + 1
         change = values - self.mean
         self.mean = self.mean + change / self.count[:, None]

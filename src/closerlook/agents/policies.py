@@ -49,7 +49,15 @@ class Policy(Protocol):
         """The noise one action needs."""
 
     def distribution(self, parameters: Parameters, observations: Tensor) -> Distribution:
-        """Build action distributions at policy inputs [N, obs], or [P, N, obs] with stacked parameters [P, ...]."""
+        """Build action distributions at policy inputs [N, obs], or [P, N, obs] with stacked parameters [P, ...].
+
+        Parameters
+        ----------
+        parameters : mapping of str to Tensor, (...) or (P, ...)
+            The policy's, stacked for a population.
+        observations : Tensor, (N, obs) or (P, N, obs)
+            Policy inputs.
+        """
 
     def actor(self, parameters: Parameters) -> Actor:
         """Prepare stacked parameters [P, ...] for acting."""
@@ -88,12 +96,28 @@ class GaussianMLP:
         return Noise("normal", self.network.sizes[-1])
 
     def initialize(self, generator: np.random.Generator, scheme: Initialization) -> dict[str, Tensor]:
-        """Draw initial parameters: head gain 0.01, log standard deviation 0."""
+        """Draw initial parameters: head gain 0.01, log standard deviation 0.
+
+        Parameters
+        ----------
+        generator : numpy.random.Generator
+            Where the draws come from.
+        scheme : {"orthogonal", "xavier"}
+            See `closerlook.nn.networks.MLP.initialize`.
+        """
         parameters = self.network.initialize(generator, scheme, output_gain=0.01)
         return {**parameters, "log_std": torch.zeros(self.network.sizes[-1])}
 
     def distribution(self, parameters: Parameters, observations: Tensor) -> DiagonalGaussian:
-        """Build the action distributions at policy inputs."""
+        """Build the action distributions at policy inputs.
+
+        Parameters
+        ----------
+        parameters : mapping of str to Tensor, (...) or (P, ...)
+            The policy's, stacked for a population.
+        observations : Tensor, (N, obs) or (P, N, obs)
+            Policy inputs.
+        """
         log_std = parameters["log_std"]
         return DiagonalGaussian(
             self.network(parameters, observations), log_std if log_std.ndim == 1 else log_std.unsqueeze(1)
@@ -101,6 +125,7 @@ class GaussianMLP:
 
     def actor(self, parameters: Parameters) -> Actor:
         """Prepare stacked parameters for acting in NumPy."""
+        # a = mu + sigma eps
         arrays = for_tiles({name: parameters[name] for name in self.network.parameter_shapes})
         std = np.exp(parameters["log_std"].detach().numpy())[:, None]
 
@@ -133,11 +158,27 @@ class CategoricalMLP:
         return Noise("uniform", 1)
 
     def initialize(self, generator: np.random.Generator, scheme: Initialization) -> dict[str, Tensor]:
-        """Draw initial parameters: head gain 0.01."""
+        """Draw initial parameters: head gain 0.01.
+
+        Parameters
+        ----------
+        generator : numpy.random.Generator
+            Where the draws come from.
+        scheme : {"orthogonal", "xavier"}
+            See `closerlook.nn.networks.MLP.initialize`.
+        """
         return self.network.initialize(generator, scheme, output_gain=0.01)
 
     def distribution(self, parameters: Parameters, observations: Tensor) -> Categorical:
-        """Build the action distributions at policy inputs."""
+        """Build the action distributions at policy inputs.
+
+        Parameters
+        ----------
+        parameters : mapping of str to Tensor, (...) or (P, ...)
+            The policy's, stacked for a population.
+        observations : Tensor, (N, obs) or (P, N, obs)
+            Policy inputs.
+        """
         return Categorical(self.network(parameters, observations))
 
     def actor(self, parameters: Parameters) -> Actor:
@@ -163,7 +204,15 @@ class MLPValue:
         return self.network.parameter_shapes
 
     def initialize(self, generator: np.random.Generator, scheme: Initialization) -> dict[str, Tensor]:
-        """Draw initial parameters: head gain 1."""
+        """Draw initial parameters: head gain 1.
+
+        Parameters
+        ----------
+        generator : numpy.random.Generator
+            Where the draws come from.
+        scheme : {"orthogonal", "xavier"}
+            See `closerlook.nn.networks.MLP.initialize`.
+        """
         return self.network.initialize(generator, scheme, output_gain=1.0)
 
     def __call__(self, parameters: Parameters, observations: Tensor) -> Tensor:
@@ -228,13 +277,29 @@ class ModulePolicy:
         return probe.noise
 
     def distribution(self, parameters: Parameters, observations: Tensor) -> Distribution:
-        """Build the action distributions at policy inputs."""
+        """Build the action distributions at policy inputs.
+
+        Parameters
+        ----------
+        parameters : mapping of str to Tensor, (...) or (P, ...)
+            The module's, stacked for a population.
+        observations : Tensor, (N, obs) or (P, N, obs)
+            Policy inputs.
+        """
         answers = self.answers(parameters, observations)
         with self._users_code():
             return recognize(answers, self.build, tuple(observations.shape[:-1]))
 
     def answers(self, parameters: Parameters, observations: Tensor) -> Any:
-        """Return what the module answers, in the precision of the observations, with a row of each tensor for each."""
+        """Return what the module answers, in the precision of the observations, with a row of each tensor for each.
+
+        Parameters
+        ----------
+        parameters : mapping of str to Tensor, (...) or (P, ...)
+            The module's, stacked for a population.
+        observations : Tensor, (N, obs) or (P, N, obs)
+            Policy inputs.
+        """
 
         def rows_alone(parameters: Parameters, observations: Tensor) -> Any:
             leaves, form = tree_flatten(self._called.answer(parameters, observations))
@@ -262,6 +327,7 @@ class ModulePolicy:
     @torch.no_grad()
     def _find_shared(self, rows: Tensor) -> list[bool]:
         own = trainable(self.module)
+        # answered for 2 and for 3 rows: a tensor whose shape does not change is one for all rows
         several = [rows[torch.arange(count) % len(rows)] for count in (2, 3)]
         few, more = (tree_leaves(self._called.answer(own, some)) for some in several)
         for one, other in zip(few, more, strict=True):
@@ -280,6 +346,7 @@ class ModulePolicy:
 
     def actor(self, parameters: Parameters) -> Actor:
         """Prepare stacked parameters for acting: one call of the module for each policy and tile of rows."""
+        # one policy at a time, so that no number depends on how many there are
         each = [{name: tensor[i] for name, tensor in parameters.items()} for i in range(_population(parameters))]
 
         def act(observations: np.ndarray, noise: np.ndarray) -> np.ndarray:
@@ -321,6 +388,7 @@ class _Called:
 
     def answer(self, parameters: Parameters, observations: Tensor) -> Any:
         """Return what the module answers to rows [N, obs], in their precision."""
+        # a module in double precision is fed doubles; its answers return in the precision of the observations
         own = {name: tensor.to(self._dtypes[name]) for name, tensor in parameters.items()}
         answer = functional_call(self._module, own, (observations.to(self._dtype),))
         if observations.dtype == self._dtype:
@@ -381,6 +449,7 @@ def _call(rows_alone: Callable[[Parameters, Tensor], Any], parameters: Parameter
 
 def _for_each(leaf: Tensor, rows: int) -> Tensor:
     """Repeat a tensor without rows, or with one that stands for all, so that it has as many as there are."""
+    # (1, A) and (A,) both stand for every row
     own = leaf.shape[1:] if leaf.ndim > 1 and len(leaf) == 1 else leaf.shape or (1,)
     return leaf.expand(rows, *own)
 

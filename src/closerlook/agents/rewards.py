@@ -81,10 +81,18 @@ def frozen_rewards(agents: Agent, rewards: np.ndarray) -> np.ndarray:
     """Scale a population's rewards (P, S, T) by its stored moments, which stay as they are.
 
     Rewards pass unchanged where the agents do not scale them; an agent that has not yet seen a reward only clips them.
+
+    Parameters
+    ----------
+    agents : Agent
+        A population of P.
+    rewards : ndarray, (P, S, T)
+        True rewards.
     """
     if agents.reward_scaling is None:
         return rewards
     stored = moments(agents, "returns")
+    # r / (sd of the discounted return + epsilon), then clipped; not centered
     divisor = np.where(stored.count > 0, agents.reward_scaling.divisor(stored.variance)[:, 0], 1.0)
     return agents.reward_scaling.bounded(rewards / divisor[:, None, None])
 

@@ -104,6 +104,7 @@ def warn_of_unreached(agent: Agent) -> None:
     leaves = {name: tensor.detach().clone().requires_grad_() for name, tensor in agent.policy_parameters.items()}
     actions = torch.from_numpy(_actions(policy, agent.policy_parameters, policy.example))
     with torch.enable_grad():
+        # a parameter whose derivative of log pi is None is not part of the graph at all; one that is zero somewhere is
         density = policy.distribution(leaves, policy.example).log_prob(actions).sum()
     slopes: Sequence[Tensor | None] = [None] * len(leaves)
     if density.requires_grad:
@@ -120,7 +121,17 @@ def warn_of_unreached(agent: Agent) -> None:
 
 
 def draw_noise(policy: Policy, rows: int, draws: np.random.Generator) -> np.ndarray:
-    """Draw what a policy of a population of one needs to act at some rows: (1, rows, size)."""
+    """Draw what a policy of a population of one needs to act at some rows: (1, rows, size).
+
+    Parameters
+    ----------
+    policy : Policy
+        Its ``noise`` says what kind, and how many numbers for an action.
+    rows : int
+        Actions.
+    draws : numpy.random.Generator
+        Where the draws come from.
+    """
     shape = (1, rows, policy.noise.size)
     if policy.noise.kind == "seed":
         return draws.integers(2**31, size=shape)

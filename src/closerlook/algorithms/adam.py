@@ -68,24 +68,37 @@ class PopulationAdam:
         max_grad_norm : float, optional
             Longer gradients are shortened to this norm, each policy's own.
         """
+        # losses of different policies share no parameter: the gradient of their sum is every policy's own
         gradients = torch.autograd.grad(losses.sum(), list(self.parameters.values()))
         for place, gradient in zip(self.gradients.values(), gradients, strict=True):
             place.copy_(gradient)
         self.step(rate, max_grad_norm=max_grad_norm)
 
     def step(self, rate: float, *, max_grad_norm: float | None = None) -> None:
-        """Take one step down `gradient`, which is used up."""
+        """Take one step down `gradient`, which is used up.
+
+        Parameters
+        ----------
+        rate : float
+            Learning rate.
+        max_grad_norm : float, optional
+            Longer gradients are shortened to this norm, each policy's own.
+        """
         gradient, scratch = self.gradient, self._scratch
         if max_grad_norm is not None:
+            # torch's clip_grad_norm_: g min(1, c / (|g| + 1e-6))
             norm = np.sqrt(np.square(gradient).sum(1, keepdims=True))
             gradient *= np.minimum(max_grad_norm / (norm + 1e-6), 1.0)
         self._step += 1
+        # algorithm 1: m = b1 m + (1 - b1) g;  v = b2 v + (1 - b2) g^2
         self._first *= BETAS[0]
         self._first += np.multiply(gradient, 1 - BETAS[0], out=scratch)
         self._second *= BETAS[1]
         gradient *= gradient
         self._second += np.multiply(gradient, 1 - BETAS[1], out=scratch)
+        # bias corrections 1 - b1^t and 1 - b2^t
         first, second = 1 - np.power(_BETAS, self._step)
+        # theta -= rate m / (1 - b1^t) / (sqrt(v / (1 - b2^t)) + epsilon), in torch's order of roundings
         np.sqrt(self._second, out=scratch)
         scratch /= np.sqrt(second).astype(scratch.dtype)[:, None]
         scratch += self._epsilon

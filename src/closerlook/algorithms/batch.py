@@ -98,7 +98,17 @@ class Evaluation:
 
 @torch.no_grad()
 def evaluate_critic(agents: Agent, rollout: Rollout, bootstrap: Bootstrap) -> Evaluation:
-    """Evaluate a population's critics on its rollout, each stream by calls of its own, of a fixed shape."""
+    """Evaluate a population's critics on its rollout, each stream by calls of its own, of a fixed shape.
+
+    Parameters
+    ----------
+    agents : Agent
+        A population of P.
+    rollout : Rollout
+        Its streams.
+    bootstrap : {"correct", "paper"}
+        What follows a truncation or a cut.
+    """
     values = _values(agents, torch.from_numpy(rollout.observations))
     following, ends = _following_values(agents, rollout, values, bootstrap)
     return Evaluation(values, following, ends)
@@ -138,10 +148,13 @@ def make_batch(
     critic = evaluate_critic(agents, rollout, bootstrap)
     values, following, ends = critic.values, critic.following, critic.ends
     own_lambda = agents.gae_lambda if gae_lambda is None else gae_lambda
+    # without a critic V is zero and lambda 1: GAE is then the discounted return itself
     advantages = gae(
         scaled, values, following, ends, gamma=agents.gamma, gae_lambda=1.0 if agents.value is None else own_lambda
     )
+    # released code: discounted returns stop with zero at every end
     tail = torch.zeros_like(values) if bootstrap == "paper" else following
+    # released code: steps that end an episode, in either way, are left out of the value loss
     weights = torch.ones_like(values)
     if bootstrap == "paper":
         weights[torch.from_numpy(rollout.terminated | rollout.truncated)] = 0.0
@@ -178,10 +191,12 @@ def _following_values(agents: Agent, rollout: Rollout, values: Tensor, bootstrap
     terminated, truncated = torch.from_numpy(rollout.terminated), torch.from_numpy(rollout.truncated)
     ends = terminated | truncated
     ends[..., -1] = True
+    # V(s_{t+1}) within a stream; 0 at every end, before truncations and cuts get their own
     following = torch.zeros_like(values)
     following[..., :-1] = values[..., 1:]
     following[ends] = 0.0
     if bootstrap == "paper":
+        # released code: V(s_T) stands in for V(s_{T+1}) at the cut, and nothing at time limits
         cut = ~(terminated | truncated)[..., -1]
         following[..., -1] = torch.where(cut, values[..., -1], 0.0)
     elif agents.value is not None:
@@ -196,6 +211,7 @@ def _boundary_values(agents: Agent, policies: np.ndarray, observations: np.ndarr
     values = torch.zeros(len(observations))
     assert agents.value is not None
     for k, (policy, observation) in enumerate(zip(policies, observations, strict=True)):
+        # each alone in a tile of its own: a row's bits do not depend on which other boundaries there are
         tile = torch.from_numpy(observation).repeat(TILE, 1)  # no zeros: to those a critic may have no answer
         own = {name: tensor[policy] for name, tensor in agents.value_parameters.items()}
         values[k] = agents.value(own, tile)[0]

@@ -154,6 +154,8 @@ def _step_policy(
     with torch.no_grad():
         old = agent.policy.distribution(start, observations)
     new = agent.policy.distribution(leaves, observations)
+    # L = mean A r and its gradient at the old policy; `divergence` is the gradient of the mean KL, zero there but
+    # differentiable once more: F v = grad (grad KL . v)
     surrogate = (advantages * torch.exp(new.log_prob(actions) - old_log_probs)).mean()
     gradient = _flat_gradient(surrogate, leaves)
     divergence = _flat_gradient(_mean_kl(new, old), leaves, create_graph=True)
@@ -162,8 +164,10 @@ def _step_policy(
         along = _flat_gradient((divergence * vector).sum(), leaves)
         return along + settings.damping * vector
 
+    # the library begins at a small random vector rather than at zero
     guess = torch.from_numpy(draws.standard_normal(len(gradient)).astype(np.float32)) * _FIRST_GUESS
     direction = _conjugate_gradient(product, gradient, guess, settings.cg_steps)
+    # step = sqrt(2 delta / x^T (F + damping) x) x
     square = float(direction @ product(direction))
     length = np.sqrt(2.0 * settings.target_kl / square) if square > 0 else 0.0
     flat = flatten(start, names)
@@ -176,6 +180,7 @@ def _step_policy(
             after = float((advantages * torch.exp(tried.log_prob(actions) - old_log_probs)).mean())
             kl = float(_mean_kl(tried, old))
         if kl < settings.target_kl and after > before:
+            # half the squared length of the step taken under F without damping
             undamped = square - settings.damping * float(direction @ direction)
             happened = {
                 "quadratic_kl": 0.5 * (share * length) ** 2 * undamped,
@@ -218,6 +223,7 @@ def _conjugate_gradient(product: Callable[[Tensor], Tensor], target: Tensor, gue
         if square < _TOLERANCE:
             break
         image = product(direction)
+        # alpha = r . r / (d . A d), beta = r' . r' / (r . r), as in torch's float32
         step = square / (direction @ image)
         solution = solution + step * direction
         residual = residual - step * image
@@ -233,6 +239,7 @@ def _fit_critic(agent: Agent, batch: Batch, settings: ContribTRPOSettings, seed:
         return agent
     optimizer = Optimizer(agent, settings)
     observations, targets = pairs_of(batch.observations)[0], pairs_of(batch.gae_targets)[0]
+    # layers that the policy uses too are the policy's to move
     own = {name: tensor for name, tensor in optimizer.part("value").items() if not name.startswith(SHARED)}
     for epoch in range(settings.critic_updates):
         draws = generator(seed, "value minibatches", stream=iteration, episode=epoch)

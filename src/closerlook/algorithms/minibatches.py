@@ -49,6 +49,7 @@ def shuffle(
     """
     policies, pairs = columns[0].shape[:2]
     orders = [generator(seed, purpose, stream=iteration, episode=epoch).permutation(pairs) for seed in seeds]
+    # policy p's pairs are rows p N to (p + 1) N - 1 of the flattened columns
     rows = np.stack(orders) + pairs * np.arange(policies)[:, None]
     return [column.flatten(0, 1).numpy().take(rows, axis=0) for column in columns]
 
@@ -76,6 +77,13 @@ def deal(columns: Sequence[Array], count: int) -> Iterator[list[Array]]:
 def standardize_each(advantages: Array, count: int) -> tuple[Array, Array]:
     """Standardize advantages (P, N) within each minibatch that `deal` makes of them.
 
+    Parameters
+    ----------
+    advantages : ndarray, (P, N)
+        In the order in which they are dealt.
+    count : int
+        Minibatches, see `deal`.
+
     Returns
     -------
     standardized : ndarray, (P, N)
@@ -84,6 +92,7 @@ def standardize_each(advantages: Array, count: int) -> tuple[Array, Array]:
         How many minibatches had advantages that were all equal.
     """
     standardized, constant = np.empty_like(advantages), np.zeros(len(advantages), np.int64)
+    # minibatches of one size at a time, as rows of one tensor
     for first, minibatches, size in _groups(advantages.shape[1], count):
         part = slice(first, first + minibatches * size)
         rows = torch.from_numpy(advantages[:, part].reshape(len(advantages), minibatches, size))
@@ -95,6 +104,7 @@ def standardize_each(advantages: Array, count: int) -> tuple[Array, Array]:
 
 def _groups(pairs: int, count: int) -> list[tuple[int, int, int]]:
     """Return runs of minibatches of one size: first pair, minibatches, pairs of each."""
+    # N = count size + longer: the first `longer` minibatches hold one pair more
     size, longer = divmod(pairs, count)
     groups = [(0, longer, size + 1), (longer * (size + 1), count - longer, size)]
     return [group for group in groups if group[1] and group[2]]

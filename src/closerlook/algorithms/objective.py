@@ -56,7 +56,15 @@ class Objective:
 
     @classmethod
     def of(cls, agents: Agent, batch: Batch) -> "Objective":
-        """Take a population's batch."""
+        """Take a population's batch.
+
+        Parameters
+        ----------
+        agents : Agent
+            A population of P.
+        batch : Batch
+            Its own, (P, S, T).
+        """
         advantages, (standardized, constant) = pairs_of(batch.advantages), standardize(pairs_of(batch.advantages))
         if not agents.normalize_advantages:
             standardized, constant = advantages, torch.zeros_like(constant)
@@ -87,6 +95,7 @@ class Objective:
         total = torch.zeros(len(vector), dtype=torch.float64)
         gradient = torch.zeros_like(vector, dtype=torch.float64)
         for part in self.parts():
+            # grad of sum_t r_t A_t over a part of the pairs; parts add up in float64
             leaf = vector.detach().clone().requires_grad_()
             gains = part.gains(part.distribution(leaf).log_prob(part.actions))
             (slope,) = torch.autograd.grad(gains.sum(), leaf)
@@ -107,9 +116,15 @@ class Objective:
         """Return the surrogate at `after` and the mean KL(before || after), (P,) float64, for flat parameters (P, D).
 
         Either is NaN or infinite where it overflows.
+
+        Parameters
+        ----------
+        before, after : Tensor, (P, D)
+            Flat parameters.
         """
         total, divergence = torch.zeros(2, len(after), dtype=torch.float64)
         for part in self.parts():
+            # L(after) = mean r A and mean_s KL(pi_before(s), pi_after(s)), in one pass over the pairs
             moved = part.distribution(after)
             total += part.gains(moved.log_prob(part.actions)).double().sum(-1)
             divergence += part.distribution(before).kl(moved).double().sum(-1)
@@ -120,11 +135,21 @@ class Objective:
         return self.policy.distribution(self.named(vector), self.observations)
 
     def gains(self, log_probs: Tensor, clip: float = torch.inf) -> Tensor:
-        """Return ``ratio * A`` of each pair, clipped as in PPO where `clip` is finite: (P, N)."""
+        """Return ``ratio * A`` of each pair, clipped as in PPO where `clip` is finite: (P, N).
+
+        Parameters
+        ----------
+        log_probs : Tensor, (P, N)
+            Of the pairs' actions under the policy in question.
+        clip : float
+            How far from 1 a ratio still counts.
+        """
+        # an infinite bound leaves the plain r A
         return clipped_surrogate(log_probs, self.old_log_probs, self.advantages, clip)
 
     def parts(self) -> Iterator["Objective"]:
         """Cut the pairs into parts of a fixed size, to bound memory."""
+        # parts of a fixed size, so that sums do not depend on how much memory there is
         names = ("observations", "actions", "old_log_probs", "advantages")
         for parts in zip(*(torch.split(getattr(self, name), ROWS, dim=1) for name in names), strict=True):
             yield replace(self, **dict(zip(names, parts, strict=True)))

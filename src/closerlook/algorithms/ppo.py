@@ -27,7 +27,19 @@ Watch = Callable[[int, Callable[[], Parameters]], None]
 
 @dataclass(frozen=True)
 class PPOSettings:
-    """Settings of a PPO update; the defaults are Table 1's column for Hopper."""
+    """Settings of a PPO update; the defaults are Table 1's column for Hopper.
+
+    See Also
+    --------
+    closerlook.TrainSettings : where they belong.
+
+    Examples
+    --------
+    >>> import closerlook as cl
+    >>> settings = cl.PPOSettings(total_iterations=100)
+    >>> settings.rate(settings.policy_learning_rate, 50) == settings.policy_learning_rate / 2
+    True
+    """
 
     policy_learning_rate: float = 4.5e-4
     """Adam's learning rate for the policy, at the first iteration."""
@@ -63,7 +75,16 @@ class PPOSettings:
         require_numbers(self, not_negative, positive=False)
 
     def rate(self, initial: float, iteration: int) -> float:
-        """Return the learning rate of an iteration, counted from 0."""
+        """Return the learning rate of an iteration, counted from 0.
+
+        Parameters
+        ----------
+        initial : float
+            The rate of the first iteration.
+        iteration : int
+            Updates made before.
+        """
+        # released code, LambdaLR: rate_k = rate_0 (1 - k / n), k updates made of n
         return initial * max(0.0, 1.0 - iteration / self.total_iterations) if self.anneal else initial
 
 
@@ -112,6 +133,7 @@ def ppo_update(
     Schulman et al., 2017, "Proximal Policy Optimization Algorithms"; Table 1 of "A Closer Look at Deep Policy
     Gradients" and steps.py of its released code.
     """
+    # released code, take_steps: critic first; advantages are those from before its update
     value_rate = settings.rate(settings.value_learning_rate, iteration)
     updated = fit_critic(agents, batch, settings, rate=value_rate, seeds=seeds, iteration=iteration)
     updated, constant = _improve_policy(updated, batch, settings, seeds, iteration, watch)
@@ -135,6 +157,7 @@ def _improve_policy(
     constant, taken = np.zeros(len(seeds), np.int64), 0
     with np.errstate(all="ignore"):  # what is not finite is found, and named, after the update
         for epoch in range(settings.policy_epochs):
+            # advantages are standardized within each minibatch (released code, ppo_step), so after the shuffle
             *shuffled, advantages = shuffle(columns, seeds, "minibatches", iteration=iteration, epoch=epoch)
             standardized, equal = standardize_each(advantages, settings.minibatches)
             constant += equal

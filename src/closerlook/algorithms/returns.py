@@ -55,6 +55,7 @@ def gae(
     ----------
     Schulman et al., 2016, "High-Dimensional Continuous Control Using Generalized Advantage Estimation", eq. 16.
     """
+    # eq. 16: A_t = sum_k (gamma lambda)^k delta_{t+k}, delta_t = r_t + gamma V(s_{t+1}) - V(s_t)
     deltas = rewards + gamma * next_values - values
     return discounted_sums(deltas, ends, gamma * gae_lambda)
 
@@ -81,6 +82,7 @@ def discounted_sums(rewards: Tensor, ends: Tensor, discount: float, tail: Tensor
     following = np.zeros(rewards.shape[:-1], rewards.numpy().dtype)
     steps, stops = _time_first(rewards), _time_first(ends)
     after = np.zeros_like(steps) if tail is None else _time_first(tail)
+    # R_t = r_t + discount R_{t+1} within an episode; at an end R_{t+1} is the tail, zero after a termination
     for t in range(len(steps) - 1, -1, -1):
         np.copyto(following, after[t], where=stops[t])
         following *= discount
@@ -116,7 +118,9 @@ def advantages_if_cut(
     Tensor, (..., steps)
         Advantages.
     """
+    # where an episode ends between t and the cut, A_t does not reach the cut at all
     ended_later = ends[..., :steps].flip(-1).cumsum(-1).flip(-1) > 0
+    # A_t - decay^(N - t) A_N, in double precision as powers of decay span many magnitudes
     powers = decay ** torch.arange(steps, 0, -1, dtype=torch.float64)
     missing = powers * advantages[..., steps : steps + 1].double()
     if stand_in is not None:

@@ -68,6 +68,7 @@ def describe_step(
     predicted, gain : Tensor, (P,)
         Improvement by the gradient, and by the surrogate.
     """
+    # nothing is clipped: with an infinite bound the policy's loss is minus the plain surrogate
     base = describe_update(before, after, batch, clip=torch.inf, constant=objective.constant)
     step = objective.start(after).double() - objective.start(before).double()
     own = {

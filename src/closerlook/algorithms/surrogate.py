@@ -32,6 +32,7 @@ def standardize(advantages: Tensor) -> tuple[Tensor, Tensor]:
     constant : Tensor, (...), bool
         Where that was so.
     """
+    # A' = (A - mean A) / (std A + 1e-8), eq. 14 of Ilyas et al.; equal ones would be rounding over 1e-8
     constant = advantages.amax(-1) == advantages.amin(-1)
     centered = advantages - advantages.mean(-1, keepdim=True)
     standardized = centered / (deviation(advantages).to(advantages.dtype).unsqueeze(-1) + EPSILON)
@@ -69,5 +70,6 @@ def clipped_surrogate(log_probs: Tensor, old_log_probs: Tensor, advantages: Tens
     ----------
     Schulman et al., 2017, "Proximal Policy Optimization Algorithms", eq. 7.
     """
+    # eq. 7: min(r A, clip(r, 1 - eps, 1 + eps) A), r = pi(a | s) / pi_old(a | s) = exp(log pi - log pi_old)
     ratio = torch.exp(log_probs - old_log_probs)
     return torch.minimum(ratio * advantages, ratio.clamp(1.0 - clip, 1.0 + clip) * advantages)

@@ -16,7 +16,19 @@ from closerlook.algorithms.settings import require_numbers
 
 @dataclass(frozen=True)
 class TRPOSettings(NaturalSettings):
-    """Settings of a TRPO update; the defaults are Table 1's column for Walker2d."""
+    """Settings of a TRPO update; the defaults are Table 1's column for Walker2d.
+
+    See Also
+    --------
+    closerlook.NaturalSettings : the same without a line search.
+    closerlook.TrainSettings : where they belong.
+
+    Examples
+    --------
+    >>> import closerlook as cl
+    >>> cl.TRPOSettings(max_kl=0.13).backtracks
+    10
+    """
 
     backtracks: int = 10
     """Steps the line search tries: the full one, then half of it, a quarter of it ..."""
@@ -75,6 +87,7 @@ def trpo_update(
 
     def accept(gain: Tensor, predicted: Tensor, kl: Tensor) -> Tensor:
         # comparisons with NaN are false, so an overflow refuses the step
+        # L(theta_k) - L(theta_old) > 0.1 g . step_k and mean KL <= delta
         return (gain > settings.accept_ratio * predicted) & (kl <= settings.max_kl)
 
     return searched_update(agents, batch, settings, accept, tries=settings.backtracks, seeds=seeds, iteration=iteration)

@@ -133,13 +133,27 @@ def _describe_critic(after: Agent, batch: Batch) -> dict[str, Tensor]:
 
 
 def explained_variance(targets: Tensor, predictions: Tensor) -> Tensor:
-    """Return ``1 - Var[targets - predictions] / Var[targets]`` over the last axis; NaN for constant targets."""
+    """Return ``1 - Var[targets - predictions] / Var[targets]`` over the last axis; NaN for constant targets.
+
+    Parameters
+    ----------
+    targets, predictions : Tensor, (..., N)
+        In the same units.
+    """
+    # EV = 1 - Var[y - V] / Var[y], both variances with divisor n - 1
     unexplained, total = deviation(targets - predictions).square(), deviation(targets).square()
     return torch.where(total > 0, 1.0 - unexplained / total, torch.nan)
 
 
 def require_finite(agents: Agent, iteration: int) -> None:
     """Raise where a policy's parameters are not all finite.
+
+    Parameters
+    ----------
+    agents : Agent
+        A population after its update.
+    iteration : int
+        Updates made before, for the message.
 
     Raises
     ------

@@ -21,7 +21,18 @@ from closerlook.nn.networks import flatten
 
 @dataclass(frozen=True)
 class VanillaSettings(CriticFields):
-    """Settings of a plain policy-gradient update."""
+    """Settings of a plain policy-gradient update.
+
+    See Also
+    --------
+    closerlook.TrainSettings : where they belong.
+
+    Examples
+    --------
+    >>> import closerlook as cl
+    >>> cl.VanillaSettings(optimizer="sgd").policy_learning_rate
+    0.0003
+    """
 
     policy_learning_rate: float = 3e-4
     """Learning rate of the policy's one step."""
@@ -78,6 +89,7 @@ def vanilla_update(
     start = objective.start(agents)
     surrogate, gradient = objective.gradient(start)
     unusable = ~torch.isfinite(gradient).all(-1)
+    # a gradient that is not finite counts as none, for this policy alone
     usable = torch.where(unusable.unsqueeze(-1), 0.0, gradient).to(start.dtype)
     updated = _climb(updated, objective, usable, settings)
     require_finite(updated, iteration)
@@ -97,6 +109,7 @@ def vanilla_update(
 
 def _climb(agents: Agent, objective: Objective, gradient: Tensor, settings: VanillaSettings) -> Agent:
     if settings.optimizer == "sgd":
+        # theta + rate grad L
         vector = objective.start(agents) + settings.policy_learning_rate * gradient
         return agents.with_state({"policy": objective.named(vector)})
     adam = PopulationAdam(agents.policy_parameters, agents.part("optimizer.policy"), settings.adam_epsilon)

@@ -81,6 +81,7 @@ def _open_what_is_closed() -> None:
     """Have what is written to a stdout or stderr that was closed go nowhere, from worker processes too."""
     for number, name in ((1, "stdout"), (2, "stderr")):
         if getattr(sys, name) is None:
+            # a closed stdout or stderr (">&-") would be the next file that is opened
             os.dup2(os.open(os.devnull, os.O_WRONLY), number)
             os.set_inheritable(number, True)  # where the free number was this one, nothing was copied
             setattr(sys, name, os.fdopen(number, "w", encoding="utf-8"))
@@ -113,11 +114,13 @@ def _parse(given: Sequence[str]) -> Any:
     if hasattr(command, "defaults"):
         options["default"] = command.defaults(given[1:])
     try:
+        # tyro prints boxes: what they say becomes one line
         with contextlib.redirect_stderr(complaint):
             return tyro.cli(command, **options)
     except SystemExit as stop:
         if stop.code:
             flags = (one.split("=")[0] for one in given[1:])
+            # a former option is answered with its new name
             for old in filter(getattr(command, "former", {}).__contains__, flags):
                 raise InputError(f"there is no option {old}", f"it is now {command.former[old]}") from None
             raise InputError(_in_one_line(complaint.getvalue()), f"see closerlook {given[0]} --help") from None
@@ -152,6 +155,7 @@ def _only_for(console: Terminal) -> Iterator[None]:
     """Keep stdout for the result: what else is printed, by workers and by libraries in C too, goes to stderr."""
     with contextlib.ExitStack() as stack:
         stack.enter_context(contextlib.redirect_stdout(sys.stderr))
+        # file descriptor 1 itself is turned to stderr, for libraries in C and workers print to it
         if _is_the_process_own(console.stdout):
             kept = os.fdopen(os.dup(1), "w", encoding=console.stdout.encoding)
             os.dup2(2, 1)

@@ -17,7 +17,15 @@ _ANYWAY = "see closerlook inspect; give what is missing (--normalize, --set, --e
 
 
 def say_origin(agent: Agent, console: Terminal) -> None:
-    """Say what a file held, what was assumed of an agent and what is missing."""
+    """Say what a file held, what was assumed of an agent and what is missing.
+
+    Parameters
+    ----------
+    agent : Agent
+        As it was loaded.
+    console : Terminal
+        Where to say it.
+    """
     origin = agent.origin
     taken = ", ".join(f"{name} {value}" for name, value in assumptions(agent).items())
     if taken:
@@ -39,6 +47,19 @@ def require_same(
     agents: Sequence[Agent], environment: str | None, name: str, console: Terminal, *, anyway: bool
 ) -> None:
     """Say of imported agents whether they are the ones that were trained, before anything is measured of them.
+
+    Parameters
+    ----------
+    agents : sequence of Agent
+        As they were loaded.
+    environment : str or None
+        Gymnasium id that was asked for.
+    name : str
+        Of the command, for the message.
+    console : Terminal
+        Where to say it.
+    anyway : bool
+        Whether agents that are unlike are to be measured.
 
     Raises
     ------

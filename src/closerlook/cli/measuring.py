@@ -24,7 +24,7 @@ from closerlook.drawing.style import save_figure
 
 @dataclass(frozen=True, kw_only=True)
 class OfAgents(Output):
-    """Agents to look at."""
+    """Agents to inspect."""
 
     kind: ClassVar[str]
     """What is asked: the first part of the folder's name."""
@@ -49,6 +49,7 @@ class OfAgents(Output):
     def default_name(self) -> str:
         """Named after the agent, and the part of a run folder that was asked for."""
         path = Path(self.agent)
+        # agent, iterations and seeds make the folder's name, so that two commands do not meet in one
         parts = [folder_name(path.resolve().name if path.exists() else self.agent)]
         parts += ["iteration", *map(str, self.iteration)] if self.iteration else []
         parts += ["seed", *map(str, self.agent_seed)] if self.agent_seed else []
@@ -128,6 +129,7 @@ def command_of(diagnostic: Diagnostic) -> type[Measuring]:
     stem = diagnostic.name
     leaves = f"Leaves {stem}.nc, {stem}.json, {stem}.svg, {stem}.png and run.json in its folder."
     words = "\n".join(line.strip() for line in (type(diagnostic).__doc__ or "").splitlines())
+    # the command is made of the diagnostic's options: each is declared once
     return dataclasses.make_dataclass(
         type(diagnostic).__name__,
         fields,

@@ -13,7 +13,15 @@ from closerlook.execution import crew_of
 
 
 def option(metavar: str, default: str) -> Any:
-    """Say what an option's value looks like, and in words what happens without it."""
+    """Say what an option's value looks like, and in words what happens without it.
+
+    Parameters
+    ----------
+    metavar : str
+        What the value looks like.
+    default : str
+        What happens without it.
+    """
     return tyro.conf.arg(metavar=metavar, help_behavior_hint=f"(default: {default})")
 
 

@@ -107,7 +107,15 @@ class Train(Output):
 
 
 def summary_of(settings: TrainSettings, run: TrainingRun) -> dict[str, Any]:
-    """Summarize a training run as JSON values."""
+    """Summarize a training run as JSON values.
+
+    Parameters
+    ----------
+    settings : TrainSettings
+        What was asked for.
+    run : TrainingRun
+        What came of it.
+    """
     rewards = list(_rewards(run.log))
     return {
         "environment": settings.environment.id,

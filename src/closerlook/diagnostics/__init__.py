@@ -83,12 +83,41 @@ def verdicts(dataset: "xr.Dataset", **limits: float) -> list[dict[str, Any]]:
     ------
     InputError
         Where it is no dataset of a diagnostic; so does `summary`.
+
+    See Also
+    --------
+    closerlook.summary : the numbers themselves.
+
+    Examples
+    --------
+    >>> import closerlook as cl
+    >>> dataset = cl.read_dataset("docs/data/gradients-hopper-ppo.nc").isel(agent=[0])
+    >>> first = cl.verdicts(dataset)[0]
+    >>> first["area"], first["level"]
+    ('gradients', 'ok')
     """
     return diagnostic_of(dataset).judge(dataset, **limits)
 
 
 def summary(dataset: "xr.Dataset") -> dict[str, Any]:
-    """Summarize a dataset of any diagnostic as JSON values; NaN is None."""
+    """Summarize a dataset of any diagnostic as JSON values; NaN is None.
+
+    Parameters
+    ----------
+    dataset : xarray.Dataset
+        Of `closerlook.run`, or read from the file that it left.
+
+    See Also
+    --------
+    closerlook.verdicts : what the numbers mean.
+
+    Examples
+    --------
+    >>> import closerlook as cl
+    >>> dataset = cl.read_dataset("docs/data/gradients-hopper-ppo.nc").isel(agent=[0])
+    >>> cl.summary(dataset)["pairs"]
+    [200704]
+    """
     from closerlook.diagnostics.common.labels import known  # noqa: PLC0415
 
     diagnostic = diagnostic_of(dataset)

@@ -16,6 +16,17 @@ from closerlook.results.schema import validate
 def label(diagnostic: Diagnostic, subjects: Sequence[Subject], plan: Any, found: Sequence[Statistics]) -> xr.Dataset:
     """Label everything that was found; what all agents have is stored.
 
+    Parameters
+    ----------
+    diagnostic : Diagnostic
+        Whose variables and labels.
+    subjects : sequence of Subject
+        Agents of one call, which are built alike.
+    plan : object
+        The diagnostic's own.
+    found : sequence of mapping of str to ndarray
+        What was found of each agent.
+
     Returns
     -------
     xarray.Dataset
@@ -29,6 +40,7 @@ def label(diagnostic: Diagnostic, subjects: Sequence[Subject], plan: Any, found:
     coordinates, attributes = diagnostic.labels(subjects, plan)
     agents = [subject.agent for subject in subjects]
     defined = {variable.name: variable for variable in diagnostic.variables}
+    # a variable that one of the agents does not have is left out for all
     names = [name for name in found[0] if all(name in one for one in found)]
     unknown = [name for name in names if name not in defined]
     if unknown:
@@ -56,6 +68,7 @@ def label(diagnostic: Diagnostic, subjects: Sequence[Subject], plan: Any, found:
 
 def agent_coordinates(agents: Sequence[Agent]) -> dict[str, Any]:
     """Return who the agents are; -1 where an agent does not say."""
+    # whole numbers have no NaN: -1 is "not known"
     iterations = [-1 if agent.iteration is None else agent.iteration for agent in agents]
     seeds = [-1 if agent.agent_seed is None else agent.agent_seed for agent in agents]
     numbers = np.arange(len(agents))

@@ -52,7 +52,17 @@ class About:
 
 
 def option(default: Any, help: str, **more: Any) -> Any:  # noqa: A002 - the word everybody knows it by
-    """Declare one option: a dataclass field with its default, and all of `About`."""
+    """Declare one option: a dataclass field with its default, and all of `About`.
+
+    Parameters
+    ----------
+    default : object
+        Of the field.
+    help : str
+        What it is, in a sentence.
+    **more
+        Further fields of `About`: bounds, choices, how the value is shown.
+    """
     return dataclasses.field(default=default, metadata={"about": About(help, **more)})
 
 
@@ -86,6 +96,7 @@ class BaseOptions:
         for name in given:
             if name not in fields:
                 new = [now for now, one in fields.items() if name in one.old]
+                # a former name says more than a name that merely looks alike
                 near = new or difflib.get_close_matches(name, fields, 1)
                 hint = f"it is called {near[0]}" if near else f"choose from {', '.join(fields)}"
                 raise InputError(f"there is no option {name!r}", hint)
@@ -100,7 +111,9 @@ class BaseOptions:
             Where one is not; names are those of the command line.
         """
         fields = dataclasses.fields(self)
+        # agents are no plain values: they are taken out while numbers are converted
         kept = {field.name: getattr(self, field.name) for field in fields if about(field).agents}
+        # None stands for the default where None itself means nothing
         defaults = {
             field.name: field.default
             for field in fields

@@ -74,13 +74,18 @@ def run(
     NonFiniteError
         Where parameters, rewards, observations or advantages are not finite.
 
+    See Also
+    --------
+    closerlook.verdicts : what the numbers mean.
+    closerlook.summary : the numbers as JSON values.
+
     Examples
     --------
     >>> import closerlook as cl
     >>> agent = cl.load("atlas/hopper-ppo", iteration=0, seed=0)
-    >>> dataset = cl.run("gradients", agent, pairs=4096, estimates=2, workers=1)
-    >>> dataset.sizes["size"] > 0
-    True
+    >>> dataset = cl.run("gradients", agent, pairs=4096, estimates=2, sizes=(128,), workers=1)
+    >>> dataset.attrs["diagnostic"]
+    'gradients'
     """
     asked = find_diagnostic(diagnostic) if isinstance(diagnostic, str) else diagnostic
     call = _Call.of(how)
@@ -91,11 +96,13 @@ def run(
         folder = RunFolder(stack.enter_context(TemporaryDirectory()) if call.out is None else call.out)
         subjects = resolve(singles, environment, wanted.seed, folder.path.resolve() / "shards")
         others = {name: as_agents(some) for name, some in wanted.agents().items() if some}
+        # agents among the options (--towards) are tried as those that are measured
         tried_out: dict[str, Any] = {name: tuple(tried(some, subjects[0].environment)) for name, some in others.items()}
         wanted = replace(wanted, **tried_out)
         plan = asked.plan(subjects, wanted)
         if call.out is not None:
             stack.enter_context(folder.open_for(asked.name, _settings(subjects, wanted), resume=call.resume))
+        # interim analyses go on from the answers of the one before, so they are kept even where no folder was given
         cache = folder.jobs() if call.out is not None or wanted.precision is not None else None
         team = _Team(call.workers, cache, call.progress)
         pairs = 0.0
@@ -150,6 +157,7 @@ def _options(diagnostic: Diagnostic, options: Any, given: Mapping[str, Any]) -> 
 
 def _settings(subjects: Sequence[Subject], options: BaseOptions) -> dict[str, Any]:
     """Return what decides the results, for the run folder."""
+    # what decides the numbers: agents and environment by what they do, options by their values
     return {
         "agents": [content_key(subject.identity) for subject in subjects],
         "environment": subjects[0].environment.to_json(),
@@ -168,6 +176,7 @@ def _analyses(
     narrowing = diagnostic.narrowing
     if options.precision is None:
         work = diagnostic.total(subjects, plan).work
+        # the announcement itself refuses what would take too long, before jobs are listed
         if work > MUCH_WORK:
             team.progress.outlook(work, work)
         yield plan, _found(diagnostic, subjects, plan, team)
@@ -175,6 +184,7 @@ def _analyses(
     if narrowing is None:
         raise InputError(f"{diagnostic.name} has no interval to narrow", "leave out precision")
     most = getattr(options, narrowing.option)
+    # the last one is all that was asked for, whatever the doubling comes to
     planned = {amount: narrowing.shrink(plan, amount) for amount in amounts(*narrowing.first(subjects, options), most)}
     works = [diagnostic.total(subjects, at).work for at in planned.values()]
     team.progress.outlook(works[0], works[-1])
@@ -218,6 +228,7 @@ def _abreast(diagnostic: Diagnostic, subjects: Sequence[Subject], plan: Any, tea
         asked = {}
         for at, (stages, answers) in list(going.items()):
             try:
+                # a measurement is a generator: it yields a stage of jobs and is sent their answers
                 asked[at] = next(stages) if answers is None else stages.send(answers)
             except StopIteration as end:
                 found[at] = end.value
@@ -228,6 +239,7 @@ def _abreast(diagnostic: Diagnostic, subjects: Sequence[Subject], plan: Any, tea
                 del going[at]
         if len(refusals) == len(subjects):
             raise _refusal(refusals)
+        # one call for the jobs of all agents, so that no worker waits for the end of another agent's stage
         results = iter(
             run_jobs(
                 [job for jobs in asked.values() for job in jobs],

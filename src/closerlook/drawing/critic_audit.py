@@ -49,6 +49,18 @@ def plot_critic_audit(log: Mapping[str, Any], ax: Axes | None = None) -> Axes:
     -------
     matplotlib.axes.Axes
         The axes; the first panel's where there are two.
+
+    See Also
+    --------
+    closerlook.CriticAudit : whose columns are drawn.
+
+    Examples
+    --------
+    >>> import closerlook as cl
+    >>> log = {"iteration": [0, 1], "agent_seed": [0, 0], "audit_gae_mre_heldout": [0.5, 0.2]}
+    >>> axis = cl.plot_critic_audit(log)
+    >>> axis.lines[0].get_ydata().tolist()
+    [0.5, 0.2]
     """
     with plt.rc_context(STYLE):
         if ax is not None:

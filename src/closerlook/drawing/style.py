@@ -83,6 +83,19 @@ def save_figure(ax: Axes, path: str | Path, formats: Iterable[str] = ("svg", "pn
     ------
     InputError
         Where the disk is full or cannot be written.
+
+    See Also
+    --------
+    closerlook.plot_gradient_quality : draws one of the figures.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> import closerlook as cl
+    >>> axis = cl.plot_training({"iteration": [0, 1], "agent_seed": [0, 0], "mean_reward": [10.0, 20.0]})
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     [path.name for path in cl.save_figure(axis, f"{folder}/rewards", formats=["svg"])]
+    ['rewards.svg']
     """
     figure = ax.get_figure(root=True)
     assert figure is not None
@@ -104,6 +117,7 @@ def _settle(figure: Figure, dpi: int) -> None:
         engine.execute(figure)
     # "none" would leave a placeholder, for which each format draws the figure once more
     figure.set_layout_engine(None)
+    # layout engines differ in last digits from one call to the next: rounded places give equal files
     for axis in figure.axes:
         left, bottom, width, height = (round(place, 9) for place in axis.get_position(original=True).bounds)
         axis.set_position((left, bottom, width, height))
@@ -115,7 +129,15 @@ def _save(figure: Figure, suffix: str, dpi: int, path: Path) -> None:
 
 
 def scale_pairs(axis: Axes, sizes: np.ndarray) -> None:
-    """Make a logarithmic axis of numbers of pairs: marked at decades, or where it has fewer than two, at the sizes."""
+    """Make a logarithmic axis of numbers of pairs: marked at decades, or where it has fewer than two, at the sizes.
+
+    Parameters
+    ----------
+    axis : Axes
+        Whose x axis it is.
+    sizes : ndarray
+        Numbers of pairs that are drawn.
+    """
     low, high = float(sizes.min()) / 1.3, float(sizes.max()) * 1.3
     decades = math.floor(math.log10(high)) - math.ceil(math.log10(low)) + 1
     axis.set_xscale("log")
@@ -127,7 +149,15 @@ def scale_pairs(axis: Axes, sizes: np.ndarray) -> None:
 
 
 def label_lines(axis: Axes, lines: Sequence[Any]) -> None:
-    """Write each line's label at its right end, in its color, moved apart where they would overlap."""
+    """Write each line's label at its right end, in its color, moved apart where they would overlap.
+
+    Parameters
+    ----------
+    axis : Axes
+        Where they are drawn, its limits set.
+    lines : sequence of Line2D
+        Those without a label are left out.
+    """
     labeled = [
         line
         for line in lines
@@ -152,6 +182,13 @@ def label_lines(axis: Axes, lines: Sequence[Any]) -> None:
 
 def spread(positions: Sequence[float], gap: float) -> list[float]:
     """Move numbers apart until neighbors differ by `gap`, each group staying centered where it was.
+
+    Parameters
+    ----------
+    positions : sequence of float
+        Where things would be.
+    gap : float
+        The least distance between two.
 
     Returns
     -------
@@ -188,7 +225,15 @@ def mean_with_interval(rows: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.nda
 
 
 def by_seed(log: Mapping[str, Any], name: str) -> tuple[np.ndarray, np.ndarray]:
-    """Lay out a column of a log: the iterations (I,), and a row for each seed (n, I), NaN where it has none."""
+    """Lay out a column of a log: the iterations (I,), and a row for each seed (n, I), NaN where it has none.
+
+    Parameters
+    ----------
+    log : mapping of str to ndarray
+        A training log by column.
+    name : str
+        Of the column.
+    """
     iterations, seeds, values = (np.asarray(log[key], dtype=float) for key in ("iteration", "agent_seed", name))
     shared, places = np.unique(iterations, return_inverse=True)
     names, rows = np.unique(seeds, return_inverse=True)
@@ -210,7 +255,15 @@ OUTLYING = 15.0
 
 
 def leave_out_outliers(axis: Axes, x: np.ndarray, y: np.ndarray) -> None:
-    """Zoom a panel to its points (n,) but for those far from all others, and say how many lie beyond it."""
+    """Zoom a panel to its points (n,) but for those far from all others, and say how many lie beyond it.
+
+    Parameters
+    ----------
+    axis : Axes
+        Where the points are drawn.
+    x, y : ndarray, (n,)
+        Of the points.
+    """
     inside = ~(_outlying(x) | _outlying(y))
     if inside.all() or inside.sum() < 2:
         return
@@ -228,7 +281,15 @@ def _outlying(values: np.ndarray) -> np.ndarray:
 
 
 def legend_above(axis: Axes, columns: int = 3) -> None:
-    """Put the legend between title and lines, where it hides nothing."""
+    """Put the legend between title and lines, where it hides nothing.
+
+    Parameters
+    ----------
+    axis : Axes
+        Whose legend.
+    columns : int
+        Of the legend.
+    """
     axis.legend(
         frameon=False, fontsize=6.5, ncols=columns, loc="lower left", bbox_to_anchor=(-0.02, 0.99), borderaxespad=0.0,
         columnspacing=0.6, handlelength=1.3,

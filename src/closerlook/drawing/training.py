@@ -31,6 +31,23 @@ def plot_training(log: Mapping[str, Any], ax: Axes | None = None) -> Axes:
         frame of ``training.csv``, or a dictionary of arrays.
     ax : matplotlib.axes.Axes, optional
         Where to draw; a new figure without it.
+
+    Returns
+    -------
+    matplotlib.axes.Axes
+        Where it was drawn.
+
+    See Also
+    --------
+    closerlook.train : whose log is drawn.
+
+    Examples
+    --------
+    >>> import closerlook as cl
+    >>> log = {"iteration": [0, 1, 0, 1], "agent_seed": [0, 0, 1, 1], "mean_reward": [10.0, 20.0, 12.0, 18.0]}
+    >>> axis = cl.plot_training(log)
+    >>> axis.lines[-1].get_ydata().tolist()
+    [11.0, 19.0]
     """
     iterations, seeds, returns = (
         np.asarray(log[name], dtype=float) for name in ("iteration", "agent_seed", "mean_reward")

@@ -69,14 +69,38 @@ def episode_returns(agent: Agent, environment: EnvironmentSpec, episodes: int, s
     """Return what complete episodes earned, each the first of a stream of its own, so that none is chosen: (E,).
 
     Episodes that do not end (see `closerlook.simulation.records.Sampling`) are left out.
+
+    Parameters
+    ----------
+    agent : Agent
+        A single one.
+    environment : EnvironmentSpec
+        Where it acts.
+    episodes : int
+        E, at most.
+    seed : int
+        Root seed.
     """
+    # one scored step, and the episode finished beyond it: each stream gives exactly its first episode
     first = Sampling(n_steps=1, finish_episodes=True)
     found = rollout_episodes(agent, environment, first, seeds=[seed], purpose=PURPOSE, streams=range(episodes))
     return found.episode_return[found.finished]
 
 
 def mode_returns(agent: Agent, environment: EnvironmentSpec, episodes: int, seed: int) -> np.ndarray:
-    """Return the same where the likeliest actions are taken: (E,); none where they are not known."""
+    """Return the same where the likeliest actions are taken: (E,); none where they are not known.
+
+    Parameters
+    ----------
+    agent : Agent
+        A single one.
+    environment : EnvironmentSpec
+        Where it acts.
+    episodes : int
+        E, at most.
+    seed : int
+        Root seed.
+    """
     try:
         return episode_returns(by_mode(agent), environment, episodes, seed)
     except NotImplementedError:
@@ -84,7 +108,19 @@ def mode_returns(agent: Agent, environment: EnvironmentSpec, episodes: int, seed
 
 
 def random_returns(agent: Agent, environment: EnvironmentSpec, episodes: int, seed: int) -> np.ndarray:
-    """Return the same where actions are drawn at random: (E,)."""
+    """Return the same where actions are drawn at random: (E,).
+
+    Parameters
+    ----------
+    agent : Agent
+        Whose transform of actions is used.
+    environment : EnvironmentSpec
+        Where it acts.
+    episodes : int
+        E, at most.
+    seed : int
+        Root seed.
+    """
     lanes = min(episodes, lanes_at_once(environment))
     with lend_engine(environment, lanes) as engine:
         policy = RandomPolicy(engine.observation_size, engine.action_space)
@@ -107,6 +143,15 @@ def sight_and_expectation(
 ) -> tuple[Sight | None, Expectation | None]:
     """Sample streams that begin anywhere in an episode, and look at inputs and values.
 
+    Parameters
+    ----------
+    agent : Agent
+        A single one.
+    environment : EnvironmentSpec
+        Where it acts.
+    seed : int
+        Root seed.
+
     Returns
     -------
     sight : Sight or None
@@ -127,6 +172,7 @@ def sight_and_expectation(
         sight = Sight(seen.mean(0), seen.std(0), clipped)
     if agent.value is None or beyond is None:
         return sight, None
+    # V and Monte Carlo returns of the same pairs, both in the critic's units
     values = evaluate_critic(agents, sampled, agent.bootstrap).values[0].double().numpy()
     returns = discounted_returns(agents, sampled, scaled=True).numpy()
     total = float(returns.var())
@@ -156,7 +202,15 @@ def _burn_in(environment: EnvironmentSpec) -> int:
 
 
 def interval(values: Sequence[float] | np.ndarray, standard_error: float | None = None) -> Interval:
-    """Return the mean of independent values with its 95% interval; open where it cannot be known."""
+    """Return the mean of independent values with its 95% interval; open where it cannot be known.
+
+    Parameters
+    ----------
+    values : sequence of float
+        Independent ones.
+    standard_error : float or None
+        Of a single value, where it is known.
+    """
     numbers = np.asarray(values, dtype=np.float64)
     if not numbers.size:
         return Interval(np.nan, np.nan, np.nan)

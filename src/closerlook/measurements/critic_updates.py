@@ -55,10 +55,12 @@ def sample_critic_update(
         ``true_returns``.
     """
     agents, numbers = Agent.stack([agent]), range(streams.first, streams.stop)
+    # returns go on past the end of the batch, so that the critic is judged by whole ones there too
     asked = with_monte_carlo_returns(sampling, agent.gamma)
     sampled = rollout(agents, environment, asked, seeds=[streams.seed], purpose=streams.purpose, streams=numbers)
     batch = make_batch(agents, sampled, frozen_rewards(agents, sampled.rewards))
     seed = derive_seed(streams.seed, streams.purpose, stream=streams.first)
+    # the whole update, policy and all: a critic that shares layers moves with it
     updated, _ = UPDATES[rule.algorithm](agents, batch, rule.settings, seeds=[seed], iteration=rule.iteration)
     values = critic_values(updated, updated.value_parameters, pairs_of(batch.observations))
     parameters = {f"value.{name}": tensor[0].numpy() for name, tensor in updated.value_parameters.items()}
@@ -74,7 +76,15 @@ def sample_critic_update(
 
 
 def updated_critic(agent: Agent, answer: Mapping[str, np.ndarray]) -> Critic:
-    """Make a critic of what `sample_critic_update` answers."""
+    """Make a critic of what `sample_critic_update` answers.
+
+    Parameters
+    ----------
+    agent : Agent
+        Whose critic's architecture it has.
+    answer : mapping of str to ndarray
+        Of `sample_critic_update`.
+    """
     assert agent.value is not None
     names = agent.value.parameter_shapes
     return Critic(agent.value, {name: torch.from_numpy(answer[f"value.{name}"]) for name in names})

@@ -80,7 +80,15 @@ class Critic:
     parameters: Mapping[str, Tensor]
 
     def judge(self, agents: Agent, sampled: Rollout) -> Evaluation:
-        """Evaluate it on the rollout of a population of one, in place of that one's own critic."""
+        """Evaluate it on the rollout of a population of one, in place of that one's own critic.
+
+        Parameters
+        ----------
+        agents : Agent
+            A population of one.
+        sampled : Rollout
+            What it did.
+        """
         return evaluate_critic(self.instead(agents), sampled, agents.bootstrap)
 
     def instead(self, agents: Agent) -> Agent:
@@ -151,6 +159,7 @@ class _Moments:
         """Return mean and deviation."""
         sums, squares = np.split(self._sums, 2)
         mean = np.asarray(sums / self._count)
+        # Var = E x^2 - (E x)^2; rounding may leave it a little below zero
         deviation = np.sqrt(np.maximum(squares / self._count - np.square(mean), 0.0))
         deviation = np.where(deviation > FLAT, deviation, 1.0)
         return _Scale(mean[:-1], deviation[:-1], float(mean[-1]), float(deviation[-1]))
@@ -174,6 +183,7 @@ class _Scale:
     def fold(self, parameters: Mapping[str, Array], last: int) -> dict[str, Array]:
         """Return parameters of one network that takes observations and gives targets as they are."""
         found = {name: array.astype(np.float64) for name, array in parameters.items()}
+        # W ((x - m) / s) + b = (W / s) x + (b - (W / s) m), and the last layer's outputs times the targets' deviation
         found["0.weight"] = found["0.weight"] / self.deviation
         found["0.bias"] = found["0.bias"] - found["0.weight"] @ self.mean
         found[f"{last}.weight"] = found[f"{last}.weight"] * self.target_deviation
@@ -214,6 +224,7 @@ class _Fit:
             now = self._adam.result()
             best = {name: _choose(better, now[name], tensor) for name, tensor in best.items()}
             least = np.where(better, errors[-1], least)
+            # the rate is lowered, from the best parameters so far, until that too betters nothing
             if not better.any():
                 if reductions == settings.reductions:
                     break
@@ -238,6 +249,7 @@ class _Fit:
 
     def _pass(self, number: int, rate: float) -> int:
         """Take every pair once, in minibatches; return how many there are."""
+        # shards in a new order each pass, pairs in a new order within each window
         draws, pairs = generator(self._seed, "fitted values", stream=1 + number), 0
         for window in self._windows([int(at) for at in draws.permutation(len(self._shards))]):
             order = draws.permutation(len(window))
@@ -248,6 +260,7 @@ class _Fit:
 
     def _step(self, window: Transitions, rows: Array, rate: float) -> None:
         values = self._mlp.forward(self._scale.inputs(window.observations[rows], self._fits))[:, 0]
+        # d/dV of the weighted mean square over a minibatch of M pairs: 2 w (V - y) / M
         slopes = (values - self._targets(window.returns[rows])) * self._weights(window, rows) * (2.0 / len(rows))
         self._mlp.backward(np.ascontiguousarray(slopes[:, None], np.float32))
         self._adam.step(rate)
@@ -260,6 +273,7 @@ class _Fit:
         ones = np.ones_like(window.returns[rows])
         if self._fits == 1 or window.norms is None:
             return ones[None]
+        # b* = E[|g|^2 G | s] / E[|g|^2 | s]: least squares weighted by |grad log pi|^2
         return np.stack([ones, window.norms[rows] / self._mean_norm])
 
     def _errors(self) -> Array:

@@ -87,7 +87,17 @@ class ComparisonBatch:
 
     @classmethod
     def at(cls, agents: Agent, batch: Batch, clip: float) -> "ComparisonBatch":
-        """Prepare a batch that a population of one sampled."""
+        """Prepare a batch that a population of one sampled.
+
+        Parameters
+        ----------
+        agents : Agent
+            A population of one.
+        batch : Batch
+            That it sampled.
+        clip : float
+            Epsilon.
+        """
         both = {
             normalize: Objective.of(replace(agents, normalize_advantages=normalize), batch)
             for normalize in (False, True)
@@ -141,6 +151,7 @@ def policy_change(
     PolicyError
         Where the old policy itself fails.
     """
+    # parameters that are not finite are no policy
     if not bool(torch.isfinite(vector).all()):
         return _not_a_policy(streams)
     try:
@@ -171,12 +182,15 @@ def _compare(
         gains = (raw.gains(log_probs), standard.gains(log_probs), own.gains(log_probs, clip))
         totals += [float(gain.double().sum()) for gain in gains]
         gained.append(torch.cat(gains).double())
+        # the ratios r = pi_new(a | s) / pi_old(a | s) of the pairs
         ratio = torch.exp(log_probs - raw.old_log_probs)
         null += float(clip_pessimism(ratio, own.advantages, clip).double().sum())
         columns.append((divergence(old, new, like=ratio), divergence(new, old, like=ratio), ratio))
     forward, backward, ratios = (torch.cat(column, dim=1)[0].double().numpy() for column in zip(*columns, strict=True))
+    # fraction of |r - 1| > epsilon; unknown where any ratio is
     outside = (np.abs(ratios - 1.0) > clip).mean() if not np.isnan(ratios).any() else np.nan
     change = [*_over_states(forward), *_over_states(backward), ratios.max(), outside, null / ratios.size]
+    # pairs lie stream after stream, so that rows of N / S are streams
     by_stream = torch.cat(gained, dim=1).reshape(len(SURROGATES), streams, -1).mean(dim=-1)
     return PolicyChange(totals / ratios.size, np.array(change), by_stream.numpy())
 
@@ -210,6 +224,13 @@ def smallest_deviations(objective: Objective, vector: Tensor) -> np.ndarray:
     """Return the smallest standard deviation of each action component over the batch's states, (A,).
 
     A single NaN for a policy that is not Gaussian.
+
+    Parameters
+    ----------
+    objective : Objective
+        With the batch's states.
+    vector : Tensor, (1, D)
+        Flat parameters.
     """
     smallest = []
     for part in objective.parts():
@@ -223,13 +244,22 @@ def smallest_deviations(objective: Objective, vector: Tensor) -> np.ndarray:
 
 @torch.no_grad()
 def entropy_share(objective: Objective, vector: Tensor) -> float:
-    """Return the mean entropy over the batch's states, as a share of the largest; NaN where not discrete."""
+    """Return the mean entropy over the batch's states, as a share of the largest; NaN where not discrete.
+
+    Parameters
+    ----------
+    objective : Objective
+        With the batch's states.
+    vector : Tensor, (1, D)
+        Flat parameters.
+    """
     entropies, largest = [], np.nan
     for part in objective.parts():
         distribution = part.distribution(vector)
         if not isinstance(distribution, Categorical):
             return np.nan
         entropies.append(distribution.entropy().flatten())
+        # the uniform distribution's entropy
         largest = np.log(distribution.logits.shape[-1])
     return float(torch.cat(entropies).double().mean() / largest) if largest > 0 else np.nan
 

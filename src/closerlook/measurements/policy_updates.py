@@ -57,6 +57,17 @@ def sample_batch(agents: Agent, environment: EnvironmentSpec, sampling: Sampling
     """Sample a fresh batch of a population of one, its statistics of observations and rewards as they are.
 
     Training would move them with the batch, a little: by a part in the number of pairs seen so far.
+
+    Parameters
+    ----------
+    agents : Agent
+        A population of one.
+    environment : EnvironmentSpec
+        Where it acts.
+    sampling : Sampling
+        How each stream is sampled.
+    streams : StreamRange
+        Which ones.
     """
     numbers = range(streams.first, streams.stop)
     sampled = rollout(agents, environment, sampling, seeds=[streams.seed], purpose=streams.purpose, streams=numbers)
@@ -85,10 +96,12 @@ def take_step(agents: Agent, batch: Batch, rule: Rule, seed: int, *, watch: Watc
         Where a parameter is no longer finite.
     """
     bare = without_memory(agents) if rule.fresh_optimizer else agents
+    # the policy's update does not look at the critic's, which need not be made, except where both are one
     bare = bare if rule.is_joint else without_critic(bare)
     more = {"watch": watch} if watch is not None and rule.watches else {}
     updated, info = UPDATES[rule.algorithm](bare, batch, rule.settings, seeds=[seed], iteration=rule.iteration, **more)
     names = list(agents.policy.parameter_shapes)
+    # theta_new - theta_old in double precision: steps are small against the parameters
     ends = (flatten(one.policy_parameters, names, stacked=True)[0].double() for one in (updated, agents))
     new, old = ends
     return Step((new - old).numpy(), info)
@@ -98,6 +111,19 @@ def attempt_step(agents: Agent, batch: Batch, rule: Rule, seed: int, *, watch: W
     """Make one update as `take_step`, which may fail: with parameters that are not finite, or that the policy refuses.
 
     Where the policy fails at the agent itself, whoever looks at the batch afterwards is told.
+
+    Parameters
+    ----------
+    agents : Agent
+        With the state of its optimizer; without, or where the rule says so, Adam begins anew.
+    batch : Batch
+        What to compute the update from.
+    rule : Rule
+        Which update.
+    seed : int
+        Keys the order of minibatches, and the states of the Fisher matrix.
+    watch : callable, optional
+        Told of every minibatch, where the rule is PPO's.
     """
     try:
         return take_step(agents, batch, rule, seed, watch=watch)
@@ -127,6 +153,7 @@ def sample_attempt(
     agents = Agent.stack([agent])
     batch = sample_batch(agents, environment, sampling, streams)
     step = attempt_step(agents, batch, rule, derive_seed(streams.seed, streams.purpose, stream=streams.first))
+    # deviations of actions at the batch's states, by the policy that sampled
     objective = Objective.of(agents, batch)
     return {
         "displacement": step.displacement.astype(np.float32),
@@ -171,6 +198,7 @@ def sample_steps(
     whole = sample_batch(agents, environment, sampling, streams) if largest >= sampling.n_steps else None
     steps = []
     for size in sizes:
+        # below a stream the batch is sampled anew with that length, as its cut comes earlier
         if size < sampling.n_steps or whole is None:
             one = replace(streams, stop=streams.first + 1)
             batch = sample_batch(agents, environment, replace(sampling, n_steps=size), one)
@@ -184,6 +212,14 @@ def sample_steps(
 
 
 def first_streams(batch: Batch, streams: int) -> Batch:
-    """Take the first streams of a batch: no number of a stream depends on the others."""
+    """Take the first streams of a batch: no number of a stream depends on the others.
+
+    Parameters
+    ----------
+    batch : Batch
+        (P, S, T).
+    streams : int
+        How many of its S.
+    """
     parts = {name: tensor[:, :streams] for name, tensor in vars(batch).items() if isinstance(tensor, Tensor)}
     return replace(batch, **parts)

@@ -71,14 +71,26 @@ class Pooled:
 
     def moments(self) -> np.ndarray:
         """Return the moments of the pool: pairs, then sum and sum of squares for each row of weights."""
+        # N, then sum w and sum w^2 of every row
         return np.asarray(np.sum([part.moments.sum(axis=0) for part in self._streams], axis=0))
 
     def estimates(self, size: Size, place: int, *, normalize: bool) -> np.ndarray:
-        """Return the disjoint estimates of one size, by the weighting at a place: (n, D), float64."""
+        """Return the disjoint estimates of one size, by the weighting at a place: (n, D), float64.
+
+        Parameters
+        ----------
+        size : Size
+            Of the estimates.
+        place : int
+            Of the weighting among those asked for.
+        normalize : bool
+            Whether advantages are normalized within each estimate.
+        """
         name = f"first_{size.used}"
         first = [Sums.from_arrays(answer, name) for answer in self._answers if f"{name}.first" in answer]
         parts = first if size.is_prefix else self._streams
         estimates = np.empty((size.count, parts[0].scores.shape[-1]))
+        # estimate i is of streams i s to (i + 1) s - 1: disjoint, so independent
         for i in range(size.count):
             scores, moments = total(parts, i * size.streams, size.streams)
             own = moments[[0, 1 + 2 * place, 2 + 2 * place]]
@@ -86,16 +98,34 @@ class Pooled:
         return estimates
 
     def means(self, size: Size, target: Target) -> np.ndarray:
-        """Return the disjoint estimates of a target of one size of whole streams: (n, D), float64."""
+        """Return the disjoint estimates of a target of one size of whole streams: (n, D), float64.
+
+        Parameters
+        ----------
+        size : Size
+            Of the estimates: whole streams.
+        target : Target
+            Which gradient.
+        """
         found = np.empty((size.count, self._parameters))
         for i in range(size.count):
             scores, moments = total(self._streams, i * size.streams, size.streams)
+            # sum_t w_t g_t / N with w = coefficients . rows, linear in the stored sums
             found[i] = target.coefficients @ scores / moments[0]
         return found
 
     def by_weights(self, place: int, *, centered: bool) -> Target:
-        """Return the gradient by one weighting as it is, or less its mean in the pool."""
+        """Return the gradient by one weighting as it is, or less its mean in the pool.
+
+        Parameters
+        ----------
+        place : int
+            Of the weighting among those asked for.
+        centered : bool
+            Whether its mean in the pool is taken off.
+        """
         moments = self.moments()
+        # sum (A - m) g = sum A g - m sum g, with m the pool's mean of A
         coefficients = np.zeros(self._rows)
         coefficients[place] = 1.0
         coefficients[-1] = -moments[1 + 2 * place] / moments[0] if centered else 0.0
@@ -140,6 +170,7 @@ class Pooled:
         directed : ndarray, (n,), bool
             Which estimates have a direction; the others' streams are left to the rest.
         """
+        # two sizes of equal streams and equal directed estimates divide the pool alike
         key = (size.streams, target.coefficients.tobytes(), directed.tobytes())
         if key not in self._shares:
             if len(self._shares) > len(self.statistics.true_gradients):
@@ -153,6 +184,7 @@ class Pooled:
         rest, rest_pairs, squares, pairs_squares = np.zeros(self._parameters), 0.0, 0.0, 0.0
         for first, count, total_of_block in self._blocks(target):
             estimate = first // size.streams
+            # streams of no estimate, or of one without a direction, make up the rest
             if estimate < size.count and directed[estimate]:
                 own[place[estimate]] += total_of_block
                 pairs[place[estimate]] += count
@@ -171,6 +203,7 @@ class Pooled:
     def groups(self, target: Target) -> tuple[np.ndarray, np.ndarray]:
         """Return a target's sums over groups of streams of one size (K, D), and their pairs (K,)."""
         streams = self.pool.streams
+        # about 128 groups of whole blocks: more would cost memory, fewer degrees of freedom
         found = partition(streams, max(1, streams // MOST_GROUPS), min(streams, MOST_GROUPS))
         assert found is not None
         sums, pairs = np.zeros((found.count, self._parameters)), np.zeros(found.count)
@@ -182,9 +215,18 @@ class Pooled:
         return sums, pairs
 
     def squares(self, target: Target, layers: Sequence[slice]) -> list[Squares]:
-        """Return the squared scores of the first streams, advantages centered as in the target, for each layer."""
+        """Return the squared scores of the first streams, advantages centered as in the target, for each layer.
+
+        Parameters
+        ----------
+        target : Target
+            Whose last coefficient is minus the mean of the advantages, or 0.
+        layers : sequence of slice
+            Where each layer's parameters lie.
+        """
         squares, lengths = self.of_streams("squares"), self.of_streams("squared_lengths")
         streams, mean = len(squares), -target.coefficients[-1]
+        # sum (A - m)^2 |g|^2 = sum A^2 |g|^2 - 2 m sum A |g|^2 + m^2 sum |g|^2, by pair and by trajectory
         by_pair, by_trajectory = (squares.sum(axis=0)[:, at : at + 3] @ [1, -2 * mean, mean**2] for at in (0, 3))
         total = np.sum([own for first, _, own in self._blocks(target) if first < streams], axis=0)
         counts = (
@@ -200,6 +242,7 @@ class Pooled:
     def pair_variance(self, target: Target) -> tuple[float, np.ndarray]:
         """Return the variance of what single pairs of the first streams contribute, and the same without each block."""
         squares, mean = self.of_streams("squares"), -target.coefficients[-1]
+        # sum over layers of sum (A - m)^2 |g|^2 for each stream
         single = squares[:, :, :3].sum(axis=1) @ [1, -2 * mean, mean**2]
         found = [(first, pairs, own) for first, pairs, own in self._blocks(target) if first < len(squares)]
         starts = [first for first, _, _ in found]
@@ -209,6 +252,7 @@ class Pooled:
     def _blocks(self, target: Target) -> Iterator[tuple[int, float, np.ndarray]]:
         """Yield the first stream, the pairs and the target's sum (D,) of every block."""
         for part in self._streams:
+            # only the rows that the target is made of, in double precision
             rows = np.flatnonzero(target.coefficients)
             for at in range(len(part)):
                 combined = target.coefficients[rows] @ part.scores[at, rows].astype(np.float64)

@@ -45,6 +45,13 @@ def stages_of(rule: Rule, pairs: int) -> list[int]:
     """Return after how many minibatches an update from so many pairs is looked at; none where it is a single step.
 
     The first epoch after 1, 2, 4 ... minibatches, then the end of every epoch.
+
+    Parameters
+    ----------
+    rule : Rule
+        Which update.
+    pairs : int
+        Of its batch.
     """
     if isinstance(rule.settings, JointSettings):
         each, epochs = -(-pairs // (rule.settings.batch_size or pairs)), rule.settings.epochs
@@ -54,6 +61,7 @@ def stages_of(rule: Rule, pairs: int) -> list[int]:
         return []
     if rule.is_joint and each * epochs == 1:
         return []
+    # most of an update's change comes early: powers of two within the first epoch
     early = [2**power for power in range(each.bit_length()) if 2**power < each]
     return early + [each * epoch for epoch in range(1, epochs + 1)]
 
@@ -156,4 +164,5 @@ class _Seen:
 def _moved(agents: Agent, displacement: np.ndarray, multiple: float) -> Tensor:
     names = list(agents.policy.parameter_shapes)
     start = flatten(agents.policy_parameters, names, stacked=True)
+    # theta + m d, rounded to the policy's precision once
     return (start.double() + multiple * torch.from_numpy(displacement)).to(start.dtype)

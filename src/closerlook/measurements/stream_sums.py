@@ -138,6 +138,7 @@ def sample_sums(
         Where rewards, observations or advantages are not finite.
     """
     tally = _Tally(statistics)
+    # a group of streams is simulated, reduced, and let go
     for group in stream_groups(streams, max(LANES, PAIRS_IN_MEMORY // sampling.n_steps)):
         agents = Agent.stack([agent])
         asked = _with_the_rest(sampling, agent, statistics, group)
@@ -150,6 +151,7 @@ def sample_sums(
 
 def _with_the_rest(sampling: Sampling, agent: Agent, statistics: StreamStatistics, group: range) -> Sampling:
     """Say how far streams are simulated on past their cut."""
+    # the end of an episode is known only by simulating it: for returns of whole episodes, and for the mean return
     finish = "episode_return" in statistics.true_gradients or group.start < FINISHED_STREAMS
     further = continuation_steps(agent.gamma) if "discounted_return" in statistics.true_gradients else 0
     if further is None:
@@ -168,12 +170,22 @@ def squared_streams(n_steps: int, *, known: bool) -> int:
     known : bool
         Whether the policy's network is one of ours, so that no gradient of a single pair has to be built.
     """
+    # whole blocks of the pool: beyond 512 streams those are of a power of two
     wanted = max(FEWEST_SQUARED, -(-(SQUARED_PAIRS if known else SQUARED_BY_AUTOGRAD) // n_steps))
     return wanted if wanted <= MOST_BLOCKS else 1 << (wanted - 1).bit_length()
 
 
 def stream_groups(streams: StreamRange, size: int) -> Iterator[range]:
-    """Split a range into groups to be in memory together, none across a limit that treats streams differently."""
+    """Split a range into groups to be in memory together, none across a limit that treats streams differently.
+
+    Parameters
+    ----------
+    streams : StreamRange
+        The whole range.
+    size : int
+        Streams of a group, at most.
+    """
+    # streams beyond a limit are treated otherwise: a group lies on one side of it
     limits = [limit for limit in (FINISHED_STREAMS, MOST_BLOCKS) if streams.first < limit < streams.stop]
     for first, stop in pairwise([streams.first, *limits, streams.stop]):
         for start in range(first, stop, size):
@@ -197,6 +209,7 @@ class _Tally:
         require_finite_weights(weights, group)
         whole = torch.stack([own.whole for own in weights])
         windows = [torch.cat([whole, self._true_gradients(agents, sampled, critic)])]
+        # prefixes have advantages as they are where the stream is cut there
         windows += [torch.stack([own.if_cut(pairs) for own in weights]) for pairs in prefixes]
         for place, stream in enumerate(group):
             own = stream_sums(agents, sampled, place, stream, [window[:, place] for window in windows])
@@ -213,6 +226,7 @@ class _Tally:
         if not true_gradients:
             return torch.zeros(0, *sampled.rewards.shape[1:])
         returns, others = true_returns(agents, sampled, true_gradients), covariates(sampled, critic)
+        # rows of one, covariates and returns: their products are the normal equations of the baseline
         table = torch.cat([torch.ones_like(returns[:1]), others.double(), returns]).numpy()
         crossed = np.array([table[:, s] @ table[:, s].T for s in range(sampled.n_streams)])
         steps = sampled.boundaries.continuation_rewards.shape[1]
@@ -234,6 +248,13 @@ class _Tally:
 def require_finite_weights(weights: Sequence[Weights], group: range) -> None:
     """Check the weights of a group of streams.
 
+    Parameters
+    ----------
+    weights : sequence of Weights
+        Of the group, (S, T) each.
+    group : range
+        Numbers of its streams, for the message.
+
     Raises
     ------
     NonFiniteError
@@ -251,9 +272,18 @@ def episode_counts(sampled: Rollout, *, finished: bool) -> dict[str, np.ndarray]
     Episodes that began in the burn-in are longer than most (a long one is likelier to be cut into), so their returns
     do not count; nor does any of a stream whose last episode was not finished, else the short ones would. Where
     one was to be finished and was given up, the returns are NaN: not known. (S,) each.
+
+    Parameters
+    ----------
+    sampled : Rollout
+        Of a population of one.
+    finished : bool
+        Whether streams were to finish their last episode.
     """
     own = sampled.episodes
+    # length-biased: an episode is cut into by the end of the burn-in in proportion to its length
     begun = (own.start >= 0) & finished
+    # the mean over those that ended in time would be of the short ones: one that was given up spoils it
     counted, given_up = begun & own.finished, begun & ~own.finished
     counts = np.zeros((3, sampled.n_streams))
     np.add.at(counts[0], own.stream, 1)

@@ -50,6 +50,7 @@ class Points:
 
     def parameters(self, agent: Agent) -> np.ndarray:
         """Return the points as flat policy parameters, (P, D) float64."""
+        # theta + sum_a m_a d_a
         return np.asarray(flat_parameters(agent) + self.multiples @ self.directions)
 
 
@@ -59,7 +60,18 @@ def flat_parameters(agent: Agent) -> np.ndarray:
 
 
 def random_direction(agent: Agent, seed: int, axis: int) -> np.ndarray:
-    """Return a Gaussian direction of norm `RANDOM_NORM`, (D,); it depends on seed, axis and the number D alone."""
+    """Return a Gaussian direction of norm `RANDOM_NORM`, (D,); it depends on seed, axis and the number D alone.
+
+    Parameters
+    ----------
+    agent : Agent
+        A single one.
+    seed : int
+        Root seed.
+    axis : int
+        Its number.
+    """
+    # a Gaussian vector has no preferred direction; its length is set to the paper's
     drawn = generator(seed, "landscape directions", stream=axis).standard_normal(len(flat_parameters(agent)))
     return np.asarray(drawn * (RANDOM_NORM / np.linalg.norm(drawn)))
 
@@ -70,6 +82,13 @@ def filter_normalized(agent: Agent, direction: np.ndarray) -> np.ndarray:
     A filter is a row of a weight matrix: what goes into one unit; biases and other vectors are one each. Where the
     agent's is zero, so is the direction's.
 
+    Parameters
+    ----------
+    agent : Agent
+        A single one.
+    direction : ndarray, (D,)
+        Any direction.
+
     References
     ----------
     Li et al., 2018, "Visualizing the Loss Landscape of Neural Nets", section 4.
@@ -77,6 +96,7 @@ def filter_normalized(agent: Agent, direction: np.ndarray) -> np.ndarray:
     parts, start = [], 0
     for own in agent.policy_parameters.values():
         rows = own.double().numpy().reshape(len(own) if own.ndim > 1 else 1, -1)
+        # d_f <- d_f |theta_f| / |d_f|
         part = direction[start : start + rows.size].reshape(rows.shape)
         parts.append((part * _norm(rows) / _norm(part)).ravel())
         start += rows.size
@@ -122,6 +142,7 @@ def sample_surrogates(
     """
     agents = Agent.stack([agent])
     batch = sample_batch(agents, environment, sampling, streams)
+    # one batch, three surrogates: advantages as they are, normalized, and clipped
     plain = Objective.of(replace(agents, normalize_advantages=False), batch)
     normalized = Objective.of(replace(agents, normalize_advantages=True), batch)
     start, vectors = plain.start(agents), torch.from_numpy(points.parameters(agent)).float()
@@ -152,6 +173,24 @@ def sample_point_returns(
     *,
     list_episodes: bool,
 ) -> dict[str, np.ndarray]:
-    """Simulate the policies at some points: see `closerlook.measurements.episode_returns.sample_returns`."""
+    """Simulate the policies at some points: see `closerlook.measurements.episode_returns.sample_returns`.
+
+    Parameters
+    ----------
+    agent : Agent
+        A single one: everything but the policies' parameters.
+    environment : EnvironmentSpec
+        Where they act.
+    sampling : Sampling
+        How each stream is sampled.
+    streams : StreamRange
+        Which ones; its seed is not used.
+    points : Points
+        P of them.
+    seeds : sequence of int, length P
+        Root seed of each point: the same for all, and equal streams share their draws.
+    list_episodes : bool
+        Whether each episode is listed too.
+    """
     parameters = points.parameters(agent)
     return sample_returns(agent, parameters, environment, sampling, streams, seeds, list_episodes=list_episodes)

@@ -54,6 +54,7 @@ def continuation_steps(gamma: float) -> int | None:
     """
     if not 0.0 < gamma < 1.0:
         return 0 if gamma == 0.0 else None
+    # gamma^n = 0.01: what comes after n steps weighs 1% of the first reward
     steps = math.ceil(math.log(REMAINDER) / math.log(gamma))
     return steps if steps <= LONGEST_CONTINUATION else None
 
@@ -96,6 +97,7 @@ def discounted_returns(agents: Agent, sampled: Rollout, *, scaled: bool = False)
         own, further = frozen_rewards(agents, own), frozen_rewards(agents, further[None])[0]
     rewards = torch.from_numpy(own[0])
     tail = torch.zeros_like(rewards)
+    # tail = sum_k gamma^k r_{T+k} of the rewards simulated past the end
     powers = agents.gamma ** np.arange(further.shape[1])
     tail[torch.from_numpy(at.stream), torch.from_numpy(at.time)] = torch.from_numpy(further @ powers)
     return discounted_sums(rewards, _ends(sampled), agents.gamma, tail)
@@ -105,6 +107,13 @@ def cut_off_returns(agents: Agent, sampled: Rollout) -> Tensor:
     """Return discounted returns that stop with zero at cuts and time limits, in the critic's units: (S, T), float64.
 
     As the released code has them (agent.py, ``get_returns``): short of what comes after, the more the later the pair.
+
+    Parameters
+    ----------
+    agents : Agent
+        A population of one.
+    sampled : Rollout
+        What it did.
     """
     return discounted_sums(torch.from_numpy(frozen_rewards(agents, sampled.rewards)[0]), _ends(sampled), agents.gamma)
 
@@ -130,8 +139,18 @@ def incomplete_returns(
 
     A continuation breaks off where the environment itself truncates and cannot go on; an episode's finish is given
     up where it may never end.
+
+    Parameters
+    ----------
+    sampled : Rollout
+        Of a population of one.
+    sampling_continuation : int
+        Steps for which returns were to be followed past truncations and cuts.
+    true_gradients : sequence of str
+        Which returns, K of them.
     """
     at, own = sampled.boundaries, sampled.episodes
+    # neither terminated nor followed for as long as was asked
     short = ~at.continuation_terminated & (at.continuation_length < sampling_continuation)
     rows = {"discounted_return": at.stream[short], "episode_return": own.stream[~own.finished]}
     counts = [np.bincount(rows[true_gradient], minlength=sampled.n_streams) for true_gradient in true_gradients]
@@ -142,10 +161,18 @@ def covariates(sampled: Rollout, critic: Evaluation) -> Tensor:
     """Return what a baseline for the returns may be made of: time since the reset and the critic, (F, S, T).
 
     The time is in units of 1000 steps; the critic is as the agent has it, zero where there is none.
+
+    Parameters
+    ----------
+    sampled : Rollout
+        Of a population of one.
+    critic : Evaluation
+        What its critic says of the pairs.
     """
     elapsed = np.zeros(sampled.rewards.shape[1:], np.float32)
     time = np.arange(sampled.n_steps)
     for stream, start in zip(sampled.episodes.stream, sampled.episodes.start, strict=True):  # in the order of time
         first = max(int(start), 0)
+        # the start of an episode that began in the burn-in is negative: the time since its reset is counted from there
         elapsed[stream, first:] = (time[first:] - start) / TIME_UNIT
     return torch.stack([torch.from_numpy(elapsed), critic.values[0]])

@@ -37,6 +37,13 @@ SHARE_HELD_OUT = 10
 def with_monte_carlo_returns(sampling: Sampling, gamma: float) -> Sampling:
     """Ask for discounted returns that go on past cuts and time limits.
 
+    Parameters
+    ----------
+    sampling : Sampling
+        How streams are sampled otherwise.
+    gamma : float
+        The agent's discount.
+
     Raises
     ------
     InputError
@@ -58,6 +65,21 @@ def spill(
     (S, T) float32, Monte Carlo discounted returns in the units of the critic; ``norms`` (S, T) float32, the squared
     norm of each score, where it can be had; ``numbers`` (S,), the streams.
 
+    Parameters
+    ----------
+    agent : Agent
+        A single one.
+    environment : EnvironmentSpec
+        Where it acts.
+    sampling : Sampling
+        How each stream is sampled.
+    streams : StreamRange
+        Which ones.
+    folder : str
+        Where to write.
+    key : str
+        Under which name.
+
     Returns
     -------
     dict of str to ndarray
@@ -67,6 +89,7 @@ def spill(
     agents, numbers = Agent.stack([agent]), range(streams.first, streams.stop)
     asked = with_monte_carlo_returns(sampling, agent.gamma)
     sampled = rollout(agents, environment, asked, seeds=[streams.seed], purpose=streams.purpose, streams=numbers)
+    # |grad log pi|^2 of every pair: weights of the optimal baseline's fit
     norms = [stream_squared_norms(agents, sampled, place) for place in range(len(numbers))]
     known = [one for one in norms if one is not None]
     arrays = {
@@ -120,6 +143,7 @@ class _Buffer:
         """Copy the pairs of the chosen streams (S,) of a shard."""
         n_steps = shard["returns"].shape[1]
         pairs = int(chosen.sum()) * n_steps
+        # weights are used only where all shards have them
         self._all_normed &= "norms" in shard
         for name in ("observations", "returns", *(["norms"] if self._all_normed else [])):
             place = self._place(name, shard[name], pairs)
@@ -162,6 +186,7 @@ class Shards:
 
     def __init__(self, folder: str, keys: Sequence[str], streams: int) -> None:
         self._files, self._keys, self._streams = JobFiles(Path(folder)), list(keys), streams
+        # one stream in ten, and no more than about a hundred
         self._step = max(min(SHARE_HELD_OUT, streams), -(-streams // HELD_OUT_STREAMS))
 
     def held_out(self) -> Transitions:
@@ -206,4 +231,5 @@ class Shards:
             self._files.discard(key)
             what = f"transitions in {self._files.path} are missing or damaged"
             raise InputError(what, "give the same command again, they will be sampled anew")
+        # one stream in so many is held out by its number alone, so the same ones whatever the shards
         return found, (found["numbers"] % self._step == self._step - 1) == held_out

@@ -47,6 +47,7 @@ FEWEST_JUDGED_STREAMS = 64
 
 def judged_streams(n_steps: int) -> int:
     """Return how many streams of so many pairs critics are judged on, at most."""
+    # medians and calibration need every number at once: so many as fit into memory
     return max(FEWEST_JUDGED_STREAMS, JUDGED_PAIRS // n_steps)
 
 
@@ -142,6 +143,7 @@ class _Tally:
         """Reduce a population of one on a group of streams."""
         statistics = self._statistics
         judged = {"critic": evaluate_critic(agents, sampled, agents.bootstrap)}
+        # every critic's own V(s_t) and V(s_{t+1}) on the same pairs
         judged |= {name: critic.judge(agents, sampled) for name, critic in self._critics.items()}
         weights = weigh(agents, sampled, judged, [*statistics.fine, *statistics.sweep])
         require_finite_weights(weights, group)
@@ -156,6 +158,7 @@ class _Tally:
 
     def _add_scores(self, agents: Agent, sampled: Rollout, group: range, weights: Sequence[Weights]) -> None:
         prefixes = self._statistics.prefixes if group.start < MOST_BLOCKS else ()
+        # kept stream by stream: the weightings by baseline; in blocks: those by lambda
         fine, own = len(self._statistics.fine), len(self._statistics.own)
         windows = [torch.stack([one.whole for one in weights])]
         windows += [torch.stack([one.if_cut(pairs) for one in weights[:own]]) for pairs in prefixes]
@@ -182,6 +185,7 @@ class _Tally:
     @staticmethod
     def _gae_targets(agents: Agent, sampled: Rollout, critic: Evaluation) -> Tensor:
         (own,) = weigh(agents, sampled, {"critic": critic}, [OWN])
+        # y = V_old + A, what the critic regresses on
         return critic.values[0] + own.whole
 
     def _keep(self, arrays: Mapping[str, np.ndarray]) -> None:

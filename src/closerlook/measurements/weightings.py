@@ -99,6 +99,7 @@ def weigh(
         returns = None
         if any(weighting.complete for weighting in weightings):
             returns = discounted_returns(agents, sampled, scaled=True).float()
+        # the baseline zero: V = 0 everywhere, so that A is the return
         own = critics["critic"]
         zero = Evaluation(torch.zeros_like(own.values), torch.zeros_like(own.following), own.ends)
         known = {**critics, "zero": zero}
@@ -119,9 +120,12 @@ def _weigh(
     ends = torch.from_numpy((sampled.terminated | sampled.truncated)[0])
     if weighting.complete:
         assert returns is not None
+        # A_t = G_t - b(s_t), with decay 0: a later cut changes nothing
         return Weights(returns - values, ends, 0.0, None)  # a cut takes nothing from a Monte Carlo return
     own_lambda = agents.gae_lambda if weighting.gae_lambda is None else weighting.gae_lambda
+    # returns in place of advantages are GAE with V = 0 and lambda 1
     gae_lambda = 1.0 if name == "zero" else own_lambda
+    # eq. 16 of Schulman et al. (2016), by the critic or the baseline in its place
     advantages = gae(scaled, values, following, critics[name].ends[0], gamma=agents.gamma, gae_lambda=gae_lambda)
     # with the released code's bootstrap the last value stands in for itself where a stream is cut
     stand_in = agents.gamma * (values - following) if agents.bootstrap == "paper" else None

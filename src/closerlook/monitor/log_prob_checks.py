@@ -114,6 +114,8 @@ def _explanations(batch: Batch, stored: FloatArray, found: FloatArray) -> Iterat
     continuous = actions is not None and actions.dtype.kind == "f"
     if continuous and actions is not None and batch.action_low is not None and batch.action_high is not None:
         wide = actions.reshape(*batch.rewards.shape, -1)
+        # log pi(a) of the action before clipping differs from that of the stored, clipped one only where it is at a
+        # bound
         clipped = np.clip(wide, batch.action_low, batch.action_high)
         at_bound = ((wide == batch.action_low) | (wide == batch.action_high)).any(-1)
         # only a clipped action can have the density of another: at a bound
@@ -123,11 +125,13 @@ def _explanations(batch: Batch, stored: FloatArray, found: FloatArray) -> Iterat
             if other is not None:
                 yield "log_probs_of_clipped_actions", other
     if continuous and actions is not None and np.abs(actions).max() <= 1:
+        # tanh: log pi(a) = log N(u) - sum log(1 - tanh(u)^2 + eps), eps 0 or 1e-6 as libraries have it
         wide = actions.reshape(*batch.rewards.shape, -1).astype(np.float64)
         for epsilon in (0.0, 1e-6):
             correction = np.log(np.maximum(1 - np.square(wide), 1e-12) + epsilon).sum(-1)
             yield "squash_correction_missing", found + correction
             yield "squash_correction_twice", found - correction
+    # rescaling by h adds -sum log h to every log density: one constant
     constant = float(np.median(stored - found))
     if continuous and np.abs(constant) > ROUNDING:
         yield "scale_correction_missing", found + constant
@@ -206,6 +210,7 @@ def _compare_values(batch: Batch, stored: FloatArray, found: FloatArray) -> Chec
     for name, other in _other_values(batch, stored, found):
         if _near(stored, other).all():
             return _value_fault(name, stored, found)
+    # V_stored = a V + c exactly: the same critic in other units
     weights = fit_terms(stored, [found, np.ones_like(found)], VALUE_ROUNDING)
     if weights is not None and weights[0] > 0:
         # trainers that standardize returns keep values in the rewards' units beside a critic in its own

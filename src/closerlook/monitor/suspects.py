@@ -115,6 +115,10 @@ class Given:
         The critic at the state that followed each truncated step; NaN where it is not known.
     last_known : bool
         Whether it is known what ended with the last steps.
+    gamma, gae_lambda : float
+        Discount factor, and lambda.
+    truncation : str
+        What the trainer does at truncations, see `closerlook.monitor.batch.Batch`.
     """
 
     rewards: FloatArray
@@ -161,8 +165,10 @@ class Given:
     def bootstrap(self) -> FloatArray:
         """What should stand for the value of what follows each step; NaN where it is not known."""
         at_truncation = self.boundary if self.truncation == "bootstrap" else np.zeros_like(self.boundary)
+        # the next row belongs to another episode after an end: what follows is known from the flags alone
         found = np.where(self.done, np.nan, self.following)
         found = np.where(self.terminated, 0.0, np.where(self.truncated, at_truncation, found))
+        # episode_starts say of a step whether it begins an episode, so not whether the last one ended
         if not self.last_known:
             found[-1] = np.nan
         return np.asarray(found)
@@ -174,13 +180,22 @@ class Given:
 
     def discounted_returns(self, *, bootstrapped: bool) -> FloatArray:
         """Return discounted returns, which go on by the critic at truncations and cuts, or stop; NaN: not known."""
+        # G_t = r_t + gamma G_{t+1}, stopped at every end and at the cut, where gamma b_t stands for what follows
         right, ends = self.right, np.array(self.done)
         ends[-1] = True
         tail = np.where(ends, right.gamma * right.following, 0.0) if bootstrapped else 0.0
         return backward_sums(right.rewards + tail, np.where(ends, 0.0, right.gamma))
 
     def with_ends(self, bootstrap: FloatArray, ends: Mask) -> Recursion:
-        """Return the recursion with another bootstrap and other ends of the trace."""
+        """Return the recursion with another bootstrap and other ends of the trace.
+
+        Parameters
+        ----------
+        bootstrap : ndarray, (T, N)
+            What stands for the value of what follows each step.
+        ends : ndarray, (T, N), bool
+            Where the trace ends.
+        """
         decay = self.gamma * self.gae_lambda
         return Recursion(self.rewards, self.values, bootstrap, np.where(ends, 0.0, 1.0), self.gamma, decay)
 
@@ -219,9 +234,11 @@ def suspects(given: Given) -> Iterator[Suspect]:
     """List the mistakes, those that change few steps first."""
     yield from _at_ends(given)
     yield from _at_the_cut(given)
+    # V(s) - (r + gamma V(s')) satisfies the recursion with its sign changed
     yield Suspect("wrong_sign", given.right, -given.advantages)
     for shift in (1, -1):
         yield from _shifted(given, shift)
+    # A + V, stored as advantages, less V is A
     yield Suspect("returns_in_place_of_advantages", given.right, given.advantages - given.values)
     if min(given.rewards.shape) > 1:
         yield from _interleaved(given)
@@ -231,6 +248,7 @@ def _at_ends(given: Given) -> Iterator[Suspect]:
     own, after = given.advantages, given.following
     cut, all_ends = given.truncated, given.done
     stays = given.bootstrap
+    # each usual mistake is another b_t, or a trace that goes on where it should end: (b, ends)
     kinds = {
         "truncation_as_termination": (np.where(cut, 0.0, stays), all_ends),
         "own_value_at_truncation": (np.where(cut, given.values, stays), all_ends),
@@ -240,6 +258,7 @@ def _at_ends(given: Given) -> Iterator[Suspect]:
     if cut.any():
         for name, (bootstrap, ends) in kinds.items():
             yield Suspect(name, given.with_ends(bootstrap, ends), own)
+    # advantages that run on over every end, over terminations alone, or whose next value is counted after a termination
     nowhere = np.zeros_like(all_ends)
     if all_ends.any():
         yield Suspect("termination_ignored", given.with_ends(after, nowhere), own)
@@ -277,6 +296,7 @@ def _shifted(given: Given, shift: int) -> Iterator[Suspect]:
     if given.truncated.any() and given.truncation == "bootstrap":
         rolled = np.where(moved(given.truncated), moved(given.boundary), np.where(ends, 0.0, given.following))
         yield Suspect("flags_shifted", given.with_ends(rolled, ends), own, edges)
+    # the values of a neighboring step stand in V_t and, one later, in b_t
     values = moved(given.values)
     bootstrap = np.where(given.done, given.bootstrap, following_rows(values, np.nan))
     yield Suspect("values_shifted", replace(given.right, values=values, following=bootstrap), own, (*outside, -1, -2))
@@ -314,6 +334,7 @@ def _interleaved(given: Given) -> Iterator[Suspect]:
             Recursion(rewards_now, given.values, zero, zero, given.gamma, 0.0),
             given.advantages,
         )
+    # arrays of shape (N, T) read as (T, N), or the reverse: each of them by itself
     for turn in (other_order, back):
         yield Suspect("environments_interleaved", given.right, turn(given.advantages))
         yield Suspect("environments_interleaved", replace(given.right, rewards=turn(given.rewards)), given.advantages)

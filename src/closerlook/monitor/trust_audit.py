@@ -81,6 +81,10 @@ class TrustRegionAudit(Callback):
 
     Divergences both ways, ratios, the quadratic model, the rise of the surrogate. Agents are the same as without.
 
+    See Also
+    --------
+    closerlook.trust_region : the same of a trained agent, and more.
+
     Examples
     --------
     >>> import closerlook as cl

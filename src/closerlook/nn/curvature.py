@@ -38,7 +38,15 @@ class KLPolicy(Protocol):
         """Map parameter names, in order, to shapes without the population axis."""
 
     def distribution(self, parameters: Parameters, observations: Tensor) -> Any:
-        """Build distributions that have ``kl`` at policy inputs [P, M, I]."""
+        """Build distributions that have ``kl`` at policy inputs [P, M, I].
+
+        Parameters
+        ----------
+        parameters : mapping of str to Tensor, (P, ...)
+            Stacked parameters.
+        observations : Tensor, (P, M, I)
+            Policy inputs.
+        """
 
 
 class LinearizedMLP:
@@ -58,6 +66,7 @@ class LinearizedMLP:
         self._weights = [parameters[f"{layer}.weight"].detach() for layer in range(network.n_layers)]
         self._inputs = [inputs]
         self._slopes: list[Tensor] = []
+        # one forward pass keeps what both passes need: inputs of layers, and slopes of activations
         for layer in range(network.n_layers):
             self.outputs = _matmul(self._inputs[-1], self._weights[layer].mT)
             self.outputs += parameters[f"{layer}.bias"].detach().unsqueeze(1)
@@ -70,6 +79,7 @@ class LinearizedMLP:
         """Return how the outputs move, (P, M, O), when the parameters move by `tangents` (P, ...): ``J v``."""
         moved = _matmul(self._inputs[0], tangents["0.weight"].mT) + tangents["0.bias"].unsqueeze(1)
         for layer in range(1, len(self._weights)):
+            # tangent of h_l = phi(W_l h_{l-1} + b_l): dz = W dh + dW h + db, dh = phi'(z) dz
             moved = moved * self._slopes[layer - 1]
             moved = _matmul(moved, self._weights[layer].mT)
             moved += _matmul(self._inputs[layer], tangents[f"{layer}.weight"].mT)
@@ -82,6 +92,7 @@ class LinearizedMLP:
         for layer in range(len(self._weights) - 1, -1, -1):
             gradients[f"{layer}.weight"] = _matmul(errors.mT, self._inputs[layer])
             gradients[f"{layer}.bias"] = errors.sum(1)
+            # e_{l-1} = (W_l^T e_l) phi'(z_{l-1})
             if layer > 0:
                 errors = _matmul(errors, self._weights[layer]) * self._slopes[layer - 1]
         return gradients
@@ -110,6 +121,7 @@ def gaussian_fisher(network: MLP, parameters: Parameters, observations: Tensor) 
     """
     linear = LinearizedMLP(network, parameters, observations)
     log_std = parameters["log_std"].detach()
+    # F v = mean_s J^T diag(1 / sigma^2) J v for the mean's parameters, and 2 v for log sigma: E (z^2 - 1)^2 = 2
     weight = torch.exp(-2 * log_std).unsqueeze(1) / observations.shape[1]
     shapes = {**network.parameter_shapes, "log_std": tuple(log_std.shape[1:])}
 
@@ -125,7 +137,17 @@ def gaussian_fisher(network: MLP, parameters: Parameters, observations: Tensor) 
 
 @torch.no_grad()
 def categorical_fisher(network: MLP, parameters: Parameters, observations: Tensor) -> VectorProduct:
-    """Do the same for a choice among actions whose logits are a network: ``M = diag(p) - p p^T``."""
+    """Do the same for a choice among actions whose logits are a network: ``M = diag(p) - p p^T``.
+
+    Parameters
+    ----------
+    network : MLP
+        The logits.
+    parameters : mapping of str to Tensor, (P, ...)
+        The network's.
+    observations : Tensor, (P, M, I)
+        States that the Fisher matrix is the mean over.
+    """
     linear = LinearizedMLP(network, parameters, observations)
     probabilities = torch.softmax(linear.outputs, dim=-1)
     shapes = network.parameter_shapes
@@ -133,6 +155,7 @@ def categorical_fisher(network: MLP, parameters: Parameters, observations: Tenso
     @torch.no_grad()
     def product(vector: Tensor) -> Tensor:
         moved = linear.push(unflatten(vector.to(probabilities.dtype), shapes, stacked=True))
+        # (diag(p) - p p^T) u = p * (u - p . u)
         centered = moved - (probabilities * moved).sum(-1, keepdim=True)
         pulled = linear.pull(probabilities * centered / observations.shape[1])
         return flatten(pulled, list(shapes), stacked=True).to(vector.dtype)
@@ -162,7 +185,9 @@ def kl_fisher(policy: KLPolicy, parameters: Parameters, observations: Tensor) ->
     leaves = {name: parameters[name].detach().clone().requires_grad_() for name in shapes}
     with torch.no_grad():
         fixed = policy.distribution({name: leaf.detach() for name, leaf in leaves.items()}, observations)
+    # Hessian-vector product of D(theta') = mean_s KL(pi_theta(s), pi_theta'(s)) at theta' = theta: grad (grad D . v)
     divergence = fixed.kl(policy.distribution(leaves, observations)).mean(-1)
+    # grad D, kept with its graph: it is differentiated once more along every vector
     slopes = torch.autograd.grad(divergence.sum(), list(leaves.values()), create_graph=True, materialize_grads=True)
     slope = torch.cat([part.flatten(1) for part in slopes], dim=1)
 
@@ -176,7 +201,15 @@ def kl_fisher(policy: KLPolicy, parameters: Parameters, observations: Tensor) ->
 
 
 def damped(product: VectorProduct, damping: float) -> VectorProduct:
-    """Add `damping` times the identity to a matrix."""
+    """Add `damping` times the identity to a matrix.
+
+    Parameters
+    ----------
+    product : callable
+        Multiplies vectors (P, D) by each policy's matrix.
+    damping : float
+        What is added to the diagonal.
+    """
     return lambda vector: product(vector) + damping * vector
 
 
@@ -223,9 +256,11 @@ def conjugate_gradient(product: VectorProduct, target: Tensor, *, steps: int, to
     ----------
     Hestenes and Stiefel, 1952, "Methods of Conjugate Gradients for Solving Linear Systems".
     """
+    # x_0 = 0, r_0 = b, d_0 = r_0
     solution, residual = torch.zeros_like(target), target.clone()
     direction = target.clone()
     square = dot(residual, residual)
+    # stop at |r|^2 <= tolerance^2 |b|^2
     enough = tolerance**2 * square
     active = torch.isfinite(square)
     taken = torch.zeros(len(target), dtype=torch.int64)
@@ -236,15 +271,18 @@ def conjugate_gradient(product: VectorProduct, target: Tensor, *, steps: int, to
         image = product(direction)
         curvature = dot(direction, image)
         active = active & (curvature > 0) & torch.isfinite(curvature)
+        # alpha = r . r / (d . A d);  x += alpha d;  r -= alpha A d
         length = torch.where(active, square / curvature, 0.0).unsqueeze(-1)
         # a stopped policy must stay as it is even where its product is not finite: 0 times infinity is not 0
         moving = active.unsqueeze(-1)
         solution = torch.where(moving, solution + length * direction, solution)
         residual = torch.where(moving, residual - length * image, residual)
         following = dot(residual, residual)
+        # beta = r' . r' / (r . r);  d = r' + beta d
         direction = torch.where(moving, residual + (following / square).unsqueeze(-1) * direction, direction)
         square = torch.where(active, following, square)
         taken += active
+    # the recurrence's residual drifts from the true one: what is reported is computed afresh
     image = product(solution)
     norm = dot(target, target).sqrt()
     left = dot(target - image, target - image).sqrt()
@@ -252,12 +290,27 @@ def conjugate_gradient(product: VectorProduct, target: Tensor, *, steps: int, to
 
 
 def quadratic_kl(product: VectorProduct, step: Tensor) -> Tensor:
-    """Return the quadratic model ``step^T F step / 2`` of the mean KL after a step (P, D), in nats: (P,)."""
+    """Return the quadratic model ``step^T F step / 2`` of the mean KL after a step (P, D), in nats: (P,).
+
+    Parameters
+    ----------
+    product : callable
+        Multiplies vectors (P, D) by each policy's Fisher matrix F, undamped.
+    step : Tensor, (P, D)
+        Change of the parameters.
+    """
+    # D(theta + d) = 1/2 d^T F d + O(|d|^3): D and its gradient vanish at theta
     return 0.5 * dot(step, product(step))
 
 
 def dot(left: Tensor, right: Tensor) -> Tensor:
-    """Return the inner product of each policy's vectors (P, D): (P,)."""
+    """Return the inner product of each policy's vectors (P, D): (P,).
+
+    Parameters
+    ----------
+    left, right : Tensor, (P, D)
+        A vector of each policy.
+    """
     return (left * right).sum(-1)
 
 

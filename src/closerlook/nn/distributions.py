@@ -21,7 +21,15 @@ NoiseKind = Literal["normal", "uniform", "seed"]
 
 @dataclass(frozen=True)
 class Noise:
-    """The noise one action needs: `size` numbers, standard normal or uniform on [0, 1), or one integer seed."""
+    """The noise one action needs: `size` numbers, standard normal or uniform on [0, 1), or one integer seed.
+
+    Parameters
+    ----------
+    kind : {"normal", "uniform", "seed"}
+        Standard normal numbers, uniform ones on [0, 1), or an integer seed.
+    size : int
+        How many.
+    """
 
     kind: NoiseKind
     size: int
@@ -76,19 +84,23 @@ class DiagonalGaussian:
 
     def sample(self, noise: Tensor) -> Tensor:
         """Return ``mean + std * noise``, for standard normal noise [..., A]."""
+        # a = mu + sigma eps, eps standard normal: reparameterized, so that equal noise means equal draws
         return self.mean + torch.exp(self.log_std) * noise
 
     def log_prob(self, actions: Tensor) -> Tensor:
         """Log density of actions [..., A], summed over components: [...]."""
+        # log N(a; mu, sigma) = -sum_i (z_i^2 / 2 + log sigma_i + log(2 pi) / 2)
         standard = (actions - self.mean) * torch.exp(-self.log_std)
         return -(0.5 * standard.square() + self.log_std + 0.5 * LOG_2PI).sum(-1)
 
     def entropy(self) -> Tensor:
         """Differential entropy in nats: [...]."""
+        # H = sum_i (log sigma_i + (log 2 pi + 1) / 2)
         return (self.log_std + 0.5 * (LOG_2PI + 1.0)).expand_as(self.mean).sum(-1)
 
     def kl(self, other: "DiagonalGaussian") -> Tensor:
         """KL(self || other) in nats, in closed form: [...]."""
+        # KL = sum_i [(sigma_1^2 / sigma_2^2 + (mu_1 - mu_2)^2 / sigma_2^2 - 1) / 2 + log sigma_2 - log sigma_1]
         variance_ratio = torch.exp(2 * (self.log_std - other.log_std))
         shift = ((self.mean - other.mean) * torch.exp(-other.log_std)).square()
         return (0.5 * (variance_ratio + shift - 1.0) + other.log_std - self.log_std).sum(-1)
@@ -137,6 +149,7 @@ class SquashedGaussian:
 
     def kl(self, other: "SquashedGaussian") -> Tensor:
         """KL(self || other) in nats, which squashing leaves as it is: [...]."""
+        # a bijection of the actions changes both densities by the same factor
         return self.inner.kl(other.inner)
 
 
@@ -169,6 +182,7 @@ class Categorical:
 
     def sample(self, noise: Tensor) -> Tensor:
         """Invert the cumulative distribution at uniform noise [..., 1]: integer actions [...]."""
+        # a = min{a : sum_{b <= a} p_b > u}
         cumulative = torch.softmax(self.logits.double(), dim=-1).cumsum(-1).contiguous()
         index = torch.searchsorted(cumulative, noise.double().contiguous(), right=True)
         # rounding may leave the last sum a little below 1: noise above it draws the last action that has a probability
@@ -177,14 +191,17 @@ class Categorical:
 
     def log_prob(self, actions: Tensor) -> Tensor:
         """Log probability of integer actions [...]."""
+        # log p_a = l_a - log sum_b exp l_b
         return self.log_probs.gather(-1, actions.long().unsqueeze(-1)).squeeze(-1)
 
     def entropy(self) -> Tensor:
         """Entropy in nats: [...]."""
+        # H = -sum_a p_a log p_a
         return -self._expectation(self.log_probs)
 
     def kl(self, other: "Categorical") -> Tensor:
         """KL(self || other) in nats, infinite where `other` masks an action that is not masked here: [...]."""
+        # KL(p, q) = sum_a p_a (log p_a - log q_a)
         return self._expectation(self.log_probs - other.log_probs)
 
     def _expectation(self, values: Tensor) -> Tensor:
@@ -231,6 +248,7 @@ class MultiCategorical:
 
     def log_prob(self, actions: Tensor) -> Tensor:
         """Log probability of integer actions [..., K]: [...]."""
+        # independent choices: log probabilities, entropies and divergences add up
         return self._total([choice.log_prob(actions[..., k]) for k, choice in enumerate(self.choices)])
 
     def entropy(self) -> Tensor:
@@ -269,6 +287,7 @@ class IndependentBernoulli:
 
     def sample(self, noise: Tensor) -> Tensor:
         """Return 1 where the uniform number is below its probability, [..., A]."""
+        # a = 1 where u < s(l), s the logistic function
         return (noise < torch.sigmoid(self.logits.double())).long()
 
     def log_prob(self, actions: Tensor) -> Tensor:
@@ -278,10 +297,12 @@ class IndependentBernoulli:
 
     def entropy(self) -> Tensor:
         """Entropy in nats: [...]."""
+        # H = -sum_i [p log p + (1 - p) log(1 - p)] with p = s(l)
         return -self._mean_of(self.logits).sum(-1)
 
     def kl(self, other: "IndependentBernoulli") -> Tensor:
         """KL(self || other) in nats: [...]."""
+        # sum_i [p log(p / q) + (1 - p) log((1 - p) / (1 - q))]
         return (self._mean_of(self.logits) - self._mean_of(other.logits)).sum(-1)
 
     def _mean_of(self, logits: Tensor) -> Tensor:
@@ -297,6 +318,15 @@ class AnyDistribution:
 
     Sampling is row by row under a forked generator seeded with that row's noise, which is slow, and keyed like
     everything else. Normal and categorical distributions never come here: see `recognize`.
+
+    Parameters
+    ----------
+    outputs : tensor or nested tensors
+        What a module answered, rows first.
+    build : callable
+        Makes the torch distribution of outputs.
+    rows : tuple of int
+        (N,), or (P, N) of a population.
     """
 
     outputs: Any
@@ -326,6 +356,7 @@ class AnyDistribution:
     def sample(self, noise: Tensor) -> Tensor:
         """Draw one action for each row [N] from its integer seed [N, 1]."""
         rows = []
+        # torch's own samplers draw from its global generator: forked, so that the caller's is left as it was
         with torch.random.fork_rng(devices=[]):
             for row, seed in enumerate(noise.reshape(-1).tolist()):
                 torch.manual_seed(seed)
@@ -382,6 +413,7 @@ def recognize(outputs: Any, build: Callable[[Any], Any], rows: tuple[int, ...]) 
         raise TypeError(f"distribution gave a {type(inner).__name__}, not a torch.distributions.Distribution")
     if tuple(inner.batch_shape[: len(rows)]) != rows:
         raise ValueError(f"the distribution of {list(rows)} observations has the batch shape {list(inner.batch_shape)}")
+    # Independent only says which axes are summed over: what is inside decides
     base: TorchDistribution = inner
     while isinstance(base, torch.distributions.Independent):
         base = base.base_dist
@@ -393,7 +425,15 @@ def recognize(outputs: Any, build: Callable[[Any], Any], rows: tuple[int, ...]) 
 
 
 def divergence(first: Distribution, second: Distribution, *, like: Tensor) -> Tensor:
-    """Return KL(first || second) at each pair, in nats; NaN, shaped as `like`, where no formula is known."""
+    """Return KL(first || second) at each pair, in nats; NaN, shaped as `like`, where no formula is known.
+
+    Parameters
+    ----------
+    first, second : Distribution
+        Of the same kind and rows.
+    like : Tensor
+        Of the shape of the answer, (N,) or (P, N).
+    """
     try:
         return first.kl(second)
     except NotImplementedError:  # torch knows none for this pair of distributions

@@ -33,6 +33,7 @@ def layer_slices(shapes: Mapping[str, Sequence[int]]) -> dict[str, slice]:
     """Say where each layer's parameters lie in the flat vector: the neighbors that share a name up to the last dot."""
     found: dict[str, slice] = {}
     start = 0
+    # weight and bias of a layer follow one another in the flat vector
     for name, shape in shapes.items():
         layer = name.rpartition(".")[0] or name
         stop = start + int(np.prod(shape))
@@ -79,6 +80,7 @@ def mlp_score_squares(
     layers = []
     for k in range(network.n_layers):
         inputs, errors = torch.cat([tile[0][k] for tile in tiles]), torch.cat([tile[1][k] for tile in tiles])
+        # a bias is a weight whose input is always 1
         ones = torch.ones_like(inputs[:, :1])
         layers.append(_factored(torch.cat([inputs, ones], dim=1), errors, advantages, starts))
     free = [tile[2] for tile in tiles if tile[2] is not None]
@@ -91,11 +93,26 @@ def mlp_score_squares(
 def mlp_squared_norms(
     network: MLP, parameters: Parameters, head: HeadErrors, observations: Tensor, actions: Tensor
 ) -> Tensor:
-    """Return ``|grad log pi|^2`` of each pair of one stream, (T,), for a policy that is an MLP with a known head."""
+    """Return ``|grad log pi|^2`` of each pair of one stream, (T,), for a policy that is an MLP with a known head.
+
+    Parameters
+    ----------
+    network : MLP
+        From policy inputs to the head's inputs.
+    parameters : mapping of str to Tensor
+        The policy's own, without a population axis.
+    head : callable
+        See `closerlook.nn.gradients.HeadErrors`.
+    observations : Tensor, (T, I)
+        The stream's policy inputs.
+    actions : Tensor, (T, A) or (T,)
+        Its actions as drawn.
+    """
     norms = []
     for at in range(0, len(observations), PAIRS_AT_ONCE):
         tile = slice(at, at + PAIRS_AT_ONCE)
         inputs, errors, free = unit_backward(network, parameters, head, observations[tile], actions[tile])
+        # |e h^T|^2 = |e|^2 |h|^2, and |e|^2 for the bias
         layers = [e.square().sum(1) * (rows.square().sum(1) + 1.0) for rows, e in zip(inputs, errors, strict=True)]
         layers += [] if free is None else [free.square().sum(1)]
         norms.append(torch.stack(layers).sum(0))
@@ -104,12 +121,14 @@ def mlp_squared_norms(
 
 def _factored(inputs: Tensor, errors: Tensor, advantages: Tensor, starts: Sequence[int]) -> list[float]:
     """Add up the squares of gradients that are outer products of errors (T, O) and inputs (T, I)."""
+    # |e_t h_t^T|^2 = |e_t|^2 |h_t|^2, so no (O, I) matrix of a single pair is needed
     squares = errors.double().square().sum(1) * inputs.double().square().sum(1)
     weighted = errors * advantages[:, None]
     found = _pair_sums(squares, advantages)
     trajectories = np.zeros(3)
     for first, stop in pairwise([*starts, len(inputs)]):
         rows = slice(first, stop)
+        # s = sum_t A_t e_t h_t^T and o = sum_t e_t h_t^T of one trajectory
         sums = torch.stack([weighted[rows].T, errors[rows].T]) @ inputs[rows]
         trajectories += _products(*sums.double()) / (stop - first)
     return [*found, *trajectories]
@@ -132,7 +151,23 @@ def autograd_score_squares(
     advantages: Tensor,
     starts: Sequence[int],
 ) -> np.ndarray:
-    """Do the same for any policy, by the gradient of every single pair: slow."""
+    """Do the same for any policy, by the gradient of every single pair: slow.
+
+    Parameters
+    ----------
+    policy : ScorePolicy
+        Any policy.
+    parameters : mapping of str to Tensor
+        Its own, without a population axis.
+    observations : Tensor, (T, I)
+        The stream's policy inputs.
+    actions : Tensor, (T, A) or (T,)
+        Its actions as drawn.
+    advantages : Tensor, (T,)
+        Weights A.
+    starts : sequence of int
+        First steps of the trajectories, rising, the first 0.
+    """
     leaves = {name: parameters[name].detach().clone().requires_grad_() for name in policy.parameter_shapes}
     slices = list(layer_slices(policy.parameter_shapes).values())
     pairs, sums = np.zeros((len(slices), 3)), np.zeros((len(starts), 2, slices[-1].stop))
@@ -144,6 +179,7 @@ def autograd_score_squares(
         own = advantages[tile].double()
         pairs += [_pair_sums(scores[:, part].square().sum(1), own) for part in slices]
         np.add.at(sums, trajectory[tile], torch.stack([scores * own[:, None], scores], dim=1).numpy())
+    # sums over sqrt(n): their products are |s|^2 / n, s.o / n and |o|^2 / n
     lengths = np.diff([*starts, len(observations)])
     scaled = torch.from_numpy(sums / np.sqrt(lengths)[:, None, None])
     between = [_products(scaled[:, 0, part], scaled[:, 1, part]) for part in slices]

@@ -47,6 +47,8 @@ class JobFiles:
         """Return a stored answer; None where there is none, or its file is not what `save` left there."""
         try:
             with zipfile.ZipFile(self.path / f"{key}.npz") as archive:
+                # an archive that claims to unpack to more than its own size is damaged or hostile: nothing is allocated
+                # for it
                 room = (self.path / f"{key}.npz").stat().st_size
                 found = {}
                 for member in archive.infolist():
@@ -67,6 +69,13 @@ class JobFiles:
 
     def save(self, key: str, result: Mapping[str, np.ndarray]) -> None:
         """Store an answer, all of it or nothing.
+
+        Parameters
+        ----------
+        key : str
+            Name of all that decides the answer.
+        result : mapping of str to ndarray
+            The answer.
 
         Raises
         ------
@@ -99,6 +108,7 @@ def _read_array(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> np.ndarray
             filled += len(block)
     start = len(_MAGIC) + 2
     stop = start + int.from_bytes(content[len(_MAGIC) : start], "little")
+    # parsed by a pattern rather than evaluated: numpy's own reader takes longer, and object arrays need pickle
     header = _HEADER.fullmatch(content[start:stop])
     if content[: len(_MAGIC)] != _MAGIC or header is None:
         raise ValueError("not an array")
@@ -114,6 +124,7 @@ def _digest(key: str, arrays: Mapping[str, np.ndarray]) -> bytes:
     digest = hashlib.blake2b(key.encode(), digest_size=16)
     for name in sorted(arrays):
         array = np.ascontiguousarray(arrays[name])
+        # lengths before contents, so that no two sets of arrays are the same bytes
         heading = f"{name} {array.dtype.str} {np.shape(arrays[name])} "
         digest.update(f"{len(heading)} {heading}".encode())
         digest.update(array.tobytes())

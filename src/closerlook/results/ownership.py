@@ -104,6 +104,7 @@ class Ownership:
         ended = threading.Event()
         try:
             _write(descriptor, self._lease)
+            # a lease that beats tells other hosts, whose kernels do not see the lock, that its owner is alive
             threading.Thread(target=_keep_beating, args=(path, self._lease, ended), daemon=True).start()
         except BaseException:
             path.unlink(missing_ok=True)
@@ -119,6 +120,7 @@ class Ownership:
         InputError
             Where another command has taken it over, or somebody deleted it.
         """
+        # another host may have taken a silent folder over while this process was stopped
         found = _read(self.path)
         if not _is_same(found, self._lease):
             by = "" if found is None else f" by {found}"
@@ -185,6 +187,7 @@ def take(folder: Path) -> Ownership:
         Where another command owns it; where the disk refuses.
     """
     path = folder / OWNER
+    # a command of several runs keeps its folder from one to the next
     own = (_kept.get() or {}).pop(path.absolute(), None)
     if own is not None:
         own.require()
@@ -201,11 +204,14 @@ def _try(path: Path) -> Ownership | None:
     try:
         is_locked = _lock(descriptor)
         found = _read(path)
+        # locked: a process of this host is at work, or the kernel of a shared disk says so
         if is_locked is False:
             _require_permission(path, found)
+        # the file was unlinked between opening and locking it: the lock is on nobody's file
         elif not _is_at(descriptor, path):
             os.close(descriptor)
             return None
+        # nobody holds the lock, and the lease was of this host: its owner has ended
         elif found is None or not (found.is_foreign or is_locked is None):
             return Ownership(path, descriptor)
         elif not _takes_over.get():
@@ -233,6 +239,7 @@ def _lock(descriptor: int) -> bool | None:
 
 def _require_permission(path: Path, found: Lease | None) -> None:
     """Take what another process has locked only where it runs on another host, and only where that was asked for."""
+    # the kernel's lock is certain on one host; of another host's a person may know better
     if found is None or not found.is_foreign:
         who = "another process" if found is None else str(found)
         raise InputError(f"{path.parent} is in use by {who}", "wait until it has ended, or give another --out")
@@ -252,6 +259,7 @@ def _watch(path: Path, found: Lease) -> None:
         f"{path.parent} was last taken by {found}: it is watched for up to {SILENCE:g} s whether that is alive",
         stacklevel=2,
     )
+    # a lease that does not beat for so long is of a process that has ended
     stop = time.monotonic() + SILENCE
     while time.monotonic() < stop:
         time.sleep(min(BEAT, SILENCE) / 10)
@@ -298,6 +306,7 @@ def _keep_beating(path: Path, lease: Lease, ended: threading.Event) -> None:
         with suppress(OSError):  # a share that is away for a moment; the owner is told where it matters
             descriptor = os.open(path, os.O_WRONLY)
             try:
+                # never written over another's lease
                 if _is_same(_read(path), lease):
                     _write(descriptor, lease)
             finally:

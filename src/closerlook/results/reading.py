@@ -30,6 +30,17 @@ def read_dataset(path: str | Path) -> xr.Dataset:
     ------
     InputError
         Where there is no such file, it is no netCDF file, or it is of a later version than this.
+
+    See Also
+    --------
+    closerlook.verdicts : what the numbers mean.
+    closerlook.summary : the numbers as JSON values.
+
+    Examples
+    --------
+    >>> import closerlook as cl
+    >>> cl.read_dataset("docs/data/gradients-hopper-ppo.nc").attrs["diagnostic"]
+    'gradients'
     """
     try:
         dataset = xr.load_dataset(path, engine="h5netcdf")

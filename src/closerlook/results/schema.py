@@ -33,6 +33,13 @@ def by_name(variables: Iterable[Variable]) -> dict[str, Variable]:
 def validate(dataset: xr.Dataset, variables: Iterable[Variable]) -> xr.Dataset:
     """Check a dataset against the definitions of its variables, and label it from them.
 
+    Parameters
+    ----------
+    dataset : xarray.Dataset
+        To be labeled; not changed.
+    variables : iterable of Variable
+        Their definitions.
+
     Returns
     -------
     xarray.Dataset
@@ -58,6 +65,13 @@ def validate(dataset: xr.Dataset, variables: Iterable[Variable]) -> xr.Dataset:
 
 def require_kind(dataset: object, *kinds: str) -> str:
     """Return of which diagnostic a dataset is.
+
+    Parameters
+    ----------
+    dataset : object
+        What was given.
+    *kinds : str
+        Names of diagnostics.
 
     Raises
     ------

@@ -78,6 +78,7 @@ class RunFolder:
         """
         with plain_errors(self.path):
             self.path.mkdir(parents=True, exist_ok=True)
+        # owned before anything is read: nobody else changes the folder from here on
         self._own = take(self.path)
         try:
             return self._begin(kind, settings, resume=resume)
@@ -90,8 +91,11 @@ class RunFolder:
         found = self._found = self.require_same(kind, settings if resume else None)
         writing.clear_half_written(self.path, apart=RECORD)
         writing.remove(self._aside)
+        # finished jobs are set aside rather than deleted: a command that is refused before its first answer puts them
+        # back
         if not resume:
             self._set_aside()
+        # seconds and pairs of earlier runs of the same command add up
         before = found if found is not None and resume else {}
         self._record = {
             "kind": kind,
@@ -116,6 +120,7 @@ class RunFolder:
     def __exit__(self, _kind: object, raised: object, _trace: object) -> None:
         with suppress(InputError, OSError):  # what ended the block matters more than the time it took
             self.require_own()
+            # refused before anything was computed: the folder becomes what it was
             if isinstance(raised, InputError) and not self.jobs() and not self._has_begun:
                 self._put_back()
             else:
@@ -241,6 +246,13 @@ class RunFolder:
     def require_same(self, kind: str, settings: Mapping[str, Any] | None = None) -> dict[str, Any] | None:
         """Return the record of the run that the folder holds, None where it holds none.
 
+        Parameters
+        ----------
+        kind : str
+            Of the command.
+        settings : mapping, optional
+            What decides its numbers; default: any.
+
         Raises
         ------
         InputError
@@ -249,6 +261,7 @@ class RunFolder:
         record = self.read_record()
         if record is None:
             return None
+        # compared as they are stored, so that tuples and lists, or NumPy's numbers, do not differ
         asked = {"kind": kind, **as_json({} if settings is None else settings)}
         found = {"kind": record["kind"], **({} if settings is None else record["settings"])}
         names = [name for name in {**asked, **found} if asked.get(name, _MISSING) != found.get(name, _MISSING)]
@@ -261,20 +274,52 @@ class RunFolder:
         return record
 
     def write_json(self, name: str, content: Mapping[str, Any]) -> Path:
-        """Write a JSON object; NaN and infinity become null."""
+        """Write a JSON object; NaN and infinity become null.
+
+        Parameters
+        ----------
+        name : str
+            Of the file.
+        content : mapping
+            The object.
+        """
         return self.write_text(name, json.dumps(as_json(content), indent=2, ensure_ascii=False) + "\n")
 
     def write_text(self, name: str, content: str) -> Path:
-        """Write a text file."""
+        """Write a text file.
+
+        Parameters
+        ----------
+        name : str
+            Of the file.
+        content : str
+            The text.
+        """
         return self.write_bytes(name, content.encode())
 
     def write_bytes(self, name: str, content: bytes) -> Path:
-        """Write a binary file."""
+        """Write a binary file.
+
+        Parameters
+        ----------
+        name : str
+            Of the file.
+        content : bytes
+            What it holds.
+        """
         self.require_own()
         return writing.write_bytes(self.path / name, content)
 
     def write_dataset(self, name: str, dataset: "xr.Dataset") -> Path:
-        """Write a dataset as netCDF."""
+        """Write a dataset as netCDF.
+
+        Parameters
+        ----------
+        name : str
+            Of the file.
+        dataset : xarray.Dataset
+            What it holds.
+        """
         self.require_own()
         return writing.write_atomically(self.path / name, lambda path: _write_netcdf(path, dataset))
 
@@ -341,6 +386,7 @@ def _way_on(names: list[str], record: Mapping[str, Any]) -> str:
     """Say what to do where a folder holds a run that differs in these settings."""
     usual, there = "give another --out, or delete that one", record.get("host")
     processor = there.get("processor") if isinstance(there, dict) else None
+    # an agent's identity holds what its networks answer, and the last bits of that go by the processor
     if names != ["agents"] or not isinstance(processor, str) or processor == _processor():
         return usual
     return (

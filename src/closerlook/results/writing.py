@@ -32,6 +32,7 @@ def write_atomically(path: Path, write: Callable[[Path], None], *, durable: bool
     InputError
         Where the disk is full or cannot be written: what was there before is still there.
     """
+    # written beside its place under a name of its own, then renamed: a reader sees the old file or the new, never half
     beside = path.with_name(f".{path.name}.{secrets.token_hex(8)}.tmp")
     with plain_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -48,7 +49,17 @@ def write_atomically(path: Path, write: Callable[[Path], None], *, durable: bool
 
 
 def write_bytes(path: Path, content: bytes, *, durable: bool = True) -> Path:
-    """Write a file of these bytes, as `write_atomically` does."""
+    """Write a file of these bytes, as `write_atomically` does.
+
+    Parameters
+    ----------
+    path : Path
+        Of the file.
+    content : bytes
+        What it holds.
+    durable : bool
+        Whether it is to be on disk before this returns.
+    """
 
     def write(beside: Path) -> None:
         beside.write_bytes(content)
@@ -81,6 +92,7 @@ def clear_half_written(folder: Path, *, apart: str) -> None:
         Name of a file.
     """
     for place, inner, files in os.walk(folder):
+        # a folder within that is a run of its own is its owner's to clear
         if apart in files and Path(place) != folder:
             inner.clear()
             continue

@@ -68,7 +68,15 @@ class ObservationFilter:
 
     @staticmethod
     def of(agents: Agent, *, running: bool) -> "ObservationFilter":
-        """Return the filter of a population."""
+        """Return the filter of a population.
+
+        Parameters
+        ----------
+        agents : Agent
+            A population.
+        running : bool
+            Whether moments go on being updated.
+        """
         scaled = agents.observation_scaling is not None
         statistics = moments(agents, "observations") if scaled else None
         return ObservationFilter(agents.observation_scaling, statistics, running=running)
@@ -79,7 +87,15 @@ class ObservationFilter:
         return self._moments if self._running else None
 
     def push(self, observations: FloatArray, where: BoolArray) -> None:
-        """Take in observations (P, L, obs) of the lanes `where` (P, L); without running moments, nothing."""
+        """Take in observations (P, L, obs) of the lanes `where` (P, L); without running moments, nothing.
+
+        Parameters
+        ----------
+        observations : ndarray, (P, L, obs)
+            What lanes gave.
+        where : ndarray, (P, L), bool
+            Which of them count.
+        """
         if self._running and self._moments is not None and where.any():
             self._moments.push_rows(observations, where)
             self._prepared = False
@@ -94,7 +110,15 @@ class ObservationFilter:
         return self._scaling.bounded(standard).astype(np.float32)
 
     def one_row(self, policy: int, observation: FloatArray) -> NDArray[np.float32]:
-        """Turn one observation (obs,) of one policy into its input."""
+        """Turn one observation (obs,) of one policy into its input.
+
+        Parameters
+        ----------
+        policy : int
+            Place in the population.
+        observation : ndarray, (obs,)
+            As the environment gave it.
+        """
         if self._scaling is None:
             return observation.astype(np.float32)
         self._prepare()
@@ -105,6 +129,7 @@ class ObservationFilter:
         """Find mean and divisor, if moments have changed since the last time."""
         if self._prepared or self._scaling is None or self._moments is None:
             return
+        # an agent that has seen nothing standardizes by nothing
         seen = self._moments.count[:, None] > 0
         self._mean = self._moments.mean
         self._divisor = np.where(seen, self._scaling.divisor(self._moments.variance), 1.0)
@@ -131,13 +156,34 @@ class ActionNoise:
         self._next = np.zeros(lanes, np.int64)
 
     def begin(self, lane: int, seed: int, purpose: str, stream: int, episode: int) -> None:
-        """Begin an episode on a lane."""
+        """Begin an episode on a lane.
+
+        Parameters
+        ----------
+        lane : int
+            Where.
+        seed : int
+            Root seed of the agent.
+        purpose : str
+            What is sampled for.
+        stream, episode : int
+            Numbers that name the draws.
+        """
         rekey(self._generators[lane], seed, purpose, stream=stream, episode=episode, kind="action")
         self._next[lane] = NOISE_CHUNK
 
     def draw(self, lanes: IntArray, where: slice | NDArray[Any]) -> NDArray[Any]:
-        """Return the next noise of the given lanes, (len(lanes), size); `where` is a cheaper index of the same."""
+        """Return the next noise of the given lanes, (len(lanes), size); `where` is a cheaper index of the same.
+
+        Parameters
+        ----------
+        lanes : ndarray, (L,), int64
+            Which lanes act.
+        where : slice or ndarray
+            The same, as the cheapest index.
+        """
         steps = self._next[where]
+        # noise is drawn some steps at a time: drawing costs more per call than per number
         if steps.max() == NOISE_CHUNK:
             for lane in lanes[steps == NOISE_CHUNK].tolist():
                 self._drawn[lane] = self._draw(self._generators[lane], self._shape)
@@ -153,6 +199,13 @@ def make_transform(transform: ActionTransform, space: gymnasium.spaces.Space[Any
 
     They come out in the type of the space. Clipped and squashed ones lie within its own bounds, which a narrower type
     might not hold; those of whole numbers are rounded.
+
+    Parameters
+    ----------
+    transform : {"none", "clip", "squash", "rescale"}
+        What the agent does.
+    space : gymnasium.Space
+        Of actions.
 
     Raises
     ------
@@ -174,6 +227,7 @@ def make_transform(transform: ActionTransform, space: gymnasium.spaces.Space[Any
         return into
     wide = np.result_type(dtype, np.float32)
     with np.errstate(over="ignore", invalid="ignore"):
+        # half the width of the box, in a type that holds the difference of its bounds
         half = (high.astype(wide) - low.astype(wide)) / 2
     if not np.isfinite(half).all():
         raise InputError(
@@ -193,6 +247,7 @@ def _clip_within(actions: NDArray[Any], low: NDArray[Any], high: NDArray[Any]) -
 
 def _round_within(actions: NDArray[Any], low: NDArray[Any], high: NDArray[Any]) -> NDArray[Any]:
     """Round actions (n, A) to whole numbers within bounds (A,); compared as real numbers, so that none wraps."""
+    # compared in double precision: a wide number in a narrow type would wrap around
     rounded = np.rint(actions.astype(np.float64))
     within = (rounded > low) & (rounded < high)
     return np.where(within, np.where(within, rounded, 0).astype(low.dtype), np.where(rounded > low, high, low))
@@ -200,6 +255,17 @@ def _round_within(actions: NDArray[Any], low: NDArray[Any], high: NDArray[Any]) 
 
 def check_spaces(agents: Agent, name: str, observation_size: int, space: gymnasium.spaces.Space[Any]) -> None:
     """Check that a population fits an environment.
+
+    Parameters
+    ----------
+    agents : Agent
+        A population.
+    name : str
+        Of the environment, for messages.
+    observation_size : int
+        Numbers of an observation.
+    space : gymnasium.Space
+        Of actions.
 
     Raises
     ------
@@ -228,6 +294,17 @@ def actions_offered(space: gymnasium.spaces.Space[Any]) -> tuple[str, int | tupl
 
 def check_actions(agents: Agent, name: str, offered_kind: str, offered_size: int | tuple[int, ...]) -> None:
     """Check that a population's actions are of an environment's kind and size.
+
+    Parameters
+    ----------
+    agents : Agent
+        A population.
+    name : str
+        Of the environment, for messages.
+    offered_kind : str
+        Kind of actions that it takes.
+    offered_size : int or tuple of int
+        Components, or possibilities of each choice.
 
     Raises
     ------

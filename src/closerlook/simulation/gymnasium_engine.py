@@ -129,6 +129,7 @@ def build_environment(spec: EnvironmentSpec) -> tuple[AnyEnv, int | None]:
             built, limit = _from_registry(source, dict(spec.arguments))
         else:
             built, limit = _bare(source(**spec.arguments))
+        # wrappers of other libraries stand where those libraries put them, inside of the flattening
         return _flat(wrap(built, spec.wrappers)), limit
     except InputError:
         raise
@@ -146,6 +147,7 @@ def _flat(environment: AnyEnv) -> AnyEnv:
 
 
 def _from_registry(source: EnvSpec, arguments: dict[str, Any]) -> tuple[AnyEnv, int | None]:
+    # the limit is taken off and counted by the lockstep, so that episodes can go on past it
     limit = arguments.pop("max_episode_steps", source.max_episode_steps)
     source = copy.deepcopy(source)
     source.order_enforce = False
@@ -158,6 +160,7 @@ def _bare(env: AnyEnv) -> tuple[AnyEnv, int | None]:
     if not isinstance(env, gymnasium.Env):
         raise TypeError(f"a {type(env).__name__} is not a gymnasium.Env")
     bare, limits = _without_limits(env)
+    # limits within wrappers that step once for each step count the same steps
     for layer in _layers(bare):
         if type(layer).step not in _STEPS_ONCE:  # a limit within counts other steps, as where actions are repeated
             break
@@ -208,7 +211,15 @@ class GymnasiumEngine:
         self._to_actions = _action_reader(spec, self.action_space)
 
     def reset(self, lanes: IntArray, seeds: Sequence[int]) -> FloatArray:
-        """Begin episodes; see `closerlook.simulation.lanes.Engine`."""
+        """Begin episodes; see `closerlook.simulation.lanes.Engine`.
+
+        Parameters
+        ----------
+        lanes : ndarray, (L,), int64
+            Which lanes.
+        seeds : sequence of int, (L,)
+            Of their episodes.
+        """
         observations = np.empty((len(lanes), self.observation_size))
         self._past_limit[lanes] = False
         with users_code(self._name, _RESET):
@@ -224,6 +235,7 @@ class GymnasiumEngine:
         try:
             return environment.reset(seed=seed)
         except Exception as error:
+            # environments that hand seeds to older generators refuse more than 31 bits
             if seed < _NARROW:
                 raise
             try:
@@ -234,7 +246,15 @@ class GymnasiumEngine:
             return answer
 
     def step(self, lanes: IntArray, actions: NDArray[Any]) -> StepResult:
-        """Step lanes; see `closerlook.simulation.lanes.Engine`."""
+        """Step lanes; see `closerlook.simulation.lanes.Engine`.
+
+        Parameters
+        ----------
+        lanes : ndarray, (L,), int64
+            Which lanes, in rising order.
+        actions : ndarray, (L, A) or (L,)
+            As the environment takes them.
+        """
         observations, rewards = np.empty((len(lanes), self.observation_size)), np.empty(len(lanes))
         terminated, truncated = np.empty(len(lanes), np.bool_), np.empty(len(lanes), np.bool_)
         environments, name, size = self._environments, self._name, self.observation_size
@@ -250,7 +270,17 @@ class GymnasiumEngine:
         return self._copy(self._environments[lane])
 
     def restore(self, lane: int, saved: AnyEnv, seed: int) -> None:
-        """Put a copy of a saved environment on a lane, with generators of its own."""
+        """Put a copy of a saved environment on a lane, with generators of its own.
+
+        Parameters
+        ----------
+        lane : int
+            Where.
+        saved : gymnasium.Env
+            What `save` returned.
+        seed : int
+            Of what is drawn from there on.
+        """
         self._environments[lane] = copied = self._copy(saved)
         reseed(copied, seed)
 
@@ -264,10 +294,12 @@ class GymnasiumEngine:
             copied = copy.deepcopy(environment)
         except Exception as error:  # what an environment holds is anybody's
             raise self._not_copied(in_one_line(error)) from error
+        # deepcopy makes a new mjData: its state, and what is derived from it, are copied over
         if isinstance(environment, MujocoEnv) and isinstance(copied, MujocoEnv):
             copy_state(environment.model, environment.data, copied.data)
         elif any(isinstance(layer, EzPickle) for layer in _layers(environment)):
             raise self._not_copied("a copy would be built anew, by EzPickle")
+        # a generator that a closure holds is the same object in the copy
         shared = {id(source) for source in find_generators(environment)}
         if any(id(source) in shared for source in find_generators(copied)):
             raise self._not_copied("copies would draw from one random generator, which a function of it holds")

@@ -93,7 +93,15 @@ class MujocoEngine:
         self.observation_size = self._try_out(spec)
 
     def reset(self, lanes: IntArray, seeds: Sequence[int]) -> FloatArray:
-        """Begin episodes; see `closerlook.simulation.lanes.Engine`."""
+        """Begin episodes; see `closerlook.simulation.lanes.Engine`.
+
+        Parameters
+        ----------
+        lanes : ndarray, (L,), int64
+            Which lanes.
+        seeds : sequence of int, (L,)
+            Of their episodes.
+        """
         noise = np.array([self._draw_noise(np_random(seed)[0]) for seed in seeds])
         self._states.begin(lanes, self._initial + noise)
         for lane in lanes.tolist():
@@ -103,13 +111,22 @@ class MujocoEngine:
         return self._task.observe(fields)
 
     def step(self, lanes: IntArray, actions: NDArray[Any]) -> StepResult:
-        """Step lanes; see `closerlook.simulation.lanes.Engine`."""
+        """Step lanes; see `closerlook.simulation.lanes.Engine`.
+
+        Parameters
+        ----------
+        lanes : ndarray, (L,), int64
+            Which lanes, in rising order.
+        actions : ndarray, (L, A)
+            As the environment takes them.
+        """
         where: Any = slice(None) if len(lanes) == len(self._positions) else lanes
         self._states.columns["ctrl"][where] = actions
         with mujoco_clock().stopped():
             self._simulate(range(len(self._positions)) if isinstance(where, slice) else lanes.tolist())
         fields = self._fields.of(where)
         positions = self._task.positions(fields)
+        # mean velocity over the frames of a step, as Gymnasium's tasks have it
         velocities = (positions - self._positions[where]) / self._seconds
         self._positions[where] = positions
         rewards, terminated = self._task.judge(fields, velocities, actions)
@@ -120,7 +137,17 @@ class MujocoEngine:
         return self._states.rows[lane].copy(), float(self._positions[lane])
 
     def restore(self, lane: int, saved: tuple[NDArray[np.float64], float], seed: int) -> None:
-        """Put a lane into a saved state; these tasks draw nothing but at resets."""
+        """Put a lane into a saved state; these tasks draw nothing but at resets.
+
+        Parameters
+        ----------
+        lane : int
+            Where.
+        saved : (ndarray, float)
+            What `save` returned: the state's row, and the position along x.
+        seed : int
+            Not used.
+        """
         self._states.rows[lane][:], self._positions[lane] = saved
 
     def close(self) -> None:
@@ -138,6 +165,7 @@ class MujocoEngine:
 
     def _simulate(self, lanes: Iterable[int]) -> None:
         """Step lanes one after the other under their controls."""
+        # local names: this loop runs once for every lane and step
         bring, take, rows, kind = mujoco.mj_setState, mujoco.mj_getState, self._states.rows, self._states.kind
         step, model, data, frame_skip = mujoco.mj_step, self._model, self._data, self._frame_skip
         finish = mujoco.mj_rnePostConstraint if self._task.needs_contact_forces else None
@@ -154,6 +182,7 @@ class MujocoEngine:
 
     def _draw_noise(self, source: np.random.Generator) -> FloatArray:
         """Draw what a reset adds to the initial positions, then to the velocities, (nq + nv,)."""
+        # in the order in which Gymnasium's reset_model draws
         scale, nq, nv = self._task.reset_noise_scale, int(self._model.nq), int(self._model.nv)
         if not self._task.normal_velocity_noise:
             return source.uniform(-scale, scale, nq + nv)
@@ -163,6 +192,7 @@ class MujocoEngine:
         """Find what follows from the positions and velocities that a lane begins with; no force has been felt yet."""
         self._states.bring(lane)
         mujoco.mj_forward(self._model, self._data)
+        # no step has been made, so no contact force has been felt
         self._data.cfrc_ext[:] = 0.0
         self._states.take(lane)
         self._fields.keep(lane)

@@ -108,6 +108,7 @@ def require_restarts(environment: EnvironmentSpec) -> None:
     with lend_engine(environment, 1) as engine:
         engine.reset(np.array([0]), [0])
         saved = engine.save(0)
+        # two copies with other generators, equal actions: copies that never differ hide the environment's own noise
         first, second = (_go_on_from(engine, saved, seed) for seed in (0, 1))
     if first == second and not is_gymnasiums_own(environment):
         what = f"copies of environment {environment.id!r} never differ under equal actions"
@@ -117,6 +118,7 @@ def require_restarts(environment: EnvironmentSpec) -> None:
 
 def _go_on_from(engine: Engine, saved: Any, seed: int) -> list[Any]:
     """Return what a copy of a state comes to by some actions, as far as it takes them."""
+    # equal actions from the same state: only the environment's own draws may differ
     engine.restore(0, saved, seed)
     return play(engine, 0, seed=0, steps=LIKELY_TO_DIFFER)
 
@@ -149,6 +151,7 @@ def restart(
     NonFiniteError
         At the first NaN or infinity.
     """
+    # as many states at a time as fill the lanes with their copies
     together = max(1, LANES // copies)
     groups = [states[first : first + together] for first in range(0, len(states), together)]
     with lend_engine(environment, together * copies) as engine:
@@ -204,6 +207,7 @@ class _Copier:
         origin, where = self._origin, np.array([lane])
         own = origin.sampled.episodes
         mine = own.stream == state.stream
+        # the episode that the step belongs to: the last one that began before it
         at = int(np.searchsorted(own.start[mine], state.time, side="right")) - 1
         start, episode = int(own.start[mine][at]), int(own.number[mine][at])
         if start < 0:
@@ -211,6 +215,7 @@ class _Copier:
         key = origin.streams[state.stream]
         seed = derive_seed(origin.seed, origin.purpose, stream=key, episode=episode, kind="reset")
         observation = self._engine.reset(where, [seed])[0]
+        # the same seed and the same actions lead to the same state, or the environment is not repeatable
         for action in origin.sampled.actions[0, state.stream, start : state.time]:
             observation = self._engine.step(where, self._transform(action[None])).observations[0]
         seen = origin.sampled.observations[0, state.stream, state.time]
@@ -223,6 +228,7 @@ class _Copier:
         """Put the copies of a state on their lanes, each with noise of its own."""
         origin = self._origin
         saved, purpose = self._engine.save(first), f"{origin.purpose}, again"
+        # one number for each state: stream and step
         name = origin.streams[state.stream] * origin.sampled.n_steps + state.time
         for copy in range(self._copies):
             seed = derive_seed(origin.seed, purpose, stream=name, episode=copy, kind="reset")

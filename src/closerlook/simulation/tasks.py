@@ -58,6 +58,7 @@ class Task:
 
     def positions(self, fields: Fields) -> FloatArray:
         """Where each lane is along x, (L,)."""
+        # x of the root joint
         return fields["qpos"][:, 0]
 
     def observe(self, fields: Fields) -> FloatArray:
@@ -67,6 +68,15 @@ class Task:
     def judge(self, fields: Fields, velocities: FloatArray, actions: NDArray[Any]) -> tuple[FloatArray, BoolArray]:
         """Judge actions (L, A) that led to these fields at these mean velocities along x (L,).
 
+        Parameters
+        ----------
+        fields : Fields
+            MuJoCo's fields of the lanes after the step.
+        velocities : ndarray, (L,)
+            Mean velocities along x over the step.
+        actions : ndarray, (L, A)
+            As they were given.
+
         Returns
         -------
         ndarray, (L,), float64
@@ -74,6 +84,7 @@ class Task:
         ndarray, (L,), bool
             Whether the task ends here.
         """
+        # r = w_f v_x - w_c |a|^2
         rewards = self.forward_reward_weight * velocities - self._control_cost(actions)
         return rewards, np.zeros(len(rewards), dtype=np.bool_)
 
@@ -124,12 +135,14 @@ class Walker2d(Task):
 
     def judge(self, fields: Fields, velocities: FloatArray, actions: NDArray[Any]) -> tuple[FloatArray, BoolArray]:
         """Rewards and terminations; see `Task.judge`."""
+        # r = w_f v_x + r_h [healthy] - w_c |a|^2
         healthy = self.healthy(fields)
         earned = self.forward_reward_weight * velocities + healthy * self.healthy_reward
         return earned - self._control_cost(actions), _ends(healthy, self.terminate_when_unhealthy)
 
     def healthy(self, fields: Fields) -> BoolArray:
         """Whether height and angle are in their ranges, (L,)."""
+        # height of the torso, and its angle, within their ranges
         qpos = fields["qpos"]
         return _between(qpos[:, 1], self.healthy_z_range) & _between(qpos[:, 2], self.healthy_angle_range)
 
@@ -198,6 +211,7 @@ class Ant(Task):
 
     def judge(self, fields: Fields, velocities: FloatArray, actions: NDArray[Any]) -> tuple[FloatArray, BoolArray]:
         """Rewards and terminations; see `Task.judge`."""
+        # r = w_f v_x + r_h [healthy] - w_c |a|^2 - w_k |clip(f)|^2, f the contact forces
         healthy = self._healthy(fields)
         earned = velocities * self.forward_reward_weight + healthy * self.healthy_reward
         forces = _clipped(fields["cfrc_ext"], self.contact_force_range)
@@ -245,6 +259,7 @@ class Humanoid(Task):
 
     def positions(self, fields: Fields) -> FloatArray:
         """Where the center of mass is along x, (L,)."""
+        # center of mass: sum_b m_b x_b / sum_b m_b
         bodies = fields["xipos"].reshape(len(fields["xipos"]), -1, 3)
         weighted: FloatArray = np.einsum("b,lbj->lj", self.body_mass, bodies) / self.body_mass.sum()
         return weighted[:, 0]
@@ -263,6 +278,7 @@ class Humanoid(Task):
 
     def judge(self, fields: Fields, velocities: FloatArray, actions: NDArray[Any]) -> tuple[FloatArray, BoolArray]:
         """Rewards and terminations; see `Task.judge`. Control is charged on the controls, in double precision."""
+        # r = w_f v_x + r_h [healthy] - w_c |ctrl|^2 - clip(w_k |f|^2)
         healthy = self._healthy(fields)
         earned = self.forward_reward_weight * velocities + healthy * self.healthy_reward
         contact = self.contact_cost_weight * np.square(fields["cfrc_ext"]).sum(axis=1)

@@ -37,7 +37,17 @@ class _Stateful(gymnasium.Wrapper[Any, Any, Any, Any]):
 
 
 class TimeFeature(_Stateful):
-    """Appends the share of the episode that is left, ``1 - t / T`` (sb3-contrib's ``TimeFeatureWrapper``)."""
+    """Appends the share of the episode that is left, ``1 - t / T`` (sb3-contrib's ``TimeFeatureWrapper``).
+
+    Parameters
+    ----------
+    env : gymnasium.Env
+        With a Box of observations.
+    max_steps : int
+        T.
+    test_mode : bool
+        Whether the feature is always 1.
+    """
 
     def __init__(self, env: AnyEnv, max_steps: int = 1000, test_mode: bool = False) -> None:
         super().__init__(env)
@@ -53,7 +63,15 @@ class TimeFeature(_Stateful):
 
 
 class FrameStack(_Stateful):
-    """The last observations side by side, zeros before the first (``VecFrameStack``)."""
+    """The last observations side by side, zeros before the first (``VecFrameStack``).
+
+    Parameters
+    ----------
+    env : gymnasium.Env
+        With a Box of observations.
+    n_stack : int
+        How many observations.
+    """
 
     def __init__(self, env: AnyEnv, n_stack: int = 4) -> None:
         super().__init__(env)
@@ -73,7 +91,15 @@ class FrameStack(_Stateful):
 
 
 class TransposeImage(gymnasium.ObservationWrapper[Any, Any, Any]):
-    """Images with their colors first (``VecTransposeImage``)."""
+    """Images with their colors first (``VecTransposeImage``).
+
+    Parameters
+    ----------
+    env : gymnasium.Env
+        With images, or a Dict of observations with images among them.
+    keys : sequence of str
+        Which parts of a Dict are images.
+    """
 
     def __init__(self, env: AnyEnv, keys: Sequence[str] = ()) -> None:
         super().__init__(env)
@@ -120,7 +146,15 @@ class MaskVelocity(gymnasium.ObservationWrapper[Any, Any, Any]):
 
 
 class History(_Stateful):
-    """The last observations and actions, zeros before the first (the zoo's ``HistoryWrapper``)."""
+    """The last observations and actions, zeros before the first (the zoo's ``HistoryWrapper``).
+
+    Parameters
+    ----------
+    env : gymnasium.Env
+        With Boxes of observations and actions.
+    horizon : int
+        How many of each.
+    """
 
     def __init__(self, env: AnyEnv, horizon: int = 2) -> None:
         super().__init__(env)
@@ -160,6 +194,13 @@ KNOWN: Mapping[str, Callable[..., AnyEnv]] = {
 
 def wrap(env: AnyEnv, wrappers: Sequence[tuple[str, Mapping[str, Any]]]) -> AnyEnv:
     """Put wrappers around an environment, the innermost first.
+
+    Parameters
+    ----------
+    env : gymnasium.Env
+        The innermost.
+    wrappers : sequence of (str, mapping)
+        Names as the library has them, and arguments.
 
     Raises
     ------

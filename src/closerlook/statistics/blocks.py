@@ -56,6 +56,7 @@ class Sums:
 
     def __add__(self, right: "Sums") -> "Sums":
         """Join each block with the one that follows it."""
+        # sums of neighboring blocks add up, in float64
         return Sums(self.first, self.streams + right.streams, self.scores + right.scores, self.moments + right.moments)
 
     def select(self, rows: Sequence[int]) -> "Sums":
@@ -73,7 +74,15 @@ class Sums:
 
     @staticmethod
     def from_arrays(arrays: Mapping[str, np.ndarray], name: str) -> "Sums":
-        """Undo `to_arrays`."""
+        """Undo `to_arrays`.
+
+        Parameters
+        ----------
+        arrays : mapping of str to ndarray
+            What a job answered with, these sums' arrays among them.
+        name : str
+            Under which they were put there.
+        """
         return Sums(*(arrays[f"{name}.{field}"] for field in _FIELDS))
 
     @staticmethod
@@ -100,6 +109,7 @@ def total(parts: Sequence[Sums], first: int, streams: int) -> tuple[np.ndarray, 
     found = 0
     scores, moments = np.zeros(parts[0].scores.shape[1:]), np.zeros(parts[0].moments.shape[1:])
     for part in parts:
+        # blocks are halves of a binary tree, so that one either lies within the range of streams or outside it
         inside = (part.first >= first) & (part.first + part.streams <= first + streams)
         for row in np.flatnonzero(inside):  # row by row, as nothing of the size of the pool is to be copied
             scores += part.scores[row]
@@ -112,6 +122,7 @@ def total(parts: Sequence[Sums], first: int, streams: int) -> tuple[np.ndarray, 
 
 def block_streams(stream: int) -> int:
     """Return how many streams the block holds that a stream is kept in."""
+    # streams 0 to 511 alone, 512 to 1023 in pairs, 1024 to 2047 in fours ...: 2^k where 2^(k-1) <= stream / 512 < 2^k
     return 1 << (stream // MOST_BLOCKS).bit_length()
 
 
@@ -136,6 +147,7 @@ class BlockKeeper:
         """Take in the next stream: one block of one stream, in float64."""
         size = max(self._least, block_streams(int(stream.first[0])))
         block = stream
+        # as in a binary counter: two finished halves of a block become one, until it is as long as it is kept
         while self._open and block.streams[0] < size and _joins(self._open[-1], block):
             block = self._open.pop() + block
         self._open.append(block)
@@ -151,6 +163,7 @@ class BlockKeeper:
 
 def _joins(left: Sums, right: Sums) -> bool:
     """Whether two blocks are the halves of one of the tree."""
+    # neighbors of equal length, the left one aligned to twice that length
     size = int(left.streams[0])
     return size == right.streams[0] and int(left.first[0]) % (2 * size) == 0
 
@@ -192,6 +205,8 @@ def partition(pool: int, streams: int, estimates: int) -> Partition | None:
     if pool < streams * estimates:
         return None
     found: list[Partition] = []
+    # an estimate of s streams is made of whole blocks of 2^k: s is rounded down to a multiple of 2^k, and streams up to
+    # 512 2^k are kept in blocks no longer than that
     block = 1
     while block <= streams:
         used = streams // block * block

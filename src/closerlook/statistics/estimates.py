@@ -50,10 +50,14 @@ def gradient_estimate(scores: np.ndarray, moments: np.ndarray, *, normalize: boo
     ----------
     Ilyas et al., 2020, eq. 1, 14 and 15.
     """
+    # eq. 1 at theta_old, where every ratio is 1: grad L = 1/N sum_t A_t grad log pi(a_t | s_t)
     pairs, total, squares = moments
     if not normalize:
         return np.asarray(scores[0] / pairs)
+    # eq. 14 and 15: A_t is replaced by (A_t - mean A) / (std A + 1e-8), which is linear in the two sums:
+    # 1/N sum_t (A_t - m) g_t / (s + eps) = (sum A g - m sum g) / (N (s + eps))
     mean = total / pairs
+    # s^2 = (sum A^2 - N m^2) / (N - 1); rounding may leave it a little below zero
     variance = max(squares - pairs * mean**2, 0.0) / max(pairs - 1, 1)
     std = np.sqrt(variance)
     if std <= FLAT * abs(mean):
@@ -67,7 +71,15 @@ ROUNDING = 1e-12
 
 @dataclass(frozen=True)
 class Interval:
-    """A mean with the ends of its 95% interval; NaN where there are too few estimates for it."""
+    """A mean with the ends of its 95% interval; NaN where there are too few estimates for it.
+
+    Parameters
+    ----------
+    value : float
+        The estimate.
+    low, high : float
+        Lower and upper end of its interval.
+    """
 
     value: float
     low: float
@@ -92,10 +104,16 @@ def log_jackknife(value: float, without: np.ndarray, *, confidence: float = 0.95
         The same without each unit.
     confidence : float
         Of the interval.
+
+    References
+    ----------
+    Quenouille, 1956, "Notes on bias in estimation"; Arvesen, 1969, "Jackknifing U-statistics", for the interval on a
+    transformed scale.
     """
     n = len(without)
     if n < FEWEST or not (np.isfinite(without).all() and (without > 0).all() and value > 0):
         return Interval(value, np.nan, np.nan)
+    # var = (n - 1)/n sum_i (l_i - mean l)^2 with l_i = log(value without unit i); then exp(log value +- t sqrt(var))
     logs = np.log(without)
     error = np.sqrt((n - 1) / n * np.square(logs - logs.mean()).sum())
     factor = float(np.exp(t_quantile((1 + confidence) / 2, n - 1) * error))
@@ -122,6 +140,7 @@ def plain_jackknife(
     ----------
     Welch, 1947, "The generalization of 'Student's' problem"; Satterthwaite, 1946: the degrees of freedom of a sum.
     """
+    # theta +- t_{nu} sqrt(var), var the sum over independent samples of (n - 1)/n sum_i (theta_(-i) - mean)^2
     if not has_interval(value, samples):
         return Interval(value, np.nan, np.nan)
     reach = jackknife_reach(samples, confidence, freedom)
@@ -129,12 +148,31 @@ def plain_jackknife(
 
 
 def has_interval(value: float, samples: Sequence[np.ndarray]) -> bool:
-    """Whether a jackknife's samples have units enough, and everything is finite."""
+    """Whether a jackknife's samples have units enough, and everything is finite.
+
+    Parameters
+    ----------
+    value : float
+        From everything.
+    samples : sequence of ndarray, (n,) each
+        Replicates without each unit of a sample.
+    """
     return min(map(len, samples)) >= FEWEST and bool(np.isfinite([value, *np.concatenate(samples)]).all())
 
 
 def jackknife_reach(samples: Sequence[np.ndarray], confidence: float, freedom: float | None = None) -> float:
-    """Return how far from its number a jackknife's interval reaches; see `plain_jackknife`."""
+    """Return how far from its number a jackknife's interval reaches; see `plain_jackknife`.
+
+    Parameters
+    ----------
+    samples : sequence of ndarray, (n,) each
+        Replicates without each unit of a sample.
+    confidence : float
+        Of the two-sided interval.
+    freedom : float or None
+        Degrees of freedom; None: Satterthwaite's, see `freedom_of_sum`.
+    """
+    # t_{n-1}((1 + confidence)/2) sqrt(sum of the samples' variances): independent samples' variances add up
     variances = [_jackknife_variance(without) for without in samples]
     if freedom is None:
         freedom = freedom_of_sum(variances, [len(without) - 1 for without in samples])
@@ -144,12 +182,18 @@ def jackknife_reach(samples: Sequence[np.ndarray], confidence: float, freedom: f
 def without_bias(value: float, *samples: np.ndarray) -> float:
     """Take the jackknife's estimate of its bias, of order 1 / n in each sample, off a number.
 
-    Parameters as for `plain_jackknife`.
+    Parameters
+    ----------
+    value : float
+        From everything.
+    *samples : ndarray, (n,)
+        The replicates without each unit of a sample; biases of several independent samples add up.
 
     References
     ----------
     Quenouille, 1956, "Notes on bias in estimation".
     """
+    # Quenouille: theta - (n - 1)(mean_i theta_(-i) - theta), which leaves a bias of order 1/n^2
     return float(value + sum((len(without) - 1) * (value - without.mean()) for without in samples))
 
 
@@ -158,6 +202,8 @@ def off_diagonal_means(table: np.ndarray) -> np.ndarray:
 
     Of products of K independent groups these are free of the groups' noise; NaN where there are too few.
     """
+    # sum_{i != j} X_ij / (K (K - 1)); without k the sum loses row k and column k, the diagonal being counted in both:
+    # sum_{i != j; i, j != k} X_ij = total - (row_k + column_k - 2 X_kk), over (K - 1)(K - 2)
     count, diagonal = len(table), np.diag(table)
     total = table.sum() - diagonal.sum()
     without = total - (table.sum(axis=0) + table.sum(axis=1) - 2 * diagonal)
@@ -168,12 +214,27 @@ def off_diagonal_means(table: np.ndarray) -> np.ndarray:
 
 def _jackknife_variance(without: np.ndarray) -> float:
     """Return the variance of a number from its values without each unit, (n,)."""
+    # (n - 1)/n sum_i (theta_(-i) - mean theta_(-.))^2
     n = len(without)
     return float((n - 1) / n * np.square(without - without.mean()).sum())
 
 
 def freedom_of_sum(variances: Sequence[float], freedoms: Sequence[int]) -> float:
-    """Return the degrees of freedom of a sum of variances; one of them keeps its own to the last bit."""
+    """Return the degrees of freedom of a sum of variances; one of them keeps its own to the last bit.
+
+    Parameters
+    ----------
+    variances : sequence of float
+        Independent estimates of variance that are added up.
+    freedoms : sequence of int
+        Degrees of freedom of each.
+
+    References
+    ----------
+    Welch, 1947, "The generalization of 'Student's' problem"; Satterthwaite, 1946, "An approximate distribution of
+    estimates of variance components".
+    """
+    # Welch-Satterthwaite: nu = (sum v_i)^2 / sum(v_i^2 / nu_i)
     if len(variances) == 1 or sum(variances) <= 0:
         return float(min(freedoms))
     return float(sum(variances) ** 2 / sum(v**2 / freedom for v, freedom in zip(variances, freedoms, strict=True)))
@@ -205,9 +266,12 @@ def skewed_jackknife(value: float, without: np.ndarray, *, freedom: float | None
     if np.isnan(plain.low) or plain.low == plain.high:
         return plain
     critical = float(t_quantile(0.975, len(without) - 1 if freedom is None else freedom))
+    # the mean without unit i falls as x_i rises, so minus the replicates are skewed as the numbers themselves are
     skewness = _skewness(-without)
     error = (plain.high - value) / critical
+    # Hall: mean - s g^-1(t), mean - s g^-1(-t), the ends crossing over as in any interval by an inverted pivot
     low, high = (value - error * _hall(t, skewness, len(without)) for t in (critical, -critical))
+    # which of the three is too narrow depends on how skewed the numbers are, and that the sample tells badly
     ends = [plain, Interval(value, low, high)]
     if (without > 0).all() and value > 0:
         ends.append(log_jackknife(value, without))
@@ -216,6 +280,7 @@ def skewed_jackknife(value: float, without: np.ndarray, *, freedom: float | None
 
 def _skewness(numbers: np.ndarray) -> float:
     """Return the skewness of numbers that differ, its small-sample factor included."""
+    # G1 = sqrt(n (n - 1)) / (n - 2) m_3 / m_2^(3/2), m_k the k-th central moment
     n, own = len(numbers), numbers - numbers.mean()
     plain = np.power(own, 3).mean() / np.square(own).mean() ** 1.5
     return float(np.sqrt(n * (n - 1)) / (n - 2) * plain)
@@ -239,10 +304,15 @@ def mean_interval(values: np.ndarray, *, skewed: bool = False) -> Interval:
     skewed : bool
         Whether they are of a kind that is skewed, as divergences, ratios, squares and rises are: see
         `skewed_jackknife`.
+
+    Notes
+    -----
+    Estimates the expectation of the numbers, without bias.
     """
     known = values[~np.isnan(values)]
     if not len(known) or not np.isfinite(known).all():
         return NOTHING
+    # without unit i the mean is (sum - x_i) / (n - 1): the jackknife of a mean is Student's t
     total, n = known.sum(), len(known)
     scale = skewed_jackknife if skewed else plain_jackknife
     return scale(float(total / n), (total - known) / max(n - 1, 1))
@@ -255,14 +325,24 @@ def mean_share(shares: np.ndarray) -> Interval:
     end, those vary by more than they show: then the interval is that of n whole events, the most that shares of this
     mean may vary, see `exact_share`. NaN shares are left out. Of 3 to 16 clipped fractions of updates of the reference
     chain it holds the mean in 95% to 99%, where plain t does in 72% to 95%.
+
+    Notes
+    -----
+    Estimates the expectation of the shares, without bias; the interval is of its log-odds.
+
+    References
+    ----------
+    Arvesen, 1969, "Jackknifing U-statistics", for the interval on a transformed scale.
     """
     known = shares[~np.isnan(shares)]
     n, total = len(known), float(known.sum())
     if n < FEWEST:
         return Interval(total / n, np.nan, np.nan) if n else NOTHING
     without = (total - known) / (n - 1)
+    # log-odds of a mean at an end are infinite, and near it their jackknife finds too little variance
     if not ((without > ROUNDING) & (without < 1 - ROUNDING)).all():
         return exact_share(total, n)
+    # the odds p / (1 - p) are positive, so their logarithm's interval maps back into (0, 1) by o / (1 + o)
     odds = log_jackknife(total / (n - total), without / (1 - without))
     return Interval(total / n, odds.low / (1 + odds.low), odds.high / (1 + odds.high))
 
@@ -270,10 +350,19 @@ def mean_share(shares: np.ndarray) -> Interval:
 def exact_share(events: float, n: int) -> Interval:
     """Return the share of events among `n`, with the exact binomial 95% interval.
 
+    Parameters
+    ----------
+    events : float
+        How many happened; a sum of shares counts as so many, whole or not.
+    n : int
+        Out of how many.
+
     References
     ----------
     Clopper and Pearson, 1934, "The use of confidence or fiducial limits".
     """
+    # Clopper-Pearson: P(X >= k; low) = 2.5% and P(X <= k; high) = 2.5%, as quantiles of beta distributions:
+    # low = B^-1(0.025; k, n - k + 1), high = B^-1(0.975; k + 1, n - k)
     low = special.betaincinv(events, n - events + 1, 0.025) if events > 0 else 0.0
     high = special.betaincinv(events + 1, n - events, 0.975) if events < n else 1.0
     return Interval(events / n, float(low), float(high))
@@ -284,9 +373,25 @@ def ratio_of_means(over: np.ndarray, under: np.ndarray) -> Interval:
 
     Units of which either is NaN are left out; there is no ratio where an infinite one is left, or where what is below
     the line is not positive, whichever unit is left out.
+
+    Parameters
+    ----------
+    over, under : ndarray, (n,)
+        Numerators and denominators of the same units.
+
+    Notes
+    -----
+    Estimates the ratio of expectations, with a bias of order 1 / n that is left in; its interval is Student's t on a
+    delete-one jackknife.
+
+    References
+    ----------
+    Cochran, 1977, "Sampling Techniques", chapter 6.
     """
     known = ~(np.isnan(over) | np.isnan(under))
     over, under = over[known], under[known]
+    # replicates of sum x / sum y without unit i; a single unit keeps its denominator: it has a value, though no
+    # interval
     without = under.sum() - under if len(under) > 1 else under.copy()
     if not (len(under) and np.isfinite([over, under]).all() and under.sum() > 0 and (without > 0).all()):
         return NOTHING
@@ -299,6 +404,7 @@ def cosine_matrix(estimates: np.ndarray) -> np.ndarray:
     Estimates that are exactly zero have no direction and must be left out first.
     """
     wide = estimates.astype(np.float64, copy=False)
+    # cos_ij = g_i . g_j / (|g_i| |g_j|), all from one matrix of inner products
     gram = wide @ wide.T
     norms = np.sqrt(np.diag(gram))
     return np.asarray(gram / np.outer(norms, norms))
@@ -334,12 +440,15 @@ def mean_pairwise_cosine(cosines: np.ndarray, *, confidence: float = 0.95) -> In
     n = len(cosines)
     if n < 2:
         return NOTHING
+    # c = 2 / (n (n - 1)) sum_{i < j} c_ij; each row without its diagonal is an estimate's cosines with all others
     with_others = cosines.sum(axis=1) - np.diag(cosines)
     total = with_others.sum()
     mean = float(total / (n * (n - 1)))
     if n == 2:
         return Interval(mean, np.nan, np.nan)
+    # without i both row i and column i go: c_(-i) = (sum - 2 r_i) / ((n - 1)(n - 2))
     without = (total - 2 * with_others) / ((n - 1) * (n - 2))
+    # m_i = log(1 - c_(-i)), var = (n - 1)/n sum (m_i - mean m)^2; equal estimates have c = 1 but for rounding
     logs = np.log(np.maximum(1 - without, ROUNDING))
     error = np.sqrt((n - 1) / n * np.square(logs - logs.mean()).sum())
     factor = np.exp(t_quantile((1 + confidence) / 2, n - 1) * error)
@@ -372,7 +481,12 @@ def agreement(estimates: np.ndarray) -> Agreement:
     ------
     NonFiniteError
         Where a number of an estimate is not finite: it is not a zero, and has no direction.
+
+    References
+    ----------
+    Ilyas et al., 2020, section 2.1, Figures 1 and 9. For the interval see `mean_pairwise_cosine`.
     """
+    # an estimate that is exactly zero has a norm, and no direction
     norms = np.linalg.norm(estimates, axis=1)
     if not np.isfinite(norms).all():
         raise NonFiniteError("a gradient estimate is not finite", "look at the rewards, the critic, and stored answers")

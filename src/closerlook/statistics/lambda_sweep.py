@@ -74,12 +74,23 @@ class Comparison:
         return np.where(found > 0, found, np.nan)
 
     def cosine(self, pairs: float) -> Interval:
-        """Return the cosine to the true gradient at so many pairs; no value where a length may be nil."""
+        """Return the cosine to the true gradient at so many pairs; no value where a length may be nil.
+
+        Notes
+        -----
+        Estimates E cos(g, y) for noise in many directions, with a bias of order 1 / K taken off; Fieller's interval.
+        """
+        # cos = P / sqrt(L_1 (L + V / N)): E|g|^2 of an estimate of N pairs is the signal L and the noise V / N
         with np.errstate(invalid="ignore"):
             return ratio([self.product], [np.sqrt(self.true_gradient) * np.sqrt(self.squared_length(pairs))], COSINES)
 
     def relative_variance(self, pairs: float) -> Interval:
-        """Return ``V / (N L_1)`` of an estimate of so many pairs; no value where ``L_1`` may be nil."""
+        """Return ``V / (N L_1)`` of an estimate of so many pairs; no value where ``L_1`` may be nil.
+
+        Notes
+        -----
+        A ratio of two unbiased estimates, its bias of order 1 / K taken off; Fieller's interval.
+        """
         return ratio([self.variance / pairs], [self.true_gradient], SIZES)
 
     def relative_bias(self, *, confidence: float = 0.95) -> Interval:
@@ -101,10 +112,12 @@ class Comparison:
             return blank(SIZES)
         relative = self.squared_bias / self.true_gradient
         value, count = without_bias(float(relative[0]), relative[1:]), len(relative) - 1
+        # in units of L_1: variance of the square without any bias, and how the jackknife's variance grows with the bias
         square, noise = self.bias_square / self.true_gradient[0], self.bias_noise / self.true_gradient[0] ** 2
         growth = (count - 1) * float(np.var(relative[1:])) / square if square > 0 else 0.0
         quantile = float(t_quantile((1 + confidence) / 2, count - 1))
         # (value - b)^2 <= t^2 (noise + growth b), solved for b
+        # b = value + t^2 growth / 2 +- t sqrt(noise + growth value + t^2 growth^2 / 4)
         middle = value + quantile**2 * growth / 2
         room = quantile * np.sqrt(max(noise + growth * value + quantile**2 * growth**2 / 4, 0.0))
         return Interval(value, min(max(middle - room, 0.0), value), max(middle + room, value))
@@ -119,13 +132,20 @@ def compare(means: np.ndarray, true_gradient: np.ndarray, pairs: float) -> Compa
         Both gradients' means over each of the same groups.
     pairs : float
         Of each group.
+
+    Notes
+    -----
+    ``L``, ``P``, ``L_1`` and ``V`` are unbiased: products of different groups, whose noise is independent.
     """
+    # Gram matrices of the groups: off their diagonals, E m_j . m_k = L, E m_j . y_k = P, E y_j . y_k = L_1
     own, cross, other = means @ means.T, means @ true_gradient.T, true_gradient @ true_gradient.T
     signal = off_diagonal_means(own)
+    # tr Cov of a group's mean = mean |m_k|^2 - L; times the pairs of a group it is V
     counts = np.array([len(means), *[len(means) - 1] * len(means)])
     squares = np.concatenate([[np.trace(own)], np.trace(own) - np.diag(own)])
     with np.errstate(divide="ignore", invalid="ignore"):  # too few groups to leave one out
         variance = (squares / counts - signal) * pairs
+    # (m_j - y_j) . (m_k - y_k), opened: noise that estimate and truth share in a group is on the diagonal only
     difference = own - cross - cross.T + other
     square, noise = float(np.mean(difference)) if len(means) else np.nan, noise_of_square(difference)
     return Comparison(signal, off_diagonal_means(cross), off_diagonal_means(other), variance, square, noise)
@@ -141,11 +161,19 @@ def noise_of_square(table: np.ndarray) -> float:
     ----------
     table : ndarray, (K, K)
         Products of the groups with one another. NaN for fewer than three.
+
+    References
+    ----------
+    Serfling, 1980, "Approximation theorems of mathematical statistics", section 5.2.1, for the variance of a
+    U-statistic.
     """
     count = len(table)
     if count < FEWEST:
         return np.nan
+    # double centering turns products about zero into products about the mean: (x_j - m) . (x_k - m)
     centered = table - table.mean(axis=0) - table.mean(axis=1)[:, None] + table.mean()
+    # of the sample covariance S of normal noise, n = K - 1: E tr(S^2) = (1 + 1/n) tr(C^2) + tr(C)^2 / n and
+    # E tr(S)^2 = tr(C)^2 + 2 tr(C^2) / n, solved for tr(C^2)
     trace, square = np.trace(centered) / (count - 1), np.square(centered).sum() / (count - 1) ** 2
     unbiased = (count - 1) ** 2 / ((count - 2) * (count + 1)) * (square - trace**2 / (count - 1))
     return float(2 * max(unbiased, 0.0) / (count * (count - 1)))
@@ -180,6 +208,7 @@ def find_best(comparisons: Sequence[Comparison], pairs: float) -> Best:
     pairs : float
         Of an estimate.
     """
+    # the truth's length is common to all estimators: the largest P / sqrt(L + V / N) is the largest cosine
     scores = _scores(comparisons, pairs)
     place = _largest(scores)
     if place is None or not scores[place][0] > 0:
@@ -220,17 +249,20 @@ def gain_of_best(halves: Sequence[Sequence[Comparison]], own: int, pairs: float)
         return NOTHING
     if chosen[0] == chosen[1] == own:
         return Interval(1.0, 1.0, 1.0)
+    # first half judged by the choice of the second, and the other way round
     above, below = _sums(first[chosen[1]], second[chosen[0]]), _sums(first[own], second[own])
     return ratio([above], [below], ANYTHING)
 
 
 def _sums(first: np.ndarray, second: np.ndarray) -> np.ndarray:
     """Return the sum of what two halves find (R,): of all groups, without each of the first's, of the second's."""
+    # replicates of a sum over two halves: a group of either is left out, the other half stays whole
     return np.concatenate([first[:1] + second[0], first[1:] + second[0], first[0] + second[1:]])
 
 
 def _scores(comparisons: Sequence[Comparison], pairs: float) -> list[np.ndarray]:
     """Return each cosine but for the length of the true gradient, which is the same for all: (R,)."""
+    # P / sqrt(L + V / N): sqrt(L_1) is common to all and left out
     return [one.product / np.sqrt(one.squared_length(pairs)) for one in comparisons]
 
 

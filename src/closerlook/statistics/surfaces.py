@@ -31,6 +31,7 @@ def stream_surfaces(returns: np.ndarray, episodes: np.ndarray) -> np.ndarray:
     returns, episodes : ndarray, (P, S)
         Sum of the returns of a stream's episodes, and their number.
     """
+    # pseudo-values: R + influence of the stream, whose mean over streams is R
     mean = returns.sum(axis=1, keepdims=True) / episodes.sum(axis=1, keepdims=True)
     return np.asarray((mean + influences(returns, episodes)).T)
 
@@ -40,7 +41,12 @@ def squared_length(surfaces: np.ndarray) -> float:
 
     Of a mean over noise alone it is zero on average, where the plain square is the noise's variance; so it may be
     negative.
+
+    Notes
+    -----
+    Unbiased for the squared length of the expectation.
     """
+    # sum_{s != s'} x_s . x_s' / (S (S - 1)) = (|sum x|^2 - sum |x_s|^2) / (S (S - 1))
     count = len(surfaces)
     total = surfaces.sum(axis=0)
     return float((total @ total - np.square(surfaces).sum()) / (count * (count - 1)))
@@ -72,6 +78,7 @@ def correlation(surfaces: np.ndarray, known: np.ndarray) -> Interval:
     Spearman, 1904, "The proof and measurement of association between two things", on the correction for attenuation.
     Quenouille, 1956, "Notes on bias in estimation", on the jackknife's.
     """
+    # centered over points: what is left is relief
     samples = [one - one.mean(axis=1, keepdims=True) for one in (surfaces, np.atleast_2d(known))]
     if len(surfaces) < FEWEST or not samples[1].any():
         return NOTHING
@@ -93,7 +100,14 @@ def rank_correlation(surfaces: np.ndarray, known: np.ndarray) -> Interval:
     Noise makes it smaller; its interval says how it varies, not what it would be without noise. Ranks move in jumps, so
     that leaving out one group moves none, or too many: in place of a jackknife stand balanced half samples, which vary
     about the whole as that does about the truth. The interval is Student's t times their root mean square
-    distance from the value, and holds the middle 95% of them. Parameters as for `correlation`.
+    distance from the value, and holds the middle 95% of them.
+
+    Parameters
+    ----------
+    surfaces : ndarray, (S, P)
+        Independent from stream to stream, see `stream_surfaces`.
+    known : ndarray, (P,) or (K, P)
+        Without noise; or independent surfaces, whose mean is meant.
 
     References
     ----------
@@ -102,11 +116,13 @@ def rank_correlation(surfaces: np.ndarray, known: np.ndarray) -> Interval:
     samples = (surfaces, np.atleast_2d(known))
     if len(surfaces) < FEWEST or np.ptp(samples[1].mean(axis=0)) == 0:
         return NOTHING
+    # rho = Pearson's correlation of ranks, ties at their mean rank
     value = float(_spearman(*(one.mean(axis=0)[None] for one in samples))[0])
     halves = _spearman(*_half_means(*samples))
     if not (np.isfinite(value) and np.isfinite(halves).all()):
         return Interval(value, np.nan, np.nan)
     units = min(min(len(one), MOST_GROUPS) for one in samples if len(one) > 1)
+    # a balanced half sample varies about the whole with the variance that the whole has about the truth
     reach = t_quantile(0.975, units - 1) * np.sqrt(np.square(halves - value).mean())
     inner = np.quantile(halves, [0.025, 0.975])
     return Interval(value, float(max(min(value - reach, inner[0]), -1)), float(min(max(value + reach, inner[1]), 1)))
@@ -120,6 +136,7 @@ def _half_means(*samples: np.ndarray) -> list[np.ndarray]:
     counts = [min(len(one), MOST_GROUPS) if len(one) > 1 else 0 for one in samples]
     from scipy.linalg import hadamard  # noqa: PLC0415 - takes a while
 
+    # rows of a Hadamard matrix are orthogonal: each group is in half of the halves, each two of them in a quarter
     signs = hadamard(1 << sum(counts).bit_length())[1:] > 0
     signs, place, found = np.concatenate([signs, ~signs]), 1, []
     for sample, count in zip(samples, counts, strict=True):
@@ -158,12 +175,17 @@ def sign_agreement(gains: Means, known: np.ndarray | Means) -> Interval:
         Measured, with intervals.
     known : ndarray or Means, (P,)
         Without noise, or measured too.
+
+    Notes
+    -----
+    Estimates the fraction of points at which both expectations have the same sign; noise draws it towards one half.
     """
     both = [gains, known if isinstance(known, Means) else Means(known, known, known)]
     counted = np.all([np.isfinite(one.value) & (one.value != 0) for one in both], axis=0)
     if not counted.any():
         return NOTHING
     mine, other = (one.at(counted) for one in both)
+    # lower end: agree and both are certain of their sign; upper end: all but those that certainly disagree
     alike = np.sign(mine.value) == np.sign(other.value)
     sure = np.all([(one.low > 0) | (one.high < 0) for one in (mine, other)], axis=0)
     return Interval(float(alike.mean()), float((alike & sure).mean()), float(1 - (~alike & sure).mean()))
@@ -201,10 +223,12 @@ def best_point(surfaces: np.ndarray, *, paired: bool = True, confidence: float =
     if count < FEWEST or points < 2:
         return best, np.ones(points, np.bool_)
     if paired:
+        # standard deviation of x_i - x_j, stream by stream where draws are shared, else sqrt(v_i + v_j)
         deviations = np.array([(surfaces - surfaces[:, [at]]).std(axis=0, ddof=1) for at in range(points)])
     else:
         own = surfaces.var(axis=0, ddof=1)
         deviations = np.sqrt(own + own[:, None])
+    # Bonferroni over the P - 1 others; i may be best unless some j has mean_j - mean_i > t s_ij / sqrt(S)
     level = 1 - (1 - confidence) / (points - 1)
     reach = t_quantile(level, count - 1) * deviations / np.sqrt(count)
     return best, np.asarray((mean - mean[:, None] <= reach).all(axis=1))
@@ -222,12 +246,18 @@ def noise_fraction(surfaces: np.ndarray, streams: float) -> Interval:
         Independent from stream to stream, see `stream_surfaces`.
     streams : float
         Of each point.
+
+    Notes
+    -----
+    A ratio of two unbiased variances, with a bias of order 1 / S; the interval is plain, by a delete-one-group
+    jackknife.
     """
     if len(surfaces) < FEWEST:
         return NOTHING
 
     def share(rows: np.ndarray) -> float:
         points = rows.shape[1]
+        # variance over points of the expectation, unbiased, and of noise at that many streams
         relief = squared_length(rows - rows.mean(axis=1, keepdims=True)) / points
         noise = rows.var(axis=0, ddof=1).mean() / streams * (points - 1) / points  # what is left of it once centered
         return float(noise / (noise + max(relief, 0.0))) if noise != 0 else 0.0
@@ -250,6 +280,7 @@ def _replicates(statistic: Callable[..., float], *samples: np.ndarray) -> list[n
     value, replicates = statistic(*samples), []
     for place, sample in enumerate(samples):
         if len(sample) > 1:
+            # at most 64 groups of neighboring streams: a jackknife over more costs time and gains little
             groups = np.arange(len(sample)) * min(len(sample), MOST_GROUPS) // len(sample)
             kept = [sample[groups != group] for group in range(groups[-1] + 1)]
             without = [statistic(*samples[:place], some, *samples[place + 1 :]) for some in kept]

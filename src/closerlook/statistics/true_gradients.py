@@ -80,6 +80,7 @@ class TrueCosine:
 
 def has_signal(sums: np.ndarray) -> bool:
     """Whether an exact gradient is known to have a length, from its sums over equal groups (K, D)."""
+    # |G|^2 = mean over j != k of g_j . g_k, its jackknife over groups above zero
     return is_positive([off_diagonal_means(sums @ sums.T)])
 
 
@@ -105,6 +106,7 @@ def true_cosine(estimates: np.ndarray, shares: Shares, *, known: bool = True) ->
     """
     if len(estimates) == 0:
         return TrueCosine(NOTHING, NOTHING)
+    # everything below is made of inner products: no vector of D numbers is formed for a replicate
     table = _products(estimates, shares)
     plain, plain_without = _plain(table)
     noisy = jackknife(plain, plain_without)
@@ -128,6 +130,11 @@ def cosine_to_sampled(estimates: np.ndarray, shares: Shares, groups: np.ndarray,
         The target's sums over equal groups of these streams.
     pairs : ndarray, (K,)
         Their pairs.
+
+    Notes
+    -----
+    ``plain`` estimates the mean cosine to the true gradient as sampled; ``corrected`` that to the exact one, with a
+    bias of order 1 / K.
     """
     n, count = len(estimates), len(groups)
     if n == 0:
@@ -135,10 +142,12 @@ def cosine_to_sampled(estimates: np.ndarray, shares: Shares, groups: np.ndarray,
     unit = estimates / np.linalg.norm(estimates, axis=1, keepdims=True)
     square = float(shares.rest @ shares.rest)
     length = squared_length(square, shares.rest_squares, shares.rest_pairs, shares.rest_pairs_squares)
+    # u_i . S with u_i = g_i / |g_i|; S, over streams that no estimate has seen, is the same for all
     along = unit @ shares.rest
     by_estimate = (along.sum() - along) / (n - 1) if n > 1 else np.full(n, np.nan)
     plain_without, without = _without_groups(unit.mean(axis=0), groups, pairs) if count > 1 else ([np.nan],) * 2
     with np.errstate(divide="ignore", invalid="ignore"):
+        # plain: mean(u_i . S) / |S|; corrected: mean(u_i . S) / (N |G|), |G|^2 from products of different blocks
         long, exact = np.sqrt(square), shares.rest_pairs * np.sqrt(length)
         plain = jackknife(float(along.mean() / long), by_estimate / long, np.asarray(plain_without))
         if not has_signal(groups):
@@ -148,6 +157,7 @@ def cosine_to_sampled(estimates: np.ndarray, shares: Shares, groups: np.ndarray,
 
 def _without_groups(mean: np.ndarray, groups: np.ndarray, pairs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return the mean cosine, plain and corrected, without each group (K,), from the mean unit estimate (D,)."""
+    # S without group k: u . (S - X_k), |S - X_k|^2 = |S|^2 - 2 X_k . S + |X_k|^2
     own, pool, along = np.square(groups).sum(axis=1), groups.sum(axis=0), groups @ mean
     along = along.sum() - along
     squares = pool @ pool - 2 * groups @ pool + own
@@ -190,11 +200,14 @@ def _products(estimates: np.ndarray, shares: Shares) -> _Table:
 
 def _plain(table: _Table) -> tuple[float, np.ndarray]:
     """Return the mean cosine to the others' sum, and what it is without each estimate and its streams, (n,)."""
+    # cos_i = u_i . (S - X_i) / |S - X_i|: the streams of estimate i are not in its own true gradient
     own = np.diag(table.x_x)
     along = table.u_s - np.diag(table.u_x)
     squares = table.s_s - 2 * table.x_s + own
     with np.errstate(divide="ignore", invalid="ignore"):
         value = (along / np.sqrt(squares)).mean()
+        # of i, without j: u_i . (S - X_i - X_j) / |S - X_i - X_j|, the square opened into inner products:
+        # |S - X_i - X_j|^2 = |S - X_i|^2 - 2 X_j . S + |X_j|^2 + 2 X_i . X_j
         without = squares[:, None] - 2 * table.x_s[None, :] + own[None, :] + 2 * table.x_x  # of i, without j
         replicates = (along[:, None] - table.u_x) / np.sqrt(np.maximum(without, 0.0))
     return float(value), _mean_of_others(replicates)
@@ -202,6 +215,7 @@ def _plain(table: _Table) -> tuple[float, np.ndarray]:
 
 def _corrected(table: _Table) -> tuple[float, np.ndarray]:
     """Do the same with the sums' exact length in place of their own."""
+    # cos_i = u_i . (S - X_i) / ((N - n_i) |G|): per pair, and with the exact length
     own, pairs = np.diag(table.x_x), table.pairs
     along = table.u_s - np.diag(table.u_x)
     left = table.all_pairs - pairs
@@ -220,6 +234,7 @@ def _mean_of_others(replicates: np.ndarray) -> np.ndarray:
     n = len(replicates)
     if n < 2:
         return np.full(n, np.nan)
+    # replicate j is the mean over i != j of the cosines whose true gradients lost streams i and j
     others = np.where(np.eye(n, dtype=bool), 0.0, replicates)
     return np.asarray(others.sum(axis=0) / (n - 1))
 
@@ -240,6 +255,7 @@ def squared_length(square: Real, squares: Real, pairs: Real, pairs_squares: Real
     pairs, pairs_squares : ndarray or float
         Number of all pairs, and sum of the blocks' squared numbers of pairs.
     """
+    # sum_{j != k} X_j . X_k = |S|^2 - sum_k |X_k|^2, over sum_{j != k} n_j n_k = N^2 - sum_k n_k^2
     found = np.asarray((square - squares) / (pairs**2 - pairs_squares))
     return np.where(found > 0, found, np.nan)
 
@@ -250,10 +266,24 @@ def jackknife(value: float, *samples: np.ndarray, confidence: float = 0.95) -> I
     Where value and replicates lie below 1 the scale is ``log(1 - c)``, on which cosines near 1 are not skewed; else it
     is plain. An end is NaN where there are fewer than three replicates, or one of them is not a number. Parameters as
     for `closerlook.statistics.estimates.plain_jackknife`.
+
+    Parameters
+    ----------
+    value : float
+        From everything.
+    *samples : ndarray, (n,)
+        The replicates without each unit of a sample; of several independent samples, whose variances add up.
+    confidence : float
+        Of the interval.
+
+    References
+    ----------
+    Arvesen, 1969, "Jackknifing U-statistics".
     """
     if not has_interval(value, samples):
         return Interval(value, np.nan, np.nan)
     if max(value, *(without.max() for without in samples)) < 1.0:
+        # log(1 - c) +- reach, mapped back: 1 - (1 - c) exp(+-reach)
         factor = np.exp(jackknife_reach([np.log(1.0 - without) for without in samples], confidence))
         return Interval(value, max(-1.0, 1 - (1 - value) * factor), 1 - (1 - value) / factor)
     room = jackknife_reach(samples, confidence)
@@ -276,7 +306,16 @@ def cosine_between(left: np.ndarray, right: np.ndarray) -> Interval:
     -------
     Interval
         Unclipped; see `closerlook.statistics.ratios.ratio` for its interval, and where it has no value.
+
+    Notes
+    -----
+    Estimates the cosine of two expectations; its bias of order 1 / K is taken off.
+
+    References
+    ----------
+    Fieller, 1954, "Some problems in interval estimation".
     """
+    # cos = <G_l, G_r> / sqrt(|G_l|^2 |G_r|^2), each product over pairs of different groups
     product, *lengths = (off_diagonal_means(table) for table in (left @ right.T, left @ left.T, right @ right.T))
     with np.errstate(invalid="ignore"):
         return ratio([product], [np.sqrt(lengths[0]) * np.sqrt(lengths[1])], COSINES)

@@ -33,6 +33,7 @@ BINS = 10
 
 def near_zero(targets: np.ndarray) -> float:
     """Return the size below which targets (S, T) count as this size in divisors: 1% of their root mean square."""
+    # 1% of sqrt(E y^2)
     return float(NEAR_ZERO * np.sqrt(np.square(targets, dtype=np.float64).mean()))
 
 
@@ -50,6 +51,7 @@ def relative_errors(values: np.ndarray, targets: np.ndarray, least: float) -> np
     ----------
     Ilyas et al., 2020, Figures 3, 11 and 12, which divide by the target as it is, however small.
     """
+    # MRE = mean |V(s) - y| / |y|, here with max(|y|, least) in the divisor
     wide = targets.astype(np.float64)
     return _over_targets(np.abs(values - wide), wide, least)
 
@@ -79,6 +81,7 @@ def released_errors(
     Released code, steps.py, ``value_loss_gae`` with ``re=True``.
     """
     wide = targets.astype(np.float64)
+    # value_loss_gae: max((V - y)^2, (clip(V, V_old - c, V_old + c) - y)^2) / |y|
     squares = np.square(values - wide)
     if clip is not None:
         held = old_values + np.clip(values - old_values, -clip, clip)
@@ -90,7 +93,19 @@ def mean_over_streams(numbers: np.ndarray, *, confidence: float = 0.95) -> Inter
     """Return the mean of (S, T) with Student's t over streams; NaN where a number is.
 
     Where all streams' means are positive, as those of errors are, the scale is logarithmic: they are skewed.
+
+    Parameters
+    ----------
+    numbers : ndarray, (S, T)
+        For example relative errors.
+    confidence : float
+        Of the interval.
+
+    Notes
+    -----
+    Estimates the mean over pairs of the policy, without bias.
     """
+    # streams are independent, pairs of one are not: each stream is one number
     means = numbers.mean(axis=1)
     value, count = float(means.mean()), len(means)
     if count < FEWEST:
@@ -106,6 +121,13 @@ def median_interval(numbers: np.ndarray, *, confidence: float = 0.95) -> Interva
     The share of a stream's numbers below the median varies between streams; Student's t over the streams says which
     shares of the whole are compatible with a half, and the interval is between the quantiles of those.
 
+    Parameters
+    ----------
+    numbers : ndarray, (S, T)
+        For example relative errors.
+    confidence : float
+        Of the interval.
+
     References
     ----------
     Woodruff, 1952, "Confidence Intervals for Medians and Other Position Measures".
@@ -113,8 +135,10 @@ def median_interval(numbers: np.ndarray, *, confidence: float = 0.95) -> Interva
     value = float(np.median(numbers))
     if len(numbers) < FEWEST or not np.isfinite(value):
         return Interval(value, np.nan, np.nan)
+    # F_s, the fraction of stream s at or below the median, ties half: its standard error over streams is that of F
     below = (numbers < value).mean(axis=1) + 0.5 * (numbers == value).mean(axis=1)
     reach = t_quantile((1 + confidence) / 2, len(numbers) - 1) * below.std(ddof=1) / np.sqrt(len(numbers))
+    # Woodruff: [Q(1/2 - t se(F)), Q(1/2 + t se(F))]
     low, high = np.quantile(numbers, [max(0.0, 0.5 - reach), min(1.0, 0.5 + reach)])
     return Interval(value, float(low), float(high))
 
@@ -130,8 +154,13 @@ def explained_variance(values: np.ndarray, targets: np.ndarray, *, confidence: f
         Predictions and targets.
     confidence : float
         Of the interval.
+
+    Notes
+    -----
+    Estimates the explained variance over pairs of the policy, with a bias of order 1 / S.
     """
     wide = targets.astype(np.float64)
+    # per stream: sums of (y - V), (y - V)^2 and of y, y^2
     sums = np.stack([_moments(wide - values), _moments(wide)])
     return ratio_of_variances(sums, wide.shape[1], confidence=confidence, explained=True)
 
@@ -154,11 +183,16 @@ def ratio_of_variances(sums: np.ndarray, pairs: int, *, confidence: float, expla
         Of the interval.
     explained : bool
         Whether 1 less the ratio is wanted.
+
+    Notes
+    -----
+    A ratio of two variances with divisor n, with a bias of order 1 / S.
     """
     count = sums.shape[1]
 
     def ratio(totals: np.ndarray, streams: int) -> np.ndarray:
         n = pairs * streams
+        # Var = E x^2 - (E x)^2 over all pairs of the streams that are left
         variances = totals[..., 1] / n - np.square(totals[..., 0] / n)
         with np.errstate(divide="ignore", invalid="ignore"):
             return np.asarray(np.where(variances[1] > 0, variances[0] / variances[1], np.nan))
@@ -189,7 +223,19 @@ def calibration(values: np.ndarray, targets: np.ndarray, bins: int = BINS) -> Ca
     """Compare predictions (S, T) with the mean target of the pairs that get about that prediction.
 
     The intervals jackknife each bin's ratio of sums over streams, as a stream's share of a bin varies.
+
+    Parameters
+    ----------
+    values, targets : ndarray, (S, T)
+        Predictions and targets.
+    bins : int
+        B.
+
+    Notes
+    -----
+    Each bin's mean target is a ratio of sums, with a bias of order 1 / S; Student's t on a delete-one-stream jackknife.
     """
+    # bins by predicted value, of equally many pairs; the target's mean in each is a ratio of sums over streams
     edges = np.quantile(values, np.linspace(0, 1, bins + 1)[1:-1])
     places = np.searchsorted(edges, values, side="right")
     counts, predicted, wanted = (np.zeros((bins, len(values))) for _ in range(3))
@@ -197,6 +243,7 @@ def calibration(values: np.ndarray, targets: np.ndarray, bins: int = BINS) -> Ca
         counts[:, stream] = np.bincount(own, minlength=bins)
         predicted[:, stream] = np.bincount(own, values[stream], bins)
         wanted[:, stream] = np.bincount(own, targets[stream], bins)
+    # mean target of a bin: sum over streams of its targets, over the number of its pairs
     with np.errstate(divide="ignore", invalid="ignore"):
         means = predicted.sum(axis=1) / counts.sum(axis=1)
         found = wanted.sum(axis=1) / counts.sum(axis=1)
@@ -231,7 +278,13 @@ def split_error(values: np.ndarray, returns: np.ndarray, groups: np.ndarray) -> 
         Returns of K independent rollouts from each.
     groups : ndarray, (M,)
         The stream each state is of: states of one stream are not independent.
+
+    Notes
+    -----
+    Both parts are unbiased. Their intervals are made for skewed means, see
+    `closerlook.statistics.estimates.skewed_jackknife`.
     """
+    # E (V - mean of K returns)^2 = (V - v)^2 + Var(G | s) / K: the noise of the mean is taken off, without bias
     variances = returns.var(axis=1, ddof=1)
     biases = np.square(values - returns.mean(axis=1)) - variances / returns.shape[1]
     return Split(_grouped_mean(biases, groups), _grouped_mean(variances, groups))
@@ -241,7 +294,19 @@ def mean_squared_error(values: np.ndarray, returns: np.ndarray, groups: np.ndarr
     """Return the mean squared difference of values (M,) from returns (M,), jackknifed over the groups (M,) of states.
 
     With returns that are independent of those that `split_error` was given it checks the sum of bias and noise.
+
+    Parameters
+    ----------
+    values, returns : ndarray, (M,)
+        Predictions at M states, and one return from each.
+    groups : ndarray, (M,)
+        The stream each state is of: states of one stream are not independent.
+
+    Notes
+    -----
+    Unbiased for ``E (V - v)^2 + E Var(G | s)``. The interval is made for skewed means.
     """
+    # E (V - G)^2 with one G from each state, which nothing else was computed from
     return _grouped_mean(np.square(values - returns), groups)
 
 
@@ -261,8 +326,13 @@ def floor_of_returns(returns: np.ndarray, groups: np.ndarray, least: float) -> I
         The stream each state is of.
     least : float
         See `near_zero`; of the targets whose floor this is, so that both divide alike.
+
+    Notes
+    -----
+    Estimates ``E |G - v(s)| / |G|``; its bias is described above. The interval is made for skewed means.
     """
     copies = returns.shape[1]
+    # Var(G_k - mean of the K - 1 others) = Var(G | s) K / (K - 1): shrunk by sqrt((K - 1) / K) to that of G_k - v(s)
     others = (returns.sum(axis=1, keepdims=True) - returns) / (copies - 1)
     errors = relative_errors(others, returns, least) * np.sqrt((copies - 1) / copies)
     return _grouped_mean(errors.mean(axis=1), groups)
@@ -276,6 +346,7 @@ def _grouped_mean(numbers: np.ndarray, groups: np.ndarray) -> Interval:
     names = np.unique(groups)
     if not len(names):
         return NOTHING
+    # a ratio of sums over groups, since groups differ in states; replicates leave out one group's sum and count
     sums = np.array([[numbers[groups == name].sum(), (groups == name).sum()] for name in names])
     total = sums.sum(axis=0)
     with np.errstate(divide="ignore", invalid="ignore"):

@@ -70,8 +70,19 @@ _WHOLE = {"iteration", "agent_seed", "environment_steps", "episodes", "constant_
 def log_rows(
     answers: Sequence[Mapping[str, np.ndarray]], first: int, columns: Iterable[str] = COLUMNS
 ) -> list[dict[str, Any]]:
-    """Return the log of a segment, a row for each iteration and agent, in that order."""
+    """Return the log of a segment, a row for each iteration and agent, in that order.
+
+    Parameters
+    ----------
+    answers : sequence of mapping of str to ndarray
+        What each agent's segment answered.
+    first : int
+        Iteration that the segment begins with.
+    columns : iterable of str
+        Which columns.
+    """
     numbers = numbers_of(columns)
+    # an agent that failed has fewer iterations: its rows end earlier
     longest = max(int(answer["done"]) for answer in answers) - first
     return [
         _row(answer, i, {"iteration": first + i, "agent_seed": number}, numbers)
@@ -116,7 +127,15 @@ def header(columns: Iterable[str] = COLUMNS) -> str:
 
 
 def as_line(row: Row, columns: Iterable[str] = COLUMNS) -> str:
-    """Write a row as text: counts as integers, other numbers so that they read back the same, NaN as nothing."""
+    """Write a row as text: counts as integers, other numbers so that they read back the same, NaN as nothing.
+
+    Parameters
+    ----------
+    row : mapping
+        A number by column.
+    columns : iterable of str
+        In which order.
+    """
     return ",".join(_as_text(name, row[name]) for name in columns)
 
 
@@ -129,5 +148,13 @@ def _as_text(name: str, value: Any) -> str:
 
 
 def as_arrays(rows: Sequence[Row], columns: Iterable[str] = COLUMNS) -> dict[str, np.ndarray]:
-    """Return the log by column."""
+    """Return the log by column.
+
+    Parameters
+    ----------
+    rows : sequence of mapping
+        A number by column each.
+    columns : iterable of str
+        Which of them.
+    """
     return {name: np.array([row[name] for row in rows]) for name in columns}

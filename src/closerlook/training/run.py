@@ -106,6 +106,22 @@ def train(
     NonFiniteError
         Where rewards, observations or parameters are not finite: names agent and iteration; the log and the last good
         state are on disk.
+
+    See Also
+    --------
+    closerlook.TrainSettings : what can be said.
+    closerlook.load : the agents of a run.
+    closerlook.plot_training : its log, drawn.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> import closerlook as cl
+    >>> settings = cl.TrainSettings(env="Hopper-v5", seeds=1, steps=512, n_steps=256, checkpoints=(0,))
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     run = cl.train(settings, out=folder, workers=1)
+    >>> run.log["iteration"].tolist()
+    [0, 1]
     """
     settings, crew = settings.resolved(), crew_of(workers)
     columns = all_columns(columns_of(callbacks))
@@ -127,12 +143,14 @@ def train(
                 answers = plan.answer(number, agents, progress)
                 if number == 0:
                     _delete_strangers(folder.path, plan, answers)
+                # the state after this segment; agents that failed earlier stay as they were
                 agents = [
                     with_answer(*pair) if has_state(pair[1]) else pair[0] for pair in zip(agents, answers, strict=True)
                 ]
                 folder.require_own()
                 log.add(log_rows(answers, first, columns))
                 _save_checkpoints(folder.path, settings, agents, answers, first, last)
+                # states of the segment before are no longer needed to go on
                 if number > 0:
                     plan.prune(number - 1)
         finally:

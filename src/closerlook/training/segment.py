@@ -69,10 +69,12 @@ def train_segment(
             for callback in callbacks:
                 update_row |= callback.on_update(sampled, agents, batch, rolled)
         except NonFiniteError as error:
+            # one member came to what is not finite: each again by itself, so that the others go on
             if len(seeds) > 1:
                 return _one_by_one(start, settings, seeds, first, last, callbacks)
             failure = f"{error.what}\n{error.hint}"
             break
+        # checkpoint 0 has the initial parameters, and the statistics after its first rollout
         begun = sampled if iteration == 0 else begun
         rows.append(row | update_row)
     return _as_arrays(agents, rows, last - first) | {
@@ -85,7 +87,19 @@ def train_segment(
 def gather(
     agents: Agent, settings: TrainSettings, seeds: Sequence[int], iteration: int
 ) -> tuple[Agent, Batch, Row, Rollout]:
-    """Sample one batch: the agents with their statistics after it, the batch, its columns of the log, the rollout."""
+    """Sample one batch: the agents with their statistics after it, the batch, its columns of the log, the rollout.
+
+    Parameters
+    ----------
+    agents : Agent
+        A population of P.
+    settings : TrainSettings
+        How.
+    seeds : sequence of int, (P,)
+        Each agent's own.
+    iteration : int
+        Updates made before: names the streams.
+    """
     begun = time.perf_counter()
     sampled = rollout(
         agents,
@@ -100,6 +114,7 @@ def gather(
     agents, rewards = _with_statistics(agents, sampled)
     batch = make_batch(agents, sampled, rewards)
     seconds = np.full(len(seeds), (time.perf_counter() - begun) / len(seeds))
+    # of this agent so far, batches being all of one size
     steps = np.full(len(seeds), float((iteration + 1) * settings.regime.batch_pairs))
     row = {"environment_steps": steps, **episode_columns(sampled), "seconds_sampling": seconds}
     return agents, batch, row, sampled
@@ -108,7 +123,21 @@ def gather(
 def improve(
     agents: Agent, batch: Batch, settings: TrainSettings, seeds: Sequence[int], iteration: int
 ) -> tuple[Agent, Row]:
-    """Update the agents from a batch: the agents after it, and its columns of the log."""
+    """Update the agents from a batch: the agents after it, and its columns of the log.
+
+    Parameters
+    ----------
+    agents : Agent
+        A population of P.
+    batch : Batch
+        Its own.
+    settings : TrainSettings
+        How.
+    seeds : sequence of int, (P,)
+        Each agent's own.
+    iteration : int
+        Updates made before.
+    """
     begun = time.perf_counter()
     updated, info = UPDATES[settings.algorithm](agents, batch, settings.update, seeds=seeds, iteration=iteration)
     seconds = np.full(len(seeds), (time.perf_counter() - begun) / len(seeds))
@@ -122,6 +151,7 @@ def _with_statistics(agents: Agent, sampled: Rollout) -> tuple[Agent, np.ndarray
         changes["observations"] = moments_state(sampled.observation_moments)
     rewards = sampled.rewards
     if agents.reward_scaling is not None:
+        # the running return is 0 again after every end
         ends = sampled.terminated | sampled.truncated
         before = moments(agents, "returns")
         rewards, after = scaled_rewards(rewards, ends, before, agents.reward_scaling, agents.gamma)
@@ -136,6 +166,7 @@ def episode_columns(sampled: Rollout) -> Row:
     where none finished, the means are NaN (-1 there).
     """
     episodes, policies = sampled.episodes, sampled.n_policies
+    # means over episodes that finished in this batch; none where none did
     policy = episodes.policy[episodes.finished]
     count = np.bincount(policy, minlength=policies).astype(np.float64)
     divisor = np.where(count > 0, count, np.nan)

@@ -34,6 +34,17 @@ class TrainSettings:
     """All that decides the result of a training run; the defaults are Table 1's column for PPO on Hopper.
 
     A preset is another set of defaults: see `of_preset`.
+
+    See Also
+    --------
+    closerlook.train : train with them.
+
+    Examples
+    --------
+    >>> import closerlook as cl
+    >>> settings = cl.TrainSettings(env="Walker2d-v5", seeds=2, steps=20_480, ppo=cl.PPOSettings(clip=0.1))
+    >>> settings.n_steps, settings.update.clip
+    (2048, 0.1)
     """
 
     env: str = "Hopper-v5"
@@ -139,6 +150,7 @@ class TrainSettings:
         settings = with_plain_values(self)
         require_sensible(settings)
         last = settings.iterations
+        # the last iteration is always kept; default checkpoints beyond it are left out
         kept = tuple(sorted({it for it in settings.checkpoints if it <= last} | {last}))
         settings = replace(settings, env=settings.environment.id, checkpoints=kept)
         if settings.algorithm == "ppo":
@@ -158,7 +170,15 @@ class TrainSettings:
 
 
 def agent_seed(settings: TrainSettings, number: int) -> int:
-    """Return the root seed of one agent of the run."""
+    """Return the root seed of one agent of the run.
+
+    Parameters
+    ----------
+    settings : TrainSettings
+        With the root seed of the run.
+    number : int
+        Of the agent within the run.
+    """
     return derive_seed(settings.seed, "agent", stream=number)
 
 
@@ -200,6 +220,7 @@ def _initial_agent(
     parts = {"policy": policy.initialize(generator(seed, "initial policy"), settings.initialization)}
     if value is not None:
         parts["value"] = value.initialize(generator(seed, "initial value"), settings.initialization)
+    # moments that have seen nothing, so that the state has the same names throughout
     for part, size, used in (
         ("observations", policy.network.sizes[0], settings.normalize_observations),
         ("returns", 1, settings.normalize_rewards),
@@ -233,7 +254,15 @@ def _optimized(settings: TrainSettings) -> list[str]:
 
 
 def with_optimizers(agent: Agent, networks: Sequence[str] = ("policy", "value")) -> Agent:
-    """Return a single agent with Adam's moments at zero, so that its state has the same names before and after."""
+    """Return a single agent with Adam's moments at zero, so that its state has the same names before and after.
+
+    Parameters
+    ----------
+    agent : Agent
+        A single one.
+    networks : sequence of str
+        Parts of its state that are optimized.
+    """
     changes: dict[str, dict[str, torch.Tensor]] = {}
     for part in networks:
         parameters = agent.part(part).items()

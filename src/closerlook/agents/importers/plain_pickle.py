@@ -22,7 +22,13 @@ Plain: TypeAlias = Any
 
 @dataclass(frozen=True)
 class Name:
-    """A function or class by its name alone."""
+    """A function or class by its name alone.
+
+    Parameters
+    ----------
+    module, name : str
+        Where it would be imported from, and as what; neither ever is.
+    """
 
     module: str
     name: str

@@ -89,7 +89,14 @@ def load(request: ImportRequest) -> Agent:
 def read_model(model: Model, request: ImportRequest) -> Agent:
     """Read an agent from a model that was found.
 
-    Parameters and errors as for `load`.
+    Errors as for `load`.
+
+    Parameters
+    ----------
+    model : Model
+        Where its parts are.
+    request : ImportRequest
+        What was asked for besides.
     """
     data = _Data(model)
     _require_on_policy(data, own_policy=model.live is None)
@@ -99,6 +106,7 @@ def read_model(model: Model, request: ImportRequest) -> Agent:
     statistics, seen = _statistics(request, model, settings, data)
     described = _description(data, settings, spaces, statistics, own_policy=model.live is None)
     weights = read_weights(model.container.read(WEIGHTS, LONGEST_WEIGHTS), f"{model.container.where}: {WEIGHTS}")
+    # a policy of somebody's own is only there as code: live models have it, files do not
     try:
         networks = build_networks(weights, described)
     except InputError:
@@ -156,6 +164,7 @@ class _Data:
         if not (isinstance(value, dict) and ":serialized:" in value):
             return value
         try:
+            # ":serialized:" holds base64 of a pickle, read as data by `plain_pickle`, never run
             return read_pickle(base64.b64decode(str(value[":serialized:"]), validate=False), f"{self.where}: {name}")
         except (ValueError, InputError):
             return None
@@ -166,6 +175,7 @@ class _Data:
 
     def progress(self) -> Progress:
         """Return where training stands."""
+        # _current_progress_remaining falls from 1 to 0: by n_steps n_envs / total with every batch
         remaining, total, *batch = (
             self.plain.get(name) for name in ("_current_progress_remaining", "_total_timesteps", "n_steps", "n_envs")
         )
@@ -189,6 +199,7 @@ class _Data:
 
 def _require_on_policy(data: _Data, *, own_policy: bool) -> None:
     """Refuse, in one line, what closerlook does not measure."""
+    # algorithms are told apart by fields that only they have: no file says its class reliably
     for names, kind in _OTHERS:
         if all(name in data for name in names):
             raise InputError(f"{data.where} is of {kind}", _SCOPE)
@@ -255,6 +266,7 @@ def _statistics(
     path = find_statistics(model, request.normalize)
     config = model.settings("config.yml")
     said = normalization_of(config)
+    # _last_original_obs is there only where a VecNormalize was around the environment
     used = said or ({"norm_obs": True} if data.read("_last_original_obs") is not None else {})
     if path is None:
         for name in ("norm_obs", "norm_reward"):
@@ -295,6 +307,7 @@ def _scales_rewards(settings: Settings, said: Mapping[str, bool], found: Statist
     """Whether rewards were scaled in training: a flag that is off may have been turned off before it was written."""
     if settings.is_given("norm_reward") or "norm_reward" in said:
         return settings.flag("norm_reward", default=said.get("norm_reward", True))
+    # norm_reward is often switched off before saving, to evaluate: then what training did is not known
     if found.scales_rewards:
         return True
     how = "the statistics say that rewards are not scaled, which is often set only to evaluate"
@@ -317,6 +330,7 @@ def _scalings(statistics: Statistics | None, described: Description, state: dict
         if len(mean) != size:
             what = f"the statistics of {name} have {len(mean)} components, the agent's have {size}"
             raise InputError(what, "give those of this agent by --normalize")
+        # the divisor n - 1 of ours needs two observations at least
         count = max(moments.count, 2.0)
         state[f"{name}.count"] = torch.tensor(count, dtype=torch.float64)
         state[f"{name}.mean"] = mean

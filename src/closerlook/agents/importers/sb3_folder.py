@@ -197,7 +197,15 @@ def read_statistics(path: Path) -> Statistics:
 
 
 def find_statistics(model: Model, given: Path | None) -> Path | None:
-    """Return the file of statistics: the one given, else the nearest."""
+    """Return the file of statistics: the one given, else the nearest.
+
+    Parameters
+    ----------
+    model : Model
+        Whose folder is searched.
+    given : Path or None
+        The file that was asked for.
+    """
     return given if given is not None else model.sibling(*_STATISTICS)
 
 

@@ -81,12 +81,14 @@ def build_networks(weights: Mapping[str, Tensor], described: Description) -> Net
     """
     try:
         _require_fit(weights, described)
+        # plain perceptrons become our own, which are faster; all else a torch module with the library's layers
         plain = not any(name.startswith(("features_", "pi_", "vf_", "mlp_extractor.shared_")) for name in weights)
         simple = described.actions.kind in {"Box", "Discrete"} and not described.state_dependent
         if plain and simple and described.activation in {"tanh", "relu"} and described.observations.kind != "Dict":
             networks = _plain_networks(weights, described)
         else:
             networks = _module_networks(weights, described)
+        # weights that no layer takes say that the network is another than was thought
         foreign = set(weights) - set(networks.names.values()) - _doubles(weights)
         if foreign:
             raise KeyError(min(foreign))
@@ -110,11 +112,13 @@ def unique_names(weights: Mapping[str, Tensor]) -> list[str]:
 
 def _doubles(weights: Mapping[str, Tensor]) -> set[str]:
     """Return names under which parameters stand a second time: features that both branches use, or the actor's."""
+    # the state dict lists a shared extractor under three names
     twice = {name for name in weights if name.startswith("pi_features_extractor.")}
     return twice | {name for name in weights if name.startswith("vf_features_extractor.") and _is_shared(weights)}
 
 
 def _is_shared(weights: Mapping[str, Tensor]) -> bool:
+    # shared extractors are equal to the last bit; extractors of their own began differently
     own = weights_below(weights, "vf_features_extractor.")
     common = weights_below(weights, "features_extractor.")
     return all(name in common and torch.equal(tensor, common[name]) for name, tensor in own.items())
@@ -133,6 +137,7 @@ def _require_fit(weights: Mapping[str, Tensor], described: Description) -> None:
 
 def _places(weights: Mapping[str, Tensor], prefix: str) -> list[int]:
     """Return where the layers of a perceptron stand, every second place: the activations stand between."""
+    # layers of a Sequential with an activation after each: 0, 2, 4 ...
     places = sorted(int(found[1]) for name in weights if (found := re.fullmatch(rf"{prefix}(\d+)\.weight", name)))
     if places != list(range(0, 2 * len(places), 2)) or len(places) > _MOST_LAYERS:
         raise KeyError(prefix)

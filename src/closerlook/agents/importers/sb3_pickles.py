@@ -51,7 +51,15 @@ class Schedule:
 
 @dataclass(frozen=True)
 class RunningMoments:
-    """Mean, variance (divisor n) and count, as the library's ``RunningMeanStd`` keeps them."""
+    """Mean, variance (divisor n) and count, as the library's ``RunningMeanStd`` keeps them.
+
+    Parameters
+    ----------
+    mean, var : ndarray
+        Of the shape of what was seen.
+    count : float
+        How often.
+    """
 
     mean: np.ndarray
     var: np.ndarray

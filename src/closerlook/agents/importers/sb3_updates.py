@@ -158,6 +158,7 @@ class _Values:
             return value
         if schedule.is_constant or step <= 0:
             return None
+        # a schedule that has reached 0 would make no update: go back, batch by batch, to its last value above 0
         remaining = now
         while schedule.at(remaining) <= 0 and remaining < 1.0:
             remaining += max(step, 1e-4)
@@ -175,6 +176,7 @@ def _optimizer(settings: Settings, saved: Saved) -> dict[str, Any]:
     given = settings.value("optimizer")
     name = given if given in _KINDS else _OPTIMIZERS.get(saved.name)
     group = saved.group
+    # variants that `closerlook.algorithms.joint.Optimizer` does not have
     unknown = [key for key in ("momentum", "centered", "amsgrad", "maximize", "nesterov") if group.get(key)]
     if name is None or unknown:
         how = f"closerlook does not follow {saved.name or 'its optimizer'}{' with ' + unknown[0] if unknown else ''}"
@@ -207,6 +209,7 @@ def optimizer_state(
     kind : str
         Of closerlook's optimizers.
     """
+    # torch numbers parameters in the order of the module's, those listed twice once
     places = {name: place for place, name in enumerate(unique_names(weights))}
     state: dict[str, Tensor] = {}
     for ours, theirs in networks.names.items():

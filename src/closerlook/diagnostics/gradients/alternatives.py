@@ -29,7 +29,17 @@ class Alternative:
 def alternatives(
     lambdas: Sequence[float], baselines: Sequence[Baseline], *, normalize: bool
 ) -> tuple[Alternative, ...]:
-    """List what is compared with the agent's own estimates: always the other standardization, then what is asked."""
+    """List what is compared with the agent's own estimates: always the other standardization, then what is asked.
+
+    Parameters
+    ----------
+    lambdas : sequence of float
+        Other lambdas.
+    baselines : sequence of str
+        ``"returns"`` for returns in place of advantages.
+    normalize : bool
+        Whether the agent's own estimates normalize advantages.
+    """
     found = [Alternative("raw" if normalize else "normalized", OWN, not normalize)]
     found += [
         Alternative(f"lambda {one:g}", Weighting(gae_lambda=float(one)), normalize) for one in sorted(set(lambdas))

@@ -65,6 +65,19 @@ def plot_gradient_quality(dataset: xr.Dataset, ax: Axes | None = None) -> Axes:
     -------
     matplotlib.axes.Axes
         The axes; the first panel's where there are several (``ax.figure.axes`` has them all).
+
+    See Also
+    --------
+    closerlook.gradient_quality : what is drawn.
+    closerlook.save_figure : write it to files.
+
+    Examples
+    --------
+    >>> import closerlook as cl
+    >>> dataset = cl.read_dataset("docs/data/gradients-hopper-ppo.nc").isel(agent=[0])
+    >>> axis = cl.plot_gradient_quality(dataset)
+    >>> axis.get_xscale()
+    'log'
     """
     require_kind(dataset, "gradients")
     agents = _with_agent_axis(dataset)

@@ -97,6 +97,7 @@ def _of_estimates(pooled: Pooled, own: Target, true_gradients: Sequence[Target],
 
 def _signals(pooled: Pooled, targets: Iterable[Target]) -> list[tuple[Target, bool]]:
     """Say of each target whether its length is known to be positive."""
+    # a cosine to a gradient whose length may be nil has no value, whatever the estimates
     return [(target, has_signal(pooled.groups(target)[0])) for target in targets]
 
 
@@ -104,6 +105,7 @@ def _to_targets(
     pooled: Pooled, size: Size, estimates: np.ndarray, targets: Iterable[tuple[Target, bool]]
 ) -> list[TrueCosine]:
     """Compare the estimates of one size that have a direction with each target."""
+    # an estimate that is exactly zero has no cosine; its streams stay in the true gradient
     directed = np.asarray(estimates.any(axis=1))
     some = estimates[directed]
     return [true_cosine(some, pooled.shares(size, target, directed), known=known) for target, known in targets]
@@ -152,6 +154,7 @@ def _of_noise(noise: NoiseScale, pooled: Pooled, found: Findings) -> Findings:
         "predicted_pairwise_cosine": np.where(whole, pairwise_cosine_at(used, noise.pairs.value), np.nan),
         "predicted_true_cosine": np.where(whole, true_cosine_at(used, noise.pairs.value), np.nan),
     }
+    # B in trajectories: B over the mean pairs of a trajectory
     per_trajectory = found["pairs"] / found["trajectories"]
     trajectories = Interval(*(float(end / per_trajectory) for end in _ends(noise.pairs)))
     result = {
@@ -173,6 +176,7 @@ def _of_layers(pooled: Pooled, estimated: Target, layers: Mapping[str, slice], n
     everything = together(squares)
     sums, pairs = pooled.groups(estimated)
     scales = [noise_scale(sums[:, part], pairs) for part in layers.values()]
+    # tr S of a layer over tr S of all: the traces of diagonal blocks add up
     variance = np.array([scale.variance for scale in scales])
     with np.errstate(divide="ignore", invalid="ignore"):
         shares = variance / noise.variance

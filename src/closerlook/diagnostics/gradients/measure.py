@@ -86,6 +86,13 @@ class Plan:
 def plan(subjects: Sequence[Subject], options: Options) -> Plan:
     """Divide the pool, and say what is compared with what.
 
+    Parameters
+    ----------
+    subjects : sequence of Subject
+        Agents of one call, which are built alike.
+    options : Options
+        What was asked for.
+
     Raises
     ------
     InputError
@@ -116,18 +123,43 @@ def plan(subjects: Sequence[Subject], options: Options) -> Plan:
 
 
 def cost(subject: Subject, plan: Plan) -> Cost:
-    """Count pairs: of the pool, and of the batches that updates are computed from."""
+    """Count pairs: of the pool, and of the batches that updates are computed from.
+
+    Parameters
+    ----------
+    subject : Subject
+        The agent, its environment and names of its streams.
+    plan : Plan
+        What is measured, see `plan`.
+    """
     steps = 0 if plan.steps is None else plan.steps.streams * plan.steps.batches * plan.pool.n_steps
     return Cost(plan.pool.pairs + steps, plan.pool.pairs + steps)
 
 
 def together(subjects: Sequence[Subject], plan: Plan, workers: int) -> int:
-    """Say how many agents' answers may be held at once."""
+    """Say how many agents' answers may be held at once.
+
+    Parameters
+    ----------
+    subjects : sequence of Subject
+        Agents of one call, which are built alike.
+    plan : Plan
+        What is measured, see `plan`.
+    workers : int
+        Processes.
+    """
     return max(1, ANSWERS_IN_MEMORY // max(1, plan.answer_bytes(subjects[0].agent)))
 
 
 def measure(subject: Subject, plan: Plan) -> Stages:
     """Sample, and reduce: all jobs of one agent are independent, so there is one stage.
+
+    Parameters
+    ----------
+    subject : Subject
+        The agent, its environment and names of its streams.
+    plan : Plan
+        What is measured, see `plan`.
 
     Yields
     ------
@@ -151,7 +183,15 @@ def measure(subject: Subject, plan: Plan) -> Stages:
 
 
 def labels(subjects: Sequence[Subject], plan: Plan) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Name what lies along the dimensions."""
+    """Name what lies along the dimensions.
+
+    Parameters
+    ----------
+    subjects : sequence of Subject
+        Agents of one call, which are built alike.
+    plan : Plan
+        What is measured, see `plan`.
+    """
     agents = [subject.agent for subject in subjects]
     coordinates: dict[str, Any] = {
         "size": [size.asked for size in plan.pool.sizes],
@@ -171,12 +211,29 @@ def labels(subjects: Sequence[Subject], plan: Plan) -> tuple[dict[str, Any], dic
 
 
 def judged_size(subjects: Sequence[Subject], options: Options) -> int:
-    """Return the pairs of the estimates whose interval is sampled to."""
+    """Return the pairs of the estimates whose interval is sampled to.
+
+    Parameters
+    ----------
+    subjects : sequence of Subject
+        Agents of one call, which are built alike.
+    options : Options
+        What was asked for.
+    """
     return options.precision_size or subjects[0].regime.batch_pairs
 
 
 def first_analysis(subjects: Sequence[Subject], options: Options) -> tuple[int, int]:
-    """Return the pairs of the first interim analysis, and of one job."""
+    """Return the pairs of the first interim analysis, and of one job.
+
+    Parameters
+    ----------
+    subjects : sequence of Subject
+        Agents of one call, which are built alike.
+    options : Options
+        What was asked for.
+    """
+    # enough for every size to have its estimates at the first analysis already
     n_steps = subjects[0].regime.n_steps
     size = judged_size(subjects, options)
     least = options.estimates * max(n_steps, size, *(options.sizes or ()))
@@ -184,7 +241,15 @@ def first_analysis(subjects: Sequence[Subject], options: Options) -> tuple[int, 
 
 
 def shrink(plan: Plan, pairs: int) -> Plan:
-    """Return a plan of fewer pairs; updates, which have streams of their own, stay."""
+    """Return a plan of fewer pairs; updates, which have streams of their own, stay.
+
+    Parameters
+    ----------
+    plan : Plan
+        What is measured, see `plan`.
+    pairs : int
+        Of the pool.
+    """
     return replace(plan, pool=_pool(plan.batch, plan.options, pairs))
 
 

@@ -110,6 +110,14 @@ def _named(dataset: xr.Dataset, dim: str, variables: Sequence[str]) -> dict[str,
 
 
 def half_width(dataset: xr.Dataset, options: Options) -> float:
-    """Return half the length of the cosine's interval at the size in question, of the agent where it is longest."""
+    """Return half the length of the cosine's interval at the size in question, of the agent where it is longest.
+
+    Parameters
+    ----------
+    dataset : xarray.Dataset
+        Of gradients.
+    options : Options
+        What was asked for.
+    """
     here = dataset.sel(size=options.precision_size or dataset.attrs["precision_size"])
     return float(np.max((here["pairwise_cosine_high"] - here["pairwise_cosine_low"]).values) / 2)

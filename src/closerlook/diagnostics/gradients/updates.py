@@ -73,6 +73,7 @@ def plan_updates(
         Whose update.
     """
     wanted = sorted(set(sizes)) if sizes is not None else _default_sizes(regime.batch_pairs, most)
+    # below a stream as asked, above it whole streams
     used = sorted({size if size < regime.n_steps else size // regime.n_steps * regime.n_steps for size in wanted})
     return StepPlan(tuple(used), max(1, used[-1] // regime.n_steps), batches, algorithm)
 
@@ -133,6 +134,7 @@ def find_updates(
     fresh_optimizer : bool
         Whether the optimizer began without a memory.
     """
+    # Delta theta of each independent batch, (batches, sizes, D)
     steps = np.array([answer["displacement"] for answer in answers], np.float64)
     agreed = [agreement(steps[:, at]) for at in range(steps.shape[1])]
     cosines = [

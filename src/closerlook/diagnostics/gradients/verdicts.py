@@ -95,6 +95,7 @@ def _judge_noise(name: str, evidence: dict[str, float]) -> Verdict:
     if np.isnan(low):
         statement = f"{int(evidence['estimates'])} estimates are too few to tell signal from noise."
         return _verdict(name, "not_enough_data", statement, evidence, "Give more --pairs.")
+    # even the most favorable end of the interval is beyond what trained agents show
     if np.isfinite(low) and low > UNUSUAL * batch:
         statement = (
             f"Unusually little signal: it takes at least {low / batch:,.0f} training batches for the gradient to "
@@ -102,6 +103,7 @@ def _judge_noise(name: str, evidence: dict[str, float]) -> Verdict:
         )
         advice = "Look at the reward, its scale and the critic before the algorithm; a larger batch alone buys little."
         return _verdict(name, "watch", statement, evidence, advice)
+    # an infinite upper end: the pool is compatible with no signal at all
     if not np.isfinite([high, evidence["true_cosine_corrected"]]).all():
         least = "more pairs than were sampled"
         if np.isfinite(low):
@@ -123,6 +125,7 @@ def _judge_signal(name: str, evidence: dict[str, float]) -> Verdict:
     half, twice = evidence["pairs_for_true_cosine_half"], evidence["true_cosine_of_twice_the_batch"]
     used = int(evidence["pairs_used"])
     whose = "One training batch" if used == batch else f"One training batch (as of {used:,} pairs)"
+    # the whole interval, not the estimate, has to be beyond a limit
     if low >= CLEAR:
         statement = f"{whose} points along the true gradient, cosine {shown}: signal outweighs noise."
         return _verdict(name, "ok", statement, evidence, "A smaller batch may serve as well.")

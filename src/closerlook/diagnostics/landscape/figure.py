@@ -50,6 +50,19 @@ def plot_landscape(dataset: xr.Dataset | Sequence[xr.Dataset]) -> Axes:
     ------
     InputError
         Where it is no landscape, or several datasets are not two, of planes and of the same agents.
+
+    See Also
+    --------
+    closerlook.landscape : what is drawn.
+    closerlook.plot_budgets : the reward alone, from few pairs and from many.
+
+    Examples
+    --------
+    >>> import closerlook as cl
+    >>> dataset = cl.read_dataset("docs/data/landscape-few-hopper-ppo.nc").isel(agent=[0])
+    >>> axis = cl.plot_landscape(dataset)
+    >>> axis.figure.axes[0].name
+    '3d'
     """
     if isinstance(dataset, Sequence):
         return _plot_pair(list(dataset))

@@ -98,6 +98,7 @@ def landscape_findings(agent: Agent, plan: Plan, surfaces: Surfaces | None) -> F
     }
     sums = {"plane": surfaces.plane, "line": surfaces.line}
     origin = {"plane": _origin(plan.plane), "line": _origin(plan.line_points)}
+    # reward less that at the agent itself, stream by stream where draws are shared
     gains = {
         where: paired_gains(sums[where]["returns"], sums[where]["episodes"], origin[where], paired=plan.paired)
         for where in REGIONS
@@ -157,6 +158,7 @@ def _plane(plan: Plan, sums: Mapping[str, np.ndarray], gains: Means) -> Findings
     shape = _shape(plan)
     rewards = mean_returns(sums["returns"], sums["episodes"], sums["squares"])
     by_budget = []
+    # the first streams of a large budget are those of a smaller one
     for streams in budgets(plan):
         part = {name: sums[name][:, :streams] for name in ("returns", "episodes", "squares")}
         by_budget.append(mean_returns(part["returns"], part["episodes"], part["squares"]))
@@ -222,9 +224,11 @@ def _tail_parts(sums: Mapping[str, np.ndarray], point: int, streams: int) -> Tai
     # those that exploded on some streams list none there
     if not np.isfinite(sums["returns"][point]).all() or len(values) < FEWEST_OF_A_TAIL:
         return Tail(np.nan, unknown, 0)
+    # a quantile's mean is biased by the order of 1/n: taken off by the jackknife over groups of streams
     tail, group = lower_tail(values, TAIL), stream.astype(np.int64) * groups // streams
     without = np.array([lower_tail(values[group != one], TAIL) for one in range(groups)])
     debiased = without_bias(tail, without) if groups >= FEWEST else tail
+    # only the episodes in the tail vary it: they are its degrees of freedom
     freedom = min(int(np.ceil(TAIL * len(values))), groups) - 1
     return Tail(debiased, without if len(values) >= FEWEST_FOR_ENDS else unknown, freedom)
 
@@ -265,6 +269,8 @@ def _agreement(
         usable = _usable(sums[where])
         for rise in rises[where]:  # of the batch (points,), as it is; of other pairs (K, points), one draw of them
             known = usable & np.isfinite(np.atleast_2d(rise)).all(axis=0)
+            # one surface for each stream of draws, whose mean is the measured one: what varies between them is its
+            # noise
             surfaces = stream_surfaces(sums[where]["returns"][known], sums[where]["episodes"][known])
             some, sure = known.sum() >= FEWEST, rise.ndim == 1 or len(rise) >= FEWEST
             signs.append(sign_agreement(gains[where], rise if rise.ndim == 1 else _means(rise)))
@@ -297,6 +303,7 @@ def _means(rows: np.ndarray) -> Means:
 def _decided(gains: Means, origin: int) -> float:
     """Return the share of points, other than the agent itself, whose gain is above or below zero for certain."""
     others = np.isfinite(gains.value) & (np.arange(len(gains.value)) != origin)
+    # the 95% interval lies on one side of zero
     sure = (gains.low > 0) | (gains.high < 0)
     return float(sure[others].mean()) if others.any() else np.nan
 
@@ -306,6 +313,7 @@ def _relief(sums: Mapping[str, np.ndarray]) -> Findings:
     usable = _usable(sums)
     if usable.sum() < FEWEST:
         return intervals("noise_fraction", [NOTHING] * len(BUDGETS))
+    # the plane's own points, for every usual budget: noise falls as one over the streams
     surfaces = stream_surfaces(sums["returns"][usable], sums["episodes"][usable])
     return intervals("noise_fraction", [noise_fraction(surfaces, streams) for streams in BUDGETS])
 
@@ -318,6 +326,7 @@ def _step(agent: Agent, plan: Plan, surfaces: Surfaces, surrogates: np.ndarray) 
     if len(usable):
         rows = stream_surfaces(sums["returns"][usable], sums["episodes"][usable])
         best, candidates = best_point(rows, paired=plan.paired)
+        # multiples that no other is significantly above
         maybe = line[usable][candidates]
         found = {"best_step": line[usable][best], "best_step_low": maybe.min(), "best_step_high": maybe.max()}
     numbers = {name: np.array(value, np.float64) for name, value in found.items()}
@@ -342,10 +351,13 @@ def _prediction(agent: Agent, plan: Plan, surfaces: Surfaces, surrogates: np.nda
         }
     at, origin, sums = int(whole[0]), _origin(plan.line_points), surfaces.line
     plain, normalized = SURROGATES.index("plain"), SURROGATES.index("normalized")
+    # mean steps of an episode: a gain per pair, times the pairs of an episode, is a gain per episode to first order
+    # (performance difference lemma, Kakade and Langford, 2002)
     length = sums["steps"][origin].sum() / sums["episodes"][origin].sum()
     on_batch = surrogates[0, :, at] - surrogates[0, :, origin]
     others = surfaces.heldout_streams[:, :, len(plan.plane) :]
     others = others[:, :, at] - others[:, :, origin]
+    # rise on held-out pairs over the rise on the step's own, where that is a rise
     per_rise = 1 / on_batch[normalized] if on_batch[normalized] > 0 else np.nan
     predicted = Interval(float(on_batch[plain]), np.nan, np.nan), _mean(others[plain])
     gain = Interval(float(gains.value[at]), float(gains.low[at]), float(gains.high[at]))
@@ -377,6 +389,7 @@ def _chance_below_zero(gain: Interval, freedom: float) -> float:
         return float(gain.value < 0)
     if not reach > 0:
         return np.nan
+    # P(gain < 0) = F_t(-gain / s), s from the interval's half length t s
     error = reach / t_quantile(0.975, freedom)
     return float(t_probability(-gain.value / error, freedom))
 

@@ -93,12 +93,27 @@ class Way:
 
 
 def cost(subject: Subject, plan: Plan) -> Cost:
-    """Count pairs, and surrogates at all points."""
+    """Count pairs, and surrogates at all points.
+
+    Parameters
+    ----------
+    subject : Subject
+        The agent, its environment and names of its streams.
+    plan : Plan
+        What is measured, see `plan`.
+    """
     return Cost(plan.pairs, plan.work)
 
 
 def measure(subject: Subject, plan: Plan) -> Stages:
     """Find where the axes lead, then evaluate surrogates and true rewards at all points.
+
+    Parameters
+    ----------
+    subject : Subject
+        The agent, its environment and names of its streams.
+    plan : Plan
+        What is measured, see `plan`.
 
     Yields
     ------
@@ -130,7 +145,15 @@ def measure(subject: Subject, plan: Plan) -> Stages:
 
 
 def labels(subjects: Sequence[Subject], plan: Plan) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Name what lies along the dimensions."""
+    """Name what lies along the dimensions.
+
+    Parameters
+    ----------
+    subjects : sequence of Subject
+        Agents of one call, which are built alike.
+    plan : Plan
+        What is measured, see `plan`.
+    """
     n_steps, options = plan.sampling.n_steps, plan.options
     shapes = subjects[0].agent.policy.parameter_shapes
     coordinates = {
@@ -155,13 +178,29 @@ def labels(subjects: Sequence[Subject], plan: Plan) -> tuple[dict[str, Any], dic
 
 
 def first_analysis(subjects: Sequence[Subject], options: Any) -> tuple[int, int]:
-    """Return the pairs of each point of the line at the first interim analysis, and those of one job."""
+    """Return the pairs of each point of the line at the first interim analysis, and those of one job.
+
+    Parameters
+    ----------
+    subjects : sequence of Subject
+        Agents of one call, which are built alike.
+    options : Options
+        What was asked for.
+    """
     pairs = FIRST_STREAMS * subjects[0].regime.n_steps
     return pairs, pairs
 
 
 def shrink(plan: Plan, line_pairs: int) -> Plan:
-    """Return a plan of fewer pairs along the line."""
+    """Return a plan of fewer pairs along the line.
+
+    Parameters
+    ----------
+    plan : Plan
+        What is measured, see `plan`.
+    line_pairs : int
+        Of each point of the line.
+    """
     return replace(plan, options=replace(plan.options, line_pairs=line_pairs))
 
 
@@ -183,6 +222,7 @@ def _step_job(subject: Subject, plan: Plan) -> Job:
 def _gradient_pool(plan: Plan) -> Pool:
     """Return the pool of the gradient's axis, as two halves: no pool is of one estimate."""
     n_steps = plan.sampling.n_steps
+    # two disjoint halves: their mean is the gradient, and an estimate has to be of whole streams
     half = max(1, plan.streams(plan.options.gradient_pairs) // 2) * n_steps
     return plan_pool(2 * half, 2, (n_steps, n_steps), [half])
 
@@ -225,6 +265,7 @@ def _direction(subject: Subject, plan: Plan, axis: str, at: int, step: np.ndarra
         pooled = Pooled(gradient, pool, StreamStatistics())
         normalize = subject.agent.normalize_advantages
         found = pooled.estimates(pool.sizes[0], 0, normalize=normalize).mean(axis=0)
+        # the gradient is as long as the step, so that multiples of both compare
         length = np.linalg.norm(found)
         return np.asarray((found / length if length > 0 else found) * np.linalg.norm(step))
     if axis == "difference":
@@ -275,6 +316,7 @@ def _reward_jobs(subject: Subject, plan: Plan, way: Way, what: str) -> list[Job]
     }[what]
 
     def seed(point: int) -> int:
+        # common random numbers: all points have the root seed of the agent, so equal streams are equal draws
         return subject.seed if plan.paired else derive_seed(subject.seed, f"landscape {what}", stream=point)
 
     return [

@@ -145,7 +145,15 @@ def _buttons(figure: go.Figure, agents: list[xr.Dataset]) -> dict[str, Any]:
 
 
 def pages(dataset: xr.Dataset, folder: Path) -> list[Path]:
-    """Write the page of a measurement into its folder."""
+    """Write the page of a measurement into its folder.
+
+    Parameters
+    ----------
+    dataset : xarray.Dataset
+        Of a landscape.
+    folder : Path
+        Where to write.
+    """
     path = folder / "landscape.html"
     write_page(dataset, path)
     return [path]

@@ -99,7 +99,21 @@ def draw_contours(
     *,
     limits: tuple[float, float] | None = None,
 ) -> None:
-    """Draw a plane as contours, with the agent and its step marked. Parameters as for `draw_surface`."""
+    """Draw a plane as contours, with the agent and its step marked.
+
+    Parameters
+    ----------
+    figure : Figure
+        Where the color bar goes.
+    axis : Axes
+        Where to draw.
+    values : DataArray, (step, random)
+        What is drawn.
+    labels : sequence of str
+        Of both axes.
+    limits : (float, float), optional
+        Of the colors; default those of the values.
+    """
     heights = np.ma.masked_invalid(values.values.T)
     axis.set_xlabel(labels[0])
     axis.set_ylabel(labels[1])
@@ -118,7 +132,15 @@ def draw_contours(
 
 
 def mark_undecided(axis: Axes, agent: xr.Dataset) -> None:
-    """Dot the points whose gain against the agent may be none; cross those that exploded."""
+    """Dot the points whose gain against the agent may be none; cross those that exploded.
+
+    Parameters
+    ----------
+    axis : Axes
+        Where a plane is drawn.
+    agent : xarray.Dataset
+        Of one agent.
+    """
     undecided = ~((agent["reward_gain_low"] > 0) | (agent["reward_gain_high"] < 0)).values
     exploded = ~np.isfinite(agent["true_reward"].values)
     first, second = np.meshgrid(agent["step"], agent["random"], indexing="ij")
@@ -128,7 +150,15 @@ def mark_undecided(axis: Axes, agent: xr.Dataset) -> None:
 
 
 def ends_of(dataset: xr.Dataset, name: str) -> list[xr.DataArray]:
-    """Return the two ends of a variable's interval."""
+    """Return the two ends of a variable's interval.
+
+    Parameters
+    ----------
+    dataset : xarray.Dataset
+        That holds the variable.
+    name : str
+        Of the variable.
+    """
     return [dataset[f"{name}_{end}"] for end in ("low", "high")]
 
 

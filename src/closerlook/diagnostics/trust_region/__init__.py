@@ -79,10 +79,25 @@ def trust_region(
     NonFiniteError
         Where the agent's own parameters, rewards or observations are not finite. Updates that overflow are counted.
 
+    See Also
+    --------
+    closerlook.plot_trust_region : the figure.
+    closerlook.TrustRegionAudit : the cheap part of it at every update of training.
+
     References
     ----------
     Ilyas et al., 2020, "A Closer Look at Deep Policy Gradients", appendix A.1.
     Schulman et al., 2015, "Trust Region Policy Optimization"; 2017, "Proximal Policy Optimization Algorithms".
+
+    Examples
+    --------
+    >>> from dataclasses import replace
+    >>> import closerlook as cl
+    >>> agent = replace(cl.load("atlas/hopper-ppo", iteration=0, seed=0), regime=cl.Regime(n_steps=128))
+    >>> small = {"repeats": 1, "pairs": 512, "step_pairs": 512, "return_pairs": 0, "multiples": (1,)}
+    >>> dataset = cl.trust_region(agent, **small, workers=1)
+    >>> dataset.mean_kl_heldout.dims
+    ('repeat',)
     """
     from closerlook.diagnostics.runner import run  # noqa: PLC0415 - results are read without the engines
 

@@ -49,6 +49,19 @@ def plot_trust_region(dataset: xr.Dataset) -> Axes:
     -------
     matplotlib.axes.Axes
         Of the divergences of the first row.
+
+    See Also
+    --------
+    closerlook.trust_region : what is drawn.
+    closerlook.save_figure : write it to files.
+
+    Examples
+    --------
+    >>> import closerlook as cl
+    >>> dataset = cl.read_dataset("docs/data/trust-region-hopper-ppo.nc").isel(agent=[0])
+    >>> axis = cl.plot_trust_region(dataset)
+    >>> len(axis.figure.axes) > 3
+    True
     """
     require_kind(dataset, "trust-region")
     agents = list(_agents(dataset))

@@ -124,6 +124,7 @@ def _average(name: str, values: np.ndarray, asked: np.ndarray) -> Interval:
     """Return the mean of a number over updates (R,), with the interval that fits its kind."""
     if name == "true_improvement":
         return over_known(values, asked)
+    # fractions between 0 and 1 by their log-odds, skewed numbers by the widest of three intervals
     return mean_share(values) if name in SHARES else mean_interval(values, skewed=name in SKEWED)
 
 
@@ -139,7 +140,15 @@ def _policy(stacked: Mapping[str, np.ndarray], plan: Plan) -> Findings:
 
 
 def change_name(name: str, pairs: str) -> str:
-    """Name a measure of the whole step's change: those of divergence say whose states, the others only if held out."""
+    """Name a measure of the whole step's change: those of divergence say whose states, the others only if held out.
+
+    Parameters
+    ----------
+    name : str
+        Of a measure.
+    pairs : {"batch", "heldout"}
+        On which pairs.
+    """
     return f"{name}_{pairs}" if "kl" in name or pairs == "heldout" else name
 
 
@@ -148,6 +157,7 @@ def _surrogates(stacked: Mapping[str, np.ndarray], own: int, plan: Plan) -> Find
 
     What is found again on other pairs is judged by the latter: a clipped one falls there by chance alone.
     """
+    # L(theta + m step) - L(theta), of each surrogate, on both batches
     rises = stacked["multiple_surrogates"] - stacked["base_surrogates"][:, :, None]
     found: Findings = {"surrogate_kind": np.array(own)}
     for name, kind in (("surrogate_rise", own), ("normalized_rise", NORMALIZED)):
@@ -177,6 +187,7 @@ def _algorithm(stacked: Mapping[str, np.ndarray], rule: Rule) -> Findings:
     constant = stacked["update_constant_minibatches"] >= max(minibatches, 1)
     overflown = ~(stacked["advantage_deviation"] <= np.finfo(np.float32).max)  # and so equal, or all zero, to an update
     constant = (constant | (stacked["advantage_deviation"] == 0)) & ~overflown
+    # |theta_new - theta_old|
     norm = np.sqrt(np.square(stacked["displacement"]).sum(axis=1))
     joint = {name: stacked[f"update_{name}"] for name in OF_JOINT_UPDATES if f"update_{name}" in stacked}
     return {
@@ -224,6 +235,7 @@ def _gains(sums: Sums | None, plan: Plan) -> tuple[np.ndarray, np.ndarray, np.nd
     if sums is None:
         nothing = np.full(len(plan.multiples), np.nan)
         return nothing, nothing, nothing
+    # policy 0 is the agent itself; the others are multiples of the step, on the same draws
     means = paired_gains(sums["returns"], sums["episodes"], 0).at(slice(1, None))
     return means.value, means.low, means.high
 
@@ -234,13 +246,22 @@ def _rewards(gains: Sequence[tuple[np.ndarray, np.ndarray, np.ndarray]], asked: 
     whole = {f"true_improvement{end}": values[:, plan.whole] for end, values in ends.items()}
     over_updates = [over_known(column, asked) for column in ends[""].T]
     all_of_them = {f"multiple_gain{end}": values for end, values in ends.items()}
+    # updates that ended finite and have no reward at that multiple
     unknown = (~np.isfinite(ends[""]) & asked[:, None]).sum(axis=0)
     found = {**whole, **all_of_them, **intervals("mean_multiple_gain", over_updates), "unknown_gains": unknown}
     return found | interval("fraction_worse", fraction_worse(whole["true_improvement"][asked]))
 
 
 def over_known(values: np.ndarray, asked: np.ndarray) -> Interval:
-    """Return the mean over updates (R,), nothing where one that was asked has no number: the others are a selection."""
+    """Return the mean over updates (R,), nothing where one that was asked has no number: the others are a selection.
+
+    Parameters
+    ----------
+    values : ndarray, (R,)
+        One number for each update.
+    asked : ndarray, (R,), bool
+        Updates that should have one.
+    """
     return NOTHING if np.isnan(values[asked]).any() else mean_interval(values, skewed=True)
 
 
@@ -251,9 +272,12 @@ def _predictions(
 
     A pair's mean gain times the mean length of an episode: to first order, and by discounted advantages.
     """
+    # a mean over pairs in scaled reward, times the divisor of rewards and the length of an episode, is a gain per
+    # episode
     unit = reward_unit(agent) * np.array([_length(sums) for sums in rewards])
     plain = SURROGATES.index("plain")
     rises = stacked["multiple_surrogates"][:, :, plan.whole, plain] - stacked["base_surrogates"][:, :, plain]
+    # g . Delta theta, g the gradient of the plain surrogate
     slopes = stacked["slopes"][..., plain]
     return {
         "true_reward_before": np.array([_reward(sums) for sums in rewards]),
@@ -288,11 +312,13 @@ def _along(found: Findings, asked: np.ndarray, rule: Rule, plan: Plan) -> Findin
     best = {"best_multiple": np.nan, "best_multiple_low": np.nan, "best_multiple_high": np.nan}
     known = found["unknown_gains"] == 0
     if asked.sum() >= FEWEST and known.any():
+        # not to move at all, a gain of 0 exactly, is one of the choices
         points = np.concatenate([[0.0], plan.multiples[known]])
         at, maybe = best_point(np.pad(found["multiple_gain"][asked][:, known], ((0, 0), (1, 0))))
         best = {"best_multiple": points[at], "best_multiple_low": points[maybe].min()}
         best["best_multiple_high"] = points[maybe].max()
     moved = np.isfinite(found["update_norm"])
+    # mean over updates of the mean KL on held-out states, at each multiple
     kl = np.array([over_known(column, moved).value for column in found["multiple_change"][:, 1, 0].T])
     along = np.moveaxis(found["multiple_surrogate_rise"], 0, -1)
     rises = [[over_known(updates, moved).value for updates in row] for row in along]
@@ -314,10 +340,21 @@ def _peak(multiples: np.ndarray, rises: np.ndarray) -> float:
 
 
 def crossing(multiples: np.ndarray, kl: np.ndarray, bound: float) -> float:
-    """Return the multiple at which the mean KL meets its bound, by interpolating logarithms; NaN outside."""
+    """Return the multiple at which the mean KL meets its bound, by interpolating logarithms; NaN outside.
+
+    Parameters
+    ----------
+    multiples : ndarray, (M,)
+        Of the step, rising.
+    kl : ndarray, (M,)
+        Mean KL at each, nats.
+    bound : float
+        Nats.
+    """
     known = np.isfinite(kl) & (kl > 0)
     logs = np.log(kl[known])
     if not (np.isfinite(bound) and len(logs) > 1 and (np.diff(logs) > 0).all()):
         return np.nan
+    # log KL is about linear in the log of the multiple, as KL grows with its square
     found = np.interp(np.log(bound), logs, np.log(multiples[known]), left=np.nan, right=np.nan)
     return float(np.exp(found))

@@ -33,7 +33,15 @@ RETURNS_PURPOSE = "trust region returns"
 
 
 def cost(subject: Subject, plan: Plan) -> Cost:
-    """Count pairs, without what finishes episodes."""
+    """Count pairs, without what finishes episodes.
+
+    Parameters
+    ----------
+    subject : Subject
+        The agent, its environment and names of its streams.
+    plan : Plan
+        What is measured, see `plan`.
+    """
     return Cost(plan.pairs, plan.pairs)
 
 
@@ -41,6 +49,13 @@ def measure(subject: Subject, plan: Plan) -> Stages:
     """Make updates, each from a batch of its own, and measure the true reward along each.
 
     Nothing is shared between updates, so that they are independent.
+
+    Parameters
+    ----------
+    subject : Subject
+        The agent, its environment and names of its streams.
+    plan : Plan
+        What is measured, see `plan`.
 
     Yields
     ------
@@ -57,7 +72,15 @@ def measure(subject: Subject, plan: Plan) -> Stages:
 
 
 def labels(subjects: Sequence[Subject], plan: Plan) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Name what lies along the dimensions."""
+    """Name what lies along the dimensions.
+
+    Parameters
+    ----------
+    subjects : sequence of Subject
+        Agents of one call, which are built alike.
+    plan : Plan
+        What is measured, see `plan`.
+    """
     rule = rule_of(subjects[0].agent, plan.options.algorithm)
     stages = stages_of(rule, plan.step.batch_pairs)
     n_steps = plan.sampling.n_steps
@@ -81,12 +104,28 @@ def labels(subjects: Sequence[Subject], plan: Plan) -> tuple[dict[str, Any], dic
 
 
 def first_analysis(subjects: Sequence[Subject], options: Any) -> tuple[int, int]:
-    """Return the updates of the first interim analysis, and what their number is rounded up to."""
+    """Return the updates of the first interim analysis, and what their number is rounded up to.
+
+    Parameters
+    ----------
+    subjects : sequence of Subject
+        Agents of one call, which are built alike.
+    options : Options
+        What was asked for.
+    """
     return 8, 1
 
 
 def shrink(plan: Plan, repeats: int) -> Plan:
-    """Return a plan of fewer updates."""
+    """Return a plan of fewer updates.
+
+    Parameters
+    ----------
+    plan : Plan
+        What is measured, see `plan`.
+    repeats : int
+        Updates.
+    """
     return replace(plan, options=replace(plan.options, repeats=repeats))
 
 

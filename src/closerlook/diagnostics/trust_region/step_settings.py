@@ -62,6 +62,7 @@ def model_reach(multiples: np.ndarray, exact: np.ndarray, quadratic: np.ndarray)
     known = ~np.isnan(exact).any(axis=1) & np.isfinite(quadratic) & (exact > 0).all(axis=1) & (quadratic > 0)
     if not known.any():
         return np.nan
+    # m^2 times 1/2 d^T F d over the mean KL at m times the step: 1 where the model holds
     ratio = quadratic[known].mean() * np.square(multiples) / exact[known].mean(axis=0)
     with np.errstate(divide="ignore"):  # an infinite divergence is infinitely far off
         off, bound = np.abs(np.log(ratio)), np.log(MODEL_OFF)
@@ -71,6 +72,7 @@ def model_reach(multiples: np.ndarray, exact: np.ndarray, quadratic: np.ndarray)
     at = int(outside[0])
     if at == 0 or np.isinf(off[at]):
         return float(multiples[at])
+    # log-log interpolation between the last multiple within the bound and the first beyond it
     share = (bound - off[at - 1]) / (off[at] - off[at - 1])
     logs = np.log(multiples)
     return float(np.exp(logs[at - 1] + share * (logs[at] - logs[at - 1])))
@@ -83,4 +85,5 @@ def fraction_worse(gains: np.ndarray) -> Interval:
     """
     if not gains.size or np.isnan(gains).any():
         return NOTHING
+    # k of n updates: Clopper and Pearson's interval
     return exact_share(int((gains < 0).sum()), gains.size)

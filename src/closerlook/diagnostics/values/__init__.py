@@ -85,9 +85,24 @@ def value_prediction(
     NonFiniteError
         Where parameters, rewards, observations or values are not finite.
 
+    See Also
+    --------
+    closerlook.plot_value_prediction : the figure.
+    closerlook.CriticAudit : the same at every update of training.
+
     References
     ----------
     Ilyas et al., 2020, "A Closer Look at Deep Policy Gradients", section 2.2, Figures 3, 4, 11 and 12.
+
+    Examples
+    --------
+    >>> from dataclasses import replace
+    >>> import closerlook as cl
+    >>> agent = replace(cl.load("atlas/hopper-ppo", iteration=0, seed=0), regime=cl.Regime(n_steps=128))
+    >>> small = {"pairs": 1024, "fit_pairs": 0, "estimates": 2, "sizes": (512,), "updates": 1, "restarts": 0}
+    >>> dataset = cl.value_prediction(agent, **small, workers=1)
+    >>> dataset.mean_relative_error.dims
+    ('critic', 'target')
     """
     from closerlook.diagnostics.runner import run  # noqa: PLC0415 - results are read without the engines
 

@@ -96,6 +96,7 @@ def audit(judged: Judged) -> Findings:
 
     def true(values: np.ndarray, _: str) -> Interval:
         returns = judged.true_returns
+        # V is in units of scaled rewards: times their divisor it is in true reward
         return mean_over_streams(relative_errors(values * judged.divisor, returns, near_zero(returns)))
 
     def explained_true(values: np.ndarray, _: str) -> Interval:
@@ -148,10 +149,12 @@ def mean_of_intervals(found: Sequence[Interval], scale: Scale = "plain") -> Inte
     if count == 1:
         return Interval(value, np.nan, np.nan)
     if scale == "unexplained":
+        # an explained variance is 1 less a positive ratio, whose logarithm has the symmetric interval
         rest = mean_of_intervals([Interval(1 - one.value, 1 - one.high, 1 - one.low) for one in found], "logarithm")
         return Interval(value, 1 - rest.high, 1 - rest.low)
     logarithmic = scale == "logarithm" and bool((rows > 0).all())
     middles, lows, highs = (np.log(rows) if logarithmic else rows).T
+    # noise of the pool, common to all updates, and the scatter of the updates: independent, so halves add up as squares
     spread = t_quantile(0.975, count - 1) * middles.std(ddof=1) / np.sqrt(count)
     below, above = (float(np.hypot(half.mean(), spread)) for half in (middles - lows, highs - middles))
     if logarithmic:
@@ -178,6 +181,7 @@ def _of_calibration(judged: Judged) -> Findings:
 
 def audit_training(answers: Sequence[Mapping[str, np.ndarray]]) -> Findings:
     """Return how well the critic fits the very batches it was updated on; NaN without updates."""
+    # one number for each update: a mean over its own batch, which has no streams to spare
     measures: dict[str, Callable[[np.ndarray, np.ndarray], float]] = {
         "train_mean_relative_error": lambda v, y: float(relative_errors(v, y, near_zero(y)).mean()),
         "train_median_relative_error": lambda v, y: float(np.median(relative_errors(v, y, near_zero(y)))),
@@ -206,6 +210,7 @@ def audit_restarts(answers: Sequence[Mapping[str, np.ndarray]], least: float) ->
         return empty | intervals("squared_bias", nothing) | intervals("mean_squared_error", nothing)
     names = ("returns", "own_returns", "values", "updated_values", "stream")
     returns, own, single, updated, streams = (np.concatenate([answer[name] for answer in answers]) for name in names)
+    # E (V - G)^2 = (V - v)^2 + Var(G | s): bias by critic, noise common to all
     splits = [split_error(values, returns, streams) for values in (*single.T, *updated.T)]
     totals = [mean_squared_error(values, own, streams) for values in (*single.T, *updated.T)]
     return {

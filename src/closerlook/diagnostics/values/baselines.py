@@ -53,6 +53,7 @@ def _standardized(name: str, normalize: bool) -> bool:
 
 
 def _own(pooled: Pooled, statistics: ValueStatistics, name: str, size: Size, *, normalize: bool) -> Interval:
+    # "mean" is "zero" standardized: the same weights, their mean taken off within each estimate
     place = _place(statistics.own, "zero" if name == "mean" else name)
     if place is None:
         return NOTHING
@@ -73,6 +74,7 @@ def _complete_target(pooled: Pooled, statistics: ValueStatistics, name: str, nor
     place = _place(statistics.fine, "zero" if name == "mean" else name, complete=True)
     if place is None:
         return None
+    # (G_t - b(s_t)) grad log pi, centered where the agent's advantages are: a constant costs it nothing then
     return pooled.by_weights(place, centered=name != "optimal" and _standardized(name, normalize))
 
 
@@ -88,6 +90,7 @@ def _variances(pooled: Pooled, statistics: ValueStatistics, normalize: bool) -> 
     for name in BASELINES:
         target = _complete_target(pooled, statistics, name, normalize)
         if target is not None:
+            # means over groups of streams: the trace of their covariance is that of estimates of a group's pairs
             sums, pairs = pooled.groups(target)
             means[name] = sums / pairs[:, None]
     reduction = reduce_variance(means, "mean", "critic", "fitted")
@@ -125,6 +128,7 @@ def sweep_lambdas(
     comparisons = compared[0]
     found = intervals("lambda_squared_bias", [one.relative_bias() for one in comparisons])
     found |= intervals("lambda_variance", [one.relative_variance(batch_pairs) for one in comparisons])
+    # of one training batch, and of ten
     cosines = [one.cosine(times * batch_pairs) for times in BATCHES for one in comparisons]
     found |= intervals("lambda_cosine", cosines, (len(BATCHES), count))
     return found | _best(compared, list(lambdas), own, batch_pairs)
@@ -133,6 +137,7 @@ def sweep_lambdas(
 def _compare(groups: "_Groups", count: int) -> list[list[Comparison]]:
     """Compare each lambda's estimates with the true gradient: on all groups, on the even ones and on the odd ones."""
     true_gradient = groups(count)
+    # all groups, then the even and the odd ones: halves that choose the best lambda for one another
     parts = (slice(None), slice(0, None, 2), slice(1, None, 2))
     found: list[list[Comparison]] = [[] for _ in parts]
     for at in range(count):
@@ -171,6 +176,7 @@ class _Groups:
         self.pairs = float(self._moments[0] / streams * self._block)
 
     def __call__(self, place: int) -> np.ndarray:
+        # advantages less their mean in the pool: sum (A - m) g = sum A g - m sum g
         mean = self._moments[1 + 2 * place] / self._moments[0]
         found = np.zeros((self._count, self._parts[0].scores.shape[2]))
         for part in self._parts:

@@ -57,6 +57,19 @@ def plot_value_prediction(dataset: xr.Dataset, ax: Axes | None = None) -> Axes:
     -------
     matplotlib.axes.Axes
         The axes; the first panel's where there are several (``ax.figure.axes`` has them all).
+
+    See Also
+    --------
+    closerlook.value_prediction : what is drawn.
+    closerlook.save_figure : write it to files.
+
+    Examples
+    --------
+    >>> import closerlook as cl
+    >>> dataset = cl.read_dataset("docs/data/values-hopper-ppo.nc").isel(agent=[0])
+    >>> axis = cl.plot_value_prediction(dataset)
+    >>> len(axis.figure.axes)
+    4
     """
     require_kind(dataset, "values")
     agents = dataset if "agent" in dataset.dims else dataset.expand_dims("agent")

@@ -64,18 +64,43 @@ class Critics:
 
 
 def cost(subject: Subject, plan: Plan) -> Cost:
-    """Count pairs of pool, fit, updates and restarts."""
+    """Count pairs of pool, fit, updates and restarts.
+
+    Parameters
+    ----------
+    subject : Subject
+        The agent, its environment and names of its streams.
+    plan : Plan
+        What is measured, see `plan`.
+    """
     pairs = plan.pairs(subject.agent)
     return Cost(pairs, pairs)
 
 
 def together(subjects: Sequence[Subject], plan: Plan, workers: int) -> int:
-    """Measure as many agents at a time as there are workers, so that few transitions lie on disk."""
+    """Measure as many agents at a time as there are workers, so that few transitions lie on disk.
+
+    Parameters
+    ----------
+    subjects : sequence of Subject
+        Agents of one call, which are built alike.
+    plan : Plan
+        What is measured, see `plan`.
+    workers : int
+        Processes.
+    """
     return workers
 
 
 def measure(subject: Subject, plan: Plan) -> Stages:
     """Fit values and update critics; then judge all of them on one pool, and at restarted states.
+
+    Parameters
+    ----------
+    subject : Subject
+        The agent, its environment and names of its streams.
+    plan : Plan
+        What is measured, see `plan`.
 
     Yields
     ------
@@ -89,6 +114,7 @@ def measure(subject: Subject, plan: Plan) -> Stages:
         (subject.scratch / f"{shard}.npz").unlink(missing_ok=True)
     with suppress(OSError):  # other agents' transitions may still lie there
         subject.scratch.rmdir()
+    # what was spilled is no longer needed: the fit's answer is stored by itself
     fit = answers[0] if fits else {}
     updates = yield _update_jobs(subject, plan)
     critics = Critics(fit, fitted_critics(fit), [updated_critic(subject.agent, answer) for answer in updates])
@@ -98,7 +124,15 @@ def measure(subject: Subject, plan: Plan) -> Stages:
 
 
 def labels(subjects: Sequence[Subject], plan: Plan) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Name what lies along the dimensions."""
+    """Name what lies along the dimensions.
+
+    Parameters
+    ----------
+    subjects : sequence of Subject
+        Agents of one call, which are built alike.
+    plan : Plan
+        What is measured, see `plan`.
+    """
     coordinates = {
         "size": [size.asked for size in plan.pool.sizes],
         "critic": list(CRITICS),
@@ -116,14 +150,30 @@ def labels(subjects: Sequence[Subject], plan: Plan) -> tuple[dict[str, Any], dic
 
 
 def first_analysis(subjects: Sequence[Subject], options: Any) -> tuple[int, int]:
-    """Return the pairs of the first interim analysis, and of one job."""
+    """Return the pairs of the first interim analysis, and of one job.
+
+    Parameters
+    ----------
+    subjects : sequence of Subject
+        Agents of one call, which are built alike.
+    options : Options
+        What was asked for.
+    """
     n_steps = subjects[0].regime.n_steps
     least = options.estimates * max(n_steps, *(options.sizes or (512,)))
     return max(FIRST_STREAMS * n_steps, least), JOB_STREAMS * n_steps
 
 
 def shrink(plan: Plan, pairs: int) -> Plan:
-    """Return a plan of a smaller pool; fits, updates and restarts stay."""
+    """Return a plan of a smaller pool; fits, updates and restarts stay.
+
+    Parameters
+    ----------
+    plan : Plan
+        What is measured, see `plan`.
+    pairs : int
+        Of the pool.
+    """
     return replace(plan, pool=replace(pool_of(plan.batch, plan.options, pairs), job_streams=JOB_STREAMS))
 
 
@@ -247,6 +297,7 @@ def _found(
 
 
 def _judged(agent: Agent, critics: Critics, pooled: Pooled) -> Judged:
+    # critics first: the agent's own if it has one, fitted ones, then those after updates
     values = np.moveaxis(pooled.of_streams("values"), 1, 0)
     names = [*(["critic"] if agent.value is not None else []), *critics.fitted]
     known = dict(zip(names, values, strict=False))

@@ -61,6 +61,9 @@ class Plan:
         fits : sequence of str
             Of `closerlook.measurements.fitted_values.FITS`.
         """
+        # estimates as the agent would make them, by baseline; the same by Monte Carlo returns, whose mean no baseline
+        # moves;
+        # and by lambda, the true gradient they are compared with last
         critic = [OWN] if agent.value is not None else []
         fitted = ["fitted"] if "fitted" in fits else []
         own = [*critic, Weighting(baseline="zero"), *(Weighting(baseline=name) for name in fitted)]
@@ -69,6 +72,7 @@ class Plan:
         best = Weighting(baseline=fitted[0] if fitted else "critic", complete=True)
         sweep = [*(Weighting(gae_lambda=one) for one in self.lambdas), best] if critic else []
         block = 1
+        # sums by lambda are kept for blocks of streams, as long as there are groups enough for a jackknife
         while block < LARGEST_SWEEP_BLOCK and self.pool.streams // (2 * block) >= SWEEP_GROUPS:
             block *= 2
         return ValueStatistics(self.pool.prefixes, tuple(own), tuple(complete), tuple(sweep), block)
@@ -85,11 +89,19 @@ class Plan:
 
     def restart_pairs(self, agent: Agent) -> int:
         """State-action pairs simulated for each state that is restarted from, at most."""
+        # the stream itself, and each copy, go on for as long as returns take
         return self.pool.n_steps + (1 + self.options.restart_copies) * restart_steps(agent.gamma)
 
 
 def plan(subjects: Sequence[Subject], options: Options) -> Plan:
     """Divide the pool, and say what is fitted and swept.
+
+    Parameters
+    ----------
+    subjects : sequence of Subject
+        Agents of one call, which are built alike.
+    options : Options
+        What was asked for.
 
     Raises
     ------
@@ -113,11 +125,22 @@ def plan(subjects: Sequence[Subject], options: Options) -> Plan:
 
 
 def pool_of(batch: tuple[int, int], options: Options, pairs: int) -> Pool:
-    """Divide a pool of so many pairs into the estimates that were asked for."""
+    """Divide a pool of so many pairs into the estimates that were asked for.
+
+    Parameters
+    ----------
+    batch : (int, int)
+        Pairs of a stream, and of a training batch.
+    options : Options
+        What was asked for.
+    pairs : int
+        Of the pool.
+    """
     return plan_pool(pairs, options.estimates, batch, options.sizes or _default_sizes(options, pairs, batch[1]))
 
 
 def _default_sizes(options: Options, pairs: int, batch_pairs: int) -> list[int] | None:
+    # powers of two as far as there are estimates enough of them, and the training batch
     largest = pairs // options.estimates
     sizes = {2**k for k in range(SMALLEST_SIZE.bit_length() - 1, largest.bit_length()) if 2**k <= largest}
     sizes |= {batch_pairs} if batch_pairs <= largest else set()
