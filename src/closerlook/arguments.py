@@ -57,6 +57,13 @@ def with_plain_values(given: Given) -> Given:
 def plain_values(kind: type, given: Mapping[str, Any]) -> dict[str, Any]:
     """Return fields of a dataclass in the form that `with_plain_values` gives them.
 
+    Parameters
+    ----------
+    kind : type
+        A dataclass.
+    given : mapping of str to object
+        Some of its fields.
+
     Raises
     ------
     InputError
@@ -68,6 +75,15 @@ def plain_values(kind: type, given: Mapping[str, Any]) -> dict[str, Any]:
 
 def require_choices(given: object, choices: Mapping[str, Sequence[str]], of: str = "") -> None:
     """Check that attributes are among their choices.
+
+    Parameters
+    ----------
+    given : object
+        Whose attributes are checked.
+    choices : mapping of str to sequence of str
+        By attribute, what it may be.
+    of : str
+        Whose they are, for the message.
 
     Raises
     ------
@@ -82,6 +98,15 @@ def require_choices(given: object, choices: Mapping[str, Sequence[str]], of: str
 def require_fractions(given: object, names: Sequence[str], of: str = "") -> None:
     """Check that attributes are numbers from 0 to 1.
 
+    Parameters
+    ----------
+    given : object
+        Whose attributes are checked.
+    names : sequence of str
+        Which of them.
+    of : str
+        Whose they are, for the message.
+
     Raises
     ------
     InputError
@@ -92,7 +117,7 @@ def require_fractions(given: object, names: Sequence[str], of: str = "") -> None
         if isinstance(value, bool) or not isinstance(value, Real) or not 0.0 <= cast("float", value) <= 1.0:
             known = isinstance(value, float) or (isinstance(value, int) and abs(value) > MOST)
             shown = _size(value) if known else f"{value!r:.40}"
-            raise InputError(f"{name}{of} is {shown}", "give a number from 0 to 1")
+            raise InputError(f"{name}{of} must be from 0 to 1 (got {shown})", "give a number from 0 to 1")
 
 
 def _converted(name: str, value: Any, hint: Any) -> Any:
@@ -112,7 +137,7 @@ def _converted(name: str, value: Any, hint: Any) -> Any:
     convert = {int: _whole, float: _number}.get(get_args(kind)[0], lambda _, one: one)
     expected = get_args(kind)
     if get_origin(kind) is tuple and Ellipsis not in expected and len(several) != len(expected):
-        raise InputError(f"{name} is {value!r}", f"give {len(expected)} of them")
+        raise InputError(f"{name} must be {len(expected)} values (got {value!r})", f"give {len(expected)} of them")
     return tuple(convert(name, one) for one in several)
 
 
@@ -121,21 +146,21 @@ def _number(name: str, value: Any) -> float:
     if type(value) in {int, float}:
         return cast("float", value)
     if isinstance(value, bool) or not isinstance(value, Real):
-        raise InputError(f"{name} is {value!r}", "give a number")
+        raise InputError(f"{name} must be a number (got {value!r})", "give a number")
     return float(value)
 
 
 def _whole(name: str, value: Any) -> int:
     number = _number(name, value)
     if not (isinstance(value, Integral) or float(number).is_integer()):
-        raise InputError(f"{name} is {value!r}", "give a whole number")
+        raise InputError(f"{name} must be a whole number (got {value!r})", "give a whole number")
     low, high = SEEDS if name == "seed" else (-MOST, MOST)
     if not low <= number <= high:
         hint = f"give {MOST:.0e} at most" if name != "seed" else "give one from -2**63 to 2**63 - 1"
-        raise InputError(f"{name} is {_size(number)}", hint)
+        raise InputError(f"{name} is out of bounds (got {_size(number)})", hint)
     return int(value)
 
 
 def _size(number: float) -> str:
     """Spell how large a number is; one of thousands of digits has no shorter name."""
-    return "far larger" if 1e300 < abs(number) < math.inf else f"{float(number):g}"
+    return "a far larger number" if 1e300 < abs(number) < math.inf else f"{float(number):g}"

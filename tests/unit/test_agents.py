@@ -162,8 +162,8 @@ def test_the_given_module_is_not_touched():
         ({"action_transform": "clipped"}, "action_transform of the agent is 'clipped'; choose from none, clip, squash"),
         ({"bootstrap": "wrong"}, "bootstrap of the agent is 'wrong'"),
         ({"value_target": "td"}, "value_target of the agent is 'td'"),
-        ({"gamma": 1.5}, "gamma of the agent is 1.5; give a number from 0 to 1"),
-        ({"gae_lambda": float("nan")}, "gae_lambda of the agent is nan"),
+        ({"gamma": 1.5}, r"gamma of the agent must be from 0 to 1 \(got 1\.5\)"),
+        ({"gae_lambda": float("nan")}, "gae_lambda of the agent must be from 0 to 1"),
         ({"environment": "Hopper-v5"}, r"environment of the agent is a str; name it by closerlook\.EnvironmentSpec"),
         ({"reward_scaling": Scaling()}, "rewards of the agent are scaled, and its state has no moments of returns"),
         ({"observation_scaling": Scaling()}, "observation_scaling is given without the statistics"),
@@ -176,7 +176,7 @@ def test_fields_that_mean_nothing_are_named(fields, message):
 
 @pytest.mark.parametrize("sizes", [(0, 64), (1, 64.0), (1, -1)])
 def test_a_regime_of_no_pairs_is_refused(sizes):
-    with pytest.raises(InputError, match="of the regime is"):
+    with pytest.raises(InputError, match="of the regime must be"):
         Regime(*sizes)
 
 

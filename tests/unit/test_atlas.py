@@ -93,7 +93,7 @@ def files_of(folder: Path) -> dict[Path, bytes]:
 def test_only_packed_columns_are_replaced(folders: tuple[Path, Path], tmp_path: Path) -> None:
     runs, atlas = folders
     before = files_of(runs) | files_of(atlas)
-    with pytest.raises(InputError, match=r"is not a packed column .*none of its files"):
+    with pytest.raises(InputError, match=r"is not a packed column .*does not belong to one"):
         train_entry(TINY, runs=tmp_path, atlas=runs, workers=1, resume=False)
     with pytest.raises(InputError, match="would hold the training run and the atlas"):
         train_entry(TINY, runs=tmp_path, atlas=tmp_path / "x" / "..", workers=1)

@@ -49,10 +49,10 @@ WRONG = {
     "words": ({"values": [["a", "b"]] * 4}, "values is not an array of numbers"),
     "ragged": ({"values": [[1.0], [1.0, 2.0]]}, "values is not an array of numbers"),
     "last values": ({"last_values": np.ones(3)}, "last_values has 3 numbers; give 2"),
-    "gamma": ({"gamma": 1.5}, "gamma is 1.5; give a number from 0 to 1"),
-    "no number": ({"clip": "large"}, "clip is 'large'; give a number from 0 on"),
+    "gamma": ({"gamma": 1.5}, r"gamma must be a number from 0 to 1 \(got 1\.5\)"),
+    "no number": ({"clip": "large"}, r"clip must be a number from 0 on \(got 'large'\)"),
     "choice": ({"truncation": "sometimes"}, "truncation is 'sometimes'; choose from"),
-    "policy": ({"policy": 3}, "policy is a int"),
+    "policy": ({"policy": 3}, "policy must be a function or a module"),
 }
 
 
@@ -132,11 +132,11 @@ def header(shape, descr="<f4"):
 HOSTILE = {
     "nothing": (lambda f: f, "there is no"),
     "a folder": (lambda f: f.mkdir() or f, "cannot be read"),
-    "text": (lambda f: f.write_text("rewards") and f, "no .npz file"),
-    "half a file": (lambda f: f.write_bytes(npz(f, rewards=REWARDS).read_bytes()[:200]) and f, "no .npz file"),
+    "text": (lambda f: f.write_text("rewards") and f, "not an .npz file"),
+    "half a file": (lambda f: f.write_bytes(npz(f, rewards=REWARDS).read_bytes()[:200]) and f, "not an .npz file"),
     "no rewards": (lambda f: npz(f, values=REWARDS), "it has no rewards, but values"),
-    "a strange field": (lambda f: npz(f, rewards=REWARDS, surprise=REWARDS), "'surprise' is no field"),
-    "a path": (lambda f: with_entry(f, "../values.npy", b""), "is no field"),
+    "a strange field": (lambda f: npz(f, rewards=REWARDS, surprise=REWARDS), "'surprise' is not a field"),
+    "a path": (lambda f: with_entry(f, "../values.npy", b""), "is not a field"),
     "objects": (lambda f: npz(f, rewards=np.array([[Exploit()]], dtype=object)), "rewards holds 'O'"),
     "a structure": (lambda f: npz(f, rewards=np.zeros((4, 2), "f4,f4")), "rewards holds 'V'"),
     "complex numbers": (lambda f: npz(f, rewards=REWARDS * 1j), "rewards holds 'c'"),
@@ -146,8 +146,8 @@ HOSTILE = {
     ),
     "less than there is": (lambda f: with_entry(f, "values.npy", header((1, 1)) + b"12345678"), "values says it has"),
     "a negative shape": (lambda f: with_entry(f, "values.npy", header((-4, -2)) + bytes(32)), "values says it has"),
-    "no header": (lambda f: with_entry(f, "values.npy", b"hello"), "no array of NumPy's"),
-    "code for a header": (lambda f: with_entry(f, "values.npy", header("__import__('os')")), "no array of NumPy's"),
+    "no header": (lambda f: with_entry(f, "values.npy", b"hello"), "not a NumPy array"),
+    "code for a header": (lambda f: with_entry(f, "values.npy", header("__import__('os')")), "not a NumPy array"),
     "a long word": (lambda f: npz(f, rewards=REWARDS, truncation=np.array("x" * 10**4)), "truncation holds"),
     "a word that is none": (lambda f: npz(f, rewards=REWARDS, truncation=np.array("x")), "truncation is 'x'"),
     "numbers for a number": (lambda f: npz(f, rewards=REWARDS, gamma=np.ones(3)), "gamma has the shape"),
@@ -173,7 +173,7 @@ def test_a_damaged_file_is_refused(tmp_path, capsys):
     content[3000:3100] = bytes(100)
     file.write_bytes(content)
     assert main(["lint", str(file)]) == 2
-    assert "no training batch" in capsys.readouterr().err
+    assert "not a training batch" in capsys.readouterr().err
 
 
 def test_a_file_that_unpacks_to_too_much_is_refused(tmp_path, monkeypatch, capsys):

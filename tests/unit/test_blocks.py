@@ -133,10 +133,10 @@ def test_asked_sizes_are_rounded_down_to_streams():
         ((10_000, 10, (2048, 2048), [128]), "give --pairs 20480 or more"),
         ((10_000, 10, (2048, 2048), None), "give --pairs 20480 or more"),
         ((500, 10, (16, 64), None), "give --pairs 1280 or more"),
-        ((0, 10, (16, 64), None), "0 pairs"),
-        ((1000, 1, (16, 64), None), "1 estimates"),
-        ((1000, 2, (16, 64), [1, 64]), "below 2 pairs"),
-        ((1000, 2, (16, 64), []), "hold none"),
+        ((0, 10, (16, 64), None), "pairs must be at least 1"),
+        ((1000, 1, (16, 64), None), "estimates must be from 2 to"),
+        ((1000, 2, (16, 64), [1, 64]), "sizes must be at least 2 pairs each"),
+        ((1000, 2, (16, 64), []), "sizes must be at least 2 pairs each"),
     ],
 )
 def test_unusable_requests_name_the_mend(arguments, message):

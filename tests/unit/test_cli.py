@@ -183,7 +183,7 @@ BAD = {
     "no such task": (["train", "--env", "Hoper-v5"], "Hoper-v5"),
     "no such algorithm": (["train", "--algo", "pp0"], "pp0"),
     "too few steps": (["train", "--steps", "100"], "give more --steps"),
-    "a setting that means nothing": (["train", "--ppo.clip", "-1"], "clip is -1"),
+    "a setting that means nothing": (["train", "--ppo.clip", "-1"], "clip must be a positive number (got -1"),
     "a folder that is a file": (["train", "--steps", "64", *SMALL, "--out", "FILE"], "cannot be written"),
     "a folder of another run": (["train", "--steps", "64", *SMALL, "--out", "RUN"], "holds another run (seeds 2 there"),
 }

@@ -390,11 +390,11 @@ def test_one_agent_is_loaded_as_one_and_several_as_a_list(agents: list[Agent], t
 def test_one_agent_has_to_be_the_one_that_was_asked_for(agents: list[Agent], tmp_path: Path) -> None:
     save_agent(dataclasses.replace(agents[0], iteration=150, agent_seed=3), tmp_path)
     assert len(load_agents(tmp_path, iteration=150, seed=3)) == 1
-    with pytest.raises(InputError, match="is no run, its iteration is 150, not 7; leave the iteration out"):
+    with pytest.raises(InputError, match="is not a run, and its iteration is 150, not 7; leave the iteration out"):
         load_agents(tmp_path, iteration=7)
     with pytest.raises(InputError, match="its agent seed is 3, not 0"):
         load_agents(tmp_path, seed=0)
-    with pytest.raises(InputError, match="misbehaving:corridor is no run, its iteration is not known, not 7"):
+    with pytest.raises(InputError, match="misbehaving:corridor is not a run, and its iteration is not known, not 7"):
         load_agents("misbehaving:corridor", iteration=7)
 
 

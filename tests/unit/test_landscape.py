@@ -188,10 +188,10 @@ def test_a_line_alone_needs_one_axis():
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"range": (1.0, 3.0)}, "does not hold the agent itself"),
+        ({"range": (1.0, 3.0)}, "range must hold 0, the agent itself"),
         ({"axes": ("step", "step")}, "both axes are step"),
         ({"axes": ("sideways",)}, "axes cannot be 'sideways'"),
-        ({"axes": ()}, "0 axes were given"),
+        ({"axes": ()}, r"axes must be one or two \(got 0\)"),
         ({"axes": ("difference",)}, "leads nowhere"),
         ({"grid": 1}, "grid must be from 2"),
         ({"pairs": 0}, "pairs must be at least 2"),

@@ -69,7 +69,7 @@ def test_finished_jobs_are_kept_where_what_is_asked_makes_no_sense(trained, meas
     ("options", "words"),
     [
         (["--pairs", "1e11"], "days"),
-        (["--range", "1", "3"], "does not hold the agent itself"),
+        (["--range", "1", "3"], "range must hold 0, the agent itself"),
         (["--axes", "difference"], "leads nowhere"),
         (["--towards", "0"], "no axis is difference"),
         (["--grid", "1"], "grid must be from 2 to 1,001 (got 1)"),

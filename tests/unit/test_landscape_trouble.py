@@ -116,7 +116,7 @@ def test_a_collapsed_deviation_is_named():
     with pytest.raises(InputError, match=r"smallest standard deviation of an action component is 2\.1e-09"):
         landscape(own, **SMALL)
     found = landscape([own, replace(agent(1), algorithm="ppo")], **SMALL)
-    assert "2.1e-09: the policy is all but fixed" in verdicts(found)[0]["statement"]
+    assert "2.1e-09: the policy is almost deterministic" in verdicts(found)[0]["statement"]
 
 
 @pytest.mark.parametrize("streams", [1, 2])

@@ -202,7 +202,7 @@ def test_the_size_of_an_observation_is_read_off_a_layer_not_off_a_matrix():
 
 @pytest.mark.parametrize("size", [0, -1, 2.0, True, "3"])
 def test_a_size_that_is_none_is_refused(size):
-    with pytest.raises(InputError, match=r"observation_size is .*give a whole number, 1 or more"):
+    with pytest.raises(InputError, match="observation_size must be a whole number of at least 1"):
         Agent.from_torch(network(), distribution=build, observation_size=size)
 
 

@@ -242,7 +242,7 @@ def test_limits_are_arguments():
     assert limits_from({"mean_kl": (0.01, 0.02)})["mean_kl"].watch == 0.01
     assert "mean_kl" not in limits_from({"mean_kl": None})
     assert set(LIMITS) <= set(NUMBERS)
-    with pytest.raises(cl.InputError, match="the limit of mean_kl is 3"):
+    with pytest.raises(cl.InputError, match="the limit of mean_kl must be two numbers"):
         limits_from({"mean_kl": 3})
 
 
@@ -343,10 +343,10 @@ def test_sinks(tmp_path, capsys):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"every": 0}, "every is 0"),
-        ({"every": 2.5}, "every is 2.5"),
-        ({"share_of_time": 0}, "share_of_time is 0"),
-        ({"share_of_time": 2}, "share_of_time is 2"),
+        ({"every": 0}, "every must be a whole number of at least 1"),
+        ({"every": 2.5}, "every must be a whole number of at least 1"),
+        ({"share_of_time": 0}, "share_of_time must be above 0"),
+        ({"share_of_time": 2}, "share_of_time must be above 0"),
     ],
 )
 def test_bad_settings_are_one_clear_line(arguments, message):

@@ -312,7 +312,7 @@ def test_numbers_of_numpy_become_python_s():
 
 @pytest.mark.parametrize("name", [None, 3, "", b"Hopper-v5"])
 def test_an_id_that_is_none_is_named(name):
-    with pytest.raises(InputError, match="the id of an environment is"):
+    with pytest.raises(InputError, match="the id of an environment must be a text"):
         EnvironmentSpec(name)
     with pytest.raises(InputError, match="arguments of environment 'x' are"):
         EnvironmentSpec("x", [("a", 1)])

@@ -179,7 +179,7 @@ def test_the_command_leaves_a_folder_for_each_task_and_goes_on(tmp_path, capsys)
     assert main(command) == 0
     assert {path: path.stat().st_mtime_ns for path in folder.glob("*/*/jobs/*")} == stamps
     assert main([*command, "--steps", "64"]) == 2
-    assert "do not go into 64 steps" in capsys.readouterr().err
+    assert "steps must be at least the largest batch" in capsys.readouterr().err
 
 
 SMALL = ["--batches", "64", "--learning-rates", "1e-3", "--seeds", "2", "--steps", "128", "--workers", "1"]
@@ -191,8 +191,8 @@ SMALL = ["--batches", "64", "--learning-rates", "1e-3", "--seeds", "2", "--steps
         ([], "no study was named"),
         (["sample-regime", "--tasks"], "no task was given"),
         (["sample-regime", "--tasks", "hopper", "Hopper-v5"], "or one twice"),
-        (["sample-regime", "--seeds", "0"], "0 seeds train nothing"),
-        (["sample-regime", "--steps", "0"], "0 steps train nothing"),
+        (["sample-regime", "--seeds", "0"], "seeds must be at least 1 (got 0)"),
+        (["sample-regime", "--steps", "0"], "steps must be at least 1 (got 0)"),
         (["sample-regime", "--tasks", "CartPole-v1", "Nope-v0", *SMALL], "unknown environment 'Nope-v0'"),
     ],
 )

@@ -43,7 +43,7 @@ def with_interval(dataset: xr.Dataset, name: str, value: float, low: float, high
     [
         ((5.0, 1.0, 9.0), "ok", "+5 (+1 to +9)"),
         ((-5.0, -9.0, -1.0), "problem", "while the surrogate predicts"),
-        ((1.0, -3.0, 5.0), "not_enough_data", "a gain or a loss"),
+        ((1.0, -3.0, 5.0), "not_enough_data", "gain from a loss"),
     ],
 )
 def test_a_step_is_judged_by_the_reward_it_brings(plane, interval, level, words):
@@ -155,7 +155,7 @@ def test_points_that_are_gone_do_not_make_a_peak_certain(plane):
     partly = with_interval(longer, "best_step", 1.0, 0.0, float(longer["line"].where(~gone).max()))
     partly["line_reward"] = partly["line_reward"].where(~gone)
     verdict = of(landscape_verdicts(partly), "step length")
-    assert (verdict["level"], "the pairs do not tell where" in verdict["statement"]) == ("not_enough_data", True)
+    assert (verdict["level"], "too few pairs to say where" in verdict["statement"]) == ("not_enough_data", True)
 
 
 def test_more_pairs_are_advised_only_where_the_batch_was_learnt(plane):
@@ -173,7 +173,7 @@ def test_more_pairs_are_advised_only_where_the_batch_was_learnt(plane):
         ((0.2, 0.1, 0.3), "ok", "keep as little"),
         ((-0.02, -0.09, 0.05), "ok", "falls by 2%"),
         ((-0.3, -0.4, -0.2), "watch", "Chance alone"),
-        ((-0.3, -0.5, -0.05), "not_enough_data", "At most -5% is. Whether it falls there, the pairs do not tell"),
+        ((-0.3, -0.5, -0.05), "not_enough_data", "At most -5% is. Too few pairs to say whether it falls there"),
         ((0.2, np.nan, np.nan), "not_enough_data", "(no interval from so few)"),
     ],
 )
@@ -192,7 +192,7 @@ def test_a_rise_that_is_not_found_again_is_overfitting(plane, updates, interval,
         ((0.5, 0.0, 0.75), "ok", "goes beyond it"),
         ((1.5, 1.25, 1.75), "ok", "is short"),
         ((2.0, 2.0, 2.0), "ok", "still rises at 2 times"),
-        ((1.0, 0.0, 2.0), "not_enough_data", "do not tell where"),
+        ((1.0, 0.0, 2.0), "not_enough_data", "too few"),
         ((1.0, 0.5, 1.5), "ok", "peaks at 1 times"),
     ],
 )
@@ -207,12 +207,12 @@ def test_the_length_of_a_step_is_judged_by_where_the_reward_may_peak(plane, inte
     [
         ((0.9, 0.8, 1.0), (0.9, 0.8, 1.0), 1.0, "ok", "point the same way"),
         ((0.5, 0.2, 0.8), (0.9, 0.8, 1.0), 1.0, "ok", "0.50 (0.20 to 0.80)"),
-        ((0.4, -0.1, 0.9), (0.9, 0.8, 1.0), 1.0, "not_enough_data", "the pairs do not tell"),
+        ((0.4, -0.1, 0.9), (0.9, 0.8, 1.0), 1.0, "not_enough_data", "too few pairs to say whether they agree"),
         ((-0.5, -0.8, -0.2), (0.9, 0.8, 1.0), 1.0, "ok", "away from the agent"),
         ((-0.5, -0.8, -0.2), (-0.9, -1.0, -0.8), 1.0, "ok", "Not lower than"),
         ((-0.8, -0.9, -0.7), (0.9, 0.8, 1.0), 1.0, "watch", "Lower than"),
         ((-0.5, -0.8, -0.2), (-0.9, -1.0, -0.8), -1.0, "problem", "the reward falls"),
-        ((np.nan, np.nan, np.nan), (0.9, 0.8, 1.0), 1.0, "not_enough_data", "lost in noise"),
+        ((np.nan, np.nan, np.nan), (0.9, 0.8, 1.0), 1.0, "not_enough_data", "noise hides how the reward varies"),
     ],
 )
 def test_planes_are_judged_by_their_correlation_and_that_of_the_line(plane, interval, along, gain, level, words):

@@ -66,6 +66,16 @@ class Regime:
         Pairs of one stream.
     reset_each_iteration : bool
         Whether each stream begins with a reset (the paper) or goes on where the last one stopped.
+
+    See Also
+    --------
+    closerlook.Agent : whose regime it is.
+
+    Examples
+    --------
+    >>> import closerlook as cl
+    >>> cl.Regime(n_envs=4, n_steps=256, reset_each_iteration=False).batch_pairs
+    1024
     """
 
     n_envs: int = 1
@@ -83,7 +93,9 @@ class Regime:
         for name in ("n_envs", "n_steps"):
             number = getattr(self, name)
             if not isinstance(number, int | np.integer) or number < 1:
-                raise InputError(f"{name} of the regime is {number}", "give a whole number, 1 or more")
+                raise InputError(
+                    f"{name} of the regime must be a whole number of at least 1 (got {number})", "give 1 or more"
+                )
 
     @property
     def batch_pairs(self) -> int:
@@ -138,6 +150,22 @@ class Agent:
         Where it comes from, where another library trained it.
     unsaid : tuple of str
         Fields that whoever made it of torch modules left out.
+
+    See Also
+    --------
+    closerlook.load : an agent from a file or a run.
+    closerlook.from_sb3 : an agent of a live model.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from torch.distributions import Independent, Normal
+    >>> import closerlook as cl
+    >>> def around(mean):
+    ...     return Independent(Normal(mean, 0.6), 1)
+    >>> agent = cl.Agent.from_torch(torch.nn.Linear(3, 1), distribution=around, gamma=0.9)
+    >>> agent.gamma, agent.normalize_advantages
+    (0.9, True)
     """
 
     policy: Policy
@@ -202,7 +230,15 @@ class Agent:
         return {name[len(start) :]: tensor for name, tensor in self.state.items() if name.startswith(start)}
 
     def with_state(self, changes: Mapping[str, Mapping[str, Tensor]], **fields: Any) -> "Agent":
-        """Return this agent with parts of its state replaced: ``{"policy": {...}, "optimizer": {...}}``."""
+        """Return this agent with parts of its state replaced: ``{"policy": {...}, "optimizer": {...}}``.
+
+        Parameters
+        ----------
+        changes : mapping of str to mapping of str to Tensor
+            By part (``"policy"``, ``"optimizer.policy"`` ...), tensors by their own names.
+        **fields
+            Other fields to replace.
+        """
         state = dict(self.state)
         for prefix, part in changes.items():
             state.update({f"{prefix}.{name}": tensor for name, tensor in part.items()})
@@ -287,6 +323,7 @@ class Agent:
             kind = "frozen, with requires_grad=False" if any(True for _ in policy.parameters()) else "none"
             what = f"the policy has no parameters that can be trained (they are {kind}), so it has no gradient"
             raise InputError(what, "give one that has")
+        # statistics of observations say how many numbers one has, where nothing else does
         size = _given_size(observation_size, observation_mean)
         state = {f"policy.{name}": p.detach().clone() for name, p in trainable(policy).items()}
         if value is not None:
@@ -297,6 +334,7 @@ class Agent:
         elif observation_scaling is not None:
             what = "observation_scaling is given without the statistics to scale by"
             raise InputError(what, "give observation_mean and observation_var, or leave it out")
+        # what is left out is taken from the paper and told: see `closerlook.algorithms.rules.assumptions`
         unsaid = tuple(name for name in ASSUMABLE if name not in fields)
         if reward_var is not None:
             state |= _frozen_moments("reward", 0.0, reward_var, 1)
@@ -313,7 +351,15 @@ class Agent:
 
 
 def moments(agent: Agent, name: Literal["observations", "returns"]) -> RunningMoments:
-    """Return running moments from a population's state, as NumPy arrays with the population axis."""
+    """Return running moments from a population's state, as NumPy arrays with the population axis.
+
+    Parameters
+    ----------
+    agent : Agent
+        A population.
+    name : {"observations", "returns"}
+        Of what.
+    """
     part = agent.part(name)
     return RunningMoments(*(part[field].detach().numpy().astype(np.float64) for field in ("count", "mean", "squares")))
 
@@ -326,6 +372,7 @@ def moments_state(values: RunningMoments) -> dict[str, Tensor]:
 def _require_same_fixed(agents: Sequence[Agent]) -> None:
     for part in ("policy", "value"):
         modules = [getattr(getattr(agent, part), "module", None) for agent in agents]
+        # one module runs for the whole population: what is not in the state has to be the same in all
         known = [fixed(module) for module in modules if module is not None]
         for other in known[1:]:
             differs = [
@@ -341,12 +388,15 @@ def _given_size(size: object, mean: Any) -> int | None:
     if size is None:
         return None if mean is None else int(np.asarray(mean).size)
     if isinstance(size, bool) or not isinstance(size, int | np.integer) or size < 1:
-        raise InputError(f"observation_size is {size!r}", "give a whole number, 1 or more, or leave it out")
+        raise InputError(
+            f"observation_size must be a whole number of at least 1 (got {size!r})", "leave it out, or give 1 or more"
+        )
     return int(size)
 
 
 def _frozen_moments(scaled: str, mean: Any, variance: Any, asked: int | None) -> dict[str, Tensor]:
     """Express a given mean and variance as moments of very many numbers, so that nothing moves them."""
+    # so many observations that no further one would move the moments
     count = 2.0**40
     mean, variance = (np.asarray(x, dtype=np.float64).reshape(-1) for x in (mean, variance))
     size = mean.size if asked is None else asked

@@ -81,6 +81,16 @@ class EnvironmentSpec:
     ------
     InputError
         Where the id is no text, or the arguments have no names.
+
+    See Also
+    --------
+    closerlook.gradient_quality : takes one in place of an id.
+
+    Examples
+    --------
+    >>> import closerlook as cl
+    >>> cl.EnvironmentSpec("Hopper-v5", {"healthy_reward": 2.0}).id
+    'Hopper-v5'
     """
 
     id: str
@@ -92,7 +102,10 @@ class EnvironmentSpec:
         """Refuse what is no name; NumPy's numbers among the arguments become Python's own."""
         name: object = self.id
         if not isinstance(name, str) or not name:
-            raise InputError(f"the id of an environment is {name!r:.60}", "give its Gymnasium id, or module:function")
+            raise InputError(
+                f"the id of an environment must be a text (got {name!r:.60})",
+                "give its Gymnasium id, or module:function",
+            )
         arguments: object = self.arguments
         if not isinstance(arguments, Mapping) or not all(isinstance(key, str) for key in arguments):
             what = f"arguments of environment {name!r} are {arguments!r:.60}"
@@ -184,7 +197,15 @@ def arrived(name: str) -> Any:
 
 
 def is_argument_from_file(name: str, value: object) -> bool:
-    """Whether a value read from a file may be given to one of the six tasks as the argument of this name."""
+    """Whether a value read from a file may be given to one of the six tasks as the argument of this name.
+
+    Parameters
+    ----------
+    name : str
+        Of the argument.
+    value : object
+        As it was read.
+    """
     if name in _FLAGS:
         return isinstance(value, bool)
     if name in _PAIRS:

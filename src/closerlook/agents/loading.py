@@ -52,7 +52,17 @@ class Importing:
 
 
 def checkpoint_folder(run: Path, iteration: int, agent_seed: int) -> Path:
-    """Return where a run keeps one agent: ``checkpoints/000150/03``."""
+    """Return where a run keeps one agent: ``checkpoints/000150/03``.
+
+    Parameters
+    ----------
+    run : Path
+        The run folder.
+    iteration : int
+        Updates made.
+    agent_seed : int
+        The agent's number within the run.
+    """
     return run / CHECKPOINTS / f"{iteration:06d}" / f"{agent_seed:02d}"
 
 
@@ -116,8 +126,21 @@ def load(
     ------
     InputError
         Where there is no such agent, naming what there is.
+
+    See Also
+    --------
+    closerlook.from_sb3 : an agent of a live model.
+    closerlook.load_agent : an agent from its own folder.
+
+    Examples
+    --------
+    >>> import closerlook as cl
+    >>> agent = cl.load("atlas/hopper-ppo", iteration=150, seed=3)
+    >>> agent.environment.id, agent.algorithm, agent.iteration
+    ('Hopper-v5', 'ppo', 150)
     """
     importing = Importing(env, normalize, settings or {}, anyway)
+    # a run has several agents, a file one
     agents = find_agents(source, iteration=iteration, seed=seed, importing=importing)
     if env is not None:
         spec = EnvironmentSpec(environment_id(env)) if isinstance(env, str) else env
@@ -220,7 +243,7 @@ def _asked(agents: list[Agent], name: str, iteration: int | None, seed: int | No
         if asked is not None and there != {asked}:
             found = ", ".join(str(one) for one in there - {None}) or "not known"
             hint = f"leave the {what} out, or give a run folder to choose from"
-            raise InputError(f"{name} is no run, its {what} is {found}, not {asked}", hint)
+            raise InputError(f"{name} is not a run, and its {what} is {found}, not {asked}", hint)
     return agents
 
 

@@ -51,7 +51,9 @@ class OptimizerFields:
         """Refuse settings that mean nothing."""
         require_numbers(self, ("learning_rate", "optimizer_epsilon", "alpha", "weight_decay"), positive=False)
         if self.optimizer not in {"adam", "rmsprop", "rmsprop_tf"}:
-            raise InputError(f"optimizer is {self.optimizer!r}", "choose from adam, rmsprop, rmsprop_tf")
+            raise InputError(
+                f"optimizer must be one of three (got {self.optimizer!r})", "choose from adam, rmsprop, rmsprop_tf"
+            )
 
 
 @dataclass(frozen=True)
@@ -121,6 +123,7 @@ class Optimizer:
         for part, own in parts.items():
             for name, tensor in own.items():
                 self.parameters.setdefault(_unique(part, name), tensor.detach().clone().requires_grad_())
+        # Adam keeps m and v, RMSprop v alone; TensorFlow's begins at 1
         kinds = ("exp_avg", "exp_avg_sq") if settings.optimizer == "adam" else ("square_avg",)
         begin = torch.ones_like if settings.optimizer == "rmsprop_tf" else torch.zeros_like
         self._moments: dict[str, dict[str, Tensor]] = {kind: {} for kind in kinds}
@@ -275,6 +278,7 @@ def _update_one(
     size = settings.batch_size or pairs
     for epoch in range(settings.epochs):
         order = torch.from_numpy(generator(seed, "minibatches", stream=iteration, episode=epoch).permutation(pairs))
+        # the last minibatch of a pass has what is left, as in the library
         for chosen in torch.split(order, size):
             losses = _losses(agent, optimizer, [column[chosen] for column in columns], settings)
             if losses is None:
@@ -312,10 +316,12 @@ def _losses(
     else:
         ratio = torch.exp(change)
         held = ratio.clamp(1.0 - settings.clip, 1.0 + settings.clip)
+        # eq. 7 of Schulman et al. (2017)
         surrogate = torch.minimum(advantages * ratio, advantages * held)
     entropy = distribution.entropy()
     if bool(entropy.isnan().all()):  # no formula is known: the library takes the mean of minus the log probabilities
         entropy = -log_probs
+    # loss = -L_clip - c_entropy H + c_value (y - V)^2, the library's weights
     policy_loss = -surrogate.mean()
     if settings.entropy_coefficient:
         policy_loss = policy_loss - settings.entropy_coefficient * entropy.mean()
@@ -337,6 +343,7 @@ def _descend(
         )
         for part, loss in (("policy", policy_loss), ("value", value_loss))
     }
+    # parameters that both use get the sum of both slopes
     gradients: dict[str, Tensor] = {}
     for part, named in slopes.items():
         for name, slope in named.items():

@@ -45,7 +45,19 @@ Accept = Callable[[Tensor, Tensor, Tensor], Tensor]
 
 @dataclass(frozen=True)
 class NaturalSettings(CriticFields):
-    """Settings of a natural-gradient update; the defaults are Table 1's columns for TRPO, for Walker2d."""
+    """Settings of a natural-gradient update; the defaults are Table 1's columns for TRPO, for Walker2d.
+
+    See Also
+    --------
+    closerlook.TRPOSettings : the same with a line search.
+    closerlook.TrainSettings : where they belong.
+
+    Examples
+    --------
+    >>> import closerlook as cl
+    >>> cl.NaturalSettings(max_kl=0.01).cg_steps
+    10
+    """
 
     max_kl: float = 0.04
     """Mean KL from the old policy to the new that the full step is scaled to, by the quadratic model."""
@@ -64,7 +76,7 @@ class NaturalSettings(CriticFields):
         require_numbers(self, ("max_kl", "fisher_fraction", "cg_steps"), positive=True)
         require_numbers(self, ("cg_tolerance", "damping"), positive=False)
         if self.fisher_fraction > 1:
-            raise InputError(f"fisher_fraction is {self.fisher_fraction}", "give a share of the batch, at most 1")
+            raise InputError(f"fisher_fraction must be at most 1 (got {self.fisher_fraction})", "give 0.1, for example")
 
 
 @dataclass(frozen=True)
@@ -127,7 +139,17 @@ class FullStep:
 
 @dataclass(frozen=True)
 class TakenStep:
-    """Where each policy ended: flat parameters (P, D), the share of the full step, and the surrogate's gain (P,)."""
+    """Where each policy ended: flat parameters (P, D), the share of the full step, and the surrogate's gain (P,).
+
+    Parameters
+    ----------
+    vector : Tensor, (P, D)
+        Flat parameters.
+    fraction : Tensor, (P,)
+        The step taken as a share of the full one; 0 where none was.
+    gain : Tensor, (P,)
+        By how much the surrogate rose on the batch.
+    """
 
     vector: Tensor
     fraction: Tensor
@@ -140,7 +162,20 @@ def natural_update(
     """Update the critics of a population, then move each policy one full step along its natural gradient.
 
     Nothing is searched: the step is taken whatever it does to the surrogate, unless its parameters or its mean KL are
-    not finite. Parameters, results and errors are those of `closerlook.algorithms.trpo.trpo_update`.
+    not finite. Results and errors are those of `closerlook.algorithms.trpo.trpo_update`.
+
+    Parameters
+    ----------
+    agents : Agent
+        A population of P.
+    batch : Batch
+        What to compute the update from, (P, S, T).
+    settings : NaturalSettings
+        How.
+    seeds : sequence of int, (P,)
+        Each member's own; the critic's minibatches and the states of the Fisher matrix are keyed by them.
+    iteration : int
+        Updates made before: keys the same draws.
 
     References
     ----------
@@ -163,9 +198,28 @@ def searched_update(
     seeds: Sequence[int],
     iteration: int,
 ) -> tuple[Agent, NaturalInfo]:
-    """Update the critics, then move each policy along its natural gradient as far as `accept` lets it."""
+    """Update the critics, then move each policy along its natural gradient as far as `accept` lets it.
+
+    Parameters
+    ----------
+    agents : Agent
+        A population of P.
+    batch : Batch
+        What to compute the update from, (P, S, T).
+    settings : NaturalSettings
+        How.
+    accept : callable
+        Decides on trial steps, see `Accept`.
+    tries : int
+        Trial steps: the full one and its halvings.
+    seeds : sequence of int, (P,)
+        Each member's own; the critic's minibatches and the states of the Fisher matrix are keyed by them.
+    iteration : int
+        Updates made before: keys the same draws.
+    """
     rate = settings.value_learning_rate
     updated = fit_critic(agents, batch, settings, rate=rate, seeds=seeds, iteration=iteration)
+    # the batch's advantages are those of the critic before its update
     objective = Objective.of(agents, batch)
     start = objective.start(agents)
     full = full_step(objective, start, settings, seeds=seeds, iteration=iteration)
@@ -198,15 +252,19 @@ def full_step(
     InputError
         Where torch knows no KL for the policy's distribution.
     """
+    # g = grad L at the old policy, in float64; F from a fraction of the states (Table 1: 0.1)
     surrogate, gradient = objective.gradient(start)
     states = fisher_states(objective.observations, settings.fisher_fraction, seeds, iteration)
     product = damped(policy_fisher(objective.policy, objective.named(start), states), settings.damping)
+    # x = (F + damping)^-1 g
     found = conjugate_gradient(product, gradient, steps=settings.cg_steps, tolerance=settings.cg_tolerance)
     square = dot(found.vector, found.image)
+    # beta = sqrt(2 delta / x^T (F + damping) x): the damped quadratic model meets the KL bound (S15, appendix C)
     scale = torch.sqrt(2 * settings.max_kl / square)
     vector = scale.unsqueeze(-1) * found.vector
     usable = (square > 0) & torch.isfinite(square) & torch.isfinite(vector).all(-1)
     vector = torch.where(usable.unsqueeze(-1), vector, 0.0)
+    # x^T F x = x^T (F + damping) x - damping |x|^2, what the KL itself is to second order
     undamped = scale.square() * (square - settings.damping * dot(found.vector, found.vector))
     return FullStep(
         vector=vector,
@@ -224,8 +282,20 @@ def fisher_states(observations: Tensor, fraction: float, seeds: Sequence[int], i
     """Choose states for the Fisher matrix without replacement, each policy its own: (P, N, obs) to (P, M, obs).
 
     M is the whole part of the fraction of N, and at least 1; the choice is keyed (seed, "fisher", iteration).
+
+    Parameters
+    ----------
+    observations : Tensor, (P, N, obs)
+        States of the batch.
+    fraction : float
+        Above 0, at most 1.
+    seeds : sequence of int, (P,)
+        Each policy's own.
+    iteration : int
+        Updates made before.
     """
     pairs = observations.shape[1]
+    # M = max(1, floor(fraction N)), drawn without replacement
     count = max(1, int(fraction * pairs))
     if count == pairs:
         return observations
@@ -236,11 +306,21 @@ def fisher_states(observations: Tensor, fraction: float, seeds: Sequence[int], i
 def policy_fisher(policy: Policy, parameters: Parameters, observations: Tensor) -> VectorProduct:
     """Prepare Fisher-vector products in the fastest way there is for a policy.
 
+    Parameters
+    ----------
+    policy : Policy
+        The architecture.
+    parameters : mapping of str to Tensor, (P, ...)
+        Where the curvature is taken.
+    observations : Tensor, (P, M, obs)
+        States that the Fisher matrix is the mean over.
+
     Raises
     ------
     InputError
         Where torch knows no KL for the policy's distribution.
     """
+    # a closed form of F where there is one; else two passes of autograd through the KL
     if isinstance(policy, GaussianMLP):
         return gaussian_fisher(policy.network, parameters, observations)
     if isinstance(policy, CategoricalMLP):
@@ -255,12 +335,26 @@ def backtrack(objective: Objective, start: Tensor, full: FullStep, accept: Accep
     """Try the full step and its halvings, each policy for itself, and keep the first that is accepted.
 
     A trial whose parameters are not finite is refused; a policy with nothing accepted keeps its parameters.
+
+    Parameters
+    ----------
+    objective : Objective
+        The surrogate on the batch.
+    start : Tensor, (P, D)
+        The old policies' flat parameters.
+    full : FullStep
+        The step to try first.
+    accept : callable
+        See `Accept`.
+    tries : int
+        Trials in all.
     """
     vector, (fraction, gain) = start.clone(), torch.zeros(2, len(start), dtype=torch.float64)
     waiting = torch.nonzero((full.vector != 0).any(-1)).squeeze(-1)
     for k in range(tries):
         if len(waiting) == 0:
             break
+        # theta_k = theta_old + 2^-k step; accepted where surrogate gain and KL are good, each policy for itself
         share = 0.5**k
         before = start[waiting]
         trial = (before.double() + share * full.vector[waiting]).to(start.dtype)

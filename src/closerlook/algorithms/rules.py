@@ -88,7 +88,15 @@ def clip_of(settings: UpdateSettings) -> float:
 
 
 def climbed_surrogate(agent: Agent, rule: Rule) -> int:
-    """Return which surrogate an update climbs, by its place among `closerlook.algorithms.surrogate.SURROGATES`."""
+    """Return which surrogate an update climbs, by its place among `closerlook.algorithms.surrogate.SURROGATES`.
+
+    Parameters
+    ----------
+    agent : Agent
+        Whose advantages are normalized or not.
+    rule : Rule
+        The update.
+    """
     if isinstance(rule.settings, PPOSettings | JointSettings) and rule.settings.clip is not None:
         return SURROGATES.index("clipped")
     return SURROGATES.index("normalized" if agent.normalize_advantages else "plain")
@@ -121,11 +129,13 @@ def rule_of(agent: Agent, algorithm: str | None = None) -> Rule:
     given: dict[str, Any] = dict(agent.algorithm_settings) if own else {}
     unknown = sorted(set(given) - {field.name for field in fields(kind)})
     if unknown:
-        what = f"the agent's settings of {name} hold {unknown[0]!r}, which is none of its settings"
+        what = f"the agent's settings of {name} hold {unknown[0]!r}, which {name} does not have"
         raise InputError(what, "leave it out, or name the algorithm to measure it with its defaults")
     settings = kind(**plain_values(kind, given))
+    # another algorithm has made no update of this agent: the first of its schedule, with an empty memory
     iteration = (agent.iteration or 0) if own else 0
     if isinstance(settings, PPOSettings) and settings.anneal:
+        # after the last iteration the annealed rate is 0: the last update that moves is meant
         iteration = min(iteration, settings.total_iterations - 1)
     kept = own and bool(agent.part("optimizer.policy"))
     return Rule(name, settings, iteration, _remembers(settings) and not kept)

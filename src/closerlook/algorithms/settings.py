@@ -31,6 +31,15 @@ class CriticFields:
 def require_numbers(settings: object, names: Iterable[str], *, positive: bool) -> None:
     """Raise where a setting is not a finite number that is positive, or at least not negative; None passes.
 
+    Parameters
+    ----------
+    settings : object
+        Whose fields are checked.
+    names : iterable of str
+        Which of them.
+    positive : bool
+        Whether zero is refused too.
+
     Raises
     ------
     InputError
@@ -40,4 +49,4 @@ def require_numbers(settings: object, names: Iterable[str], *, positive: bool) -
         value = getattr(settings, name)
         if value is not None and not (math.isfinite(value) and (value > 0 if positive else value >= 0)):
             kind = "a positive number" if positive else "zero or a positive number"
-            raise InputError(f"{name} is {value}", f"give {kind}")
+            raise InputError(f"{name} must be {kind} (got {value})", f"give {kind}")

@@ -65,6 +65,13 @@ class Terminal:
     def result(self, summary: Mapping[str, Any], *tables: Table) -> None:
         """Print the result: on stdout the JSON object, or else the tables.
 
+        Parameters
+        ----------
+        summary : mapping of str to object
+            The JSON object.
+        *tables : Table
+            The same for people.
+
         Raises
         ------
         OutputError
@@ -132,11 +139,19 @@ class Bar:
     def start(self, total_pairs: float, label: str) -> None:
         """Say what the work is and about how long what is left of it takes, and draw the bar.
 
+        Parameters
+        ----------
+        total_pairs : float
+            Pairs to be simulated, those of stored jobs among them.
+        label : str
+            What the work is.
+
         Raises
         ------
         InputError
             Where it is too long.
         """
+        # stored jobs are no work that is left
         total_pairs, self._stored = total_pairs - self._stored, 0.0
         if total_pairs <= 0:
             return
@@ -160,6 +175,13 @@ class Bar:
 
     def require_short(self, total_pairs: float, work: str) -> float:
         """Return the seconds that some work takes, about.
+
+        Parameters
+        ----------
+        total_pairs : float
+            Pairs to be simulated.
+        work : str
+            What the work is, for the message.
 
         Raises
         ------
@@ -195,7 +217,13 @@ class Bar:
         self.console.note(text)
 
     def outlook(self, first_pairs: float, most_pairs: float) -> None:
-        """Say what the first look takes, and what all pairs would; refuse what is too long before jobs are listed."""
+        """Say what the first look takes, and what all pairs would; refuse what is too long before jobs are listed.
+
+        Parameters
+        ----------
+        first_pairs, most_pairs : float
+            Pairs of the first interim analysis, and of all there may be.
+        """
         self.require_short(first_pairs, f"{first_pairs:,.0f} pairs of {self.environment}")
         if first_pairs == most_pairs:
             return
@@ -203,15 +231,27 @@ class Bar:
             f"{pairs:,.0f} pairs, about {duration(START_SECONDS + pairs / self.rate)}"
             for pairs in (first_pairs, most_pairs)
         )
-        self.console.note(f"first look: {first}; all there may be: {most}")
+        self.console.note(f"first analysis: {first}; all pairs: {most}")
 
 
 def usual_rate(environment: str, workers: int, trained: int) -> float:
-    """Return the pairs a second that workers usually make, measuring agents or training so many streams of them."""
+    """Return the pairs a second that workers usually make, measuring agents or training so many streams of them.
+
+    Parameters
+    ----------
+    environment : str
+        Gymnasium id.
+    workers : int
+        Processes.
+    trained : int
+        Agents that are trained together; 0 where agents are measured.
+    """
     alone = PAIRS_PER_SECOND.get(environment, OTHER_PAIRS_PER_SECOND)
     if trained == 0:
         return alone * workers
     most = math.ceil(trained / workers)  # the worker that has most is waited for
+    # seconds for a step of one stream: its simulation, its part of an update, and what a step costs however many there
+    # are
     return trained / most / (1 / alone + UPDATE_SECONDS + STEP_SECONDS / most)
 
 

@@ -98,7 +98,7 @@ class Study(Output):
             raise InputError("no task was given, or one twice", "give --tasks hopper, or others, each once")
         for name, number in (("seeds", self.seeds), ("steps", self.steps)):
             if number is not None and number < 1:
-                raise InputError(f"{number} {name} train nothing", f"give --{name} 1 or more")
+                raise InputError(f"{name} must be at least 1 (got {number})", f"give --{name} 1 or more")
 
     def _study(self, task: str, regimes: Regimes, console: Terminal) -> Any:
         name, folder = environment_id(task), self.folder / task.replace(":", "-")
@@ -161,5 +161,7 @@ def table_of(dataset: Any) -> Table:
             rows.append([f"{batch:,}", f"{rate:.3g}", *(cell if "nan" not in cell else "-" for cell in cells)])
     failed = int(dataset["regime_failed"].sum()) if "regime_failed" in dataset else 0
     table = make_table(title, columns, rows)
-    table.caption = f"{failed} of {len(rows)} settings came to what is not finite: dashes." if failed else None
+    table.caption = (
+        f"{failed} of {len(rows)} settings failed with numbers that are not finite (dashes)." if failed else None
+    )
     return table

@@ -35,6 +35,7 @@ def most_workers() -> int:
 
 def default_workers() -> int:
     """Cores this process may use: one worker for each."""
+    # cores that this process may use, not those that there are
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
@@ -51,7 +52,7 @@ def crew_of(workers: int | None) -> int:
     if workers is None:
         return default_workers()
     if not isinstance(workers, int | np.integer) or workers < 1:
-        raise InputError(f"{workers} workers cannot run anything", "give --workers 1 or more")
+        raise InputError(f"workers must be at least 1 (got {workers})", "give --workers 1 or more")
     if workers > most_workers():
         raise InputError(f"workers must be at most {most_workers()} (got {workers!s:.20})", "give fewer --workers")
     return int(workers)
@@ -92,12 +93,14 @@ def run_jobs(
     """
     workers = crew_of(workers)
     heard: Progress = Silence() if progress is None else progress
+    # what is stored is not computed, and does not count as work that is announced
     results = {number: found for number, job in enumerate(jobs) if (found := _stored(cache, job)) is not None}
     missing = [(number, job) for number, job in enumerate(jobs) if number not in results]
     if results:
         heard.skip(sum(jobs[number].pairs for number in results))
     heard.start(sum(job.pairs for job in jobs), label)
     try:
+        # jobs that leave something on disk for the ones that are wanted: all of them first
         before = [(number, first) for number, job in missing for first in job.before]
         left = {number: job.pairs for number, job in missing}
         with closing(_answers([(at, first) for at, (_, first) in enumerate(before)], workers)) as done:

@@ -75,6 +75,7 @@ def check_advantages(batch: Batch) -> Recomputed:
             "see the census for where",
         )
         return Recomputed(check, None)
+    # first the recursion that the batch itself describes; suspects only where that does not hold
     found = residuals(given.advantages, given.right)
     if found.known == 0:
         return Recomputed(unknown("advantages", "last_values or truncation_values"), batch.advantages)
@@ -95,6 +96,7 @@ def _unknown(found: Residuals) -> int:
 
 def _hidden_mistake(given: Given, found: Residuals) -> Suspect | None:
     """Find a mistake at the steps that could not be compared, where advantages say themselves what was bootstrapped."""
+    # where b_t is not known a mistake there cannot be seen as a residual, only as a recursion that holds there exactly
     blind = np.isnan(found.sizes)
     if not blind.any():
         return None
@@ -122,11 +124,14 @@ _SEEN_WHERE_BLIND = {
 
 def _explain(batch: Batch, given: Given, found: Residuals) -> Recomputed:
     """Find what explains advantages that differ: standardization, which is no fault, or a mistake, or both."""
+    # from the harmless to the rare: standardized advantages, one usual mistake, other units, a mistake under
+    # standardization, half precision
     right = _standardized(batch, given, given.right, given.advantages)
     if right is not None:
         return right
     for suspect in suspects(given):
         own = suspect.residuals(TOLERANCE)
+        # a suspect may leave out a few rows at the edges of the batch, not more
         if own.agree and own.known >= found.known - 3 * given.rewards.shape[1]:
             return Recomputed(_fault(suspect, found, own), given.advantages)
     fitted = _other_units(given, found)
@@ -214,6 +219,7 @@ def _undone(recursion: Recursion, advantages: FloatArray, over: str, groups: np.
 def _undone_in_minibatches(
     recursion: Recursion, advantages: FloatArray, members: list[np.ndarray]
 ) -> FloatArray | None:
+    # minibatches mix steps, so that no local recursion holds: the advantages themselves are computed and compared
     raw = backward_sums(recursion.deltas, recursion.trace_decay * recursion.traces)
     for own in members:
         weights = fit_terms(advantages[own], [raw[own], np.ones(int(own.sum()))])
@@ -227,12 +233,15 @@ def _other_units(given: Given, found: Residuals) -> Check | None:
     right = given.right
     carried = right.traces * following_rows(given.advantages, 0.0)
     carried[-1] = 0.0
+    # A_t - d_t A_{t+1} = r_t + gamma b_t - V_t is linear in r and in (gamma b - V): their factors are fitted
     target = given.advantages - right.trace_decay * carried
     values = right.gamma * right.following - right.values
+    # A_t - r_t + V_t = gamma' b_t + gamma' lambda' m_t A_{t+1}: the weights are another gamma, and gamma times lambda
     discounts = fit_terms(given.advantages - right.rewards + right.values, [right.following, carried])
     if discounts is not None and 0 <= discounts[1] <= discounts[0] * (1 + 1e-6) <= 1.0001:
         gamma, gae_lambda = discounts[0], discounts[1] / discounts[0]
         return _named("other_discount", found, gamma=float(gamma), gae_lambda=float(gae_lambda))
+    # values in other units may have another zero too: V = a V' + c adds c (gamma - 1)
     constant = right.gamma * (right.following != 0) - 1.0
     for terms in ([values, constant], [values]):
         weights = fit_terms(target - right.rewards, terms)
@@ -245,7 +254,15 @@ def _other_units(given: Given, found: Residuals) -> Check | None:
 
 
 def check_returns(batch: Batch, recomputed: Recomputed) -> Check:
-    """Say what stored returns are: lambda-returns or discounted returns, of raw or of standardized advantages."""
+    """Say what stored returns are: lambda-returns or discounted returns, of raw or of standardized advantages.
+
+    Parameters
+    ----------
+    batch : Batch
+        Whose returns.
+    recomputed : Recomputed
+        What the check of advantages found.
+    """
     for name, words in {**NEEDED, "returns": "returns"}.items():
         if getattr(batch, name) is None:
             return unknown("returns", words)
@@ -268,6 +285,7 @@ def check_returns(batch: Batch, recomputed: Recomputed) -> Check:
 
 
 def _kinds_of_returns(given: Given, raw: FloatArray) -> Iterator[tuple[str, FloatArray]]:
+    # y = A + V; or discounted returns, with and without what follows a truncation or cut
     yield "lambda-returns (advantages and values)", raw + given.values
     yield "discounted returns, bootstrapped at truncations and cuts", given.discounted_returns(bootstrapped=True)
     yield "discounted returns that stop at truncations and cuts", given.discounted_returns(bootstrapped=False)
@@ -275,6 +293,7 @@ def _kinds_of_returns(given: Given, raw: FloatArray) -> Iterator[tuple[str, Floa
 
 def _same(returns: FloatArray, kind: FloatArray) -> bool:
     known = np.isfinite(kind)
+    # a tenth of the root mean square keeps numbers near zero from demanding more precision than their neighbors have
     scale = np.abs(returns) + np.abs(kind) + 0.1 * np.sqrt(np.square(returns).mean())
     return bool(known.any() and (np.abs(returns - kind)[known] <= 5 * TOLERANCE * scale[known]).all())
 
@@ -286,9 +305,10 @@ def _wrong_returns(given: Given, returns: FloatArray, raw: FloatArray, standardi
     places = np.argwhere(differs & known)
     name, says, hint = (
         "unexplained",
-        "returns are no sum of advantages and values",
+        "returns are not the sum of advantages and values",
         "compute returns = advantages + values",
     )
+    # one row too early, or too late
     lagging = [np.roll(wanted, shift, axis=0) for shift in (1, -1)]
     if _same(returns, given.advantages):
         name, says = "advantages_in_place_of_returns", "the values are not added: returns are the advantages"
@@ -318,7 +338,15 @@ def _wrong_returns(given: Given, returns: FloatArray, raw: FloatArray, standardi
 
 
 def check_normalization(batch: Batch, recomputed: Recomputed) -> Check:
-    """Say how often, and over what, the advantages of the update are standardized."""
+    """Say how often, and over what, the advantages of the update are standardized.
+
+    Parameters
+    ----------
+    batch : Batch
+        Whose advantages.
+    recomputed : Recomputed
+        What the check of advantages found.
+    """
     if batch.advantages is None or recomputed.raw is None:
         return unknown("normalization", "advantages that can be explained")
     used = _used(batch)
@@ -336,7 +364,7 @@ def _normalization_fault(stored: str, used: str | None, declared: str | None) ->
     again = used if used in {"batch", "minibatch"} else declared
     if used == "unexplained":
         name, level, hint = "unexplained", "problem", "compare the two"
-        says = "the advantages that the loss saw are no standardization of those stored"
+        says = "the advantages that the loss saw are not the stored ones standardized"
     elif stored == "environment":
         name, level, hint = "normalized_per_environment", "watch", "standardize over the batch"
         says = "advantages are standardized within each environment, so that none does better than another"
@@ -361,6 +389,7 @@ def _used(batch: Batch) -> str | None:
         return "none"
     for over, groups in _groups(batch, used):
         members = [(groups == group) & known for group in np.unique(groups)]
+        # an affine map is fitted exactly to any two numbers: groups have to be larger for it to say something
         members = [own for own in members if own.sum() > 8]
         weights = [fit_terms(used[own], [stored[own], np.ones(int(own.sum()))]) for own in members]
         if members and all(one is not None and one[0] > 0 for one in weights):

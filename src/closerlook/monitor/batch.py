@@ -115,6 +115,11 @@ class Batch:
     InputError
         Where shapes do not fit, flags are not flags, or a number means nothing.
 
+    See Also
+    --------
+    closerlook.lint : recompute what it holds.
+    closerlook.census : count what it holds.
+
     Examples
     --------
     >>> import closerlook as cl
@@ -355,5 +360,8 @@ def _as_number(name: str, given: Any) -> float | None:
         number = np.nan
     most = 1.0 if name.startswith("ga") else np.inf
     if not 0.0 <= number <= most:
-        raise InputError(f"{name} is {given!r}", f"give a number from 0{' to 1' if most == 1.0 else ' on'}")
+        raise InputError(
+            f"{name} must be a number from 0{' to 1' if most == 1.0 else ' on'} (got {given!r})",
+            f"give a number from 0{' to 1' if most == 1.0 else ' on'}",
+        )
     return number

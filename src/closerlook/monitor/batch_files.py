@@ -25,7 +25,15 @@ _HEADERS = {
 
 
 def write_fields(file: Path, held: Mapping[str, Any]) -> Path:
-    """Write arrays, numbers and words by name, what is None left out; see `Batch.save`."""
+    """Write arrays, numbers and words by name, what is None left out; see `Batch.save`.
+
+    Parameters
+    ----------
+    file : Path
+        With or without the suffix ``.npz``.
+    held : mapping of str to object
+        Fields by name.
+    """
     content = io.BytesIO()
     arrays: dict[str, Any] = {name: np.asarray(value) for name, value in held.items() if value is not None}
     np.savez_compressed(content, **arrays)
@@ -57,7 +65,7 @@ def read_fields(file: Path, names: Sequence[str], numbers: Sequence[str], words:
         what = f"there is no {file}" if isinstance(error, FileNotFoundError) else f"{file} cannot be read"
         raise InputError(what, "give a file that Batch.save or numpy.savez wrote") from None
     except (zipfile.BadZipFile, EOFError, NotImplementedError, RuntimeError, zlib.error) as error:
-        raise _not_a_batch(file, "it is damaged" if "CRC" in str(error) else "it is no .npz file") from None
+        raise _not_a_batch(file, "it is damaged" if "CRC" in str(error) else "it is not an .npz file") from None
     if "rewards" not in held:
         raise _not_a_batch(file, f"it has no rewards, but {', '.join(sorted(held)) or 'nothing'}")
     for name in (*numbers, *words):
@@ -69,7 +77,9 @@ def read_fields(file: Path, names: Sequence[str], numbers: Sequence[str], words:
 
 
 def _not_a_batch(file: Path, why: str) -> InputError:
-    return InputError(f"{file} is no training batch: {why}", "write it with Batch.save, or numpy.savez with its names")
+    return InputError(
+        f"{file} is not a training batch: {why}", "write it with Batch.save, or numpy.savez with its names"
+    )
 
 
 def _entries(archive: zipfile.ZipFile, file: Path, names: Sequence[str]) -> dict[str, zipfile.ZipInfo]:
@@ -78,7 +88,7 @@ def _entries(archive: zipfile.ZipFile, file: Path, names: Sequence[str]) -> dict
     strange = sorted(set(entries) - set(names))
     if strange:
         named = ascii(strange[0])[:60]
-        raise _not_a_batch(file, f"{named} is no field of a batch")
+        raise _not_a_batch(file, f"{named} is not a field of a batch")
     if len(entries) < len(archive.infolist()):
         raise _not_a_batch(file, "it holds a field twice")
     if sum(entry.file_size for entry in entries.values()) > MOST_BYTES:
@@ -95,7 +105,7 @@ def _read(archive: zipfile.ZipFile, entry: zipfile.ZipInfo, file: Path, *, is_wo
             version = np.lib.format.read_magic(stream)
             shape, fortran, dtype = _HEADERS[version](stream, max_header_size=LONGEST_HEADER)
         except (ValueError, KeyError, SyntaxError, TypeError, MemoryError, RecursionError):
-            raise _not_a_batch(file, f"{name} is no array of NumPy's") from None
+            raise _not_a_batch(file, f"{name} is not a NumPy array") from None
         short_word = dtype.kind == "U" and shape == () and dtype.itemsize <= 4 * LONGEST_WORD
         if not (short_word if is_word else dtype.kind in "biuf"):
             raise _not_a_batch(file, f"{name} holds {dtype.kind!r}, not numbers")

@@ -71,12 +71,14 @@ def audit_critics(
     """
     asked = with_monte_carlo_returns(Sampling(settings.n_steps), settings.gamma)
     streams = range(iteration * settings.n_envs, (iteration + 1) * settings.n_envs)
+    # as many pairs again, by the policy before the update, which it has not seen
     held_out = sample(
         before, settings.environment, asked, seeds=seeds, purpose=PURPOSE, streams=streams, lanes=settings.n_envs
     )
     new = critic_values(after, after.value_parameters, pairs_of(batch.observations)).numpy()
     rows = []
     for number, (old, updated) in enumerate(zip(before.unstack(), after.unstack(), strict=True)):
+        # the paper's targets: V_old + A, and returns, here bootstrapped as the agent does
         targets = {"gae": batch.gae_targets[number], "bootstrapped_returns": batch.returns[number]}
         trained = {f"audit_{name}_mre_train": _error(new[number], y.numpy()) for name, y in targets.items()}
         both = Agent.stack([old]), Agent.stack([updated])
@@ -110,6 +112,11 @@ class CriticAudit(Callback):
 
     About as much sampling again as training takes, and half. Agents are the same as without.
 
+    See Also
+    --------
+    closerlook.value_prediction : the same of a trained agent, and more.
+    closerlook.plot_critic_audit : its columns, drawn.
+
     Examples
     --------
     >>> import closerlook as cl
@@ -122,7 +129,7 @@ class CriticAudit(Callback):
     def check(self, settings: TrainSettings) -> None:
         """Refuse a run without critics, or whose Monte Carlo returns have no end."""
         if settings.baseline == "none":
-            what = "the critic is to be audited, and there is none"
+            what = "there is no critic to audit"
             raise InputError(what, "leave out the audit of the critic, or baseline none")
         if settings.gamma >= 1:
             hint = "leave out the audit of the critic, or give a smaller gamma"

@@ -32,6 +32,7 @@ class Limit:
         """Say how one value stands; NaN is not known."""
         if np.isnan(value):
             return "unknown"
+        # a problem below watch: small numbers are bad
         falls = self.problem < self.watch
         beyond = [value <= limit if falls else value >= limit for limit in (self.problem, self.watch)]
         return "problem" if beyond[0] else "watch" if beyond[1] else "ok"
@@ -66,6 +67,8 @@ class Levels:
     ----------
     limits : mapping of str to Limit
         By name; names that are not measured have no level.
+    standing : dict of str to str
+        The level of each number so far; empty at first.
     """
 
     limits: Mapping[str, Limit]
@@ -76,6 +79,7 @@ class Levels:
         """Take in the numbers of an update; return the levels that changed, by name."""
         changed: dict[str, CheckLevel] = {}
         for name, limit in self.limits.items():
+            # a number that is not known moves no level
             level = limit.level(numbers[name]) if name in numbers else "unknown"
             if level != "unknown" and self._moves(name, ORDER.index(level), limit.patience):
                 changed[name] = self.standing[name]
@@ -121,7 +125,9 @@ def limits_from(given: Mapping[str, Limit | tuple[float, float] | None] | None) 
             try:
                 watch, problem = (float(value) for value in limit)
             except (TypeError, ValueError):
-                raise InputError(f"the limit of {name} is {limit!r}", "give (watch, problem), or None") from None
+                raise InputError(
+                    f"the limit of {name} must be two numbers (got {limit!r})", "give (watch, problem), or None"
+                ) from None
             usual = limits.get(name)
             limits[name] = Limit(watch, problem, usual.advice if usual else "", usual.patience if usual else 2)
     return limits

@@ -61,6 +61,8 @@ class Monitor:
         is measured does not depend on the clock, only when.
     save_to : str or Path
         Folder for batches in which something is not finite, with what lint says of them.
+    clock : callable
+        Returns seconds, for what measuring takes.
 
     Raises
     ------
@@ -89,9 +91,11 @@ class Monitor:
     def __post_init__(self) -> None:
         """Refuse what means nothing."""
         if isinstance(self.every, bool) or not isinstance(self.every, int | np.integer) or self.every < 1:
-            raise InputError(f"every is {self.every!r}", "give a whole number, 1 or more")
+            raise InputError(f"every must be a whole number of at least 1 (got {self.every!r})", "give 10, for example")
         if self.share_of_time is not None and not 0 < self.share_of_time <= 1:
-            raise InputError(f"share_of_time is {self.share_of_time!r}", "give a number above 0, up to 1")
+            raise InputError(
+                f"share_of_time must be above 0 and at most 1 (got {self.share_of_time!r})", "give 0.05, for example"
+            )
         self.sinks: tuple[Sink, ...] = (self.sink,) if callable(self.sink) else tuple(self.sink)
         self.levels = Levels(limits_from(self.limits))
         self.updates = 0
@@ -160,6 +164,7 @@ class Monitor:
 
     def _plan(self, begun: float, seconds: float) -> None:
         """Say which update is measured next."""
+        # s / (s + k u) = share, solved for k: u seconds an update, s a measurement
         updates, since = self._since
         if self.share_of_time is not None and self.updates > updates:
             # of k updates, each (begun - since) / n long, measuring once is the share s / (s + k u)
@@ -173,6 +178,7 @@ class Monitor:
         policy, critic = _split(after)
         counted = census(batch)
         numbers = {name: float(value) for name, value in counted.items() if np.ndim(value) == 0 and name in CENSUS}
+        # lint first: its faults explain what is odd in the numbers below
         findings = self._lint(batch, policy)
         numbers["faults"] = float(len(findings.faults))
         notes = [f"lint: {check.check}: {check.statement}; {check.advice}" for check in findings.faults]
@@ -197,6 +203,7 @@ class Monitor:
 
     def _lint(self, batch: Batch, after: Any) -> Findings:
         """Recompute the batch, without policies that fail."""
+        # with the policy after the update, else without it, else without policy and critic: whatever can be checked
         for own, new in ((batch, after), (batch, None)):
             with suppress(InputError):
                 return lint(own, after=new)
@@ -233,6 +240,7 @@ def _split(agent: Any) -> tuple[Any, Any]:
     if isinstance(agent, tuple | list):
         policy, critic = agent
         return policy, critic
+    # policies of SB3 and agents of CleanRL hold their critic; closerlook's own agents too
     has_both = any(hasattr(agent, name) for name in ("predict_values", "get_value", "value_parameters"))
     return agent, agent if has_both else None
 

@@ -43,7 +43,15 @@ class RowDistribution(Protocol):
 
 @dataclass(frozen=True)
 class AnyRows:
-    """A distribution of torch or of another library, or several side by side, whose batch begins with the rows."""
+    """A distribution of torch or of another library, or several side by side, whose batch begins with the rows.
+
+    Parameters
+    ----------
+    inner : object
+        The distribution.
+    rows : int
+        B.
+    """
 
     inner: Any
     rows: int
@@ -84,6 +92,13 @@ def _torch_parts(inner: Any) -> list[Any]:
 
 def as_distribution(answer: Any, rows: int) -> RowDistribution:
     """Return what a policy answered in this package's terms: Gaussian and categorical, or wrapped.
+
+    Parameters
+    ----------
+    answer : object
+        What the policy returned.
+    rows : int
+        B, of the observations it was given.
 
     Raises
     ------
@@ -193,14 +208,20 @@ def as_policy(given: Any) -> RowPolicy:
         own, policy = _leaves(given.policy_parameters), given.policy
         network = getattr(policy, "network", None) or getattr(policy, "module", None)
         return RowPolicy(lambda observations: policy.distribution(own, observations), own, network=network)
+    # Stable-Baselines3's policies
     if hasattr(given, "get_distribution"):
         return RowPolicy(given.get_distribution, *_module_of(given))
+    # CleanRL's ppo_continuous_action.py
     if hasattr(given, "actor_mean") and hasattr(given, "actor_logstd"):
         return RowPolicy(lambda x: DiagonalGaussian(given.actor_mean(x), given.actor_logstd), *_module_of(given))
+    # CleanRL's ppo.py and ppo_atari.py
     if hasattr(given, "actor") and hasattr(given, "get_action_and_value"):
         return RowPolicy(lambda x: Categorical(given.actor(_features(given, x))), *_module_of(given))
     if not callable(given):
-        raise InputError(f"policy is a {type(given).__name__}", "give a function or a module of observations")
+        raise InputError(
+            f"policy must be a function or a module (got a {type(given).__name__})",
+            "give a function or a module of observations",
+        )
     return RowPolicy(given, *_module_of(given))
 
 
@@ -225,12 +246,16 @@ def as_critic(given: Any) -> Critic | None:
         if hasattr(given, name):
             return Critic(getattr(given, name), *_module_of(given))
     if not callable(given):
-        raise InputError(f"critic is a {type(given).__name__}", "give a function or a module of observations")
+        raise InputError(
+            f"critic must be a function or a module (got a {type(given).__name__})",
+            "give a function or a module of observations",
+        )
     return Critic(given, *_module_of(given))
 
 
 def _features(agent: Any, observations: Tensor) -> Tensor:
     """Return what the actor of a CleanRL script takes: images go through a network that the critic shares."""
+    # CleanRL's ppo_atari.py divides pixels before its network
     network = getattr(agent, "network", None)
     return observations if network is None else network(observations / 255.0)
 
@@ -247,7 +272,15 @@ def _module_of(given: Any) -> tuple[dict[str, Tensor], torch.nn.Module | None, t
 
 
 def rows_of(array: np.ndarray, like: RowPolicy | Critic | None = None) -> Tensor:
-    """Flatten (T, N, ...) to a tensor (T N, ...), on the device of what it is for; double precision becomes single."""
+    """Flatten (T, N, ...) to a tensor (T N, ...), on the device of what it is for; double precision becomes single.
+
+    Parameters
+    ----------
+    array : ndarray, (T, N, ...)
+        Of a batch.
+    like : RowPolicy or Critic, optional
+        What it is for: its parameters' device and precision are taken.
+    """
     flat = np.ascontiguousarray(array.reshape(-1, *array.shape[2:]))
     tensor = torch.from_numpy(flat.astype(np.float32) if flat.dtype.kind == "f" else flat)
     first = next(iter(like.parameters.values()), None) if like is not None else None

@@ -101,7 +101,24 @@ def rollout_episodes(
 ) -> Episodes:
     """Run a population on its streams and keep the episodes alone: the same ones, in a fraction of the memory.
 
-    Parameters and errors as for `rollout`.
+    Errors as for `rollout`.
+
+    Parameters
+    ----------
+    agents : Agent
+        A population of P, or a single one.
+    environment : EnvironmentSpec
+        Where they act.
+    sampling : Sampling
+        How long streams are, and what happens at their ends.
+    seeds : sequence of int, (P,)
+        Each agent's own root seed.
+    purpose : str
+        What is sampled for: names the draws.
+    streams : sequence of int
+        Numbers of the streams.
+    lanes : int, optional
+        Streams of a policy that are stepped together; default as many as is fastest.
     """
     agents = agents if agents.population is not None else Agent.stack([agents])
     lanes = lanes_at_once(environment) if lanes is None else lanes
@@ -116,15 +133,19 @@ def rollout_episodes(
 
 def _check_request(agents: Agent, sampling: Sampling, seeds: Sequence[int], streams: Sequence[int], lanes: int) -> None:
     if len(seeds) != agents.population:
-        raise InputError(f"{agents.population} policies have {len(seeds)} root seeds", "give one for each policy")
+        raise InputError(
+            f"{agents.population} policies need as many root seeds (got {len(seeds)})", "give one for each policy"
+        )
     if not streams or len(set(streams)) != len(streams) or min(streams) < 0:
-        raise InputError("the streams are none, not all different, or negative", "give different numbers from 0")
+        raise InputError("streams must be different numbers from 0 on, at least one", "give range(8), for example")
     if sampling.n_steps < 1 or lanes < 1:
-        raise InputError(f"{sampling.n_steps} steps on {lanes} lanes were asked for", "give at least one of each")
+        raise InputError(
+            f"steps and lanes must be at least 1 (got {sampling.n_steps} and {lanes})", "give at least one of each"
+        )
     if sampling.longest_finish < 1:
-        raise InputError(f"episodes are to be finished in {sampling.longest_finish} steps", "give at least one")
+        raise InputError(f"longest_finish must be at least 1 (got {sampling.longest_finish})", "give 1 or more")
     if min(sampling.burn_in, sampling.continuation_steps) < 0:
-        raise InputError("burn_in or continuation_steps is negative", "give 0 or more")
+        raise InputError("burn_in and continuation_steps must be at least 0", "give 0 or more")
 
 
 def _check_updates(sampling: Sampling, streams: Sequence[int], lanes: int) -> None:

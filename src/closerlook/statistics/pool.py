@@ -78,7 +78,17 @@ class Pool:
         return [range(first, min(first + step, self.streams)) for first in range(0, self.streams, step)]
 
     def answer_bytes(self, parameters: int, weightings: int = 1) -> int:
-        """Estimate the memory of one agent's answers."""
+        """Estimate the memory of one agent's answers.
+
+        Parameters
+        ----------
+        parameters : int
+            Of the policy.
+        weightings : int
+            Kinds of advantages that scores are weighted by.
+        """
+        # sum over streams of 1 / (streams of its block) counts the blocks; each holds D numbers of 4 bytes for every
+        # row
         prefixes = len(self.prefixes) * min(self.streams, MOST_BLOCKS)
         blocks = sum(1.0 / block_streams(stream) for stream in range(self.streams))
         return int((prefixes + blocks) * parameters * (weightings + 1) * 4)
@@ -114,6 +124,7 @@ def plan_pool(pairs: int, estimates: int, batch: tuple[int, int], sizes: Sequenc
         needed = estimates * max(1, wanted[-1] // n_steps) * n_steps
         what = f"{pairs:,} pairs are too few for {estimates} estimates of {wanted[-1]:,} pairs"
         raise InputError(what, f"give --pairs {needed} or more, or smaller sizes")
+    # several sizes may be rounded to the same streams: one of them stands for all
     usable = {size.used: size for size in found if size is not None}
     if not usable:
         what = f"{pairs:,} pairs are too few for {estimates} disjoint estimates from streams of {n_steps:,} pairs"
@@ -130,11 +141,11 @@ def plan_pool(pairs: int, estimates: int, batch: tuple[int, int], sizes: Sequenc
 
 def _require_sensible(pairs: int, estimates: int, sizes: Sequence[int] | None) -> None:
     if pairs < 1:
-        raise InputError(f"{pairs} pairs are nothing to measure with", "give --pairs 1e6, for example")
+        raise InputError(f"pairs must be at least 1 (got {pairs})", "give --pairs 1e6, for example")
     if not 2 <= estimates <= MOST_BLOCKS:
-        raise InputError(f"{estimates} estimates cannot be compared", f"ask for 2 to {MOST_BLOCKS}; 10 is usual")
+        raise InputError(f"estimates must be from 2 to {MOST_BLOCKS} (got {estimates})", "give 10, for example")
     if sizes is not None and (not sizes or min(sizes) < 2):
-        raise InputError(f"sizes {list(sizes)} hold none, or one below 2 pairs", "give sizes of 2 pairs or more")
+        raise InputError(f"sizes must be at least 2 pairs each (got {list(sizes)})", "give sizes of 2 pairs or more")
 
 
 def _default_sizes(largest: int, batch_pairs: int) -> list[int]:

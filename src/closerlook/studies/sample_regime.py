@@ -75,28 +75,44 @@ class Regimes:
     def __post_init__(self) -> None:
         """Refuse what means nothing."""
         if not self.batches or not self.learning_rates:
-            raise InputError("a study of sample regimes has no setting", "give batches and learning rates")
+            raise InputError("a study of sample regimes needs batches and learning rates", "give one of each at least")
         wrong = [rate for rate in self.learning_rates if not 0 < rate < math.inf]
         if wrong:
-            raise InputError(f"a learning rate is {wrong[0]}", "give positive, finite numbers")
+            raise InputError(f"learning rates must be positive and finite (got {wrong[0]})", "give others")
         if len(set(self.batches)) < len(self.batches) or len(set(self.learning_rates)) < len(self.learning_rates):
             raise InputError("a batch or a learning rate is given twice", "give each once")
         if min(self.batches) < 2:
-            raise InputError(f"{min(self.batches)} pairs an iteration cannot be learnt from", "give 2 or more")
+            raise InputError(f"batches must be at least 2 pairs (got {min(self.batches)})", "give 2 or more")
         if max(self.batches) > self.steps:
             hint = f"give {max(self.batches)} steps or more, or smaller batches"
-            raise InputError(f"{max(self.batches)} pairs an iteration do not go into {self.steps} steps", hint)
+            raise InputError(f"steps must be at least the largest batch, {max(self.batches)} (got {self.steps})", hint)
         if self.estimates == 1 or self.estimates < 0:
-            raise InputError(f"{self.estimates} estimates cannot agree", "give 0, or 2 and more")
+            raise InputError(f"estimates must be 0, or at least 2 (got {self.estimates})", "give 0, or 2 or more")
 
     def settings(self, batch: int, rate: float) -> TrainSettings:
-        """Return the settings of one regime."""
+        """Return the settings of one regime.
+
+        Parameters
+        ----------
+        batch : int
+            Pairs of an iteration.
+        rate : float
+            The policy's learning rate.
+
+        Raises
+        ------
+        InputError
+            Where a batch longer than a stream is no whole number of streams.
+        """
         base = preset_of(self.env)
         shape: dict[str, Any] = {"n_envs": 1, "n_steps": batch}
         if batch >= base.n_steps:
             if batch % base.n_steps:
-                raise InputError(f"{batch} pairs are no whole streams of {base.n_steps}", "give multiples of that")
+                raise InputError(
+                    f"batches must be whole streams of {base.n_steps} pairs (got {batch})", "give multiples"
+                )
             shape = {"n_envs": batch // base.n_steps, "n_steps": base.n_steps}
+        # gradients are measured half way, where the paper's figure has neither the beginning nor the end
         half = max(self.steps // batch // 2, 1)
         changes: dict[str, Any] = {"seeds": self.seeds, "steps": self.steps, "seed": self.seed, "checkpoints": (half,)}
         return replace(base, ppo=replace(base.ppo, policy_learning_rate=rate), **changes, **shape)
@@ -234,7 +250,7 @@ def _one_regime(
     except NonFiniteError as error:
         found["regime_failed"] = np.array(1)
         if progress is not None:
-            progress.note(f"it goes no further: {error}")
+            progress.note(f"stopped: {error}")
     return found
 
 
@@ -275,16 +291,19 @@ def rewards_of(log: Mapping[str, np.ndarray], regimes: Regimes) -> dict[str, np.
     columns = ("environment_steps", "agent_seed", "episodes", "mean_reward")
     steps, seed, episodes, reward = (np.asarray(log[name], np.float64) for name in columns)
     windows = regimes.windows
+    # windows of equal numbers of environment steps, so that regimes compare
     window = np.minimum((windows * (steps - 1) // regimes.steps).astype(int), windows - 1)
     totals, counts = np.zeros((2, regimes.seeds, windows))
     known = np.isfinite(reward)
     np.add.at(totals, (seed[known].astype(int), window[known]), (reward * episodes)[known])
     np.add.at(counts, (seed[known].astype(int), window[known]), episodes[known])
     tenth = max(windows // 10, 1)
+    # sums over sums: episodes count alike, not windows
     tenths = ratio(
         moving_sums(totals, tenth), moving_sums(counts, tenth)
     )  # one mean for both: with another a peak is higher
     last, peak = tenths[:, -1], peaks(tenths)
+    # jackknife: without a seed the others choose their windows anew
     others = without_each(tenths)
     peak_without = ratio(np.array([peaks(some).sum() for some in others]), len(others) - 1)
     last_without = ratio(np.array([some[:, -1].sum() for some in others]), len(others) - 1)
@@ -299,12 +318,29 @@ def rewards_of(log: Mapping[str, np.ndarray], regimes: Regimes) -> dict[str, np.
 
 
 def ratio(totals: np.ndarray, counts: np.ndarray | int) -> np.ndarray:
-    """Return means, NaN where nothing was counted."""
+    """Return means, NaN where nothing was counted.
+
+    Parameters
+    ----------
+    totals : ndarray
+        Sums.
+    counts : ndarray or int
+        Of how many, in the same shape.
+    """
     return np.asarray(totals / np.where(np.asarray(counts) > 0, counts, np.nan))
 
 
 def moving_sums(values: np.ndarray, windows: int) -> np.ndarray:
-    """Return the sums of so many neighboring windows, wherever they fit: (S, W - windows + 1)."""
+    """Return the sums of so many neighboring windows, wherever they fit: (S, W - windows + 1).
+
+    Parameters
+    ----------
+    values : ndarray, (S, W)
+        A number for each seed and window.
+    windows : int
+        How many are added up.
+    """
+    # sum of `windows` neighbors, for each place where they fit
     return np.asarray(np.lib.stride_tricks.sliding_window_view(values, windows, axis=1).sum(axis=-1))
 
 
@@ -316,6 +352,7 @@ def without_each(values: np.ndarray) -> list[np.ndarray]:
 def peaks(tenths: np.ndarray) -> np.ndarray:
     """Return each seed's mean where those of the other seeds together are best, if there is a choice: (S,)."""
     found = np.full(len(tenths), np.nan)
+    # no seed chooses its own window: the highest of noisy numbers is too high
     for own, others in enumerate(without_each(tenths)):
         if len(others) and tenths.shape[1] > 1 and np.isfinite(others).all(axis=0).any():
             found[own] = tenths[own, np.nanargmax(others.mean(axis=0))]
@@ -323,12 +360,28 @@ def peaks(tenths: np.ndarray) -> np.ndarray:
 
 
 def mean_of(values: np.ndarray, without: np.ndarray | None) -> Interval:
-    """Return the mean over seeds with its interval, from the means without each where seeds choose for one another."""
+    """Return the mean over seeds with its interval, from the means without each where seeds choose for one another.
+
+    Parameters
+    ----------
+    values : ndarray, (S,)
+        A number for each seed.
+    without : ndarray, (S,) or None
+        The means without each seed; None: seeds are independent.
+    """
     return mean_interval(values) if without is None else plain_jackknife(float(values.mean()), without)
 
 
 def build_dataset(regimes: Regimes, found: list[dict[str, np.ndarray]]) -> xr.Dataset:
-    """Label what was found of every regime, batch by batch."""
+    """Label what was found of every regime, batch by batch.
+
+    Parameters
+    ----------
+    regimes : Regimes
+        What was studied.
+    found : list of dict of str to ndarray
+        What was found of each, batches first, then learning rates.
+    """
     shape = (len(regimes.batches), len(regimes.learning_rates))
     each = {name: np.array([one[name] for one in found]).reshape(*shape, *found[0][name].shape) for name in found[0]}
     dims = ("batch_pairs", "learning_rate")
@@ -340,6 +393,7 @@ def build_dataset(regimes: Regimes, found: list[dict[str, np.ndarray]]) -> xr.Da
             variables[f"{name}_mean{end}"] = (dims, np.array([getattr(one, field) for one in means]).reshape(shape))
     rates = np.array(regimes.learning_rates)
     known = np.isfinite(each["regime_final"])
+    # a learning rate that is not known is never the best
     best = np.where(known, each["regime_final"], -np.inf).argmax(axis=1)
     variables["regime_best_rate"] = (
         ("batch_pairs", "regime_seed"),

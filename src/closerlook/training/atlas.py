@@ -118,6 +118,15 @@ def train_entry(
 def require_place(entry: Entry, *, runs: Path, atlas: Path, resume: bool) -> None:
     """Refuse to put a column where something else would be lost.
 
+    Parameters
+    ----------
+    entry : Entry
+        The column.
+    runs, atlas : Path
+        Folders of training runs, and of packed columns.
+    resume : bool
+        Whether an earlier one of the same settings is gone on with.
+
     Raises
     ------
     InputError
@@ -129,7 +138,7 @@ def require_place(entry: Entry, *, runs: Path, atlas: Path, resume: bool) -> Non
         raise InputError(f"{packed} would hold the training run and the atlas", "give --runs and --out of their own")
     others = sorted(path for path in packed.rglob("*") if path.is_file() and not _is_packed(path.relative_to(packed)))
     if others or packed.is_file():
-        what = f"{packed} is not a packed column ({others[0] if others else 'a file'} is none of its files)"
+        what = f"{packed} is not a packed column ({others[0] if others else 'a file'} does not belong to one)"
         raise InputError(what, "give another --out")
     there = _settings_of(packed)
     if resume and there not in (None, as_json(entry.settings.resolved().to_json())):

@@ -48,16 +48,16 @@ def require_sensible(settings: "TrainSettings") -> None:
 def _require_numbers(settings: "TrainSettings") -> None:
     for name in ("seeds", "n_envs", "n_steps"):
         if getattr(settings, name) < 1:
-            raise InputError(f"{name} is {getattr(settings, name)}", "give 1 or more")
+            raise InputError(f"{name} must be at least 1 (got {getattr(settings, name)})", "give 1 or more")
     _require_size(settings)
     require_fractions(settings, ("gamma", "gae_lambda"))
     for name in ("observation_clip", "reward_clip"):
         clip = getattr(settings, name)
         if clip is not None and not 0.0 < clip < math.inf:
-            raise InputError(f"{name} is {clip:g}", "give a positive number, or none")
+            raise InputError(f"{name} must be positive or none (got {clip:g})", "give a positive number, or none")
     if settings.iterations < 1:
         batch = settings.regime.batch_pairs
-        raise InputError(f"{settings.steps} steps are less than one batch of {batch}", "give more --steps")
+        raise InputError(f"steps must be at least one batch, {batch} (got {settings.steps})", "give more --steps")
 
 
 def _require_size(settings: "TrainSettings") -> None:
@@ -65,12 +65,12 @@ def _require_size(settings: "TrainSettings") -> None:
     most = {"seeds": MOST_SEEDS, "n_envs": LARGEST_BATCH, "n_steps": LARGEST_BATCH}
     for name, bound in most.items():
         if getattr(settings, name) > bound:
-            raise InputError(f"{name} is {getattr(settings, name):,}", f"give {bound:,} at most")
+            raise InputError(f"{name} must be at most {bound:,} (got {getattr(settings, name):,})", "give fewer")
     if settings.regime.batch_pairs > LARGEST_BATCH:
-        what = f"a batch of {settings.n_envs:,} times {settings.n_steps:,} pairs cannot be held"
+        what = f"n_envs times n_steps is too large (got {settings.n_envs:,} times {settings.n_steps:,})"
         raise InputError(what, f"give n_envs and n_steps whose product is {LARGEST_BATCH:,} at most")
     if settings.iterations > MOST_ITERATIONS:
-        what = f"{settings.iterations:,} iterations cannot be listed"
+        what = f"iterations must be at most {MOST_ITERATIONS:,} (got {settings.iterations:,})"
         raise InputError(what, f"give fewer --steps or a larger batch: {MOST_ITERATIONS:,} iterations at most")
     layers = (1, *settings.hidden, 1)
     parameters = sum(one * other for one, other in pairwise(layers))
@@ -98,7 +98,7 @@ def _require_used(settings: "TrainSettings") -> None:
     """Refuse what would be accepted and then not used."""
     for name, kind in ALGORITHMS.items():
         if name != settings.algorithm and getattr(settings, name) != kind():
-            what = f"there are settings of {name}, and the algorithm is {settings.algorithm}"
+            what = f"settings of {name} are given, but the algorithm is {settings.algorithm}"
             raise InputError(what, f"give --algo {name}")
     if settings.ppo.total_iterations not in {PPOSettings().total_iterations, settings.iterations}:
         raise InputError("total_iterations follows from the steps", "give --steps instead")

@@ -37,6 +37,13 @@ class Container(Protocol):
     def read(self, name: str, longest: int) -> bytes:
         """Read a member.
 
+        Parameters
+        ----------
+        name : str
+            Of the member.
+        longest : int
+            Bytes at most.
+
         Raises
         ------
         InputError
@@ -45,7 +52,15 @@ class Container(Protocol):
 
 
 class Archive:
-    """A zip archive: a file, or its content where there is none."""
+    """A zip archive: a file, or its content where there is none.
+
+    Parameters
+    ----------
+    path : Path
+        Where the file is, for messages where its content is given.
+    content : bytes or None
+        The archive itself; None: read from the path.
+    """
 
     def __init__(self, path: Path, content: bytes | None = None) -> None:
         self.where = str(path)
@@ -54,13 +69,21 @@ class Archive:
             with zipfile.ZipFile(io.BytesIO(self._content)) as archive:
                 members = archive.infolist()
         except _DAMAGED as error:
-            raise InputError(f"{path} is no readable archive ({str(error)[:60] or 'damaged'})", HINT) from None
+            raise InputError(f"{path} is not a readable archive ({str(error)[:60] or 'damaged'})", HINT) from None
         self.names = frozenset(member.filename for member in members)
         if len(members) > MOST_MEMBERS or len(self.names) < len(members):
             raise InputError(f"{path} holds members twice, or too many of them", HINT)
 
     def read(self, name: str, longest: int) -> bytes:
-        """Read a member, see `Container`."""
+        """Read a member, see `Container`.
+
+        Parameters
+        ----------
+        name : str
+            Of the member.
+        longest : int
+            Bytes at most.
+        """
         try:
             with zipfile.ZipFile(io.BytesIO(self._content)) as archive, archive.open(name) as member:
                 content = member.read(longest + 1)
@@ -82,12 +105,27 @@ class Folder:
             raise InputError(f"{path} cannot be read ({error.strerror})", "check the path") from None
 
     def read(self, name: str, longest: int) -> bytes:
-        """Read a file, see `Container`."""
+        """Read a file, see `Container`.
+
+        Parameters
+        ----------
+        name : str
+            Of the file in the folder.
+        longest : int
+            Bytes at most.
+        """
         return read_file(self._path / name, longest)
 
 
 def read_file(path: Path, longest: int) -> bytes:
     """Read a regular file.
+
+    Parameters
+    ----------
+    path : Path
+        The file.
+    longest : int
+        Bytes at most.
 
     Raises
     ------
@@ -97,7 +135,7 @@ def read_file(path: Path, longest: int) -> bytes:
     try:
         status = path.stat()
         if not stat.S_ISREG(status.st_mode):
-            raise InputError(f"{path} is no file", "put the file itself there")
+            raise InputError(f"{path} is not a regular file", "give the file itself")
         if status.st_size > longest:
             raise InputError(f"{path} is longer than it may be ({longest} bytes)", HINT)
         return path.read_bytes()
@@ -107,6 +145,13 @@ def read_file(path: Path, longest: int) -> bytes:
 
 def read_json(content: bytes, where: str) -> dict[str, Any]:
     """Read a JSON object.
+
+    Parameters
+    ----------
+    content : bytes
+        UTF-8 text.
+    where : str
+        What it is of, for messages.
 
     Raises
     ------
@@ -118,7 +163,7 @@ def read_json(content: bytes, where: str) -> dict[str, Any]:
     except (ValueError, RecursionError):
         found = None
     if not isinstance(found, dict):
-        raise InputError(f"{where} is no readable JSON object", HINT)
+        raise InputError(f"{where} is not a readable JSON object", HINT)
     return found
 
 
@@ -142,6 +187,13 @@ for _tag in ("tag:yaml.org,2002:python/", "!"):
 def read_yaml(content: bytes, where: str) -> dict[str, Any]:
     """Read a YAML mapping as data, an ordered one of Python's too: a list that holds a list of pairs.
 
+    Parameters
+    ----------
+    content : bytes
+        UTF-8 text.
+    where : str
+        What it is of, for messages.
+
     Raises
     ------
     InputError
@@ -152,9 +204,9 @@ def read_yaml(content: bytes, where: str) -> dict[str, Any]:
         if isinstance(found, list) and len(found) == 1 and isinstance(found[0], list):
             found = {key: value for key, value in found[0] if isinstance(key, str)}
     except (yaml.YAMLError, ValueError, TypeError, RecursionError, AttributeError, OverflowError):
-        raise InputError(f"{where} is no readable YAML", HINT) from None
+        raise InputError(f"{where} is not readable YAML", HINT) from None
     if found is not None and not isinstance(found, dict):
-        raise InputError(f"{where} is no YAML mapping", HINT)
+        raise InputError(f"{where} is not a YAML mapping", HINT)
     return {key: value for key, value in (found or {}).items() if isinstance(key, str)}
 
 
@@ -184,7 +236,7 @@ class _Weights:
 
     def check(self, name: str, tensor: Any) -> Tensor:
         if not isinstance(tensor, Tensor) or tensor.layout is not torch.strided or tensor.is_quantized:
-            raise self.wrong(f"holds {name[:80]}, which is no tensor of numbers")
+            raise self.wrong(f"holds {name[:80]}, which is not a tensor of numbers")
         if tensor.numel() * tensor.element_size() > tensor.untyped_storage().nbytes():
             raise self.wrong(f"holds {name[:80]} of a shape with more numbers than it has")
         if not (tensor.is_floating_point() and bool(torch.isfinite(tensor).all())):
@@ -195,6 +247,13 @@ class _Weights:
 def read_weights(content: bytes, where: str) -> dict[str, Tensor]:
     """Read named tensors of float32, on the CPU.
 
+    Parameters
+    ----------
+    content : bytes
+        What ``torch.save`` wrote.
+    where : str
+        What it is of, for messages.
+
     Raises
     ------
     InputError
@@ -203,12 +262,19 @@ def read_weights(content: bytes, where: str) -> dict[str, Tensor]:
     weights = _Weights(where)
     found = weights.read(content)
     if not isinstance(found, Mapping) or not all(isinstance(name, str) for name in found):
-        raise weights.wrong("holds no named tensors")
+        raise weights.wrong("does not hold named tensors")
     return {name: weights.check(name, tensor) for name, tensor in found.items()}
 
 
 def read_optimizer(content: bytes, where: str) -> tuple[dict[str, Any], dict[int, dict[str, Any]]]:
     """Read the state of a torch optimizer with one group of parameters.
+
+    Parameters
+    ----------
+    content : bytes
+        What ``torch.save`` wrote.
+    where : str
+        What it is of, for messages.
 
     Returns
     -------
@@ -226,11 +292,11 @@ def read_optimizer(content: bytes, where: str) -> tuple[dict[str, Any], dict[int
     found = weights.read(content)
     groups, state = (found.get(name) for name in ("param_groups", "state")) if isinstance(found, dict) else (None, None)
     if not (isinstance(groups, list) and len(groups) == 1 and isinstance(groups[0], dict) and isinstance(state, dict)):
-        raise weights.wrong("is no state of an optimizer")
+        raise weights.wrong("is not the state of an optimizer")
     read: dict[int, dict[str, Any]] = {}
     for place, own in state.items():
         if not (isinstance(place, int) and isinstance(own, dict)):
-            raise weights.wrong("is no state of an optimizer")
+            raise weights.wrong("is not the state of an optimizer")
         read[place] = {
             str(name): weights.check(str(name), value) if isinstance(value, Tensor) else value
             for name, value in own.items()

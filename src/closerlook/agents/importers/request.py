@@ -85,24 +85,61 @@ class Settings:
         return name in self.places[0]
 
     def value(self, name: str, default: Any = None) -> Any:
-        """Return a setting as it is."""
+        """Return a setting as it is.
+
+        Parameters
+        ----------
+        name : str
+            Of the setting.
+        default : object
+            Where no place has it.
+        """
         self._asked.add(name)
         return next((place[name] for place in self.places if name in place), default)
 
     def assume(self, name: str, value: Any, why: str) -> Any:
-        """Return a value that no place has, and say so."""
+        """Return a value that no place has, and say so.
+
+        Parameters
+        ----------
+        name : str
+            Of the setting.
+        value : object
+            What is assumed.
+        why : str
+            Said beside it.
+        """
         self._asked.add(name)
         self.assumed[name] = f"{value} ({why})"
         return value
 
     def ask(self, name: str, meanwhile: Any, how: str) -> Any:
-        """Return a value to go on with where the right one is not known, and ask for it."""
+        """Return a value to go on with where the right one is not known, and ask for it.
+
+        Parameters
+        ----------
+        name : str
+            Of the setting.
+        meanwhile : object
+            The value to go on with.
+        how : str
+            How to give the right one.
+        """
         self._asked.add(name)
         self.missing[name] = how
         return meanwhile
 
     def number(self, name: str, default: float, *, low: float = 0.0, high: float = math.inf) -> float:
         """Return a number.
+
+        Parameters
+        ----------
+        name : str
+            Of the setting.
+        default : float
+            Where no place has it.
+        low, high : float
+            Bounds, both allowed.
 
         Raises
         ------
@@ -113,9 +150,13 @@ class Settings:
         if found is None:
             found = self.assume(name, default, "the library's default") if not self.has(name) else default
         if isinstance(found, bool) or not isinstance(found, int | float) or not math.isfinite(found):
-            raise InputError(f"{name} of {self.where} is {found!r:.40}", f"give a number by --set {name}=...")
+            raise InputError(
+                f"{name} of {self.where} must be a number (got {found!r:.40})", f"give it by --set {name}=..."
+            )
         if not low <= found <= high:
-            raise InputError(f"{name} of {self.where} is {found!r:.40}", f"give another by --set {name}=...")
+            raise InputError(
+                f"{name} of {self.where} is out of bounds (got {found!r:.40})", f"give another by --set {name}=..."
+            )
         return float(found)
 
     def number_or_none(self, name: str) -> float | None:
@@ -125,6 +166,15 @@ class Settings:
     def whole(self, name: str, default: int, *, low: int = 1, high: int = 10**11) -> int:
         """Return a whole number.
 
+        Parameters
+        ----------
+        name : str
+            Of the setting.
+        default : int
+            Where no place has it.
+        low, high : int
+            Bounds, both allowed.
+
         Raises
         ------
         InputError
@@ -132,11 +182,20 @@ class Settings:
         """
         number = self.number(name, default, low=low, high=high)
         if not number.is_integer():
-            raise InputError(f"{name} of {self.where} is {number!r:.40}", "give a whole number")
+            raise InputError(
+                f"{name} of {self.where} must be a whole number (got {number!r:.40})", "give a whole number"
+            )
         return int(number)
 
     def flag(self, name: str, *, default: bool) -> bool:
         """Return whether something is so.
+
+        Parameters
+        ----------
+        name : str
+            Of the setting.
+        default : bool
+            Where no place has it.
 
         Raises
         ------
@@ -145,7 +204,9 @@ class Settings:
         """
         found = self.value(name, default)
         if not isinstance(found, bool):
-            raise InputError(f"{name} of {self.where} is {found!r:.40}", f"give true or false by --set {name}=...")
+            raise InputError(
+                f"{name} of {self.where} must be true or false (got {found!r:.40})", f"give it by --set {name}=..."
+            )
         return found
 
     def require_all_used(self) -> None:
@@ -159,4 +220,4 @@ class Settings:
         unused = sorted(set(self.places[0]) - self._asked)
         if unused:
             known = ", ".join(sorted(self._asked))
-            raise InputError(f"{unused[0][:60]} is no setting of this agent", f"it has: {known}")
+            raise InputError(f"{unused[0][:60]} is not a setting of this agent", f"it has: {known}")

@@ -53,6 +53,19 @@ def from_sb3(
     ------
     InputError
         Where it is no model that closerlook measures, or a schedule is a function of the caller's own.
+
+    See Also
+    --------
+    closerlook.load : the same from a file.
+    closerlook.inspect : whether it is the agent that was trained.
+
+    Examples
+    --------
+    >>> from stable_baselines3 import PPO
+    >>> import closerlook as cl
+    >>> agent = cl.from_sb3(PPO("MlpPolicy", "CartPole-v1", n_steps=64, device="cpu"))
+    >>> agent.algorithm, agent.regime.n_steps
+    ('sb3-ppo', 64)
     """
     from closerlook.agents.importers.sb3 import read_model  # noqa: PLC0415 - which has the networks from here
 
@@ -130,7 +143,21 @@ def _environment(model: Any) -> EnvironmentSpec | None:
 
 
 class LiveBranch(nn.Module):
-    """The actor or the critic of a policy that somebody wrote in the library's form."""
+    """The actor or the critic of a policy that somebody wrote in the library's form.
+
+    Parameters
+    ----------
+    parts : ModuleDict
+        Modules of the policy by the library's names.
+    described : Description
+        Spaces, distribution and the like.
+    part : {"policy", "value"}
+        Which of the two.
+    log_std : Tensor, (A,) or None
+        The free log standard deviation, where there is one.
+    shared : bool
+        Whether both use the same extractor of features.
+    """
 
     def __init__(
         self, parts: nn.ModuleDict, described: Description, part: str, log_std: Tensor | None, *, shared: bool
@@ -197,7 +224,7 @@ def live_networks(policy: Any, described: Description) -> Networks:
     needed = ("pi_features_extractor", "vf_features_extractor", "mlp_extractor", "action_net", "value_net")
     if not all(hasattr(policy, name) for name in needed) or not hasattr(policy.mlp_extractor, "forward_actor"):
         hint = "write a function that returns closerlook.Agent.from_torch(...)"
-        raise InputError("the policy is no actor-critic of the library's form", hint)
+        raise InputError("the policy is not an actor-critic of the library's form", hint)
     # the policy itself also holds what its last sample left, which cannot be copied
     parts = nn.ModuleDict({name: getattr(policy, name) for name in needed})
     copied = copy.deepcopy(parts).cpu().eval()

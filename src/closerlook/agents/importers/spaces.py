@@ -84,7 +84,7 @@ def space_of(plain: Plain, mirror: Mapping[str, Any], where: str) -> Space:
             except (ValueError, TypeError, KeyError, IndexError, OverflowError, RecursionError):
                 continue
     if space is None:
-        raise InputError(f"{where} is no space that closerlook knows", _HINT)
+        raise InputError(f"{where} is not a space that closerlook knows", _HINT)
     if not 0 < space.flat <= LARGEST:
         raise InputError(f"{where} has {space.flat} components", "use another copy of the file")
     return space

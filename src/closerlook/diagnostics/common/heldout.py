@@ -51,7 +51,7 @@ def judge_heldout(
         return make_verdict(AREA, "watch", (name, f"{words} Chance alone would lose nothing."), evidence, advice)
     if not low >= USUAL_FALL:
         known = f" At most {as_text(100 * high, '.0f')}% is." if np.isfinite(high) else ""
-        words = f"{words}{known} Whether it falls there, the pairs do not tell."
+        words = f"{words}{known} Too few pairs to say whether it falls there."
         return make_verdict(AREA, "not_enough_data", (name, words), evidence, more_pairs)
     words += " Trained agents of the atlas keep as little." if share < FOUND_AGAIN else ""
     return make_verdict(AREA, "ok", (name, words), evidence, advice)

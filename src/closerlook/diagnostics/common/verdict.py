@@ -28,21 +28,42 @@ def is_collapsed(action_std: float) -> bool:
 
 def collapsed(action_std: float) -> str:
     """Say so in words."""
-    return f"the smallest standard deviation of an action component is {action_std:.2g}: the policy is all but fixed"
+    words = f"the smallest standard deviation of an action component is {action_std:.2g}"
+    return f"{words}: the policy is almost deterministic"
 
 
 TOO_LARGE = "too large for a number"
 
 
 def as_text(value: float, form: str, *, overflown: bool = False) -> str:
-    """Write a number; where it is not finite, that it is too large for one, or not known."""
+    """Write a number; where it is not finite, that it is too large for one, or not known.
+
+    Parameters
+    ----------
+    value : float
+        The number.
+    form : str
+        Format specification.
+    overflown : bool
+        Whether a number that is NaN was too large for one.
+    """
     if np.isfinite(value):
         return f"{value:{form}}"
     return TOO_LARGE if overflown or np.isinf(value) else "not known"
 
 
 def span(low: float, high: float, form: str = "+.3g", factor: float = 1.0) -> str:
-    """Write an interval as ``low to high``; where there is none, say so."""
+    """Write an interval as ``low to high``; where there is none, say so.
+
+    Parameters
+    ----------
+    low, high : float
+        Ends of an interval.
+    form : str
+        Format specification.
+    factor : float
+        What both are multiplied by.
+    """
     if np.isnan(low) or np.isnan(high):
         return "no interval from so few"
     if np.isinf(low) or np.isinf(high):
@@ -51,7 +72,15 @@ def span(low: float, high: float, form: str = "+.3g", factor: float = 1.0) -> st
 
 
 def bounds(low: float, high: float, form: str = "+.3g") -> str:
-    """Write what an interval that decides nothing still says: ``at least .., at most ..``, what is known of it."""
+    """Write what an interval that decides nothing still says: ``at least .., at most ..``, what is known of it.
+
+    Parameters
+    ----------
+    low, high : float
+        Ends of an interval; one that is not finite is left out.
+    form : str
+        Format specification.
+    """
     known = [f"{word} {end:{form}}" for word, end in (("at least", low), ("at most", high)) if np.isfinite(end)]
     return ", ".join(known) or "nothing is known of it"
 

@@ -32,10 +32,22 @@ def plot_budgets(dataset: xr.Dataset) -> Axes:
     ------
     InputError
         Where there is no plane, but a line.
+
+    See Also
+    --------
+    closerlook.plot_landscape : with the surrogate.
+
+    Examples
+    --------
+    >>> import closerlook as cl
+    >>> dataset = cl.read_dataset("docs/data/landscape-few-hopper-ppo.nc").isel(agent=[0])
+    >>> axis = cl.plot_budgets(dataset)
+    >>> axis.get_xlabel()
+    'step'
     """
     require_kind(dataset, "landscape")
     if dataset.sizes["random"] < 2:
-        raise InputError("planes at budgets were asked of a line", "give landscapes with two axes")
+        raise InputError("budgets are drawn of planes, and this is a line", "give landscapes with two axes")
     agents, budgets = list(each_agent(dataset)), dataset["budget"].values
     width, height = 0.6 + 4.2 * len(budgets), 0.9 + 6.2 * len(agents)
     contours: list[Axes] = []

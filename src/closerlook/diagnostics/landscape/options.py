@@ -87,10 +87,10 @@ class Options(BaseOptions):
         """Refuse ranges without the agent itself, and axes that make no plane."""
         low, high = self.range
         if not (math.isfinite(low) and math.isfinite(high) and low <= 0.0 <= high and low < high):
-            what = f"the range {low:g} to {high:g} does not hold the agent itself"
+            what = f"range must hold 0, the agent itself (got {low:g} to {high:g})"
             raise InputError(what, "give a range that holds 0, like 0 3")
         if len(self.axes) not in {1, 2}:
-            raise InputError(f"{len(self.axes)} axes were given", "give one for a line, two for a plane")
+            raise InputError(f"axes must be one or two (got {len(self.axes)})", "give one for a line, two for a plane")
         if len(set(self.axes)) < len(self.axes) and self.axes[0] in {"step", "gradient", "difference"}:
             raise InputError(f"both axes are {self.axes[0]}", "give two that differ")
         if self.towards and "difference" not in self.axes:

@@ -74,7 +74,7 @@ def _nowhere(name: str, agent: xr.Dataset) -> Verdict | None:
     if lost is None:
         return None
     what, hint = NOWHERE[lost]
-    words = f"{what[0].upper()}{what[1:]}: there is nothing to look along."
+    words = f"{what[0].upper()}{what[1:]}: there is no direction to measure along."
     return make_verdict(
         "axes", "problem", (name, words), {"update_norm": float(agent["full_update_norm"])}, f"G{hint[1:]}."
     )
@@ -109,7 +109,7 @@ def _step(name: str, agent: xr.Dataset) -> Verdict | None:
             )
             advice += "critic, lambda or discount, which make the surrogate."
         return make_verdict("step", "problem", (name, words), evidence, advice)
-    words = f"Of this batch, {change}: a gain or a loss, the pairs do not tell; {bounds(low, high)}."
+    words = f"Of this batch, {change}: too few pairs to tell a gain from a loss; {bounds(low, high)}."
     return make_verdict("step", "not_enough_data", (name, words), evidence, "More --line-pairs would tell.")
 
 
@@ -124,9 +124,9 @@ def _no_step(name: str, agent: xr.Dataset) -> Verdict:
     advice = "Lower the learning rate, or look at the rewards of a batch." if failed else ""
     evidence = {"update_norm": np.nan if failed else 0.0, "action_std": std}
     if is_collapsed(std):
-        advice = "Reward entropy, or bound the standard deviation from below."
+        advice = "Add an entropy bonus, or bound the standard deviation from below."
         return make_verdict("step", "problem", (name, f"{words}; {collapsed(std)}."), evidence, advice)
-    words += ": there is no step to look along."
+    words += ": there is no direction to measure along."
     return make_verdict("step", "problem", (name, words), evidence, advice or "Look at the advantages of a batch.")
 
 
@@ -140,7 +140,7 @@ def _points(name: str, agent: xr.Dataset) -> Verdict | None:
     words = f"Of {agent['true_reward'].size} points of the plane and {agent['line_reward'].size} of the line, "
     words += f"{' and '.join(parts)}: their reward is not known."
     level: Level = "problem" if max(lost.values()) > MOST else "watch"
-    advice = "Look nearer (--range), or at the environment's time limit where episodes do not end."
+    advice = "Give a smaller --range; where episodes do not end, set a time limit."
     return make_verdict("points", level, (name, words), {key: float(value) for key, value in counts.items()}, advice)
 
 
@@ -180,13 +180,13 @@ def _length(name: str, agent: xr.Dataset) -> Verdict | None:
         advice = f"A learning rate, clip or trust region that gives {max(high, 0.05):g} times the step, or less."
         return make_verdict("step length", level, (name, words), evidence, advice)
     if low == furthest:
-        words = f"The reward still rises at {furthest:g} times the step, the furthest looked at: the step is short."
+        words = f"The reward still rises at {furthest:g} times the step, the furthest measured: the step is short."
         return make_verdict("step length", "ok", (name, words), evidence, "A longer step in this direction would pay.")
     if low > 1:
         words = f"The reward peaks {place}: the step is short."
         return make_verdict("step length", "ok", (name, words), evidence, "A longer step in this direction would pay.")
     if (low, high) == (nearest, furthest):
-        words = f"The reward seems to peak {place}: the pairs do not tell where."
+        words = f"The reward seems to peak {place}: too few pairs to say where."
         return make_verdict("step length", "not_enough_data", (name, words), evidence, "Give more --line-pairs.")
     return make_verdict("step length", "ok", (name, f"The reward peaks {place}."), evidence, "")
 
@@ -201,7 +201,7 @@ def _plane(name: str, agent: xr.Dataset) -> Verdict | None:
     evidence = {"correlation": value, "low": low, "high": high, "noise_fraction_of_one_stream": noise}
     evidence["points"] = float(here.get("agreement_points", np.isfinite(agent["true_reward"]).sum()))
     if not np.isfinite([value, low, high]).all():
-        words = "Whether surrogate and reward agree on the plane cannot be told: its relief is lost in noise."
+        words = "Whether surrogate and reward agree on the plane cannot be told: noise hides how the reward varies."
         return make_verdict("agreement", "not_enough_data", (name, words), evidence, "Give more --pairs.")
     text = f"Over the plane, surrogate and reward have a correlation of {value:.2f} ({low:.2f} to {high:.2f})"
     if low >= ALIGNED:
@@ -209,7 +209,7 @@ def _plane(name: str, agent: xr.Dataset) -> Verdict | None:
     if high <= 0:
         return _opposed(name, agent, text, evidence)
     if low <= 0:
-        words = f"{text}: whether they agree, the pairs do not tell."
+        words = f"{text}: too few pairs to say whether they agree."
         return make_verdict("agreement", "not_enough_data", (name, words), evidence, "Give more --pairs.")
     words = f"{text}: they agree in part, as is usual for trained agents."
     return make_verdict("agreement", "ok", (name, words), evidence, "Steps from more pairs may agree better.")
@@ -220,7 +220,7 @@ def _aligned(name: str, points: int, text: str, evidence: dict[str, float]) -> V
     missing = points - int(evidence["points"])
     if missing > FEW_MISSING * points:
         words = f"{text} where both are known; {missing} of {points} points are not, which may be those that differ."
-        return make_verdict("agreement", "watch", (name, words), evidence, "Look nearer (--range).")
+        return make_verdict("agreement", "watch", (name, words), evidence, "Give a smaller --range.")
     return make_verdict("agreement", "ok", (name, f"{text}: they point the same way."), evidence, "")
 
 

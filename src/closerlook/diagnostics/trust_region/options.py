@@ -58,4 +58,6 @@ class Options(BaseOptions):
         """Refuse multiples that are no steps."""
         bad = [one for one in self.multiples if not (math.isfinite(one) and one > 0)]
         if bad:
-            raise InputError(f"a step cannot be taken {bad[0]:g} times", "give positive multiples, like 0.5 1 2")
+            raise InputError(
+                f"multiples must be positive and finite (got {bad[0]:g})", "give positive multiples, like 0.5 1 2"
+            )

@@ -89,9 +89,9 @@ def _collapsed(name: str, agent: xr.Dataset) -> Verdict | None:
     """Judge the standard deviation of the policy, and what overflowed for want of it."""
     std = float(agent["action_std"])
     if is_collapsed(std):
-        words = f"The smallest standard deviation of an action component is {std:.2g}: the policy is all but fixed, and"
-        words += " every divergence and ratio is huge."
-        advice = "Reward entropy, or bound the standard deviation from below."
+        words = f"The smallest standard deviation of an action component is {std:.2g}: the policy is almost"
+        words += " deterministic, and every divergence and ratio is huge."
+        advice = "Add an entropy bonus, or bound the standard deviation from below."
         return make_verdict("exploration", "problem", (name, words), {"action_std": std}, advice)
     whole = agent[["max_kl_batch", "max_kl_heldout", "max_ratio", "max_ratio_heldout"]].to_array()
     moved = np.isfinite(agent["update_norm"].values)
@@ -103,7 +103,7 @@ def _collapsed(name: str, agent: xr.Dataset) -> Verdict | None:
     little = _little_exploration(agent)
     if little:
         words, evidence = little
-        advice = "Usual for an agent that has finished learning; before, reward entropy, or bound the deviation."
+        advice = "Usual for an agent that has finished learning; before, add an entropy bonus, or bound the deviation."
         return make_verdict("exploration", "watch", (name, words), evidence, advice)
     return None
 
@@ -113,9 +113,9 @@ def _little_exploration(agent: xr.Dataset) -> tuple[str, dict[str, float]] | Non
     share, entropy = (float(agent.get(name, np.nan)) for name in ("action_std_share", "entropy_share"))
     if share < LITTLE_STD:
         words = f"The smallest standard deviation of an action component is {float(agent['action_std']):.2g}, "
-        return f"{words}{100 * share:.2g}% of its range: next to nothing is explored.", {"action_std_share": share}
+        return f"{words}{100 * share:.2g}% of its range: there is almost no exploration.", {"action_std_share": share}
     if entropy < LITTLE_ENTROPY:
-        words = f"The mean entropy of actions is {100 * entropy:.2g}% of the largest: next to nothing is explored."
+        words = f"The mean entropy of actions is {100 * entropy:.2g}% of the largest: there is almost no exploration."
         return words, {"entropy_share": entropy}
     return None
 
@@ -152,7 +152,7 @@ def _longer(name: str, agent: xr.Dataset) -> Verdict | None:
     words = f"At {', '.join(counts)} times the step the true reward of up to {max(counts.values()):.0f} of "
     words += f"{agent.sizes['repeat']} updates is not known: of such steps no mean is given, and none is called best."
     evidence = {f"unknown_at_{multiple}": count for multiple, count in counts.items()}
-    return make_verdict("true reward", "watch", (name, words), evidence, "Look at shorter --multiples.")
+    return make_verdict("true reward", "watch", (name, words), evidence, "Give smaller --multiples.")
 
 
 def _bound(name: str, agent: xr.Dataset) -> Verdict | None:
@@ -277,7 +277,7 @@ def _improvement(name: str, agent: xr.Dataset) -> Verdict | None:
     if high < 0:
         advice = "Larger batches, or shorter steps: see at which multiple of the step the reward peaks."
         return make_verdict("improvement", "problem", (name, words), evidence, advice)
-    words += f" A gain or a loss, the pairs do not tell; {bounds(low, high)}."
+    words += f" Too few pairs to tell a gain from a loss; {bounds(low, high)}."
     advice = "More --repeats and --return-pairs would tell a gain from a loss."
     return make_verdict("improvement", "not_enough_data", (name, words), evidence, advice)
 
@@ -307,7 +307,7 @@ def _length(name: str, agent: xr.Dataset) -> Verdict | None:
     evidence |= {"surrogate_best_multiple_heldout": float(agent["surrogate_best_multiple"].sel(pairs_of="heldout"))}
     span = f"at {best:g} times the step (95%: {low:g} to {high:g})"
     if (low, high) == (0.0, furthest):
-        words = f"Averaged over updates the reward is highest {span}: the pairs do not tell where."
+        words = f"Averaged over updates the reward is highest {span}: too few pairs to say where."
         advice = "More --repeats and --return-pairs would tell."
         return make_verdict("step length", "not_enough_data", (name, words), evidence, advice)
     words = f"Averaged over updates the reward is highest {span}."

@@ -83,13 +83,14 @@ def _judge_critic(agent: xr.Dataset, name: str) -> Iterator[Verdict]:
         yield _without_critic(agent, name, evidence)
         return
     yield _judge_worth(name, evidence)
+    # a critic may fit V_old + A by repeating itself: then it explains its target, not the returns
     if _chases(evidence):
         yield _verdict(
             name,
             "watch",
             f"The critic fits its own target (it explains {evidence['explained_variance_gae']:.0%} of its variance), "
             f"not the returns ({evidence['explained_variance_returns']:.0%}, of {evidence['possible']:.0%} possible): "
-            "it chases itself.",
+            "its target is mostly its own prediction.",
             evidence,
             "Train it on returns (--value-target returns), or with a lambda nearer to 1, and compare.",
         )
@@ -143,7 +144,7 @@ def _judge_worth(name: str, evidence: Mapping[str, float]) -> Verdict:
     # a negative share of what the fitted value takes off is variance put on; the ratio beside a constant has the wider
     # interval
     if evidence["variance_ratio_low"] > HARMFUL or high < 1 - HARMFUL:
-        statement = f"The critic harms: with it gradients have {_beside_constant(evidence)}."
+        statement = f"The critic is harmful: with it gradients have {_beside_constant(evidence)}."
         return _verdict(name, "problem", statement, evidence, advice)
     if high < USELESS:
         return _verdict(name, "problem", f"The critic is useless as a baseline: it takes off {what}.", evidence, advice)
