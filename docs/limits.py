@@ -125,7 +125,7 @@ def value_table(datasets: Mapping[Column, xr.Dataset]) -> str:
         ),
         "fitted value": (
             "variance with the critic over that with the fitted value, lower end",
-            "above {limits.COSTLY:g}: watch",
+            f"above {limits.COSTLY:g}: watch",
         ),
         "own target": ("explained variance of the own target", f"at least {limits.FITS_OWN_TARGET:g}, and"),
         "returns": (
