@@ -87,7 +87,7 @@ def plot_value_prediction(dataset: xr.Dataset, ax: Axes | None = None) -> Axes:
             _draw_calibration(axes[1], group)
             _draw_baselines(axes[2], group)
             _draw_lambdas(axes[3], group)
-            words = ["Critic's relative error", "Calibration", "Gradients by baseline", "Gradients by lambda"]
+            words = ["Critic's relative error", "Calibration", "Gradients by baseline", "Cosine by lambda"]
             for axis, title in zip(axes, words, strict=True):
                 axis.set_title(f"{title}, iteration {iteration}" if iteration is not None and iteration >= 0 else title)
         name = " · ".join(filter(None, [str(agents.attrs.get("environment", "")), _algorithm(agents)]))
