@@ -321,12 +321,12 @@ def test_an_id_that_is_none_is_named(name):
 @pytest.mark.parametrize("value", ["0.99", None, torch.tensor(0.99), object(), True, math.nan, -1.0, 10**50, 1j])
 @pytest.mark.parametrize("field", ["gamma", "gae_lambda"])
 def test_fractions_of_an_agent_are_numbers(field, value):
-    with pytest.raises(InputError, match=rf"{field} of the agent is .*; give a number from 0 to 1"):
+    with pytest.raises(InputError, match=rf"{field} of the agent must be from 0 to 1 .*; give a number from 0 to 1"):
         gaussian_agent(3, 1, **{field: value})
 
 
 def test_fractions_of_numpy_are_taken():
-    with pytest.raises(InputError, match="gamma of the agent is far larger"):
+    with pytest.raises(InputError, match=r"gamma of the agent must be from 0 to 1 \(got a far larger number"):
         gaussian_agent(3, 1, gamma=10**5000)
     agent = gaussian_agent(3, 1, gamma=np.float32(0.5), gae_lambda=1)
     assert (agent.gamma, type(agent.gamma), type(agent.gae_lambda)) == (0.5, float, int)

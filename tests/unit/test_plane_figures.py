@@ -87,7 +87,7 @@ def test_budgets_are_columns_with_one_scale(few):
     assert [title.split(" pairs")[0] for title in titles(surfaces)] == ["2,048", "20,480"]
     assert surfaces[0].get_zlim() == surfaces[1].get_zlim()
     assert surfaces[0].get_zlim()[1] >= float(few["reward_at_budget"][1].max()) - 1
-    with pytest.raises(InputError, match="of a line"):
+    with pytest.raises(InputError, match="this is a line"):
         plot_budgets(few.isel(random=[0]))
 
 

@@ -51,7 +51,7 @@ def test_presets_that_cannot_be_are_named(given: tuple[str, ...], message: str) 
 
 def test_settings_of_another_algorithm_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
     assert main(["train", "--trpo.max-kl", "0.1", "--out", str(tmp_path / "run")]) == 2
-    assert "settings of trpo, and the algorithm is ppo" in capsys.readouterr().err
+    assert "settings of trpo are given, but the algorithm is ppo" in capsys.readouterr().err
 
 
 def help_of(command: str, capsys: pytest.CaptureFixture) -> str:
