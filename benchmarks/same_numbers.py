@@ -48,7 +48,7 @@ def measure() -> dict[str, xr.Dataset]:
     for name, (agent, environment) in agents.items():
         common: dict[str, Any] = {"seed": 5, "workers": 2}
         found[f"{name}-gradients"] = cl.gradient_quality(
-            agent, environment, pairs=40_960, estimates=4, lambdas=(0.5,), baselines=("zero",),
+            agent, environment, pairs=40_960, estimates=4, lambdas=(0.5,), baselines=("returns",),
             true_gradients=("discounted_return", "episode_return"), updates=True, **common,
         )  # fmt: skip
         found[f"{name}-precision"] = cl.gradient_quality(

@@ -187,7 +187,7 @@ def targets_section(datasets: dict[Column, xr.Dataset]) -> str:
 TARGETS_TEXT = """## Value targets
 
 Agents whose critics regress on `V_old + A`, as the paper's do, beside agents trained with `--value-target returns` and
-the same settings otherwise (judged on 1e5 held-out pairs, beside a V\\* fitted to 3e5), each by critics of its own, as
+the same settings otherwise (judged on 1e5 held-out pairs, beside a value fitted to 3e5), each by critics of its own, as
 they are. *Explained variance* is of Monte Carlo returns. Ten seeds of each tell them apart almost nowhere: the marks
 are below.
 

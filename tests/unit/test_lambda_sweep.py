@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from closerlook.statistics.estimates import plain_jackknife
-from closerlook.statistics.lambda_sweep import Comparison, compare, find_best, gain_of_best, noise_of_square
+from closerlook.statistics.lambda_sweep import Comparison, best_lambda, compare, gain_of_best, noise_of_square
 from closerlook.statistics.variance_reduction import _traces, reduce_variance
 
 REPEATS, GROUPS, SIZE, PAIRS = 500, 40, 60, 100.0
@@ -117,7 +117,7 @@ def test_the_best_changes_with_the_pairs():
     quiet = BIASED + 0.05 * draws.standard_normal((GROUPS, SIZE))
     noisy, truth = (TRUTH + 0.5 * draws.standard_normal((GROUPS, SIZE)) for _ in range(2))
     both = [compare(quiet, truth, PAIRS), compare(noisy, truth, PAIRS)]
-    few, many = find_best(both, PAIRS), find_best(both, 1000 * PAIRS)
+    few, many = best_lambda(both, PAIRS), best_lambda(both, 1000 * PAIRS)
     assert (few.place, many.place) == (0, 1)
     assert few.among == (0,)
     halves = in_halves([quiet, noisy], truth)
@@ -172,7 +172,7 @@ def test_a_gain_is_covered_where_estimators_differ():
 def test_nothing_is_best_where_nothing_points_along():
     draws = np.random.default_rng(6)
     away = -TRUTH + 0.01 * draws.standard_normal((GROUPS, SIZE))
-    assert find_best([compare(away, away * 0 + TRUTH, PAIRS)], PAIRS).place is None
+    assert best_lambda([compare(away, away * 0 + TRUTH, PAIRS)], PAIRS).place is None
     assert np.isnan(gain_of_best(in_halves([away, away], away * 0 + TRUTH), 1, PAIRS).value)
 
 
@@ -212,7 +212,7 @@ def test_agents_of_weak_signal_stay_and_gain_nothing():
 def test_few_groups_leave_out_what_cannot_be_told_without_warnings(groups):
     first, second, truth = np.random.default_rng(groups).standard_normal((3, groups, 5))
     both = [compare(first, truth, PAIRS), compare(second, truth, PAIRS)]
-    find_best(both, PAIRS)
+    best_lambda(both, PAIRS)
     for found in (both[0].relative_bias(), both[0].relative_variance(PAIRS), both[0].cosine(PAIRS)):
         assert np.isfinite(found.value) or found.low in (0, -1)
         assert groups >= 3 or np.isnan(found.value)

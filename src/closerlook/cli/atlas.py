@@ -11,7 +11,7 @@ from closerlook.cli.console import Terminal
 from closerlook.cli.live import PopulationBar
 from closerlook.cli.options import Output, option
 from closerlook.drawing.tables import make_table
-from closerlook.training.atlas import Entry, names_of, require_place, require_small, size_of, train_entry
+from closerlook.training.atlas import Entry, names_of, require_free_folder, require_small, size_of, train_entry
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,7 +48,7 @@ class Atlas(Output):
         """Train and pack, one column after the other."""
         entries = [Entry(name, self.seeds, self.steps) for name in names_of(self.columns)]
         for entry in entries:
-            require_place(entry, runs=self.runs, atlas=self.folder, resume=self.resume)
+            require_free_folder(entry, runs=self.runs, atlas=self.folder, resume=self.resume)
         rows = []
         for entry in entries:
             settings = entry.settings

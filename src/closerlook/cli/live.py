@@ -12,7 +12,7 @@ from closerlook.cli.console import Bar
 from closerlook.drawing.tables import make_table
 from closerlook.training.log import Row
 
-SHOWN = {
+COLUMNS = {
     "mean_reward": ("reward", "{:,.0f}"),
     "mean_length": ("length", "{:,.0f}"),
     "mean_kl": ("mean KL", "{:.3f}"),
@@ -55,11 +55,11 @@ def population_table(rows: Sequence[Row]) -> Table:
     lines = [_line([row for row in rows if row["agent_seed"] == seed]) for seed in seeds[:MOST_AGENTS]]
     first, last = (f(int(row["iteration"]) for row in rows) for f in (min, max))
     title = f"iterations {first} to {last}" + (f", first {MOST_AGENTS} agents" if len(seeds) > MOST_AGENTS else "")
-    return make_table(title, ["agent", *(heading for heading, _ in SHOWN.values()), "notes"], lines)
+    return make_table(title, ["agent", *(heading for heading, _ in COLUMNS.values()), "notes"], lines)
 
 
 def _line(own: Sequence[Row]) -> list[str]:
-    cells = [_mean([row[column] for row in own], form) for column, (_, form) in SHOWN.items()]
+    cells = [_mean([row[column] for row in own], form) for column, (_, form) in COLUMNS.items()]
     return [f"seed {own[0]['agent_seed']:.0f}", *cells, own[-1]["notes"]]
 
 

@@ -92,13 +92,13 @@ def run_jobs(
         What a job raised; or a worker that died (`WorkerError`). Answers that came before it are in the cache.
     """
     workers = crew_of(workers)
-    heard: Progress = Silence() if progress is None else progress
+    reported: Progress = Silence() if progress is None else progress
     # what is stored is not computed, and does not count as work that is announced
     results = {number: found for number, job in enumerate(jobs) if (found := _stored(cache, job)) is not None}
     missing = [(number, job) for number, job in enumerate(jobs) if number not in results]
     if results:
-        heard.skip(sum(jobs[number].pairs for number in results))
-    heard.start(sum(job.pairs for job in jobs), label)
+        reported.skip(sum(jobs[number].pairs for number in results))
+    reported.start(sum(job.pairs for job in jobs), label)
     try:
         # jobs that leave something on disk for the ones that are wanted: all of them first
         before = [(number, first) for number, job in missing for first in job.before]
@@ -107,15 +107,15 @@ def run_jobs(
             for at, _ in done:
                 number, first = before[at]
                 left[number] -= first.pairs
-                heard.advance(first.pairs)
+                reported.advance(first.pairs)
         with closing(_answers(missing, workers)) as answers:
             for number, result in answers:
                 if cache is not None:
                     cache.save(jobs[number].key, result)
                 results[number] = result
-                heard.advance(left[number])
+                reported.advance(left[number])
     finally:
-        heard.finish()
+        reported.finish()
     return [results[number] for number in range(len(jobs))]
 
 

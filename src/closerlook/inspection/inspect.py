@@ -278,8 +278,8 @@ class _Case:
     def _compare(self, record: Recorded) -> tuple[Identity, str]:
         wanted, found = _interval_of(record), self.returns[record.acting]
         how = "drawn actions earn" if record.acting == "sampled" else "its likeliest actions earn"
-        said = f"{how} {_shown(found)}, recorded are {_shown(wanted)} ({record.source})"
-        said += f", random ones earn {_shown(self.random)}"
+        said = f"{how} {_with_ends(found)}, recorded are {_with_ends(wanted)} ({record.source})"
+        said += f", random ones earn {_with_ends(self.random)}"
         # differences are judged against what there is to be earned: recorded less random
         scale = abs(wanted.value - self.random.value)
         reach = np.hypot(_reach(found), _reach(wanted) if np.isfinite(_reach(wanted)) else 0.0)
@@ -343,6 +343,6 @@ def _reach(found: Interval) -> float:
     return (found.high - found.low) / 2
 
 
-def _shown(found: Interval) -> str:
+def _with_ends(found: Interval) -> str:
     reach = _reach(found)
     return f"{found.value:.4g} ± {reach:.2g}" if np.isfinite(reach) else f"{found.value:.4g}"

@@ -23,9 +23,9 @@ def parts_of(points: int, streams: int) -> Iterator[tuple[range, range]]:
     """
     # lanes = points x streams of a job: as many points as fill the lanes beside so many streams
     together = max(1, min(streams, STREAMS_OF_A_JOB))
-    beside = max(1, LANES // together)
+    abreast = max(1, LANES // together)
     for stream in _ranges(streams, together):
-        for point in _ranges(points, beside):
+        for point in _ranges(points, abreast):
             yield point, stream
 
 

@@ -68,7 +68,7 @@ def check_autoreset(batch: Batch) -> Check:
     if len(places) == 0:
         return unknown("autoreset", "episode that ends before its last two steps")
     steps, environments = places[:, 0] + 1, places[:, 1]
-    if not _look_kept(batch, steps, environments):
+    if not _are_autoreset_rows(batch, steps, environments):
         return ok("autoreset", f"rows after {len(places):,} ends begin episodes", ends=len(places))
     return Check(
         check="autoreset",
@@ -83,7 +83,7 @@ def check_autoreset(batch: Batch) -> Check:
     )
 
 
-def _look_kept(batch: Batch, steps: np.ndarray, environments: np.ndarray) -> bool:
+def _are_autoreset_rows(batch: Batch, steps: np.ndarray, environments: np.ndarray) -> bool:
     """See whether every row after an end has reward 0, as hardly any other has, and stands where the episode ended."""
     assert batch.observations is not None
     rewards = batch.rewards if batch.raw_rewards is None else batch.raw_rewards

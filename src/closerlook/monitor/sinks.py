@@ -40,12 +40,12 @@ class Measured:
     findings: Findings = field(default_factory=lambda: Findings(()))
 
     def __str__(self) -> str:
-        shown = [f"{label} {self.numbers[name]:.3g}" for name, label in SHOWN.items() if name in self.numbers]
-        line = f"update {self.update}: {self.level}; {', '.join(shown)}"
+        parts = [f"{label} {self.numbers[name]:.3g}" for name, label in LABELS.items() if name in self.numbers]
+        line = f"update {self.update}: {self.level}; {', '.join(parts)}"
         return "\n".join([line, *(f"  {statement}" for statement in self.statements)])
 
 
-SHOWN = {
+LABELS = {
     "mean_kl": "mean KL",
     "kl_k3": "KL (k3)",
     "clip_fraction_end": "clipped",

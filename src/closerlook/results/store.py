@@ -219,7 +219,7 @@ class RunFolder:
         usual = {"wall_seconds": 0.0, "pairs": 0} | record
         for name, holds in checks.items():
             if not holds(usual.get(name)):
-                what = f"{self.path / RECORD} is not the record of a run ({name} is {_shown(record.get(name))})"
+                what = f"{self.path / RECORD} is not the record of a run ({name} is {_as_text(record.get(name))})"
                 raise InputError(what, "delete it, or give another --out")
         settings = {FORMER_SETTINGS.get(name, name): value for name, value in record["settings"].items()}
         return record | {"settings": settings}
@@ -267,7 +267,7 @@ class RunFolder:
         names = [name for name in {**asked, **found} if asked.get(name, _MISSING) != found.get(name, _MISSING)]
         if names:
             differences = ", ".join(
-                f"{name} {_shown(found.get(name, _MISSING))} there, {_shown(asked.get(name, _MISSING))} asked"
+                f"{name} {_as_text(found.get(name, _MISSING))} there, {_as_text(asked.get(name, _MISSING))} asked"
                 for name in names
             )
             raise InputError(f"{self.path} holds another run ({differences})", _way_on(names, record))
@@ -395,7 +395,7 @@ def _way_on(names: list[str], record: Mapping[str, Any]) -> str:
     )
 
 
-def _shown(value: Any) -> str:
+def _as_text(value: Any) -> str:
     if value == _MISSING:
         return _MISSING
     text = json.dumps(value, ensure_ascii=False)

@@ -33,17 +33,17 @@ def write_atomically(path: Path, write: Callable[[Path], None], *, durable: bool
         Where the disk is full or cannot be written: what was there before is still there.
     """
     # written beside its place under a name of its own, then renamed: a reader sees the old file or the new, never half
-    beside = path.with_name(f".{path.name}.{secrets.token_hex(8)}.tmp")
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}.tmp")
     with plain_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
-            write(beside)
+            write(temporary)
             if durable:
-                _send_to_disk(beside)
-            beside.replace(path)
+                _send_to_disk(temporary)
+            temporary.replace(path)
         except BaseException:
             with suppress(OSError):
-                beside.unlink()
+                temporary.unlink()
             raise
     return path
 
@@ -61,8 +61,8 @@ def write_bytes(path: Path, content: bytes, *, durable: bool = True) -> Path:
         Whether it is to be on disk before this returns.
     """
 
-    def write(beside: Path) -> None:
-        beside.write_bytes(content)
+    def write(temporary: Path) -> None:
+        temporary.write_bytes(content)
 
     return write_atomically(path, write, durable=durable)
 

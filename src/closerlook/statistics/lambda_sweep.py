@@ -195,7 +195,7 @@ class Best:
     among: tuple[int, ...]
 
 
-def find_best(comparisons: Sequence[Comparison], pairs: float) -> Best:
+def best_lambda(comparisons: Sequence[Comparison], pairs: float) -> Best:
     """Find the estimator with the largest cosine to the true gradient at so many pairs.
 
     The true gradient's length is the same for all and plays no part. An estimator is clearly worse where the 95%

@@ -105,9 +105,9 @@ def train_entry(
     Raises
     ------
     InputError
-        As `require_place` does; as `closerlook.training.train` does.
+        As `require_free_folder` does; as `closerlook.training.train` does.
     """
-    require_place(entry, runs=runs, atlas=atlas, resume=resume)
+    require_free_folder(entry, runs=runs, atlas=atlas, resume=resume)
     packed = atlas / entry.name
     if resume and _settings_of(packed) is not None:
         return packed
@@ -115,7 +115,7 @@ def train_entry(
     return pack_run(run, packed, with_optimizer=entry.with_optimizer)
 
 
-def require_place(entry: Entry, *, runs: Path, atlas: Path, resume: bool) -> None:
+def require_free_folder(entry: Entry, *, runs: Path, atlas: Path, resume: bool) -> None:
     """Refuse to put a column where something else would be lost.
 
     Parameters

@@ -121,8 +121,8 @@ def _panels(quantities: int, groups: int) -> list[list[Axes]]:
         for i in range(groups):
             place = quantity * lines * columns + i + 1
             above = rows[0][0] if rows else (axes[0] if axes else None)
-            beside = axes[0] if axes else None
-            axes.append(figure.add_subplot(quantities * lines, columns, place, sharex=above, sharey=beside))
+            left = axes[0] if axes else None
+            axes.append(figure.add_subplot(quantities * lines, columns, place, sharex=above, sharey=left))
         for axis in axes[1:]:
             axis.tick_params(labelleft=axis.get_subplotspec().is_first_col())  # type: ignore[union-attr]
         rows.append(axes)

@@ -124,19 +124,19 @@ def _draw_line(axis: Axes, agent: xr.Dataset, first: str) -> None:
     axis.plot(line, agent["line_gain"], color=COLORS[0], marker="o", markersize=3)
     axis.set_xlabel(f"multiples of the {first}")
     axis.set_ylabel("gain in true reward", color=COLORS[0])
-    beside = axis.twinx()
+    second = axis.twinx()
     for pairs, style in (("batch", "-"), ("heldout", "--")):
         values = agent["line_surrogates"].isel(surrogate_name=kind).sel(pairs_of=pairs)
         rise = (values - values.sel(line=0.0)).values
         label = "on its own pairs" if pairs == "batch" else "on others"
-        beside.plot(line, np.where(np.isfinite(rise), rise, np.nan), style, color=COLORS[1], label=label, linewidth=1.2)
+        second.plot(line, np.where(np.isfinite(rise), rise, np.nan), style, color=COLORS[1], label=label, linewidth=1.2)
     if "line_clip_null" in agent and agent["surrogate_name"].values[kind] == "clipped":
         null = agent["line_clip_null"].sel(pairs_of="heldout")
-        beside.plot(line, null, ":", color=COLORS[1], label="by chance", linewidth=1.2)
-    beside.set_ylabel("rise of the surrogate", color=COLORS[1])
-    beside.spines["right"].set_visible(True)
-    _align_zero(axis, beside)
-    beside.legend(
+        second.plot(line, null, ":", color=COLORS[1], label="by chance", linewidth=1.2)
+    second.set_ylabel("rise of the surrogate", color=COLORS[1])
+    second.spines["right"].set_visible(True)
+    _align_zero(axis, second)
+    second.legend(
         frameon=False, fontsize=7, labelcolor=COLORS[1], ncols=2, loc="lower right", bbox_to_anchor=(1.0, 1.01),
         borderaxespad=0.0, columnspacing=1.0,
     )  # fmt: skip

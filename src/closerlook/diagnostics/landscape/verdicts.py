@@ -7,7 +7,7 @@ What is within them is usual, not good.
 import numpy as np
 import xarray as xr
 
-from closerlook.diagnostics.common.heldout import FOUND_AGAIN, judge_heldout
+from closerlook.diagnostics.common.heldout import KEPT_ELSEWHERE, judge_heldout
 from closerlook.diagnostics.common.labels import each_agent
 from closerlook.diagnostics.common.verdict import (
     UNMOVED,
@@ -103,7 +103,7 @@ def _step(name: str, agent: xr.Dataset) -> Verdict | None:
     if high < 0:
         words = f"Of this batch, {change}, while the surrogate predicts {as_text(predicted, '+.3g')}."
         advice = "Compute steps from more pairs (--step-pairs), or make them shorter: see where the reward peaks."
-        if _numbers(agent, "heldout_improvement_ratio")[1] >= FOUND_AGAIN:
+        if _numbers(agent, "heldout_improvement_ratio")[1] >= KEPT_ELSEWHERE:
             advice = (
                 "The surrogate rises on other pairs too, so more pairs would not help: a shorter step may, or another "
             )
@@ -151,18 +151,18 @@ def _lost(agent: xr.Dataset, where: str) -> float:
 
 def _overfit(name: str, agent: xr.Dataset) -> Verdict | None:
     """Judge how much of the surrogate's rise is of the batch alone; datasets of earlier versions do not tell."""
-    evidence, beside = {}, ""
+    evidence, clipped_note = {}, ""
     climbed = agent["surrogate_name"].values[int(agent["surrogate_kind"])]
     if "line_clip_null" in agent and climbed == "clipped" and 1.0 in agent["line"].values:
         line = agent["line_surrogates"].sel(surrogate_name="clipped", pairs_of="heldout")
         evidence["clipped_heldout"] = float(line.sel(line=1.0) - line.sel(line=0.0))
         evidence["clip_null_heldout"] = float(agent["line_clip_null"].sel(line=1.0, pairs_of="heldout"))
-        beside = (
+        clipped_note = (
             f" Clipped, it changes by {as_text(evidence['clipped_heldout'], '+.2g')} there, where chance alone gives "
         )
-        beside += f"{as_text(evidence['clip_null_heldout'], '+.2g')}."
+        clipped_note += f"{as_text(evidence['clip_null_heldout'], '+.2g')}."
     ratio = Interval(*_numbers(agent, "heldout_improvement_ratio"))
-    return judge_heldout(name, ratio, evidence, "Give more --heldout-pairs.", beside)
+    return judge_heldout(name, ratio, evidence, "Give more --heldout-pairs.", clipped_note)
 
 
 def _length(name: str, agent: xr.Dataset) -> Verdict | None:

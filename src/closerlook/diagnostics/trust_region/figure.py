@@ -166,12 +166,12 @@ def _draw_growth(axis: Axes, agent: xr.Dataset) -> None:
         axis.plot(epochs, null.mean(axis=0), ":", color=COLORS[1], label="on others, by chance")
     axis.set_xlabel("epochs")
     axis.set_ylabel("rise of the surrogate", color=COLORS[1])
-    beside = axis.twinx()
+    second = axis.twinx()
     shares = agent["stage_change"].sel(pairs_of="batch", change="clip_fraction").values
-    beside.plot(epochs, shares.mean(axis=0), color=COLORS[2], label="ratios outside 1 ± ε")
-    beside.set_ylim(bottom=0)
-    beside.set_ylabel("share of ratios outside", color=COLORS[2])
-    beside.spines["right"].set_visible(True)
+    second.plot(epochs, shares.mean(axis=0), color=COLORS[2], label="ratios outside 1 ± ε")
+    second.set_ylim(bottom=0)
+    second.set_ylabel("share of ratios outside", color=COLORS[2])
+    second.spines["right"].set_visible(True)
     legend_above(axis)
     axis.set_title("growth over the update", pad=18)
 
@@ -190,10 +190,10 @@ def _draw_distances(axis: Axes, agent: xr.Dataset) -> None:
     axis.set_ylabel("KL(old || new), nats")
     ratios = agent["stage_change"].sel(pairs_of="batch", change="max_ratio").values
     mean, _, _ = mean_with_interval(np.where(np.isfinite(ratios), ratios, np.nan))
-    beside = axis.twinx()
-    beside.plot(epochs, mean, ":", color=COLORS[2], gid="ratio")
-    beside.set_ylabel("largest ratio on its batch", color=COLORS[2])
-    beside.spines["right"].set_visible(True)
+    second = axis.twinx()
+    second.plot(epochs, mean, ":", color=COLORS[2], gid="ratio")
+    second.set_ylabel("largest ratio on its batch", color=COLORS[2])
+    second.spines["right"].set_visible(True)
     legend_above(axis, columns=4)
     axis.set_title("how far, over the update", pad=18)
 

@@ -288,13 +288,13 @@ def _overfit(name: str, agent: xr.Dataset) -> Verdict | None:
     if not np.isfinite(numbers[0]):
         return None
     evidence = {key: _average(agent, key)[0] for key in ("normalized_rise", "normalized_rise_heldout")}
-    beside = ""
+    clipped_note = ""
     if np.isfinite(float(agent["clip_epsilon"])):
         clipped, null = _average(agent, "surrogate_rise_heldout"), _average(agent, "clip_null_heldout")
         evidence |= {"surrogate_rise_heldout": clipped[0], "clip_null_heldout": null[0]}
-        beside = f" Clipped, it changes by {as_text(clipped[0], '+.2g')} there, where chance alone gives "
-        beside += f"{as_text(null[0], '+.2g')}."
-    return judge_heldout(name, Interval(*numbers), evidence, "Give more --repeats and --pairs.", beside)
+        clipped_note = f" Clipped, it changes by {as_text(clipped[0], '+.2g')} there, where chance alone gives "
+        clipped_note += f"{as_text(null[0], '+.2g')}."
+    return judge_heldout(name, Interval(*numbers), evidence, "Give more --repeats and --pairs.", clipped_note)
 
 
 def _length(name: str, agent: xr.Dataset) -> Verdict | None:

@@ -20,7 +20,7 @@ from closerlook.measurements.value_sums import ValueStatistics
 from closerlook.measurements.weightings import Weighting
 from closerlook.statistics.blocks import Sums
 from closerlook.statistics.estimates import NOTHING, Interval, agreement
-from closerlook.statistics.lambda_sweep import Comparison, compare, find_best, gain_of_best
+from closerlook.statistics.lambda_sweep import Comparison, best_lambda, compare, gain_of_best
 from closerlook.statistics.pool import Size
 from closerlook.statistics.variance_reduction import reduce_variance
 
@@ -155,7 +155,7 @@ def _no_sweep(count: int) -> Findings:
 
 
 def _best(compared: Sequence[Sequence[Comparison]], lambdas: list[float], own: float, batch_pairs: int) -> Findings:
-    chosen = [find_best(compared[0], times * batch_pairs) for times in BATCHES]
+    chosen = [best_lambda(compared[0], times * batch_pairs) for times in BATCHES]
     gains = [gain_of_best(compared[1:], lambdas.index(own), times * batch_pairs) for times in BATCHES]
     best = [
         NOTHING if one.place is None else Interval(lambdas[one.place], lambdas[min(one.among)], lambdas[max(one.among)])

@@ -144,7 +144,7 @@ def _judge_worth(name: str, evidence: Mapping[str, float]) -> Verdict:
     # a negative share of what the fitted value takes off is variance put on; the ratio beside a constant has the wider
     # interval
     if evidence["variance_ratio_low"] > HARMFUL or high < 1 - HARMFUL:
-        statement = f"The critic is harmful: with it gradients have {_beside_constant(evidence)}."
+        statement = f"The critic is harmful: with it gradients have {_against_constant(evidence)}."
         return _verdict(name, "problem", statement, evidence, advice)
     if high < USELESS:
         return _verdict(name, "problem", f"The critic is useless as a baseline: it takes off {what}.", evidence, advice)
@@ -158,7 +158,7 @@ def _judge_worth(name: str, evidence: Mapping[str, float]) -> Verdict:
     return _verdict(name, "ok", f"The critic is good: it takes off {what}; {left}.", evidence, advice)
 
 
-def _beside_constant(evidence: Mapping[str, float]) -> str:
+def _against_constant(evidence: Mapping[str, float]) -> str:
     ratio, low, high = (evidence[f"variance_ratio{end}"] for end in ("", "_low", "_high"))
     return f"{ratio:.2f} times the variance that they have with a constant baseline ({low:.2f} to {high:.2f})"
 
@@ -169,7 +169,7 @@ def _judge_alone(name: str, evidence: Mapping[str, float]) -> Verdict:
     if not np.isfinite(low):
         words = "Too few streams to tell variances apart."
         return _verdict(name, "not_enough_data", words, evidence, "Give more --pairs.")
-    statement = f"With the critic gradients have {_beside_constant(evidence)}."
+    statement = f"With the critic gradients have {_against_constant(evidence)}."
     advice = "Give --fit-pairs, to know what is possible."
     if np.isfinite(evidence["possible_variance_ratio"]):
         advice = "What the fitted value takes off cannot be told from nothing: more --pairs may tell."
