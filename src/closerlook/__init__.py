@@ -28,6 +28,9 @@ if TYPE_CHECKING:
     from closerlook.algorithms.ppo import PPOSettings as PPOSettings
     from closerlook.algorithms.trpo import TRPOSettings as TRPOSettings
     from closerlook.algorithms.vanilla import VanillaSettings as VanillaSettings
+    from closerlook.checkups import checkup as checkup
+    from closerlook.checkups.compare import compare as compare
+    from closerlook.checkups.selfcheck import selfcheck as selfcheck
     from closerlook.diagnostics import summary as summary
     from closerlook.diagnostics import verdicts as verdicts
     from closerlook.diagnostics.gradients import gradient_quality as gradient_quality
@@ -75,6 +78,8 @@ _HOMES = {
     "TrustRegionAudit": "monitor.trust_audit",
     "VanillaSettings": "algorithms.vanilla",
     "census": "monitor.census",
+    "checkup": "checkups",
+    "compare": "checkups.compare",
     "from_sb3": "agents.importers.sb3_live",
     "gradient_quality": "diagnostics.gradients",
     "inspect": "inspection",
@@ -93,6 +98,7 @@ _HOMES = {
     "read_dataset": "results.reading",
     "save_agent": "agents.files",
     "save_figure": "drawing.style",
+    "selfcheck": "checkups.selfcheck",
     "summary": "diagnostics",
     "train": "training",
     "trust_region": "diagnostics.trust_region",

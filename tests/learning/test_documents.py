@@ -125,7 +125,7 @@ def test_agents_of_your_own(tmp_path):
 
 
 SHOW_LITTLE = ["docs/index.md", "docs/python.md", "docs/ppo.md", "docs/trpo.md", "docs/sample_regimes.md"]
-WITH_PEERS = ["docs/batch.md", "docs/monitor.md", "docs/stable-baselines3.md"]
+WITH_PEERS = ["docs/batch.md", "docs/checkup.md", "docs/monitor.md", "docs/stable-baselines3.md"]
 
 
 @pytest.mark.parametrize("document", SHOW_LITTLE)

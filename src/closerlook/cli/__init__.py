@@ -1,6 +1,7 @@
 """The command line: parse, call, print.
 
-Exit codes: 0 done; 2 bad input, with one line that says what is wrong and what to do; 130 interrupted.
+Exit codes: 0 done; 2 bad input, with one line that says what is wrong and what to do; 3 the level of --fail-on was
+reached; 130 interrupted.
 """
 
 import contextlib
@@ -32,7 +33,7 @@ usage: closerlook COMMAND [options]
 
 Everywhere: the same command given again goes on where it was interrupted (Ctrl-C leaves finished work on disk);
 --out DIR says where results go, --workers how many processes work, --json prints one JSON object on stdout.
-Exit codes: 0 done, 2 bad input, 130 interrupted.
+Exit codes: 0 done, 2 bad input, 3 the level of --fail-on was reached, 130 interrupted.
 """
 
 
@@ -64,7 +65,7 @@ def _answer(given: Sequence[str]) -> int:
             return _introduce(given)
         command = _parse(given)
         folder = str(command.folder)
-        _run(command)
+        return _run(command)
     except InputError as error:
         if isinstance(error, OutputError):
             _let_go_of_stdout()
@@ -141,13 +142,14 @@ def _choices(listed: "re.Match[str]") -> str:
     return ", ".join(sorted(set(re.findall("'(.*?)'", listed[1])) - {"None"}))
 
 
-def _run(command: Any) -> None:
-    """Run a command; with --json nothing but the result reaches stdout."""
+def _run(command: Any) -> int:
+    """Run a command and return its exit code; with --json nothing but the result reaches stdout."""
     console = Terminal(as_json=command.json)
     aside = _only_for(console) if command.json else contextlib.nullcontext()
     takes = taking_over() if getattr(command, "take_over", False) else contextlib.nullcontext()
     with aside, warnings_as_notes(console), takes, kept():
-        command.run(console)
+        code = command.run(console)
+    return int(code or 0)
 
 
 @contextlib.contextmanager

@@ -46,9 +46,16 @@ def commands() -> Mapping[str, Entry]:
         "inspect": Entry(
             "what is in an agent's file, and is it the agent that was trained?", partial(_from, "inspect", "Inspect")
         ),
+        "checkup": Entry(
+            "what is wrong with an agent, and what to change? ten minutes", partial(_from, "checkup", "Checkup")
+        ),
+        "compare": Entry("two agents, checkpoints or populations: what differs", partial(_from, "compare", "Compare")),
         "lint": Entry(
             "is a training batch what it should be? recomputes an .npz of it", partial(_from, "lint", "Lint")
         ),
         "study": Entry(study, partial(_from, "study", "Study")),
+        "selfcheck": Entry(
+            "every estimator on this machine against known answers: a minute", partial(_from, "selfcheck", "Selfcheck")
+        ),
         "atlas": Entry(atlas, partial(_from, "atlas", "Atlas")),
     }

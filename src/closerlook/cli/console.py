@@ -95,6 +95,15 @@ class Terminal:
             console.print(table)
             console.print()
 
+    def text(self, summary: Mapping[str, Any], text: str) -> None:
+        """Print a result that is written already: on stdout the JSON object, or else the text; errors as `result`."""
+        self.result(summary)
+        if self.as_json:
+            self.notes.print(text, soft_wrap=True)
+        else:
+            self.stdout.write(f"{text}\n")
+            self.stdout.flush()
+
     def verdicts(self, verdicts: Iterable[Mapping[str, Any]]) -> None:
         """Print what the numbers say, with what would change it."""
         for verdict in verdicts:

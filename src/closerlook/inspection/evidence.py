@@ -9,18 +9,20 @@ N      pairs
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 
 from closerlook.agents.agent import Agent
 from closerlook.agents.environment import EnvironmentSpec
+from closerlook.agents.origin import Acting
 from closerlook.algorithms.batch import evaluate_critic
 from closerlook.inspection.acting import RandomPolicy, by_mode
 from closerlook.measurements.true_returns import continuation_steps, discounted_returns
 from closerlook.simulation.engine import lanes_at_once, lend_engine
 from closerlook.simulation.lockstep import Lockstep, Plan
-from closerlook.simulation.records import Sampling
+from closerlook.simulation.records import Episodes, Sampling
 from closerlook.simulation.rollout import rollout, rollout_episodes
 from closerlook.statistics.estimates import Interval
 from closerlook.statistics.student import t_quantile
@@ -65,8 +67,53 @@ class Expectation:
     explained: float
 
 
+def play(
+    agent: Agent,
+    environment: EnvironmentSpec,
+    acting: Acting | Literal["random"],
+    streams: Sequence[int],
+    seed: int,
+    *,
+    longest: int = 10_000,
+) -> Episodes:
+    """Play episodes, each the first of a stream of its own, so that none is chosen.
+
+    Parameters
+    ----------
+    agent : Agent
+        A single one.
+    environment : EnvironmentSpec
+        Where.
+    acting : {"sampled", "mode", "random"}
+        Whether actions are drawn from the policy, are its likeliest, or are drawn from their space.
+    streams : sequence of int
+        The episodes' streams.
+    seed : int
+        Root seed.
+    longest : int
+        Steps after which an episode that may never end counts as unfinished.
+
+    Raises
+    ------
+    NotImplementedError
+        Where the likeliest action of the policy is not known.
+    """
+    # one scored step, and the episode finished beyond it: each stream gives exactly its first episode
+    first = Sampling(n_steps=1, finish_episodes=True, longest_finish=longest)
+    if acting != "random":
+        actor = by_mode(agent) if acting == "mode" else agent
+        return rollout_episodes(actor, environment, first, seeds=[seed], purpose=PURPOSE, streams=streams)
+    lanes = min(len(streams), lanes_at_once(environment))
+    with lend_engine(environment, lanes) as engine:
+        policy = RandomPolicy(engine.observation_size, engine.action_space)
+        blank = Agent(policy=policy, value=None, state={}, population=1)
+        purpose = f"{PURPOSE}, random"
+        plan = Plan(environment.id, first, [seed], purpose, streams, lanes, keep_transitions=False)
+        return Lockstep(blank, engine, plan).run_episodes()
+
+
 def episode_returns(agent: Agent, environment: EnvironmentSpec, episodes: int, seed: int) -> np.ndarray:
-    """Return what complete episodes earned, each the first of a stream of its own, so that none is chosen: (E,).
+    """Return what complete episodes earned, see `play`: (E,).
 
     Episodes that do not end (see `closerlook.simulation.records.Sampling`) are left out.
 
@@ -81,9 +128,7 @@ def episode_returns(agent: Agent, environment: EnvironmentSpec, episodes: int, s
     seed : int
         Root seed.
     """
-    # one scored step, and the episode finished beyond it: each stream gives exactly its first episode
-    first = Sampling(n_steps=1, finish_episodes=True)
-    found = rollout_episodes(agent, environment, first, seeds=[seed], purpose=PURPOSE, streams=range(episodes))
+    found = play(agent, environment, "sampled", range(episodes), seed)
     return found.episode_return[found.finished]
 
 
@@ -102,9 +147,10 @@ def mode_returns(agent: Agent, environment: EnvironmentSpec, episodes: int, seed
         Root seed.
     """
     try:
-        return episode_returns(by_mode(agent), environment, episodes, seed)
+        found = play(agent, environment, "mode", range(episodes), seed)
     except NotImplementedError:
         return np.empty(0)
+    return found.episode_return[found.finished]
 
 
 def random_returns(agent: Agent, environment: EnvironmentSpec, episodes: int, seed: int) -> np.ndarray:
@@ -121,20 +167,7 @@ def random_returns(agent: Agent, environment: EnvironmentSpec, episodes: int, se
     seed : int
         Root seed.
     """
-    lanes = min(episodes, lanes_at_once(environment))
-    with lend_engine(environment, lanes) as engine:
-        policy = RandomPolicy(engine.observation_size, engine.action_space)
-        blank = Agent(policy=policy, value=None, state={})
-        plan = Plan(
-            environment.id,
-            Sampling(n_steps=1, finish_episodes=True),
-            [seed],
-            f"{PURPOSE}, random",
-            range(episodes),
-            lanes,
-            keep_transitions=False,
-        )
-        found = Lockstep(replace(blank, population=1), engine, plan).run_episodes()
+    found = play(agent, environment, "random", range(episodes), seed)
     return found.episode_return[found.finished]
 
 

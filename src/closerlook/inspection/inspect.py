@@ -205,7 +205,7 @@ def inspect(
     sight, expectation = sight_and_expectation(bare, where, seed)
     records = agent.origin.recorded if agent.origin is not None else ()
     recorded = next(iter(records), None)
-    found = _Case(agent, limits or Limits(), returns, interval(random), records, sight, expectation).decide()
+    found = Case(agent, limits or Limits(), returns, interval(random), records, sight, expectation).decide()
     return Inspection(
         agent=agent,
         environment=where.id,
@@ -227,8 +227,26 @@ def _interval_of(recorded: Recorded | None) -> Interval:
 
 
 @dataclass(frozen=True)
-class _Case:
-    """The evidence for and against an agent."""
+class Case:
+    """The evidence for and against an agent.
+
+    Parameters
+    ----------
+    agent : Agent
+        Which.
+    limits : Limits
+        From where on something speaks against it.
+    returns : mapping of str to Interval
+        ``sampled`` and ``mode``.
+    random : Interval
+        Of random actions.
+    records : tuple of Recorded
+        Best evidence first.
+    sight : Sight or None
+        Of standardized observations.
+    expectation : Expectation or None
+        Of values; None: they are not looked at.
+    """
 
     agent: Agent
     limits: Limits
@@ -241,7 +259,7 @@ class _Case:
     def decide(self) -> tuple[Identity, tuple[str, ...]]:
         """Return the identity, and why: against it first."""
         verdict, reason = self._returns()
-        against, doubts, values = self._sight(), self._statistics(), self._values()
+        against, doubts, values = self.of_sight(), self._statistics(), self._values()
         # a critic that is not there yet is none of another agent; one beside a policy that is there is
         (against if verdict == "same" else doubts).extend(values)
         reasons = (*against, *doubts, reason)
@@ -295,7 +313,7 @@ class _Case:
             return "unknown", f"{said}: too uncertain to tell"
         return "same", said
 
-    def _sight(self) -> list[str]:
+    def of_sight(self) -> list[str]:
         """Say where standardized observations are nothing like what they were in training."""
         if self.sight is None:
             return []

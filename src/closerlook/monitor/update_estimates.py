@@ -218,7 +218,7 @@ def hidden_units(function: RowPolicy | Critic, observations: np.ndarray) -> dict
         Of a batch.
     """
     seen = rows_of(observations, function)
-    layers = _activations(function, seen[:: max(1, len(seen) // MOST_ROWS)][:MOST_ROWS])
+    layers = activations(function, seen[:: max(1, len(seen) // MOST_ROWS)][:MOST_ROWS])
     if not layers:
         return {}
     # a unit whose deviation over the batch is a thousandth of the layer's root mean square hardly tells states apart
@@ -237,7 +237,8 @@ ACTIVATIONS = (
 )
 
 
-def _activations(function: RowPolicy | Critic, seen: Tensor) -> list[np.ndarray]:
+@torch.no_grad()
+def activations(function: RowPolicy | Critic, seen: Tensor) -> list[np.ndarray]:
     """Return what hidden layers answer, each (rows, units), in the order in which they are run."""
     network = function.network
     if isinstance(network, MLP):

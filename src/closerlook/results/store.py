@@ -36,6 +36,8 @@ if TYPE_CHECKING:
 
 RECORD = "run.json"
 _MISSING = "(not set)"
+_OWN = frozenset({"kind", "settings", "seed", "finished", "versions", "host", "wall_seconds", "pairs"})
+"""What every record holds."""
 _LARGEST = 10**18
 """No run takes so many seconds, or pairs."""
 
@@ -106,6 +108,7 @@ class RunFolder:
             "host": host(),
             "wall_seconds": before.get("wall_seconds", 0.0),
             "pairs": before.get("pairs", 0),
+            **{name: value for name, value in before.items() if name not in _OWN},
         }
         self.write_json(RECORD, self._record)
         return self
@@ -187,6 +190,15 @@ class RunFolder:
             for answer in self.path.glob("jobs/*.npz"):
                 answer.unlink()
             (self.path / RECORD).unlink(missing_ok=True)
+
+    def keep(self, **more: Any) -> None:
+        """Note more of the run in its record: what was decided once, so that it is not decided again."""
+        self._record |= as_json(more)
+        self.write_json(RECORD, self._record)
+
+    def kept(self, name: str) -> Any:
+        """Return what `keep` noted by this name when the same run was here before, None where it noted nothing."""
+        return self._record.get(name)
 
     def finish(self, pairs: float) -> None:
         """Note that the run is complete: its pairs in all, and the seconds it took, noted attempts included."""

@@ -290,7 +290,7 @@ def jackknife(value: float, *samples: np.ndarray, confidence: float = 0.95) -> I
     return Interval(value, max(-1.0, value - room), value + room)
 
 
-def cosine_between(left: np.ndarray, right: np.ndarray) -> Interval:
+def cosine_between(left: np.ndarray, right: np.ndarray, *, confidence: float = 0.95) -> Interval:
     """Return the cosine between two exact gradients, from the sums of two targets over the same groups.
 
     Only products of different groups count, so that noise that the two share within a group does not make them alike.
@@ -301,6 +301,8 @@ def cosine_between(left: np.ndarray, right: np.ndarray) -> Interval:
     ----------
     left, right : ndarray, (K, D)
         Sums over equal groups of streams.
+    confidence : float
+        Of the interval.
 
     Returns
     -------
@@ -318,4 +320,4 @@ def cosine_between(left: np.ndarray, right: np.ndarray) -> Interval:
     # cos = <G_l, G_r> / sqrt(|G_l|^2 |G_r|^2), each product over pairs of different groups
     product, *lengths = (off_diagonal_means(table) for table in (left @ right.T, left @ left.T, right @ right.T))
     with np.errstate(invalid="ignore"):
-        return ratio([product], [np.sqrt(lengths[0]) * np.sqrt(lengths[1])], COSINES)
+        return ratio([product], [np.sqrt(lengths[0]) * np.sqrt(lengths[1])], COSINES, confidence=confidence)

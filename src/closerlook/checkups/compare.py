@@ -1,0 +1,199 @@
+"""Two agents, or two populations of them, by every number of a checkup: which are known to differ."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+from closerlook.agents.agent import Agent
+from closerlook.checkups.case import Case
+from closerlook.checkups.limits import EXACT
+from closerlook.checkups.numbers import mean_of
+from closerlook.checkups.run import measure
+from closerlook.errors import InputError
+from closerlook.execution.threads import single_thread
+from closerlook.results.store import as_json
+from closerlook.statistics.estimates import Interval, plain_jackknife
+
+FROM_RESETS = {"sampled_return": "sampled", "mode_return": "mode"}
+"""Numbers whose episodes have the same resets in both agents, so that differences are taken episode by episode."""
+NOT_COMPARED = frozenset({"random_return", "kl_at_quarter", "kl_at_half", "mode_action_share", "best_gain"})
+
+
+@dataclass(frozen=True)
+class Difference:
+    """One number of two agents.
+
+    Parameters
+    ----------
+    number : str
+        Its name.
+    left, right : float
+        Of either.
+    difference, low, high : float
+        Left less right; the intervals of all numbers hold together with 95%. Of exact numbers both ends are the
+        difference.
+    known : bool
+        Whether they are known to differ.
+    paired : bool
+        Whether draws were shared.
+    """
+
+    number: str
+    left: float
+    right: float
+    difference: float
+    low: float
+    high: float
+    known: bool
+    paired: bool
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """What two agents, or populations, differ in.
+
+    Parameters
+    ----------
+    left, right : str
+        Their names.
+    environment : str
+        Where.
+    differences : tuple of Difference
+        By number.
+    """
+
+    left: str
+    right: str
+    environment: str
+    differences: tuple[Difference, ...]
+
+    @property
+    def known(self) -> tuple[str, ...]:
+        """Numbers that are known to differ."""
+        return tuple(one.number for one in self.differences if one.known)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain values; numbers that are not finite are None."""
+        found = {**vars(self), "differences": [asdict(one) for one in self.differences], "known": list(self.known)}
+        return dict(as_json(found))
+
+
+@single_thread()
+def compare(
+    left: Agent | Sequence[Agent],
+    right: Agent | Sequence[Agent],
+    environment: Any = None,
+    *,
+    minutes: float = 4.0,
+    **more: Any,
+) -> Comparison:
+    """Measure every number of a checkup of two agents, by the same plan and draws, and take differences.
+
+    Parameters
+    ----------
+    left, right : Agent or sequence of Agent
+        Several are a population: they are compared by their means, with the agents as units.
+    environment : str or EnvironmentSpec, optional
+        Where; default what each was trained on.
+    minutes : float
+        For all agents together; a trial turns it into pairs once.
+    **more
+        ``seed``, ``workers``, ``progress``, as for `closerlook.checkup`; ``names``, of the two.
+
+    Returns
+    -------
+    Comparison
+        See there.
+
+    Raises
+    ------
+    InputError
+        Where agents are missing or do not fit the environment.
+
+    Examples
+    --------
+    >>> import closerlook as cl
+    >>> agent = cl.load("atlas/hopper-ppo", iteration=0, seed=0)
+    >>> cl.compare(agent, agent, minutes=0.02, workers=1).known
+    ()
+
+    See Also
+    --------
+    closerlook.checkup : what is wrong with one agent.
+    """
+    sides = [[one] if isinstance(one, Agent) else list(one) for one in (left, right)]
+    if not all(sides):
+        raise InputError("there is no agent to compare", "give at least one on either side")
+    names = more.pop("names", ("left", "right"))
+    each, plan = minutes / sum(map(len, sides)), None
+    cases: list[list[Case]] = [[], []]
+    returns: list[dict[str, np.ndarray]] = []
+    for side, agents in enumerate(sides):
+        for agent in agents:
+            case, plan, played = measure(agent, environment, plan, minutes=each, **more)
+            cases[side].append(case)
+            returns.append(played)
+    where = environment or sides[0][0].environment
+    shared = len(returns) == 2 and sides[0][0].agent_seed == sides[1][0].agent_seed
+    found = differences(cases[0], cases[1], returns if shared else [])
+    return Comparison(names[0], names[1], str(getattr(where, "id", where)), found)
+
+
+def differences(
+    left: Sequence[Case], right: Sequence[Case], returns: Sequence[Mapping[str, np.ndarray]] = ()
+) -> tuple[Difference, ...]:
+    """Take the difference of every number that both sides have.
+
+    Parameters
+    ----------
+    left, right : sequence of Case
+        One each, or populations.
+    returns : sequence of mapping, 2 or none
+        Episodes of both, where they have the same resets.
+    """
+    shared = [name for name in left[0].numbers if all(name in one.numbers for one in (*left, *right))]
+    names = [name for name in shared if name not in NOT_COMPARED]
+    confidence = 1 - 0.05 / max(len(names), 1)
+    found = []
+    for name in names:
+        ends = [np.array([one[name].value for one in side]) for side in (left, right)]
+        paired = bool(returns) and name in FROM_RESETS
+        if paired:
+            one, other = (played[FROM_RESETS[name]] for played in returns)
+            paired = len(one) == len(other)
+        if paired:
+            gap = mean_of(one - other, confidence)
+        elif len(left) == len(right) == 1:
+            gap = difference_of(left[0][name], right[0][name], exact=name in EXACT)
+        else:
+            parts = [(own.sum() - own) / max(own.size - 1, 1) for own in ends]
+            gap = plain_jackknife(float(ends[0].mean() - ends[1].mean()), *parts, confidence=confidence)
+        known = bool(gap.low > 0 or gap.high < 0)
+        values = (float(ends[0].mean()), float(ends[1].mean()), gap.value, gap.low, gap.high)
+        found.append(Difference(name, *values, known, paired))
+    return tuple(found)
+
+
+def difference_of(left: Interval, right: Interval, *, exact: bool = False) -> Interval:
+    """Return the difference of two independent numbers from their intervals, which need not be symmetric.
+
+    Parameters
+    ----------
+    left, right : Interval
+        With equal confidence.
+    exact : bool
+        Whether no chance is in either: the ends are the difference.
+
+    References
+    ----------
+    Zou and Donner, 2008, "Construction of confidence limits about effect measures: a general approach".
+    """
+    value = left.value - right.value
+    if exact:
+        return Interval(value, value, value)
+    # L = d - sqrt((a - l_a)^2 + (u_b - b)^2),  U = d + sqrt((u_a - a)^2 + (b - l_b)^2)
+    below = np.hypot(left.value - left.low, right.high - right.value)
+    above = np.hypot(left.high - left.value, right.value - right.low)
+    return Interval(value, float(value - below), float(value + above))

@@ -1,0 +1,318 @@
+"""From what workers answered to named numbers, each with an interval that holds over all checks and looks together.
+
+====== ==========================================
+symbol meaning
+====== ==========================================
+E      episodes
+S, T   streams, and pairs of each
+G, V   complete discounted returns, and the critic
+U      updates
+====== ==========================================
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from closerlook.agents.agent import Agent
+from closerlook.algorithms.joint import JointSettings
+from closerlook.algorithms.ppo import PPOSettings
+from closerlook.algorithms.rules import Rule, clip_of
+from closerlook.measurements.policy_change import CHANGES
+from closerlook.monitor.batch import Batch
+from closerlook.monitor.census import census
+from closerlook.randomness import generator
+from closerlook.statistics.estimates import Interval, log_jackknife, plain_jackknife
+from closerlook.statistics.noise import true_cosine_at
+from closerlook.statistics.splits import split_explained_variance, split_noise_scale
+from closerlook.statistics.true_gradients import cosine_between
+
+Answers = Sequence[Mapping[str, np.ndarray]]
+Numbers = dict[str, Interval]
+
+MULTIPLES = (0.25, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0)
+"""Of an update's step, at which the policy is looked at."""
+USUAL = 0.95
+_FEATURES, _RIDGE = 128, 1e-2
+"""Of the fitted value: random units, and how much they are held to 0, relative to their variance."""
+_NOTHING = Interval(np.nan, np.nan, np.nan)
+
+
+def exactly(value: float) -> Interval:
+    """Return a number that no chance is in."""
+    return Interval(float(value), float(value), float(value))
+
+
+def mean_of(values: np.ndarray, confidence: float) -> Interval:
+    """Return the mean of independent numbers, Student's t; not known where one is not finite."""
+    values = np.asarray(values, dtype=np.float64)
+    if not values.size or not np.isfinite(values).all():
+        return _NOTHING
+    total, n = values.sum(), len(values)
+    return plain_jackknife(float(total / n), (total - values) / max(n - 1, 1), confidence=confidence)
+
+
+def positive_mean_of(values: np.ndarray, confidence: float) -> Interval:
+    """Return the mean of independent positive numbers, on the scale of their logarithm."""
+    values = np.asarray(values, dtype=np.float64)
+    if not values.size or np.isnan(values).any():
+        return _NOTHING
+    if not np.isfinite(values).all():
+        return Interval(np.inf, np.inf, np.inf)
+    total, n = values.sum(), len(values)
+    return log_jackknife(float(total / n), (total - values) / max(n - 1, 1), confidence=confidence)
+
+
+def episode_numbers(episodes: Mapping[str, Answers], time_limit: int | None, confidence: float) -> Numbers:
+    """Describe what complete episodes earn: ``sampled``, ``mode`` and ``random``."""
+    returns, lengths = (
+        {acting: np.concatenate([one[part] for one in answers]) for acting, answers in episodes.items() if answers}
+        for part in ("returns", "lengths")
+    )
+    # what only describes has the usual interval; what is judged, one that holds together with all others
+    found = {f"{acting}_return": mean_of(own, USUAL) for acting, own in returns.items() if own.size}
+    if "sampled" in returns:
+        sampled = returns["sampled"]
+        found["episode_length"] = mean_of(lengths["sampled"], USUAL)
+        found["distinct_returns"] = exactly(len(np.unique(sampled)))
+        if time_limit:
+            found["share_to_limit"] = exactly((lengths["sampled"] >= time_limit).mean())
+    if {"sampled", "random"} <= returns.keys():
+        found["return_effect"] = _effect(returns["sampled"], returns["random"], confidence)
+    if {"sampled", "mode", "random"} <= returns.keys() and len(returns["mode"]) == len(returns["sampled"]):
+        found["noise_cost"] = _noise_cost(returns, confidence)
+    return found
+
+
+def _effect(sampled: np.ndarray, random: np.ndarray, confidence: float) -> Interval:
+    """Return the difference of mean returns over the deviation of random ones (Glass' Delta)."""
+    spread = float(random.std(ddof=1)) if random.size > 1 else np.nan
+    parts = [(own.sum() - own) / max(own.size - 1, 1) for own in (sampled, random)]
+    difference = float(sampled.mean() - random.mean())
+    found = plain_jackknife(difference, *parts, confidence=confidence)
+    if not spread > 0:  # random actions always earn the same: no unit, but a sign
+        spread = float(sampled.std(ddof=1)) if sampled.size > 1 else np.nan
+    if not spread > 0:
+        return exactly(0.0 if difference == 0 else np.copysign(np.inf, difference))
+    return Interval(found.value / spread, found.low / spread, found.high / spread)
+
+
+def _noise_cost(returns: Mapping[str, np.ndarray], confidence: float) -> Interval:
+    """Return (mode - sampled) / (mode - random), where the likeliest actions surely earn more than random ones."""
+    mode, sampled, random = (returns[name] for name in ("mode", "sampled", "random"))
+    gap = plain_jackknife(
+        float(mode.mean() - random.mean()),
+        *((own.sum() - own) / max(own.size - 1, 1) for own in (mode, random)),
+        confidence=confidence,
+    )
+    if not gap.low > 0:
+        return _NOTHING
+    cost = mean_of(mode - sampled, confidence)  # the same episodes, as their resets are the same
+    return Interval(cost.value / gap.value, cost.low / gap.value, cost.high / gap.value)
+
+
+def stream_numbers(agent: Agent, answers: Answers, batch_pairs: int, confidence: float) -> Numbers:
+    """Describe inputs, actions, critic, gradient and networks, from streams that begin anywhere in an episode."""
+    joined = {name: np.concatenate([one[name] for one in answers]) for name in answers[0]}
+    found = {
+        **_inputs(joined),
+        **_tails(joined),
+        **_actions(joined, confidence),
+        **_gradient(joined, batch_pairs, confidence),
+    }
+    for name in ("saturated_units", "policy_constant_units", "policy_feature_rank"):
+        found[name] = exactly(float(joined[name].mean()))
+    if agent.value is not None:
+        found |= _critic(joined, confidence)
+        found["critic_constant_units"] = exactly(float(joined["critic_constant_units"].mean()))
+    return found
+
+
+def input_spreads(answers: Answers) -> np.ndarray:
+    """Return the deviation of each component of the inputs, as the networks see them."""
+    means, squares = (np.concatenate([one[name] for one in answers]) for name in ("input_means", "input_squares"))
+    return np.asarray(np.sqrt(np.maximum(squares.mean(0) - np.square(means.mean(0)), 0.0)))
+
+
+def _inputs(joined: Mapping[str, np.ndarray]) -> Numbers:
+    spread = input_spreads([joined])
+    return {"input_spread_high": exactly(spread.max()), "input_spread_low": exactly(spread.min())}
+
+
+def _tails(joined: Mapping[str, np.ndarray]) -> Numbers:
+    """Take shares of the few most extreme steps from the census of a batch."""
+    across = {name: joined[name].T for name in ("rewards", "returns", "values", "terminated", "truncated")}
+    counted = census(Batch(**across))  # type: ignore[arg-type]
+    names = ("return_variance_top_share", "critic_loss_top_share", "reward_top_share")
+    return {name: exactly(counted[name]) for name in names if name in counted}
+
+
+def _actions(joined: Mapping[str, np.ndarray], confidence: float) -> Numbers:
+    found = {
+        "entropy_share": mean_of(joined["entropy"], confidence),
+        "mode_action_share": exactly(joined["choices"].mean(0).max()),
+    }
+    std, outside = joined["std"], joined["outside"]
+    for name, component in (("low", std.mean(0).argmin()), ("high", std.mean(0).argmax())):
+        found[f"std_to_range_{name}"] = mean_of(std[:, component], confidence)
+    # over all actions: where one alone is at its bound the others still act, as in bang-bang control
+    found["mean_outside"] = mean_of(outside.mean(1), confidence)
+    return {name: number for name, number in found.items() if not np.isnan(number.value)}
+
+
+def _critic(joined: Mapping[str, np.ndarray], confidence: float) -> Numbers:
+    """Compare the critic with complete returns, with a constant, and with a value fitted to other streams."""
+    returns, values = joined["returns"], joined["values"]
+    size = np.square(returns).mean(1), np.square(values).mean(1)
+    totals = [own.sum() - own for own in size]
+    ratio = float(size[0].mean() / size[1].mean()) if size[1].mean() > 0 else np.inf
+    squared = log_jackknife(ratio, totals[0] / np.maximum(totals[1], 1e-300), confidence=confidence)
+    streams = np.broadcast_to(np.arange(len(returns))[:, None], returns.shape).ravel()
+    found = {
+        "returns_rms": exactly(np.sqrt(size[0].mean())),
+        "values_rms": exactly(np.sqrt(size[1].mean())),
+        "returns_to_values": Interval(*(np.sqrt(end) for end in (squared.value, squared.low, squared.high))),
+        "critic_skill": _skill(returns, values, confidence),
+        "critic_explained": split_explained_variance(values.ravel(), returns.ravel(), streams, confidence=confidence),
+    }
+    thin = joined["thin_returns"]
+    numbers = np.broadcast_to(np.arange(len(thin))[:, None], thin.shape).ravel()
+    fitted = fitted_values(joined["thin_inputs"].astype(np.float64), thin)
+    found["fitted_explained"] = split_explained_variance(fitted.ravel(), thin.ravel(), numbers, confidence=confidence)
+    return found
+
+
+def _skill(returns: np.ndarray, values: np.ndarray, confidence: float) -> Interval:
+    """Return ``1 - E[(G - V)^2] / Var[G]``: 0 is a constant that knows the mean, 1 is exact."""
+    errors, spread = np.square(returns - values).mean(1), np.square(returns - returns.mean()).mean(1)
+    if not spread.mean() > 0:
+        return _NOTHING
+    without = (errors.sum() - errors) / np.maximum(spread.sum() - spread, 1e-300)
+    found = log_jackknife(float(errors.mean() / spread.mean()), without, confidence=confidence)
+    return Interval(1 - found.value, 1 - found.high, 1 - found.low)
+
+
+def fitted_values(inputs: np.ndarray, returns: np.ndarray) -> np.ndarray:
+    """Predict the returns of each half of the streams by a ridge regression on the other half.
+
+    Parameters
+    ----------
+    inputs : ndarray, (S, K, obs)
+        What networks see at K pairs of each stream.
+    returns : ndarray, (S, K)
+        Complete discounted returns.
+
+    Returns
+    -------
+    ndarray, (S, K)
+        From the standardized inputs, random units of tanh of them and a constant.
+    """
+    draws = generator(0, "checkup fitted value")
+    mean, std = inputs.mean((0, 1)), inputs.std((0, 1))
+    standard = (inputs - mean) / np.where(std > 0, std, 1.0)
+    size = standard.shape[-1]
+    weights = draws.standard_normal((size, _FEATURES)) / np.sqrt(max(size, 1))
+    hidden = np.tanh(standard @ weights + draws.standard_normal(_FEATURES))
+    few = standard if size <= _FEATURES else standard[..., :0]
+    features = np.concatenate([few, hidden, np.ones((*hidden.shape[:2], 1))], axis=-1)
+    found = np.zeros_like(returns)
+    even = np.arange(len(returns)) % 2 == 0
+    for own in (even, ~even):
+        known, goal = features[~own].reshape(-1, features.shape[-1]), returns[~own].ravel()
+        level = goal.mean() if goal.size else 0.0
+        # (X'X + n c I) w = X'(G - mean G)
+        gram = known.T @ known + _RIDGE * len(known) * np.eye(features.shape[-1])
+        found[own] = features[own] @ np.linalg.solve(gram, known.T @ (goal - level)) + level
+    return found
+
+
+def _gradient(joined: Mapping[str, np.ndarray], batch_pairs: int, confidence: float) -> Numbers:
+    """Estimate how well a batch knows the gradient, and whether the agent's is the one of complete returns."""
+    if "gradients" not in joined:
+        return {}
+    sums, true = joined["gradients"].astype(np.float64), joined["true_gradients"].astype(np.float64)
+    if not (np.isfinite(sums).all() and np.isfinite(true).all() and sums.any()):
+        return {}
+    pairs = np.full(len(sums), joined["rewards"].shape[1])
+    scale = split_noise_scale(sums, pairs, confidence=confidence).pairs
+    ends = (scale.value, scale.high, scale.low)
+    cosines = [0.0 if np.isinf(end) else float(true_cosine_at(np.asarray(batch_pairs), end)) for end in ends]
+    return {
+        "noise_scale_pairs": scale,
+        "batch_true_cosine": Interval(*cosines),
+        "direction": cosine_between(sums, true, confidence=confidence),
+    }
+
+
+def update_numbers(agent: Agent, updates: Answers, rule: Rule, confidence: float) -> Numbers:
+    """Describe the updates that the agent's algorithm makes, at states that they were not computed from."""
+    at = MULTIPLES.index(1.0)
+    change, gains, failed = (np.array([update[name] for update in updates]) for name in ("change", "gains", "failed"))
+    heldout = {name: change[:, at, CHANGES.index(name)] for name in ("mean_kl", "max_ratio", "clip_fraction")}
+    mean_gains = gains.mean(0)
+    best = int(np.nanargmax(mean_gains)) if np.isfinite(mean_gains).any() else at
+    found = {
+        "updates_failed": exactly(failed.mean()),
+        "heldout_kl": positive_mean_of(np.where(failed, np.inf, heldout["mean_kl"]), confidence),
+        "max_ratio": exactly(heldout["max_ratio"].max()),
+        "heldout_gain": mean_of(gains[:, at], confidence),
+        "best_multiple": exactly(MULTIPLES[best] if mean_gains[best] > 0 else 0.0),
+        "best_gain": mean_of(gains[:, best], confidence),
+    }
+    for name, multiple in (("kl_at_quarter", 0.25), ("kl_at_half", 0.5)):
+        found[name] = positive_mean_of(change[:, MULTIPLES.index(multiple), CHANGES.index("mean_kl")], confidence)
+    if getattr(rule.settings, "clip", None) is not None:
+        found["clip_fraction"] = mean_of(heldout["clip_fraction"], confidence)
+    return found | _joint(agent, updates, rule, confidence)
+
+
+def _joint(agent: Agent, updates: Answers, rule: Rule, confidence: float) -> Numbers:
+    """Say how much of a joint update's bounded gradient is left to the policy."""
+    settings = rule.settings
+    if not isinstance(settings, JointSettings):
+        return {}
+    shares, scales = (
+        np.array([float(update[name]) for update in updates]) for name in ("policy_norm_share", "gradient_scale")
+    )
+    found = {"policy_norm_share": mean_of(shares, confidence), "gradient_scale": mean_of(scales, confidence)}
+    if settings.max_grad_norm is None or not settings.optimizer_epsilon > 0:
+        return found
+    size = sum(tensor.numel() for tensor in agent.policy_parameters.values())
+    # |g_policy| after bounding is share * min(|g|, bound), where |g| scale = min(|g|, bound); where gradients are short
+    # enough nothing is bounded, and nothing is taken from the policy
+    ratio = (shares * settings.max_grad_norm / np.sqrt(size) / settings.optimizer_epsilon)[scales < 1]
+    return found | ({"policy_gradient_to_epsilon": positive_mean_of(ratio, confidence)} if len(ratio) > 1 else {})
+
+
+def setting_numbers(agent: Agent, rule: Rule | None) -> dict[str, float]:
+    """Return settings that say something by themselves, by closerlook's own names."""
+    settings: Any = None if rule is None else rule.settings
+    found = {
+        "gamma": agent.gamma,
+        "horizon_steps": 1 / (1 - agent.gamma) if agent.gamma < 1 else np.inf,
+        "n_steps": float(agent.regime.n_steps),
+        "batch_pairs": float(agent.regime.batch_pairs),
+    }
+    rate = getattr(settings, "learning_rate", getattr(settings, "policy_learning_rate", None))
+    if rate is not None:
+        found["learning_rate"] = rate
+    if isinstance(settings, JointSettings):
+        minibatches = -(-agent.regime.batch_pairs // (settings.batch_size or agent.regime.batch_pairs))
+        found |= {
+            "epochs": float(settings.epochs),
+            "value_coefficient": settings.value_coefficient,
+            "entropy_coefficient": settings.entropy_coefficient,
+            "updates_steps": float(settings.epochs * minibatches),
+        }
+    elif isinstance(settings, PPOSettings):
+        found |= {
+            "epochs": float(settings.policy_epochs),
+            "entropy_coefficient": settings.entropy_coefficient,
+            "updates_steps": float(settings.policy_epochs * settings.minibatches),
+        }
+    if isinstance(settings, JointSettings | PPOSettings):
+        found["update_reach"] = found["learning_rate"] * found["updates_steps"]
+        if settings.clip is not None:
+            found["clip"] = clip_of(settings)
+    return found

@@ -1,0 +1,541 @@
+"""The checkup: plan, sample in looks, judge, and stop as soon as nothing is open or the budget is spent.
+
+::
+
+    trial --> plan --> pools of episodes, streams, updates --> numbers --> checks --> answer
+"""
+
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import gymnasium
+import numpy as np
+
+from closerlook.agents.agent import Agent
+from closerlook.agents.environment import EnvironmentSpec
+from closerlook.agents.loading import load
+from closerlook.agents.origin import Recorded
+from closerlook.algorithms.rules import Rule, has_own_rule, rule_of
+from closerlook.checkups import data, learning, outcome
+from closerlook.checkups.answer import Checkup, Finding
+from closerlook.checkups.case import Case, pool_of
+from closerlook.checkups.limits import Limit, load_limits
+from closerlook.checkups.numbers import (
+    MULTIPLES,
+    Numbers,
+    episode_numbers,
+    input_spreads,
+    setting_numbers,
+    stream_numbers,
+    update_numbers,
+)
+from closerlook.checkups.plan import LONGEST_EPISODE, POOLS, Plan, Trial, make_plan, next_look
+from closerlook.checkups.sampling import KINDS, sample_episodes, sample_streams, sample_update
+from closerlook.diagnostics.subjects import Subject, resolve
+from closerlook.errors import InputError, NonFiniteError
+from closerlook.execution import Job, Progress, Result, Silence, content_key, crew_of, run_jobs
+from closerlook.execution.threads import single_thread
+from closerlook.inspection.evidence import Sight, interval
+from closerlook.inspection.inspect import Case as Identity
+from closerlook.inspection.inspect import Limits as IdentityLimits
+from closerlook.measurements.true_returns import continuation_steps
+from closerlook.monitor.batch import Batch
+from closerlook.monitor.lint import lint
+from closerlook.results.store import RunFolder
+from closerlook.simulation.records import Sampling
+
+VERSION = 1
+"""Raised whenever the same job would answer otherwise."""
+PURPOSE = "checkup"
+CHECKS = (
+    outcome.check_identity,
+    outcome.check_learned,
+    outcome.check_solved,
+    data.check_inputs,
+    data.check_steps,
+    data.check_batch,
+    data.check_collapsed,
+    data.check_wide,
+    data.check_saturated,
+    data.check_horizon,
+    data.check_batch_size,
+    learning.check_critic_scale,
+    learning.check_critic_useless,
+    learning.check_critic_late,
+    learning.check_value_share,
+    learning.check_too_long,
+    learning.check_too_short,
+    learning.check_clip,
+    learning.check_signal,
+    learning.check_gradient,
+    learning.check_lambda,
+    learning.check_direction,
+    learning.check_network,
+    outcome.check_more_seeds,
+    outcome.check_more_steps,
+)
+"""By layer."""
+_EPISODES_A_JOB, _STREAMS_A_JOB = 16, 4
+_TRIAL_STREAMS, _TRIAL_STEPS = 2, 16
+_OF_RECORD = (0.05, 0.95)
+"""Quantiles of the recorded returns between which an agent's mean return is no sign of another agent."""
+_SLOW_UPDATE = 0.25
+"""Part of the budget above which not even one update's batch is sampled."""
+
+
+@single_thread()
+def checkup(
+    agent: Agent | str | Path,
+    environment: str | EnvironmentSpec | None = None,
+    *,
+    minutes: float = 10.0,
+    batch: Batch | str | Path | None = None,
+    **more: Any,
+) -> Checkup:
+    """Find out what is wrong with an agent, and what to change.
+
+    Parameters
+    ----------
+    agent : Agent, str or Path
+        An agent, or the name of one; see `closerlook.load`.
+    environment : str or EnvironmentSpec, optional
+        Where it acts; default what it was trained on.
+    minutes : float
+        The budget. A trial turns it into pairs once; after that no number depends on the clock.
+    batch : Batch, str or Path, optional
+        A batch of its training, recomputed by `closerlook.lint`.
+    **more
+        ``expect_return``, what it should earn with drawn actions; ``limits``, a file in place of parts of
+        ``limits.yaml``; ``seed``; ``workers``; ``out``, a folder for results; ``resume``; ``progress``; ``name``, what
+        the agent is called.
+
+    Returns
+    -------
+    Checkup
+        With ``cause``, ``checks`` and ``unknown``. Interrupted (Ctrl-C), it holds what was found so far.
+
+    Raises
+    ------
+    InputError
+        Where the agent, the environment, the batch or the limits cannot be used.
+
+    Examples
+    --------
+    >>> import closerlook as cl
+    >>> agent = cl.load("atlas/hopper-ppo", iteration=0, seed=0)
+    >>> found = cl.checkup(agent, minutes=0.01, workers=1)
+    >>> found["horizon_too_short"].level
+    'ok'
+
+    See Also
+    --------
+    closerlook.inspect : whether an agent is the one that was trained.
+    closerlook.lint : a training batch recomputed.
+    closerlook.compare : two agents by the same numbers.
+    """
+    asked = _Asked.of(minutes, more)
+    name, one = _agent_of(agent, environment, asked.name)
+    given = Batch.load(batch) if isinstance(batch, str | Path) else batch
+    limits = load_limits(asked.limits)
+    checks = None if given is None else tuple(lint(given).checks)
+    with ExitStack() as stack:
+        folder = RunFolder(stack.enter_context(TemporaryDirectory()) if asked.out is None else asked.out)
+        try:
+            subject = resolve([one], environment, asked.seed, folder.path.resolve() / "shards")[0]
+        except NonFiniteError as error:
+            found = Finding("broken_steps", "steps", "problem", f"{error.what}.", advice=f"{error.hint}.")
+            return Checkup(name, str(environment or one.environment or ""), (found,), minutes)
+        if asked.out is not None:
+            stack.enter_context(folder.open_for("checkup", _settings(subject, asked, limits), resume=asked.resume))
+        pools = _Pools(subject, asked, folder if asked.out is not None else None)
+        plan = _plan(pools, asked, folder, limits)
+        answer = _spend(pools, plan, _Known(name, one, limits, checks, asked))
+        if asked.out is not None:
+            folder.write_json("checkup.json", answer.to_json())
+            folder.finish(answer.pairs)
+    return answer
+
+
+@dataclass(frozen=True)
+class _Asked:
+    """How a checkup is run."""
+
+    minutes: float
+    expect_return: float | None = None
+    limits: str | Path | None = None
+    seed: int = 0
+    workers: int = 1
+    out: Path | None = None
+    resume: bool = True
+    progress: Progress = field(default_factory=Silence)
+    name: str = ""
+
+    @classmethod
+    def of(cls, minutes: float, more: Mapping[str, Any]) -> "_Asked":
+        strange = sorted(set(more) - set(cls.__dataclass_fields__))
+        if strange:
+            raise InputError(f"a checkup has no option {strange[0]!r}", "see help(closerlook.checkup)")
+        if not isinstance(minutes, int | float) or not 0 < minutes < np.inf:
+            raise InputError(f"minutes must be more than 0 (got {minutes!r:.20})", "give --minutes 10")
+        expected = more.get("expect_return")
+        if expected is not None and not np.isfinite(expected):
+            raise InputError(f"the expected return is {expected}", "give a number (--expect-return)")
+        known = {key: value for key, value in more.items() if value is not None}
+        return cls(float(minutes), **{**known, "workers": crew_of(more.get("workers"))})
+
+
+@dataclass(frozen=True)
+class _Known:
+    """What is known before anything is sampled."""
+
+    name: str
+    agent: Agent
+    limits: Mapping[str, Limit]
+    lint: Any
+    asked: _Asked
+
+
+def _agent_of(given: Agent | str | Path, environment: Any, name: str) -> tuple[str, Agent]:
+    if isinstance(given, Agent):
+        return name or (given.origin.format if given.origin is not None else "agent"), given
+    found = load(given, env=environment, anyway=True)
+    if isinstance(found, list):
+        raise InputError(f"{given} holds {len(found)} agents", "choose one (--agent-seed)")
+    return name or str(given), found
+
+
+def _settings(subject: Subject, asked: _Asked, limits: Mapping[str, Limit]) -> dict[str, Any]:
+    """Return what decides the results beside the plan."""
+    return {
+        "agents": [content_key(subject.identity)],
+        "environment": subject.environment.to_json(),
+        "minutes": asked.minutes,
+        "seed": asked.seed,
+        "expect_return": asked.expect_return,
+        "limits": content_key({name: vars(limit) for name, limit in limits.items()}),
+    }
+
+
+class _Pools:
+    """What was sampled so far."""
+
+    def __init__(self, subject: Subject, asked: _Asked, folder: RunFolder | None) -> None:
+        self.subject, self._asked = subject, asked
+        self._cache = None if folder is None else folder.jobs()
+        self.rule: Rule | None = rule_of(subject.agent) if has_own_rule(subject.agent) else None
+        self.answers: dict[str, list[Result]] = {name: [] for name in (*POOLS, *KINDS)}
+        self.looks: dict[str, int] = {}
+        self.spent: dict[str, float] = dict.fromkeys(POOLS, 0.0)
+        self.failed: dict[str, str] = {}
+        self.non_finite = ""
+        self._first_update: Result | None = None
+
+    def trial(self, minutes: float) -> Trial:
+        """Find out how fast this environment is, with few steps; then try one update, which is kept."""
+        subject, streams = self.subject, self.subject.streams(f"{PURPOSE} trial", 0, _TRIAL_STREAMS)
+        few = {"sampling": Sampling(_TRIAL_STEPS), "streams": streams}
+        begun = time.perf_counter()
+        subject.job("trial", sample_streams, 0, few).run()
+        seconds = (time.perf_counter() - begun) / (_TRIAL_STREAMS * _TRIAL_STEPS)
+        more = int(min(2000, max(0.0, 1.0 / seconds)))  # of a fast environment, most of that was its start
+        if more > 4 * _TRIAL_STEPS:
+            many = {**few, "sampling": Sampling(more)}
+            begun = time.perf_counter()
+            subject.job("trial", sample_streams, 0, many).run()
+            seconds = (time.perf_counter() - begun) / (_TRIAL_STREAMS * more)
+        pairs = self.update_pairs
+        if self.rule is None or pairs * seconds > _SLOW_UPDATE * 60 * minutes:
+            return Trial(seconds, None, pairs)
+        begun = time.perf_counter()
+        self._first_update = self._update_job(0).run()
+        return Trial(seconds, time.perf_counter() - begun, pairs)
+
+    @property
+    def update_pairs(self) -> float:
+        """Pairs that one update and its audit sample: unscored starts of streams among them."""
+        streams = self.subject.regime.n_envs + self._heldout
+        return streams * (self.subject.regime.n_steps + self.subject.sampling.burn_in / 2)
+
+    @property
+    def _heldout(self) -> int:
+        """Streams of held-out states: as many pairs as a batch, or a few hundred."""
+        regime = self.subject.regime
+        return max(regime.n_envs, min(16, -(-512 // regime.n_steps)))
+
+    def extend(self, name: str, plan: Plan, look: int) -> None:
+        """Bring a pool to the size of a look."""
+        pool, before = plan.pools[name], self.looks.get(name, -1)
+        first, stop = (pool.at(before) if before >= 0 else 0), pool.at(look)
+        try:
+            if name == "episodes":
+                for kind in KINDS:
+                    self.answers[kind] += self._run(name, self._episode_jobs(kind, first, stop))
+            elif name == "streams":
+                self.answers[name] += self._run(name, self._stream_jobs(plan, first, stop))
+            else:
+                ready = [self._first_update] if first == 0 and self._first_update is not None else []
+                jobs = [self._update_job(number) for number in range(first + len(ready), stop)]
+                self.answers[name] += [*ready, *self._run(name, jobs)]
+        except NonFiniteError as error:
+            self.non_finite, self.failed[name] = error.what, "something sampled was not finite"
+        self.looks[name] = look
+        self.spent[name] = self._cost(name, plan) * stop
+
+    def _cost(self, name: str, plan: Plan) -> float:
+        """Return the pairs of a unit, episodes by their lengths as far as those are known."""
+        lengths = [one["lengths"].mean() for kind in KINDS for one in self.answers[kind][:1] if one["lengths"].size]
+        return float(sum(lengths)) if name == "episodes" and lengths else plan.pools[name].pairs
+
+    def _run(self, name: str, jobs: list[Job]) -> list[Result]:
+        return run_jobs(jobs, workers=self._asked.workers, cache=self._cache, progress=self._asked.progress, label=name)
+
+    def _episode_jobs(self, kind: str, first: int, stop: int) -> list[Job]:
+        return [
+            self.subject.job(
+                f"{kind} episodes",
+                sample_episodes,
+                len(part) * (self.subject.description["time_limit"] or LONGEST_EPISODE),
+                {
+                    "streams": self.subject.streams(PURPOSE, part.start, part.stop),
+                    "acting": kind,
+                    "longest": LONGEST_EPISODE,
+                },
+                named_by=(PURPOSE, VERSION),
+            )
+            for part in _parts(first, stop, _EPISODES_A_JOB)
+        ]
+
+    def _stream_jobs(self, plan: Plan, first: int, stop: int) -> list[Job]:
+        pool = plan.pools["streams"]
+        sampling = Sampling(pool.steps, burn_in=pool.burn_in, continuation_steps=pool.continuation)
+        return [
+            self.subject.job(
+                "streams",
+                sample_streams,
+                len(part) * pool.pairs,
+                {"sampling": sampling, "streams": self.subject.streams(PURPOSE, part.start, part.stop)},
+                named_by=(PURPOSE, VERSION),
+            )
+            for part in _parts(first, stop, _STREAMS_A_JOB)
+        ]
+
+    def _update_job(self, number: int) -> Job:
+        subject, rule = self.subject, self.rule
+        assert rule is not None
+        envs, held = subject.regime.n_envs, self._heldout
+        return subject.job(
+            "update",
+            sample_update,
+            self.update_pairs,
+            {
+                "sampling": (subject.sampling, subject.sampling),
+                "streams": (
+                    subject.streams(f"{PURPOSE} batch", number * envs, (number + 1) * envs),
+                    subject.streams(f"{PURPOSE} held out", number * held, (number + 1) * held),
+                ),
+                "rule": rule,
+                "multiples": list(MULTIPLES),
+            },
+            state="optimizer.policy",
+            named_by=(PURPOSE, VERSION),
+        )
+
+
+def _parts(first: int, stop: int, size: int) -> Iterator[range]:
+    for start in range(first, stop, size):
+        yield range(start, min(start + size, stop))
+
+
+def _plan(pools: _Pools, asked: _Asked, folder: RunFolder, limits: Mapping[str, Limit]) -> Plan:
+    """Return the plan that the folder holds, or make one by a trial."""
+    kept = folder.kept("plan")
+    if kept is not None:
+        return Plan.from_json(kept)
+    subject = pools.subject
+    plan = make_plan(
+        asked.minutes,
+        asked.workers,
+        pools.trial(asked.minutes),
+        time_limit=subject.description["time_limit"],
+        continuation=continuation_steps(subject.agent.gamma),
+        limits=limits,
+    )
+    if pools.rule is None:
+        reason = "the agent does not say how it is updated"
+        plan = replace(plan, reasons={**plan.reasons, "updates": reason})
+    if asked.out is not None:
+        folder.keep(plan=plan.to_json())
+    return plan
+
+
+def _spend(pools: _Pools, plan: Plan, known: _Known) -> Checkup:
+    """Sample in looks, where a verdict is open, until none is or the plan is spent; an interruption ends it early."""
+    interrupted, answer = False, _answer(pools, plan, known)
+    try:
+        while True:
+            going = next_look(plan, pools.looks, _open_pools(answer), pools.spent)
+            if not going:
+                break
+            for name, look in going.items():
+                pools.extend(name, plan, look)
+                answer = _answer(pools, plan, known)
+    except KeyboardInterrupt:
+        interrupted = True
+        known.asked.progress.note("interrupted: this is what is known so far")
+    return replace(answer, interrupted=interrupted)
+
+
+def measure(agent: Agent, environment: Any, plan: Plan | None, **more: Any) -> tuple[Case, Plan, dict[str, np.ndarray]]:
+    """Sample all pools as far as a plan reaches, and name what comes of it; nothing is judged.
+
+    Parameters
+    ----------
+    agent : Agent
+        A single one.
+    environment : str, EnvironmentSpec or None
+        Where.
+    plan : Plan or None
+        None: made of the minutes.
+    **more
+        As for `checkup`; ``minutes`` among them.
+
+    Returns
+    -------
+    case : Case
+        Named numbers, with intervals of the plan's confidence.
+    plan : Plan
+        The plan.
+    returns : dict of str to ndarray
+        Of episodes: ``sampled``, ``mode``, ``random``, in the order of their resets.
+    """
+    asked = _Asked.of(more.pop("minutes"), more)
+    with TemporaryDirectory() as scratch:
+        subject = resolve([agent], environment, asked.seed, Path(scratch))[0]
+        pools, limits = _Pools(subject, asked, None), load_limits(None)
+        plan = _plan(pools, asked, RunFolder(scratch), limits) if plan is None else plan
+        while going := next_look(plan, pools.looks, set(POOLS), pools.spent):
+            for name, look in going.items():
+                pools.extend(name, plan, look)
+    nothing = [np.empty(0)]
+    returns = {kind: np.concatenate([one["returns"] for one in pools.answers[kind]] or nothing) for kind in KINDS}
+    return _case(pools, plan, _Known("", agent, limits, None, asked)), plan, returns
+
+
+def _answer(pools: _Pools, plan: Plan, known: _Known) -> Checkup:
+    """Judge what was sampled so far."""
+    origin = known.agent.origin
+    notices = () if origin is None else (*origin.notices, *(f"{k}: {v}" for k, v in origin.assumed.items()))
+    pairs = int(sum(pools.spent.values()))
+    findings = judge(_case(pools, plan, known))
+    return Checkup(known.name, pools.subject.environment.id, findings, known.asked.minutes, pairs, notices)
+
+
+def _open_pools(answer: Checkup) -> set[str]:
+    """Return the pools that would narrow an interval which is open, of a check that may still be the cause."""
+    return {
+        pool_of(name)
+        for found in answer.checks
+        if found.level == "not_enough_data" and answer.may_be_cause(found)
+        for name in found.evidence
+        if f"{name}_low" in found.evidence
+    }
+
+
+def judge(case: Case) -> tuple[Finding, ...]:
+    """Make every check, and conclude."""
+    findings = [check(case) for check in CHECKS]
+    return (*findings, outcome.conclude(case, findings))
+
+
+def _case(pools: _Pools, plan: Plan, known: _Known) -> Case:
+    """Turn what was sampled into named numbers."""
+    agent, answers = known.agent, pools.answers
+    short = "streams" in plan.pools and plan.pools["streams"].continuation == 0 and agent.gamma > 0
+    numbers: Numbers = {}
+    if pools.looks.get("episodes", -1) >= 0 and "episodes" not in pools.failed:
+        episodes = {kind: answers[kind] for kind in KINDS}
+        numbers |= episode_numbers(episodes, pools.subject.description["time_limit"], plan.confidence)
+    if answers["streams"]:
+        batch = agent.regime.batch_pairs
+        numbers |= stream_numbers(agent, answers["streams"], batch, plan.confidence)
+        if short:
+            numbers = {name: number for name, number in numbers.items() if name not in _OF_COMPLETE_RETURNS}
+    if answers["updates"] and pools.rule is not None:
+        numbers |= update_numbers(agent, answers["updates"], pools.rule, plan.confidence)
+    waiting = dict.fromkeys(_OF_COMPLETE_RETURNS, _SHORT) if short else {}
+    waiting |= {name: "it was interrupted before that was sampled" for name in POOLS if name not in pools.looks}
+    spreads = input_spreads(answers["streams"]) if answers["streams"] else np.empty(0)
+    origin = agent.origin
+    return Case(
+        numbers=numbers,
+        limits=known.limits,
+        settings=setting_numbers(agent, pools.rule),
+        library=origin.library if origin is not None and origin.library else "closerlook",
+        identity=_identity(known, answers),
+        missing={} if origin is None else origin.missing,
+        features=[str(number) for number in range(len(spreads))],
+        spreads=spreads.tolist(),
+        standardized=agent.observation_scaling is not None,
+        solved_at=_solved_at(pools.subject.environment),
+        has_critic=agent.value is not None,
+        lint=known.lint,
+        non_finite=pools.non_finite,
+        not_sampled={**waiting, **plan.reasons, **pools.failed},
+        spent=pools.spent,
+        record=_record(agent),
+    )
+
+
+_SHORT = "complete discounted returns take more steps than the budget has, or never end (--minutes, gamma)"
+_OF_COMPLETE_RETURNS = frozenset(
+    {
+        *("returns_rms", "values_rms", "returns_to_values", "critic_skill", "critic_explained", "fitted_explained"),
+        *("direction", "return_variance_top_share", "critic_loss_top_share"),
+    }
+)
+
+
+def _identity(known: _Known, answers: Mapping[str, list[Result]]) -> tuple[str, tuple[str, ...]]:
+    """Compare returns with their record, and inputs with their statistics, as ``closerlook inspect`` does."""
+    agent, origin = known.agent, known.agent.origin
+    records = origin.recorded if origin is not None else ()
+    if known.asked.expect_return is not None:
+        records = (Recorded((known.asked.expect_return,), "sampled", "as you expect"), *records)
+    if not answers["sampled"]:
+        return "unknown", ()
+    returns = {kind: np.concatenate([one["returns"] for one in answers[kind]]) for kind in KINDS if answers[kind]}
+    intervals = {kind: interval(own) for kind, own in returns.items()}
+    sight = None
+    if agent.observation_scaling is not None and answers["streams"]:
+        means = np.concatenate([one["input_means"] for one in answers["streams"]]).mean(0)
+        clipped = float(np.concatenate([one["clipped"] for one in answers["streams"]]).mean())
+        sight = Sight(means, input_spreads(answers["streams"]), clipped)
+    random = intervals.get("random", interval(()))
+    both = {kind: intervals.get(kind, interval(())) for kind in ("sampled", "mode")}
+    evidence = Identity(agent, IdentityLimits(), both, random, tuple(records), sight, None)
+    verdict, reasons = evidence.decide()
+    # the record is of the policies before this one: where single episodes earned as little, the last updates may have
+    # changed it
+    record = records[0].returns if records else ()
+    if verdict == "unlike" and not evidence.of_sight() and len(record) > 1:
+        low, high = np.quantile(record, _OF_RECORD)
+        if low <= both[records[0].acting].value <= high:
+            return "changed", reasons
+    return verdict, reasons
+
+
+def _record(agent: Agent) -> tuple[float, ...]:
+    records = agent.origin.recorded if agent.origin is not None else ()
+    return next((one.returns for one in records if one.acting == "sampled" and len(one.returns) > 1), ())
+
+
+def _solved_at(environment: EnvironmentSpec) -> float | None:
+    """Return the return at which the environment's registration says that it is solved."""
+    spec = gymnasium.registry.get(environment.id)
+    threshold = getattr(spec, "reward_threshold", None)
+    return float(threshold) if isinstance(threshold, int | float) else None
