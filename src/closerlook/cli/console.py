@@ -96,7 +96,15 @@ class Terminal:
             console.print()
 
     def text(self, summary: Mapping[str, Any], text: str) -> None:
-        """Print a result that is written already: on stdout the JSON object, or else the text; errors as `result`."""
+        """Print a result that is written already: on stdout the JSON object, or else the text; errors as `result`.
+
+        Parameters
+        ----------
+        summary : mapping
+            The result as JSON values.
+        text : str
+            The result as it is read.
+        """
         self.result(summary)
         if self.as_json:
             self.notes.print(text, soft_wrap=True)
