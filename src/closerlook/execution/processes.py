@@ -18,6 +18,7 @@ import warnings
 from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
 from typing import Any
@@ -204,7 +205,7 @@ class Pool:
 def _pack(job: Job) -> bytes | None:
     """Pickle a job; None, with one line of warning, where something in it cannot be pickled."""
     try:
-        return bytes(cloudpickle.dumps(job))
+        return bytes(cloudpickle.dumps(replace(job, smaller=None)))
     except Exception as error:  # pickling runs the arguments' own code, which may raise anything
         reason = " ".join(str(error).split())
         warnings.warn(f"{job.name} cannot travel to a worker process ({reason}): it runs in this one", stacklevel=2)
