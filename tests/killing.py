@@ -41,6 +41,16 @@ def left_of(group: int) -> list[int]:
     return left
 
 
+def workers_of(driver: int) -> list[int]:
+    """Return the worker processes of a command."""
+    found = []
+    for process in left_of(driver):
+        with suppress(OSError):
+            if b"spawn_main" in Path(f"/proc/{process}/cmdline").read_bytes():
+                found.append(process)
+    return found
+
+
 def errors_of(process: subprocess.Popen, seconds: float = 60.0) -> str:
     """Wait until a command and whoever holds its stderr have ended; return what they wrote there.
 

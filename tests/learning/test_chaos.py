@@ -19,7 +19,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from killing import errors_of, left_of, running, slowly, wait_for
+from killing import errors_of, left_of, running, slowly, wait_for, workers_of
 
 TESTS = Path(__file__).parents[1]
 KILLS = 12
@@ -88,16 +88,6 @@ class Command:
             assert whom == "driver" or "was killed by SIGKILL while it ran" in errors.splitlines()[-1]
             assert "Traceback" not in errors
             return whom
-
-
-def workers_of(driver: int) -> list[int]:
-    """Return the worker processes of a command."""
-    found = []
-    for process in left_of(driver):
-        with suppress(OSError):
-            if b"spawn_main" in Path(f"/proc/{process}/cmdline").read_bytes():
-                found.append(process)
-    return found
 
 
 def contents(folder: Path) -> dict[str, bytes]:
