@@ -98,9 +98,10 @@ DEATHS = [(die, "killed by SIGKILL"), (die_before_a_child, "killed by SIGKILL"),
 
 @pytest.mark.parametrize(("function", "how"), DEATHS)
 def test_a_worker_that_dies_is_one_clear_error_and_the_next_run_works(function, how):
-    cache = Memory()
+    cache, begun = Memory(), time.monotonic()
     with pytest.raises(WorkerError, match=f"{how} while it ran the deadly job.*same command again"):
         run_jobs([*jobs_of(2), Job("the deadly job", "dead", function, {})], workers=2, cache=cache)
+    assert time.monotonic() - begun < slowly(10.0)  # less than what it has forked lives on
     assert len(run_jobs(jobs_of(4), workers=2, cache=cache)) == 4
 
 
