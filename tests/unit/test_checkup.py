@@ -7,6 +7,8 @@ import numpy as np
 import pytest
 
 import closerlook as cl
+from closerlook.agents.agent import Regime
+from closerlook.agents.environment import EnvironmentSpec
 from closerlook.checkups import data, learning, outcome
 from closerlook.checkups.answer import DIAGNOSES, LAYERS, Checkup, Finding
 from closerlook.checkups.case import Case, gravest
@@ -21,6 +23,7 @@ from closerlook.errors import InputError
 from closerlook.monitor.checks import Check
 from closerlook.report.checkup import checkup_page, place
 from closerlook.statistics.estimates import Interval
+from small_agents import categorical_agent, gaussian_agent
 
 PPO = {
     "gamma": 0.99,
@@ -391,6 +394,15 @@ def test_a_slow_environment_is_judged_by_what_fits():
     assert "minutes" in plan.reasons["updates"]
 
 
+def test_short_episodes_are_planned_as_short_ones():
+    plans = [
+        make_plan(10, 1, Trial(1e-4, None, 512, length), time_limit=500, continuation=100, limits=own_limits())
+        for length in (20.0, 400.0, None)
+    ]
+    assert [plan.pools["episodes"].pairs for plan in plans] == [240.0, 1500, 1500]
+    assert [plan.pools["streams"].burn_in for plan in plans] == [80, 500, 500]
+
+
 def test_looks_go_on_where_a_verdict_is_open_while_the_budget_lasts():
     plan = Plan(1000.0, {"episodes": Pool(4, 10.0), "streams": Pool(4, 20.0)}, {}, 0.99)
     assert next_look(plan, {}, set(), {}) == {"episodes": 0, "streams": 0}
@@ -462,7 +474,7 @@ def test_the_json_is_that_of_the_interface():
 @pytest.fixture
 def _a_fast_machine(monkeypatch):
     """A trial that does not read the clock, so that plans are the same however busy the machine is."""
-    monkeypatch.setattr(_Pools, "trial", lambda self, _: Trial(1e-4, None, self.update_pairs))
+    monkeypatch.setattr(_Pools, "trial", lambda self, _: Trial(1e-4, None, self.update_pairs, 20.0))
 
 
 @pytest.mark.usefixtures("_a_fast_machine")
@@ -505,3 +517,46 @@ def test_the_level_that_was_asked_for_is_an_exit_code():
         assert Command(agent="x", fail_on=level)._code(found) == code
     interrupted = Checkup("x", "y", (Finding("healthy", "end", "ok", ""),), interrupted=True)
     assert Command(agent="x", fail_on="problem")._code(interrupted) == 130
+
+
+ODD = {
+    "tiny_environments:Corridor": gaussian_agent(2, 1, gamma=0.9, regime=Regime(1, 64)),
+    "odd_environments:choices": categorical_agent(3, 3),
+}
+"""One that never ends, and one of choices; both without a critic."""
+
+
+@pytest.mark.usefixtures("_a_fast_machine")
+@pytest.mark.parametrize("where", ODD)
+def test_odd_environments_get_a_sensible_answer(where):
+    found = cl.checkup(ODD[where], where, minutes=0.1, workers=1)
+    assert {check.diagnosis for check in found.checks} == set(sum(DIAGNOSES.values(), ()))
+    assert found["not_learned"].level != "unknown"
+    assert found["broken_inputs"].level in {"ok", "watch", "problem"}
+    assert "no critic" in found["critic_useless"].statement
+    assert all(check.statement for check in found.checks)
+
+
+@pytest.mark.usefixtures("_a_fast_machine")
+def test_ctrl_c_gives_the_answer_so_far(monkeypatch):
+    right = _Pools.extend
+
+    def interrupted(self, name, plan, look):
+        if name == "streams":
+            raise KeyboardInterrupt
+        right(self, name, plan, look)
+
+    monkeypatch.setattr(_Pools, "extend", interrupted)
+    found = cl.checkup(ODD["odd_environments:choices"], "odd_environments:choices", minutes=0.1, workers=1)
+    assert found.interrupted
+    assert found["not_learned"].level != "unknown"
+    assert "interrupted" in found["broken_inputs"].statement
+    assert "Interrupted" in str(found)
+
+
+@pytest.mark.usefixtures("_a_fast_machine")
+def test_what_is_not_finite_is_the_cause():
+    where = EnvironmentSpec("tiny_environments:Corridor", {"length": 9, "bad_step": 5})
+    found = cl.checkup(ODD["tiny_environments:Corridor"], where, minutes=0.1, workers=1)
+    assert found.cause.diagnosis == "broken_steps"
+    assert "reward" in found.cause.statement

@@ -21,6 +21,8 @@ ERROR = 0.05
 USED = 0.7
 """Part of the time that is planned with: workers start, and jobs end at different times."""
 POOLS = ("episodes", "streams", "updates")
+EPISODES = 4.0
+"""Times the trial's mean length that an episode is planned to last at most, and that streams may begin within."""
 STREAM = 256
 SHORT_STREAM = 64
 LONGEST_EPISODE = 2000
@@ -100,11 +102,14 @@ class Trial:
         Of one update and its audit, sampling included; None where none could be tried in time.
     update_pairs : float
         That an update samples.
+    episode_length : float or None
+        Of the trial's steps, per episode that ended; None where none did.
     """
 
     seconds_per_pair: float
     update_seconds: float | None
     update_pairs: float
+    episode_length: float | None = None
 
 
 def make_plan(
@@ -134,10 +139,10 @@ def make_plan(
         Whose number shares the probability of an error.
     """
     total = 60 * minutes * workers * USED / trial.seconds_per_pair
-    length = time_limit or LONGEST_EPISODE
+    length = min(time_limit or LONGEST_EPISODE, EPISODES * (trial.episode_length or LONGEST_EPISODE))
     ways = {
         "episodes": [Pool(units, 3 * length) for units in (16, 8)],
-        "streams": _streams(length, continuation),
+        "streams": _streams(int(length), continuation),
         "updates": [],
     }
     reasons: dict[str, str] = {}
@@ -169,7 +174,7 @@ def _streams(length: int, continuation: int | None) -> list[Pool]:
 
 
 def _too_slow(name: str, needed: float, minutes: float) -> str:
-    return f"{name} would take {_minutes(needed)} of the {minutes:g} minutes asked for (--minutes)"
+    return f"{name} would take {_minutes(needed)}, too much of the {minutes:g} asked for (--minutes)"
 
 
 def _minutes(minutes: float) -> str:

@@ -239,21 +239,17 @@ class _Pools:
         """Find out how fast this environment is, with few steps; then try one update, which is kept."""
         subject, streams = self.subject, self.subject.streams(f"{PURPOSE} trial", 0, _TRIAL_STREAMS)
         few = {"sampling": Sampling(_TRIAL_STEPS), "streams": streams}
-        begun = time.perf_counter()
-        subject.job("trial", sample_streams, 0, few).run()
-        seconds = (time.perf_counter() - begun) / (_TRIAL_STREAMS * _TRIAL_STEPS)
+        seconds, length = _timed(subject.job("trial", sample_streams, 0, few), _TRIAL_STREAMS * _TRIAL_STEPS)
         more = int(min(2000, max(0.0, 1.0 / seconds)))  # of a fast environment, most of that was its start
         if more > 4 * _TRIAL_STEPS:
             many = {**few, "sampling": Sampling(more)}
-            begun = time.perf_counter()
-            subject.job("trial", sample_streams, 0, many).run()
-            seconds = (time.perf_counter() - begun) / (_TRIAL_STREAMS * more)
+            seconds, length = _timed(subject.job("trial", sample_streams, 0, many), _TRIAL_STREAMS * more)
         pairs = self.update_pairs
         if self.rule is None or pairs * seconds > _SLOW_UPDATE * 60 * minutes:
-            return Trial(seconds, None, pairs)
+            return Trial(seconds, None, pairs, length)
         begun = time.perf_counter()
         self._first_update = self._update_job(0).run()
-        return Trial(seconds, time.perf_counter() - begun, pairs)
+        return Trial(seconds, time.perf_counter() - begun, pairs, length)
 
     @property
     def update_pairs(self) -> float:
@@ -344,6 +340,14 @@ class _Pools:
             state="optimizer.policy",
             named_by=(PURPOSE, VERSION),
         )
+
+
+def _timed(job: Job, pairs: int) -> tuple[float, float | None]:
+    """Return the seconds a pair takes, and the mean length of the episodes that ended."""
+    begun = time.perf_counter()
+    found = job.run()
+    ends = int((found["terminated"] | found["truncated"]).sum())
+    return (time.perf_counter() - begun) / pairs, pairs / ends if ends else None
 
 
 def _parts(first: int, stop: int, size: int) -> Iterator[range]:

@@ -173,11 +173,11 @@ def chain_cases() -> Iterator[Calibration]:
     """Simulate a chain that linear algebra answers, and reduce it as agents are."""
     agent = chain.chain_agent()
     assert agent.environment is not None
-    played = sample_episodes(agent, agent.environment, StreamRange(0, PURPOSE, 0, 1000), "sampled", 1000)
+    played = sample_episodes(agent, agent.environment, StreamRange(0, PURPOSE, 0, 600), "sampled", 1000)
     yield _held("mean episode return", float(chain.START @ chain.values(1.0)), _mean(played["returns"]))
     steps = 32
     sampling = Sampling(steps, continuation_steps=60)
-    found = sample_streams(agent, agent.environment, sampling, StreamRange(0, PURPOSE, 0, 400))
+    found = sample_streams(agent, agent.environment, sampling, StreamRange(0, PURPOSE, 0, 240))
     yield _held("discounted return", float(chain.START @ chain.values(chain.GAMMA)), _mean(found["returns"][:, 0]))
     level = found["returns"] - found["values"]
     yield _held("critic that is right: mean error", 0.0, _mean(level.mean(axis=1)))

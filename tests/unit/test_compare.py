@@ -1,0 +1,139 @@
+"""Comparisons of two agents, and estimators beside known answers."""
+
+import json
+
+import numpy as np
+import pytest
+
+import closerlook as cl
+from closerlook.checkups import exact_chain, selfcheck
+from closerlook.checkups.case import Case
+from closerlook.checkups.compare import difference_of, differences
+from closerlook.checkups.numbers import exactly
+from closerlook.checkups.plan import Trial
+from closerlook.checkups.run import _Pools
+from closerlook.cli import main
+from closerlook.errors import InputError
+from closerlook.statistics.estimates import Interval
+
+
+def case(**numbers):
+    return Case({name: Interval(*own) if isinstance(own, tuple) else exactly(own) for name, own in numbers.items()}, {})
+
+
+@pytest.fixture
+def _a_fast_machine(monkeypatch):
+    monkeypatch.setattr(_Pools, "trial", lambda self, _: Trial(1e-4, None, self.update_pairs, 5.0))
+
+
+def test_a_difference_of_intervals_by_hand():
+    found = difference_of(Interval(5.0, 2.0, 6.0), Interval(1.0, 0.0, 5.0))
+    assert found == Interval(4.0, 4.0 - 5.0, 4.0 + np.sqrt(2.0))
+
+
+def test_what_is_known_to_differ():
+    left = case(heldout_kl=(0.1, 0.09, 0.11), direction=(0.5, 0.1, 0.9), batch_pairs=2048)
+    right = case(heldout_kl=(0.01, 0.009, 0.011), direction=(0.4, 0.1, 0.7), batch_pairs=64)
+    found = {one.number: one for one in differences([left], [right])}
+    assert {name for name, one in found.items() if one.known} == {"heldout_kl", "batch_pairs"}
+    assert found["batch_pairs"].low == found["batch_pairs"].high == 1984
+
+
+def test_returns_of_the_same_resets_are_compared_in_pairs():
+    draws = np.random.default_rng(0)
+    luck = 100 * draws.standard_normal(30)
+    returns = [{"sampled": luck + 1 + 0.1 * draws.standard_normal(30)}, {"sampled": luck}]
+    sides = [case(sampled_return=(float(one["sampled"].mean()), -50.0, 50.0)) for one in returns]
+    (found,) = differences([sides[0]], [sides[1]], returns)
+    assert found.paired
+    assert found.known
+    assert found.difference == pytest.approx(1.0, abs=0.1)
+    (apart,) = differences([sides[0]], [sides[1]])
+    assert not apart.paired
+    assert not apart.known
+
+
+def test_populations_are_compared_with_agents_as_units():
+    draws = np.random.default_rng(1)
+    sides = [[case(heldout_kl=value) for value in draws.normal(mean, 1.0, 8)] for mean in (5.0, 0.0)]
+    (found,) = differences(*sides)
+    values = [np.array([one["heldout_kl"].value for one in side]) for side in sides]
+    assert found.difference == pytest.approx(values[0].mean() - values[1].mean())
+    assert found.known
+    error = np.sqrt(sum(own.var(ddof=1) / 8 for own in values))
+    assert 1.9 * error < (found.high - found.low) / 2 < 3 * error
+
+
+def test_intervals_of_equal_populations_hold_zero():
+    draws = np.random.default_rng(2)
+    missed = 0
+    for _ in range(400):
+        sides = [[case(heldout_kl=value) for value in draws.normal(0.0, 1.0, 5)] for _ in range(2)]
+        missed += differences(*sides)[0].known
+    assert missed <= 33  # 5% are 20; three standard errors above
+
+
+@pytest.mark.usefixtures("_a_fast_machine")
+def test_an_agent_does_not_differ_from_itself_and_does_from_another(tmp_path, capsys):
+    agent = exact_chain.chain_agent()
+    assert cl.compare(agent, agent, minutes=0.01, workers=1).known == ()
+    far = agent.with_state({"value": {name: 100 * own for name, own in agent.value_parameters.items()}})
+    assert "values_rms" in cl.compare(agent, far, minutes=0.01, workers=1).known
+    name = "closerlook.checkups.exact_chain:chain_agent"
+    options = ["--minutes", "0.01", "--workers", "1", "--json", "--out", str(tmp_path)]
+    assert main(["compare", name, name, *options]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["known"] == []
+    assert {"number", "left", "right", "difference", "low", "high", "known", "paired"} == set(found["differences"][0])
+    with pytest.raises(InputError, match="no agent"):
+        cl.compare([], agent)
+
+
+# estimators beside known answers
+
+
+def test_the_chain_ends_and_its_values_are_those_of_its_own_recursion():
+    known = exact_chain.values(0.8)
+    chances = exact_chain.policy()
+    for state in range(exact_chain.STATES):
+        ahead = exact_chain.REWARDS[:, state] + 0.8 * exact_chain.MOVES[:, state] @ known
+        assert known[state] == pytest.approx(chances[state] @ ahead)
+    assert (exact_chain.MOVES.sum(-1) < 1).all()
+
+
+CASES = {
+    "mean_pairwise_cosine": (selfcheck.statistics_cases, lambda *a, **k: Interval(0.5, 0.45, 0.55)),
+    "split_explained_variance": (selfcheck.statistics_cases, lambda *a, **k: Interval(0.2, 0.1, 0.3)),
+    "pareto_k": (selfcheck.statistics_cases, lambda ratios: 0.9),
+    "gae": (selfcheck.recursion_cases, lambda rewards, values, following, ends, **k: rewards - values),
+    "discounted_sums": (selfcheck.recursion_cases, lambda rewards, ends, gamma: rewards),
+}
+
+
+@pytest.mark.parametrize("broken", CASES)
+def test_an_estimator_that_is_broken_does_not_pass(broken, monkeypatch):
+    cases, wrong = CASES[broken]
+    assert all(one.passed for one in cases())
+    monkeypatch.setattr(selfcheck, broken, wrong)
+    assert not all(one.passed for one in cases())
+
+
+def test_a_wrong_critic_or_a_wrong_sign_is_seen_on_the_chain(monkeypatch):
+    right = selfcheck.sample_streams
+
+    def flipped(*arguments):
+        found = right(*arguments)
+        return {**found, "gradients": -found["gradients"], "values": found["values"] + 1.0}
+
+    monkeypatch.setattr(selfcheck, "sample_streams", flipped)
+    failed = {one.estimator for one in selfcheck.chain_cases() if not one.passed}
+    assert failed == {"critic that is right: mean error", "policy gradient with advantages, along the exact one"}
+
+
+def test_the_command_shows_a_table_and_its_code(monkeypatch, capsys):
+    monkeypatch.setattr(selfcheck, "CASES", (selfcheck.recursion_cases,))
+    assert main(["selfcheck", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["passed"] is True
+    monkeypatch.setattr(selfcheck, "gae", CASES["gae"][1])
+    assert main(["selfcheck", "--json"]) == 3
+    assert json.loads(capsys.readouterr().out)["passed"] is False
