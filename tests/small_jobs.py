@@ -28,6 +28,14 @@ def die():
     os.kill(os.getpid(), signal.SIGKILL)
 
 
+def die_before_a_child() -> dict:
+    """Die, and leave a forked process that has everything open which this one had."""
+    if os.fork() == 0:
+        time.sleep(20)
+        os._exit(0)
+    return die()
+
+
 def leave():
     os._exit(3)
 

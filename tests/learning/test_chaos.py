@@ -19,7 +19,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from killing import left_of, running, slowly, wait_for
+from killing import errors_of, left_of, running, slowly, wait_for, workers_of
 
 TESTS = Path(__file__).parents[1]
 KILLS = 12
@@ -65,7 +65,7 @@ class Command:
     def finish(self, folder: Path) -> None:
         """Have it done."""
         with self.given(folder) as process:
-            _, errors = process.communicate()
+            errors = errors_of(process)
             assert process.returncode == 0, errors
 
     def kill_once(self, folder: Path, draw: random.Random) -> str:
@@ -80,7 +80,7 @@ class Command:
             if process.poll() is None and victims:
                 with suppress(ProcessLookupError):
                     os.kill(draw.choice(victims), signal.SIGKILL)
-            _, errors = process.communicate(timeout=slowly(120))
+            errors = errors_of(process)
             wait_for(lambda: not left_of(process.pid), seconds=2.0)
             if process.returncode == 0:
                 return ""
@@ -88,16 +88,6 @@ class Command:
             assert whom == "driver" or "was killed by SIGKILL while it ran" in errors.splitlines()[-1]
             assert "Traceback" not in errors
             return whom
-
-
-def workers_of(driver: int) -> list[int]:
-    """Return the worker processes of a command."""
-    found = []
-    for process in left_of(driver):
-        with suppress(OSError):
-            if b"spawn_main" in Path(f"/proc/{process}/cmdline").read_bytes():
-                found.append(process)
-    return found
 
 
 def contents(folder: Path) -> dict[str, bytes]:

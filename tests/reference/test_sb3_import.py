@@ -120,7 +120,7 @@ def test_settings_are_the_files(plain: Any, tmp_path: Path) -> None:
     assert expected.items() <= dict(agent.algorithm_settings).items()
     assert (agent.regime.n_envs, agent.regime.n_steps) == (2, 32)
     assert (agent.gamma, agent.gae_lambda, agent.normalize_advantages) == (0.99, 0.95, True)
-    with pytest.raises(InputError, match="nonsense is no setting"):
+    with pytest.raises(InputError, match="nonsense is not a setting"):
         load(tmp_path / "model.zip", env="Pendulum-v1", settings={"nonsense": 1})
     assert load(tmp_path / "model.zip", env="Pendulum-v1", settings={"gamma": 0.5}).gamma == 0.5
 

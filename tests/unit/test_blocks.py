@@ -5,7 +5,7 @@ import pytest
 
 from closerlook.errors import InputError
 from closerlook.statistics import blocks
-from closerlook.statistics.blocks import BlockKeeper, Sums, block_streams, partition, total
+from closerlook.statistics.blocks import BlockKeeper, Sums, block_streams, count_blocks, partition, total
 from closerlook.statistics.pool import plan_pool
 
 
@@ -25,6 +25,15 @@ def kept(first: int, stop: int) -> Sums:
 @pytest.fixture
 def few_blocks(monkeypatch):
     monkeypatch.setattr(blocks, "MOST_BLOCKS", 8)
+
+
+@pytest.mark.parametrize("streams", [0, 1, 7, 8, 9, 16, 17, 100, 1024, 1025])
+def test_blocks_are_counted_as_if_stream_by_stream(few_blocks, streams):
+    assert count_blocks(streams) == pytest.approx(sum(1 / block_streams(stream) for stream in range(streams)))
+
+
+def test_blocks_are_counted_at_once_however_many_there_are():
+    assert count_blocks(10**15) < 512 + 256 * np.log2(10**15 / 512) + 1
 
 
 def test_blocks_double_as_streams_go_on(few_blocks):

@@ -19,8 +19,8 @@ from closerlook.agents.environment import EnvironmentSpec
 from closerlook.errors import InputError, NonFiniteError
 from closerlook.execution import Job, Within, WorkerError, close_pool, content_key, crew_of, run_jobs
 from closerlook.results.store import RunFolder
-from killing import left_of, running, slowly, wait_for
-from small_jobs import answer_with, die, draw, end_a_program, fail, leave, stumble, whoami
+from killing import left_of, running, slowly, wait_for, workers_of
+from small_jobs import answer_with, die, die_before_a_child, draw, end_a_program, fail, leave, stumble, whoami
 
 
 class Memory(dict):
@@ -93,11 +93,15 @@ def test_serial_jobs_have_one_thread_and_leave_the_setting_as_it_was():
         torch.set_num_threads(before)
 
 
-@pytest.mark.parametrize(("function", "how"), [(die, "killed by SIGKILL"), (leave, "exit code 3")])
+DEATHS = [(die, "killed by SIGKILL"), (die_before_a_child, "killed by SIGKILL"), (leave, "exit code 3")]
+
+
+@pytest.mark.parametrize(("function", "how"), DEATHS)
 def test_a_worker_that_dies_is_one_clear_error_and_the_next_run_works(function, how):
-    cache = Memory()
+    cache, begun = Memory(), time.monotonic()
     with pytest.raises(WorkerError, match=f"{how} while it ran the deadly job.*same command again"):
         run_jobs([*jobs_of(2), Job("the deadly job", "dead", function, {})], workers=2, cache=cache)
+    assert time.monotonic() - begun < slowly(10.0)  # less than what it has forked lives on
     assert len(run_jobs(jobs_of(4), workers=2, cache=cache)) == 4
 
 
@@ -169,7 +173,7 @@ def test_a_stretch_within_a_longer_piece_of_work_only_advances_it():
 
 
 SCRIPT = """
-import sys, time
+import os, sys, time
 from pathlib import Path
 import numpy as np
 from closerlook.execution import Job, run_jobs
@@ -180,13 +184,22 @@ def slow(number, seconds):
         Path(f"{sys.argv[1]}-{number}").touch()
         while not all(Path(f"{sys.argv[1]}-{other}").exists() for other in range(2)):
             time.sleep(0.01)
-    if seconds > 0 and sys.argv[3] != "sleeping":
+    if seconds > 0 and sys.argv[3] == "holding the interpreter":
         sum(range(10**12))  # one call into C, during which no other thread runs
     time.sleep(seconds)
     return {"number": np.array(number)}
 
+def fork():  # a process that has everything open which the driver had when its workers were there
+    if os.fork() == 0:
+        os.setsid()
+        time.sleep(20)
+        os._exit(0)
+
 seconds = float(sys.argv[2])
 jobs = [Job(f"job {i}", f"job{i}", slow, {"number": i, "seconds": seconds if i >= 2 else 0.0}) for i in range(6)]
+if sys.argv[3] == "forking":
+    run_jobs(jobs[:2], workers=2)
+    fork()
 print(sum(int(r["number"]) for r in run_jobs(jobs, workers=2, cache=RunFolder(sys.argv[1]).jobs())), flush=True)
 """
 
@@ -214,6 +227,13 @@ def test_no_process_is_left_two_seconds_after_the_driver_was_ended(tmp_path, num
         process.wait(slowly(20))
         wait_for(lambda: not left_of(process.pid), seconds=2.0)
         assert process.returncode == -number
+
+
+def test_no_worker_is_left_where_a_child_of_the_driver_lives_on(tmp_path):
+    with _script(tmp_path, 60.0, "forking") as process:
+        process.kill()
+        process.wait(slowly(20))
+        wait_for(lambda: not workers_of(process.pid), seconds=3.0)
 
 
 def test_ctrl_c_ends_the_workers_at_once_and_the_next_run_takes_up_the_rest(tmp_path):

@@ -75,6 +75,7 @@ def test_numbers_out_of_bounds_are_refused(command, capsys, tmp_path):
 def test_what_is_far_too_long_is_refused_before_jobs_are_listed(capsys, tmp_path):
     start = [AGENT, "--workers", "1", "--out", str(tmp_path / "out")]
     assert "--allow-long" in refused(["gradients", *start, "--pairs", "1e10"], capsys)
+    assert "--allow-long" in refused(["gradients", *start, "--pairs", "1e11"], capsys)
     assert "--allow-long" in refused(["landscape", *start, "--pairs", "1e9"], capsys)
     assert "--allow-long" in refused(["trust-region", *start, "--pairs", "1e9"], capsys)
     assert not (tmp_path / "out").exists()

@@ -216,7 +216,7 @@ def test_equal_rewards_move_raw_estimates_by_noise_alone():
         ({"advantages": "other"}, "advantages cannot be 'other'"),
         ({"environment": "Nowhere-v0"}, "unknown environment"),
         ({"environment": "environments:make_bandit"}, "have 4 components, the agent's policy takes 3"),
-        ({"workers": 0}, "0 workers"),
+        ({"workers": 0}, "workers must be at least 1"),
     ],
 )
 def test_bad_questions_get_a_clear_answer(changes, message):

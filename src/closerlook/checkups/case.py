@@ -137,7 +137,17 @@ class Case:
         return NAMES.get(self.library, {}).get(name, name)
 
     def change(self, name: str, to: Any, effect: str) -> dict[str, dict[str, Any]]:
-        """Advise a setting's change, in the library's own name."""
+        """Advise a setting's change, in the library's own name.
+
+        Parameters
+        ----------
+        name : str
+            The setting, by closerlook's own name.
+        to : value
+            What to set it to.
+        effect : str
+            What the change is expected to do.
+        """
         before = self.settings.get(name)
         return {self.setting(name): {"from": before, "to": to, "effect": effect}}
 
@@ -154,7 +164,21 @@ class Case:
         numbers: Sequence[str] = (),
         **more: Any,
     ) -> Finding:
-        """Put a finding together, with its numbers, their usual ranges, and what would settle it."""
+        """Put a finding together, with its numbers, their usual ranges, and what would settle it.
+
+        Parameters
+        ----------
+        diagnosis : str
+            What was judged.
+        level : str
+            ok, watch, problem or unknown.
+        statement : str
+            What was found, in a sentence.
+        numbers : sequence of str
+            Names of the numbers and settings that it rests on.
+        **more : dict
+            Further fields of the finding.
+        """
         evidence: dict[str, float] = {}
         for name in numbers:
             if name in self.settings:
@@ -180,11 +204,27 @@ class Case:
         return float(f"{max(known):.2g}") if known and max(known) < MOST_PAIRS else None
 
     def unknown(self, diagnosis: str, reason: str) -> Finding:
-        """Say that something was not judged, and why."""
+        """Say that something was not judged, and why.
+
+        Parameters
+        ----------
+        diagnosis : str
+            What was not judged.
+        reason : str
+            Why not, in a sentence.
+        """
         return self.finding(diagnosis, "unknown", reason)
 
     def not_known(self, diagnosis: str, *numbers: str) -> Finding | None:
-        """Return why a check cannot be made where one of its numbers is not known; None where all are."""
+        """Return why a check cannot be made where one of its numbers is not known; None where all are.
+
+        Parameters
+        ----------
+        diagnosis : str
+            What the check would judge.
+        *numbers : str
+            Names of the numbers and settings that it needs.
+        """
         for name in numbers:
             if name in self.settings or not np.isnan(self[name].value):
                 continue
@@ -200,7 +240,15 @@ def gravest(*levels: Level) -> Level:
 
 
 def shown(found: Interval, form: str = ".3g") -> str:
-    """Write a number with its interval."""
+    """Write a number with its interval.
+
+    Parameters
+    ----------
+    found : Interval
+        The number, in its own unit.
+    form : str
+        Format of each number.
+    """
     if np.isnan(found.value):
         return "not known"
     if not (np.isfinite(found.low) and np.isfinite(found.high)) or found.low == found.high:

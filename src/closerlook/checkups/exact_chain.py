@@ -45,7 +45,15 @@ class Chain(gymnasium.Env[Any, Any]):
         self.action_space = Discrete(ACTIONS)
 
     def reset(self, *, seed: int | None = None, options: Any = None) -> tuple[Any, dict[str, Any]]:
-        """Draw a first state."""
+        """Draw a first state.
+
+        Parameters
+        ----------
+        seed : int, optional
+            Of the generator, as Gymnasium's.
+        options : dict, optional
+            Not used.
+        """
         super().reset(seed=seed)
         self._state = int(self.np_random.choice(STATES, p=START))
         return self._observation(), {}

@@ -45,7 +45,15 @@ def exactly(value: float) -> Interval:
 
 
 def mean_of(values: np.ndarray, confidence: float) -> Interval:
-    """Return the mean of independent numbers, Student's t; not known where one is not finite."""
+    """Return the mean of independent numbers, Student's t; not known where one is not finite.
+
+    Parameters
+    ----------
+    values : array of shape (n,)
+        Independent numbers of one unit.
+    confidence : float
+        Of the interval, from 0 to 1.
+    """
     values = np.asarray(values, dtype=np.float64)
     if not values.size or not np.isfinite(values).all():
         return _NOTHING
@@ -54,7 +62,15 @@ def mean_of(values: np.ndarray, confidence: float) -> Interval:
 
 
 def positive_mean_of(values: np.ndarray, confidence: float) -> Interval:
-    """Return the mean of independent positive numbers, on the scale of their logarithm."""
+    """Return the mean of independent positive numbers, on the scale of their logarithm.
+
+    Parameters
+    ----------
+    values : array of shape (n,)
+        Independent positive numbers of one unit.
+    confidence : float
+        Of the interval, from 0 to 1.
+    """
     values = np.asarray(values, dtype=np.float64)
     if not values.size or np.isnan(values).any():
         return _NOTHING
@@ -65,7 +81,17 @@ def positive_mean_of(values: np.ndarray, confidence: float) -> Interval:
 
 
 def episode_numbers(episodes: Mapping[str, Answers], time_limit: int | None, confidence: float) -> Numbers:
-    """Describe what complete episodes earn: ``sampled``, ``mode`` and ``random``."""
+    """Describe what complete episodes earn: ``sampled``, ``mode`` and ``random``.
+
+    Parameters
+    ----------
+    episodes : mapping
+        Answers of the jobs that sampled episodes, by the way of acting.
+    time_limit : int, optional
+        Steps after which an episode is cut off.
+    confidence : float
+        Of the intervals that are judged, from 0 to 1.
+    """
     returns, lengths = (
         {acting: np.concatenate([one[part] for one in answers]) for acting, answers in episodes.items() if answers}
         for part in ("returns", "lengths")
@@ -113,7 +139,19 @@ def _noise_cost(returns: Mapping[str, np.ndarray], confidence: float) -> Interva
 
 
 def stream_numbers(agent: Agent, answers: Answers, batch_pairs: int, confidence: float) -> Numbers:
-    """Describe inputs, actions, critic, gradient and networks, from streams that begin anywhere in an episode."""
+    """Describe inputs, actions, critic, gradient and networks, from streams that begin anywhere in an episode.
+
+    Parameters
+    ----------
+    agent : Agent
+        The agent that was sampled.
+    answers : sequence of mappings
+        Answers of the jobs that sampled streams.
+    batch_pairs : int
+        State-action pairs of a training batch.
+    confidence : float
+        Of the intervals that are judged, from 0 to 1.
+    """
     joined = {name: np.concatenate([one[name] for one in answers]) for name in answers[0]}
     found = {
         **_inputs(joined),
@@ -246,7 +284,19 @@ def _gradient(joined: Mapping[str, np.ndarray], batch_pairs: int, confidence: fl
 
 
 def update_numbers(agent: Agent, updates: Answers, rule: Rule, confidence: float) -> Numbers:
-    """Describe the updates that the agent's algorithm makes, at states that they were not computed from."""
+    """Describe the updates that the agent's algorithm makes, at states that they were not computed from.
+
+    Parameters
+    ----------
+    agent : Agent
+        The agent before its updates.
+    updates : sequence of mappings
+        Answers of the jobs, one for each update.
+    rule : Rule
+        The algorithm's update.
+    confidence : float
+        Of the intervals that are judged, from 0 to 1.
+    """
     at = MULTIPLES.index(1.0)
     change, gains, failed = (np.array([update[name] for update in updates]) for name in ("change", "gains", "failed"))
     heldout = {name: change[:, at, CHANGES.index(name)] for name in ("mean_kl", "max_ratio", "clip_fraction")}
@@ -286,7 +336,15 @@ def _joint(agent: Agent, updates: Answers, rule: Rule, confidence: float) -> Num
 
 
 def setting_numbers(agent: Agent, rule: Rule | None) -> dict[str, float]:
-    """Return settings that say something by themselves, by closerlook's own names."""
+    """Return settings that say something by themselves, by closerlook's own names.
+
+    Parameters
+    ----------
+    agent : Agent
+        With its discount factor and its regime.
+    rule : Rule, optional
+        The algorithm's update, with its settings.
+    """
     settings: Any = None if rule is None else rule.settings
     found = {
         "gamma": agent.gamma,

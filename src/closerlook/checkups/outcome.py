@@ -101,7 +101,15 @@ def check_more_seeds(case: Case) -> Finding:
 
 
 def conclude(case: Case, findings: Sequence[Finding]) -> Finding:
-    """Say that an agent is healthy where enough was judged and nothing speaks against it."""
+    """Say that an agent is healthy where enough was judged and nothing speaks against it.
+
+    Parameters
+    ----------
+    case : Case
+        The agent's numbers and settings.
+    findings : sequence of Finding
+        What the checks found.
+    """
     judged = [found for found in findings if found.level in {"ok", "watch", "problem"}]
     faults = [found for found in judged if found.level == "problem"]
     if faults:

@@ -111,7 +111,15 @@ def number_words(check: Finding) -> str:
 
 
 def brief(number: float, digits: int = 3) -> str:
-    """Write a number in a few digits, whole ones up to a million as they are."""
+    """Write a number in a few digits, whole ones up to a million as they are.
+
+    Parameters
+    ----------
+    number : float
+        In any unit.
+    digits : int
+        Significant digits.
+    """
     return f"{number:.0f}" if 10**digits <= abs(number) < 1e6 else f"{number:.{digits}g}"
 
 

@@ -10,11 +10,12 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import BarColumn, Progress, ProgressColumn, Task, TaskID, TextColumn, TimeElapsedColumn
 from rich.table import Table
 from rich.text import Text
 
 from closerlook.errors import InputError
+from closerlook.execution.jobs import Trial
 from closerlook.results.store import as_json
 
 PAIRS_PER_SECOND = {
@@ -36,6 +37,11 @@ LONG_SECONDS = 86_400.0
 """Work that takes longer has to be asked for twice."""
 START_SECONDS = 4.0
 """What it takes until workers work, and to draw what they found."""
+ALONE_SECONDS = 1.5
+"""What it takes to draw it, where no workers are started."""
+
+SHARE_TO_TRUST = 0.2
+"""Part of the work from which on what is left is told by what was taken alone."""
 
 LEVEL_COLORS = {"ok": "green", "watch": "yellow", "problem": "red", "not_enough_data": "cyan"}
 
@@ -96,7 +102,15 @@ class Terminal:
             console.print()
 
     def text(self, summary: Mapping[str, Any], text: str) -> None:
-        """Print a result that is written already: on stdout the JSON object, or else the text; errors as `result`."""
+        """Print a result that is written already: on stdout the JSON object, or else the text; errors as `result`.
+
+        Parameters
+        ----------
+        summary : mapping
+            The result as JSON values.
+        text : str
+            The result as it is read.
+        """
         self.result(summary)
         if self.as_json:
             self.notes.print(text, soft_wrap=True)
@@ -116,15 +130,42 @@ class Terminal:
             self.notes.print(f"  {file}", style="dim", soft_wrap=True, markup=False)
 
 
+class TimeLeft(ProgressColumn):
+    """The time left: as foretold to begin with, then more and more by what was really taken."""
+
+    def render(self, task: Task) -> Text:
+        """Write it."""
+        share = task.completed / task.total if task.total else 0.0
+        return Text(f"{duration(time_left(share, task.elapsed or 0.0, task.fields['foretold']))} left")
+
+
+def time_left(share: float, elapsed: float, foretold: float) -> float:
+    """Return the seconds that are left of some work.
+
+    Parameters
+    ----------
+    share : float
+        Of the work that is done.
+    elapsed : float
+        Seconds that it took.
+    foretold : float
+        Seconds that all of it was to take.
+    """
+    if share <= 0:
+        return max(foretold - elapsed, 0.0)
+    trust = min(1.0, share / SHARE_TO_TRUST)
+    return (1 - share) * ((1 - trust) * foretold + trust * elapsed / share)
+
+
 class Bar:
-    """Progress as a bar on stderr, with the time left; an estimate of the cost comes first.
+    """Progress as a bar on stderr, with the time left; what it takes comes first, from a trial where there is one.
 
     Parameters
     ----------
     console : Terminal
         Where it is drawn.
     environment : str
-        Decides the usual speed.
+        Decides the usual speed, by which work is told that was not tried.
     workers : int
         How many work at once.
     trained : int
@@ -144,6 +185,22 @@ class Bar:
         self._bar: Progress | None = None
         self._task: TaskID | None = None
         self._stored = 0.0
+        self._pace: float | None = None
+
+    def foretell(self, total_pairs: float, trial: Trial) -> None:
+        """Have it tried what all of the work takes; or what is left of it, once it is under way."""
+        seconds = trial()
+        if self._bar is None or self._task is None:
+            self._pace = seconds / total_pairs if seconds and total_pairs else None
+        elif seconds is not None:
+            self.console.note(f"what is left takes about {duration(seconds)}")
+            done = self._bar.tasks[0].percentage / 100
+            self._bar.update(self._task, foretold=seconds / max(1e-9, 1 - done))
+
+    def seconds_of(self, pairs: float) -> float:
+        """Return what so much of the work takes, about."""
+        starting = START_SECONDS if self.workers > 1 else ALONE_SECONDS
+        return starting + (pairs / self.rate if self._pace is None else pairs * self._pace)
 
     def start(self, total_pairs: float, label: str) -> None:
         """Say what the work is and about how long what is left of it takes, and draw the bar.
@@ -174,12 +231,11 @@ class Bar:
             TextColumn("{task.percentage:>3.0f}%"),
             TimeElapsedColumn(),
             TextColumn("·"),
-            TimeRemainingColumn(),
-            TextColumn("left"),
+            TimeLeft(),
             console=self.console.notes,
             transient=True,
         )
-        self._task = self._bar.add_task(label, total=total_pairs)
+        self._task = self._bar.add_task(label, total=total_pairs, foretold=seconds)
         self._bar.start()
 
     def require_short(self, total_pairs: float, work: str) -> float:
@@ -197,7 +253,7 @@ class Bar:
         InputError
             Where it is too long.
         """
-        seconds = START_SECONDS + total_pairs / self.rate
+        seconds = self.seconds_of(total_pairs)
         if self._too_long and seconds > LONG_SECONDS:
             raise InputError(f"{work}, take about {duration(seconds)}", self._too_long)
         return seconds
@@ -237,8 +293,7 @@ class Bar:
         if first_pairs == most_pairs:
             return
         first, most = (
-            f"{pairs:,.0f} pairs, about {duration(START_SECONDS + pairs / self.rate)}"
-            for pairs in (first_pairs, most_pairs)
+            f"{pairs:,.0f} pairs, about {duration(self.seconds_of(pairs))}" for pairs in (first_pairs, most_pairs)
         )
         self.console.note(f"first analysis: {first}; all pairs: {most}")
 

@@ -11,6 +11,7 @@ one finds does not depend on the others, nor on how many are measured at a time.
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -25,10 +26,11 @@ from closerlook.diagnostics.analyses import amounts, progress_note
 from closerlook.diagnostics.common.checks import as_agents, tried
 from closerlook.diagnostics.dataset import label
 from closerlook.diagnostics.diagnostic import Answers, Diagnostic, Stages, Statistics, UnmeasurableError
+from closerlook.diagnostics.foretelling import Foretelling
 from closerlook.diagnostics.options import BaseOptions
 from closerlook.diagnostics.subjects import Subject, resolve
 from closerlook.errors import InputError
-from closerlook.execution import JobCache, Progress, Silence, Whole, content_key, crew_of, run_jobs
+from closerlook.execution import JobCache, Progress, Silence, Whole, content_key, crew_of, offer_trial, run_jobs
 from closerlook.execution.threads import single_thread
 from closerlook.results.store import RunFolder
 
@@ -104,7 +106,7 @@ def run(
             stack.enter_context(folder.open_for(asked.name, _settings(subjects, wanted), resume=call.resume))
         # interim analyses go on from the answers of the one before, so they are kept even where no folder was given
         cache = folder.jobs() if call.out is not None or wanted.precision is not None else None
-        team = _Team(call.workers, cache, call.progress)
+        team = _Team(call.workers, cache, call.progress, Foretelling(asked, subjects, call.workers))
         pairs = 0.0
         for at, dataset in _analyses(asked, subjects, wanted, plan, team):
             pairs = asked.total(subjects, at).pairs
@@ -143,6 +145,7 @@ class _Team:
     workers: int
     cache: JobCache | None
     progress: Progress
+    foretelling: Foretelling
 
 
 def _options(diagnostic: Diagnostic, options: Any, given: Mapping[str, Any]) -> BaseOptions:
@@ -187,6 +190,8 @@ def _analyses(
     # the last one is all that was asked for, whatever the doubling comes to
     planned = {amount: narrowing.shrink(plan, amount) for amount in amounts(*narrowing.first(subjects, options), most)}
     works = [diagnostic.total(subjects, at).work for at in planned.values()]
+    first = next(iter(planned.values()))
+    offer_trial(team.progress, works[0], lambda: team.foretelling.seconds(first))
     team.progress.outlook(works[0], works[-1])
     for amount, at in planned.items():
         found = _found(diagnostic, subjects, at, team)
@@ -200,7 +205,8 @@ def _analyses(
 
 def _found(diagnostic: Diagnostic, subjects: Sequence[Subject], plan: Any, team: _Team) -> xr.Dataset:
     """Measure every agent, as many at a time as their answers allow."""
-    whole = Whole(team.progress, diagnostic.total(subjects, plan).work, diagnostic.name.replace("-", " "))
+    work, name = diagnostic.total(subjects, plan).work, diagnostic.name.replace("-", " ")
+    whole = Whole(team.progress, work, name, lambda: team.foretelling.seconds(plan))
     together = max(1, diagnostic.together(subjects, plan, team.workers))
     found: list[Statistics] = []
     try:
@@ -240,14 +246,11 @@ def _abreast(diagnostic: Diagnostic, subjects: Sequence[Subject], plan: Any, tea
         if len(refusals) == len(subjects):
             raise _refusal(refusals)
         # one call for the jobs of all agents, so that no worker waits for the end of another agent's stage
-        results = iter(
-            run_jobs(
-                [job for jobs in asked.values() for job in jobs],
-                workers=team.workers,
-                cache=team.cache,
-                progress=team.progress,
-            )
-        )
+        jobs = [job for of_one in asked.values() for job in of_one]
+        if jobs and team.foretelling.is_open:
+            left = sum(job.pairs for job in jobs)
+            offer_trial(team.progress, left, partial(team.foretelling.left, jobs))
+        results = iter(run_jobs(jobs, workers=team.workers, cache=team.cache, progress=team.progress))
         going = {at: (stages, [next(results) for _ in asked[at]]) for at, (stages, _) in going.items()}
     return [found[at] for at in range(len(subjects))]
 

@@ -117,7 +117,7 @@ class Subject:
             all of it then. Empty: none of it.
         **more
             ``carried``: further arguments, whose contents `named_by` tells, a sequence of what may be part of a key;
-            ``before``: jobs whose work on disk this one needs.
+            ``before``: jobs whose work on disk this one needs; ``smaller``: see `closerlook.execution.Job`.
         """
         # the name of an answer: what is asked, and the part of the agent's state that its sampling does not hold
         decides = [dict(asked), self.agent.part(state) if state else None, *more.get("named_by", ())]
@@ -131,7 +131,8 @@ class Subject:
         streams = asked.get("streams")
         which = f", streams {streams.first} to {streams.stop - 1}" if isinstance(streams, StreamRange) else ""
         name = f"{kind} of agent {self.number}{which}"
-        return Job(name, self.key(kind, decides), function, arguments, pairs, tuple(more.get("before", ())))
+        key, before = self.key(kind, decides), tuple(more.get("before", ()))
+        return Job(name, key, function, arguments, pairs, before, more.get("smaller"))
 
 
 def resolve(agents: Sequence[Agent], environment: object, seed: int, scratch: Path) -> list[Subject]:

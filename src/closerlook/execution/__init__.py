@@ -7,7 +7,19 @@ from contextlib import closing
 import numpy as np
 
 from closerlook.errors import InputError
-from closerlook.execution.jobs import Job, JobCache, Progress, Result, Silence, Whole, Within, content_key
+from closerlook.execution.jobs import (
+    Job,
+    JobCache,
+    Progress,
+    Result,
+    Silence,
+    Trial,
+    Whole,
+    Within,
+    content_key,
+    offer_trial,
+    same_streams,
+)
 from closerlook.execution.processes import WorkerError, close_pool, run_in_processes
 from closerlook.execution.serial import run_serially
 
@@ -17,6 +29,7 @@ __all__ = [
     "Progress",
     "Result",
     "Silence",
+    "Trial",
     "Whole",
     "Within",
     "WorkerError",
@@ -24,7 +37,10 @@ __all__ = [
     "content_key",
     "crew_of",
     "default_workers",
+    "hands",
+    "offer_trial",
     "run_jobs",
+    "same_streams",
 ]
 
 
@@ -39,6 +55,11 @@ def default_workers() -> int:
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
+
+
+def hands(workers: int) -> int:
+    """Return how many of some workers have a core of their own."""
+    return min(workers, default_workers())
 
 
 def crew_of(workers: int | None) -> int:

@@ -35,6 +35,9 @@ class Job:
         State-action pairs it will simulate, those of `before` included: the unit of progress and of cost.
     before : tuple of Job
         Jobs that leave on disk what this one needs; they are run only where it has to be, and answer nothing.
+    smaller : callable, optional
+        (job, share) -> the same question of about so much of the work, from which it is told what the whole takes;
+        None: of fewer streams. Where there is time for less, streams are cut short as well.
     """
 
     name: str
@@ -43,10 +46,16 @@ class Job:
     arguments: Mapping[str, Any]
     pairs: float = 0.0
     before: "tuple[Job, ...]" = ()
+    smaller: "Callable[[Job, float], Job] | None" = None
 
     def run(self) -> Result:
         """Answer, in this process."""
         return self.function(**self.arguments)
+
+
+def same_streams(job: Job, _: float) -> Job:
+    """Return a job as it is: its streams make one batch, which is made smaller by cutting them short alone."""
+    return job
 
 
 class JobCache(Protocol):
@@ -65,6 +74,10 @@ class JobCache(Protocol):
         result : mapping of str to ndarray
             The answer.
         """
+
+
+Trial = Callable[[], float | None]
+"""Try a part of some work, and return the seconds that all of it takes, about; None where it could not be tried."""
 
 
 class Progress(Protocol):
@@ -101,6 +114,17 @@ class Progress(Protocol):
         first_pairs, most_pairs : float
             Pairs of the first part, and of all there may be.
         """
+
+
+def offer_trial(progress: Progress, total_pairs: float, trial: Trial) -> None:
+    """Let progress find out what work takes, before it begins, where it can hear of that: where it has `foretell`.
+
+    Offered again between stages, with the pairs of the next one, where that could not be known before. Nobody who does
+    not ask pays for a trial.
+    """
+    foretell = getattr(progress, "foretell", None)
+    if foretell is not None:
+        foretell(total_pairs, trial)
 
 
 class Silence:
@@ -187,6 +211,10 @@ class Within:
         """
         self.whole.outlook(first_pairs, most_pairs)
 
+    def foretell(self, total_pairs: float, trial: Trial) -> None:
+        """Pass it on."""
+        offer_trial(self.whole, total_pairs, trial)
+
 
 class Whole(Within):
     """Work of several stages, told as one: announced once something is missing, less all whose answers are stored.
@@ -199,11 +227,13 @@ class Whole(Within):
         Of all stages.
     label : str
         What the work is called.
+    trial : callable, optional
+        Tells what it takes; called only where something is missing, and somebody asks.
     """
 
-    def __init__(self, whole: Progress, total_pairs: float, label: str) -> None:
+    def __init__(self, whole: Progress, total_pairs: float, label: str, trial: Trial | None = None) -> None:
         super().__init__(whole)
-        self._total, self._label = total_pairs, label
+        self._total, self._label, self._trial = total_pairs, label, trial
         self._planned = self._stored = 0.0
         self._begun = False
 
@@ -212,6 +242,8 @@ class Whole(Within):
         # the bar begins with the first stage that has anything to do
         self._planned += total_pairs
         if not self._begun and self._stored < self._planned:
+            if self._trial is not None:
+                offer_trial(self.whole, self._total, self._trial)
             self.whole.skip(self._stored)
             self.whole.start(self._total, self._label)
             self._begun = True

@@ -16,8 +16,9 @@ import traceback
 import types
 import warnings
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
 from typing import Any
@@ -31,6 +32,11 @@ from closerlook.execution.threads import single_thread_environment
 from closerlook.streams import Forgiving
 
 _SPAWN = multiprocessing.get_context("spawn")
+LOOK_SECONDS = 1.0
+"""After which it is looked whether a process is there whose pipe says nothing.
+
+A pipe comes to its end with the last process that has it open: that may be one which a job or a script has forked.
+"""
 
 
 class WorkerError(InputError):
@@ -67,11 +73,12 @@ def _end_with_parent() -> None:
     # fallback
     fcntl.fcntl(parent.sentinel, fcntl.F_SETOWN, os.getpid())
     fcntl.fcntl(parent.sentinel, fcntl.F_SETFL, fcntl.fcntl(parent.sentinel, fcntl.F_GETFL) | os.O_ASYNC)
-    threading.Thread(target=_wait_for_end, args=(parent.sentinel,), daemon=True).start()
+    threading.Thread(target=_wait_for_end, args=(parent.sentinel, parent.pid), daemon=True).start()
 
 
-def _wait_for_end(sentinel: int) -> None:
-    wait([sentinel])
+def _wait_for_end(sentinel: int, parent: int | None) -> None:
+    while os.getppid() == parent and not wait([sentinel], LOOK_SECONDS):
+        pass
     os.kill(os.getpid(), signal.SIGKILL)
 
 
@@ -125,6 +132,8 @@ class Worker:
         """
         assert self.job is not None
         number, job = self.job
+        if not (self.connection.poll() or self.process.is_alive() or self.connection.poll()):
+            raise self._death(job)
         try:
             result, error, trace = cloudpickle.loads(self.connection.recv_bytes())
         except (EOFError, OSError):
@@ -186,7 +195,7 @@ class Pool:
                 worker = idle.pop()
                 worker.give(number, job, payload)
                 busy[worker.connection] = worker
-            for connection in wait(list(busy)) if busy else ():
+            for connection in _answered(busy) if busy else ():
                 worker = busy.pop(connection)
                 answer = worker.take()
                 idle.append(worker)
@@ -201,10 +210,17 @@ class Pool:
             worker.process.join(timeout=5)
 
 
+def _answered(busy: Mapping[Any, Worker]) -> list[Any]:
+    """Wait until some workers have answered, or have died: their connections."""
+    while True:
+        if found := wait(list(busy), LOOK_SECONDS) or [one for one in busy if not busy[one].process.is_alive()]:
+            return found
+
+
 def _pack(job: Job) -> bytes | None:
     """Pickle a job; None, with one line of warning, where something in it cannot be pickled."""
     try:
-        return bytes(cloudpickle.dumps(job))
+        return bytes(cloudpickle.dumps(replace(job, smaller=None)))
     except Exception as error:  # pickling runs the arguments' own code, which may raise anything
         reason = " ".join(str(error).split())
         warnings.warn(f"{job.name} cannot travel to a worker process ({reason}): it runs in this one", stacklevel=2)

@@ -1,9 +1,11 @@
 """How the true rewards of many points, each of many streams, are divided into jobs, and put together again."""
 
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 
 import numpy as np
 
+from closerlook.execution import Job
 from closerlook.measurements.episode_returns import LISTED, SUMS
 from closerlook.measurements.pooled import Answers
 from closerlook.simulation.engine import LANES
@@ -32,6 +34,19 @@ def parts_of(points: int, streams: int) -> Iterator[tuple[range, range]]:
 def _ranges(stop: int, size: int) -> Iterator[range]:
     for first in range(0, stop, size):
         yield range(first, min(first + size, stop))
+
+
+def one_point(job: Job, share: float) -> Job:
+    """Return such a job of one point and one stream, whatever share of the work was meant."""
+    asked = job.arguments
+    streams, points = asked["streams"], asked["points"]
+    fewer = {
+        "streams": replace(streams, stop=streams.first + 1),
+        "points": replace(points, multiples=points.multiples[:1]),
+        "seeds": asked["seeds"][:1],
+    }
+    count = (streams.stop - streams.first) * len(points.multiples)
+    return replace(job, arguments={**asked, **fewer}, pairs=job.pairs / count)
 
 
 def joined(answers: Answers, points: int, streams: int) -> Mapping[str, np.ndarray]:

@@ -239,7 +239,15 @@ ACTIVATIONS = (
 
 @torch.no_grad()
 def activations(function: RowPolicy | Critic, seen: Tensor) -> list[np.ndarray]:
-    """Return what hidden layers answer, each (rows, units), in the order in which they are run."""
+    """Return what hidden layers answer, each (rows, units), in the order in which they are run.
+
+    Parameters
+    ----------
+    function : RowPolicy or Critic
+        Whose network is run.
+    seen : tensor of shape (rows, features)
+        Observations as the network takes them.
+    """
     network = function.network
     if isinstance(network, MLP):
         return _of_mlp(network, function, seen)

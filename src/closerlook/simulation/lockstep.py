@@ -28,6 +28,7 @@ from closerlook.errors import NonFiniteError, PolicyError, users_code
 from closerlook.randomness import derive_seed, generator
 from closerlook.simulation.acting import ActionNoise, ObservationFilter, make_transform
 from closerlook.simulation.lanes import BoolArray, Engine, IntArray, StepResult
+from closerlook.simulation.metering import Asked, count, gives_up_finishing, shortened, simulating
 from closerlook.simulation.placement import StreamQueue
 from closerlook.simulation.recording import Recorder
 from closerlook.simulation.records import Episodes, Rollout, Sampling
@@ -91,12 +92,12 @@ class Lockstep:
     """
 
     def __init__(self, agents: Agent, engine: Engine, plan: Plan) -> None:
-        policies, sampling = len(plan.seeds), plan.sampling
+        policies, sampling = len(plan.seeds), shortened(plan.sampling)
         self._engine, self._plan, self._sampling = engine, plan, sampling
         self._grid = (policies, plan.lanes)
         # without a time limit an episode may never end: its finish is given up after so many steps
         self._limit = _NEVER if engine.time_limit is None else engine.time_limit
-        self._longest_finish = sampling.longest_finish if engine.time_limit is None else _NEVER
+        self._longest_finish = sampling.longest_finish if gives_up_finishing(engine.time_limit) else _NEVER
         self._filter = ObservationFilter.of(agents, running=plan.update_observations)
         self._policy, self._parameters = agents.policy, agents.policy_parameters
         self._actor = agents.policy.actor(self._parameters)
@@ -124,11 +125,14 @@ class Lockstep:
         return self._recorder.episodes()
 
     def _run(self) -> None:
+        plan, policies = self._plan, self._grid[0]
+        size = (policies, len(plan.streams), plan.lanes)
         self._begin_streams()
         # rows of the policy's tiles that no stream has yet hold what the first began with, for it has an answer to that
         self._inputs[:] = self._filter.all_rows(self._observation.reshape(*self._grid, -1))[:, :1]
-        while (active := np.flatnonzero(self._phase)).size:
-            self._advance(active)
+        with simulating(Asked(plan.sampling, plan.purpose, *size, self._engine.time_limit)):
+            while (active := np.flatnonzero(self._phase)).size:
+                self._advance(active)
 
     def _set_up_lanes(self, n: int, width: int) -> None:
         self._phase = np.zeros(n, np.int8)
@@ -155,6 +159,7 @@ class Lockstep:
             self._check_densities(active[scored], inputs[scored], actions[scored])
         self._recorder.acted(cells, inputs[scored], actions[scored])
         result = self._engine.step(active, self._transform(actions))
+        count(result)
         self._take_in(active, where, streaming, result)
         # Gymnasium's wrapper TimeLimit, done here: the environment itself goes on past it
         at_limit = self._elapsed[where] == self._limit

@@ -29,7 +29,8 @@ from closerlook.simulation.acting import ActionNoise, ObservationFilter, make_tr
 from closerlook.simulation.engine import LANES, lend_engine
 from closerlook.simulation.gymnasium_engine import is_gymnasiums_own
 from closerlook.simulation.lanes import BoolArray, Engine, FloatArray, IntArray
-from closerlook.simulation.records import Rollout
+from closerlook.simulation.metering import Asked, asked_steps, count, short, simulating
+from closerlook.simulation.records import Rollout, Sampling
 from closerlook.simulation.replays import play
 
 LIKELY_TO_DIFFER = 20
@@ -151,12 +152,17 @@ def restart(
     NonFiniteError
         At the first NaN or infinity.
     """
+    steps, wanted = short(steps), steps
     # as many states at a time as fill the lanes with their copies
     together = max(1, LANES // copies)
     groups = [states[first : first + together] for first in range(0, len(states), together)]
     with lend_engine(environment, together * copies) as engine:
         copier = _Copier(agents, engine, origin, environment.id, (together, copies, steps))
-        parts = [copier.go_on(group) for group in groups]
+        copied = Asked(Sampling(1, 0, wanted), origin.purpose, copies, len(states), together, None)
+        half = Sampling(max(1, asked_steps(origin.sampled.n_steps) // 2))
+        replayed = Asked(half, origin.purpose, 1, len(states), 1, None, alone=True)
+        with simulating(copied, replayed):
+            parts = [copier.go_on(group) for group in groups]
     return Restarts(*(np.concatenate(column) for column in zip(*parts, strict=True)))
 
 
@@ -191,6 +197,7 @@ class _Copier:
         terminated, active = np.zeros(lanes, np.bool_), np.arange(lanes)
         for step in range(self._steps):
             result = self._engine.step(active, self._transform(self._act(active, observations)))
+            count(result)
             self._check(states, active, step, result.rewards, result.observations)
             observations[active] = result.observations
             rewards[active, step] = result.rewards
@@ -217,7 +224,9 @@ class _Copier:
         observation = self._engine.reset(where, [seed])[0]
         # the same seed and the same actions lead to the same state, or the environment is not repeatable
         for action in origin.sampled.actions[0, state.stream, start : state.time]:
-            observation = self._engine.step(where, self._transform(action[None])).observations[0]
+            result = self._engine.step(where, self._transform(action[None]))
+            count(result)
+            observation = result.observations[0]
         seen = origin.sampled.observations[0, state.stream, state.time]
         if not np.array_equal(self._filter.one_row(0, observation), seen):
             what = f"{self._name} does not come to the same state when an episode is played back"

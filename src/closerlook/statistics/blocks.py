@@ -126,6 +126,15 @@ def block_streams(stream: int) -> int:
     return 1 << (stream // MOST_BLOCKS).bit_length()
 
 
+def count_blocks(streams: int) -> float:
+    """Return in how many blocks the first streams of a pool are kept; a block that is not full counts in part."""
+    found, first, size = 0.0, 0, 1
+    while first < streams:  # blocks of so many streams begin where those of half as many end
+        found += (min(size * MOST_BLOCKS, streams) - first) / size
+        first, size = size * MOST_BLOCKS, 2 * size
+    return found
+
+
 class BlockKeeper:
     """Adds neighboring streams up to the blocks they are kept in, stream by stream, in order.
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from closerlook.errors import InputError
-from closerlook.statistics.blocks import MOST_BLOCKS, block_streams, partition
+from closerlook.statistics.blocks import MOST_BLOCKS, count_blocks, partition
 
 SMALLEST_SIZE = 128
 """The first of the default sizes."""
@@ -90,8 +90,7 @@ class Pool:
         # sum over streams of 1 / (streams of its block) counts the blocks; each holds D numbers of 4 bytes for every
         # row
         prefixes = len(self.prefixes) * min(self.streams, MOST_BLOCKS)
-        blocks = sum(1.0 / block_streams(stream) for stream in range(self.streams))
-        return int((prefixes + blocks) * parameters * (weightings + 1) * 4)
+        return int((prefixes + count_blocks(self.streams)) * parameters * (weightings + 1) * 4)
 
 
 def plan_pool(pairs: int, estimates: int, batch: tuple[int, int], sizes: Sequence[int] | None) -> Pool:

@@ -24,12 +24,13 @@ from closerlook.agents.agent import Agent
 from closerlook.agents.files import delete_agent, save_agent
 from closerlook.agents.loading import CHECKPOINTS, checkpoint_folder, checkpoints_of
 from closerlook.errors import InputError, NonFiniteError
-from closerlook.execution import Progress, Silence, crew_of
+from closerlook.execution import Progress, Silence, crew_of, offer_trial
 from closerlook.execution.threads import single_thread
 from closerlook.results.store import RunFolder
 from closerlook.simulation.engine import describe_environment
 from closerlook.training.callback import Callback, columns_of
 from closerlook.training.events import EventFiles, NoEvents
+from closerlook.training.foretelling import foretell
 from closerlook.training.log import Row, all_columns, as_arrays, as_line, header, log_rows
 from closerlook.training.plan import Plan, has_state, with_answer
 from closerlook.training.settings import TrainSettings, initial_agents
@@ -137,6 +138,7 @@ def train(
             _require_own_agents(folder.path, plan)
         log = _Log(folder, events, progress, columns)
         progress = progress or Silence()
+        offer_trial(progress, plan.missing_pairs(), lambda: foretell(plan, agents))
         progress.start(plan.missing_pairs(), "training")
         try:
             for number, (first, last) in enumerate(plan.segments):

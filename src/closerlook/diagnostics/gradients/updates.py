@@ -19,7 +19,7 @@ from closerlook.algorithms.rules import rule_of
 from closerlook.arguments import LARGEST_BATCH
 from closerlook.diagnostics.common.layout import Findings, intervals
 from closerlook.diagnostics.subjects import Subject
-from closerlook.execution import Job
+from closerlook.execution import Job, same_streams
 from closerlook.measurements.policy_updates import sample_steps
 from closerlook.statistics.estimates import agreement
 from closerlook.statistics.true_gradients import Shares, cosine_to_sampled
@@ -109,6 +109,7 @@ def step_jobs(subject: Subject, plan: StepPlan) -> list[Job]:
             },
             state="optimizer.policy",
             named_by=(STEPS_VERSION,),
+            smaller=same_streams,
         )
         for batch in range(plan.batches)
     ]

@@ -22,8 +22,8 @@ from closerlook.diagnostics.landscape.options import ANOTHER_BATCH, NOWHERE
 from closerlook.diagnostics.landscape.plan import SURROGATE_COST, Plan
 from closerlook.diagnostics.subjects import Subject
 from closerlook.errors import InputError, NonFiniteError
-from closerlook.execution import Job
-from closerlook.measurements.point_parts import joined, parts_of
+from closerlook.execution import Job, same_streams
+from closerlook.measurements.point_parts import joined, one_point, parts_of
 from closerlook.measurements.policy_updates import sample_attempt
 from closerlook.measurements.pooled import Pooled
 from closerlook.measurements.stream_sums import StreamStatistics, sample_sums
@@ -216,6 +216,7 @@ def _step_job(subject: Subject, plan: Plan) -> Job:
         },
         state="optimizer.policy",
         named_by=("landscape", VERSION),
+        smaller=same_streams,
     )
 
 
@@ -332,6 +333,7 @@ def _reward_jobs(subject: Subject, plan: Plan, way: Way, what: str) -> list[Job]
                 "list_episodes": what == "line",
             },
             named_by=(VERSION,),
+            smaller=one_point,
         )
         for points, part in parts_of(len(multiples), streams)
     ]

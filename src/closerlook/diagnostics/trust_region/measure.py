@@ -18,8 +18,8 @@ from closerlook.diagnostics.diagnostic import Answers, Cost, Stages
 from closerlook.diagnostics.subjects import Subject
 from closerlook.diagnostics.trust_region.findings import AVERAGED, PAIRS_OF, trust_region_findings
 from closerlook.diagnostics.trust_region.plan import Plan
-from closerlook.execution import Job
-from closerlook.measurements.point_parts import joined, parts_of
+from closerlook.execution import Job, same_streams
+from closerlook.measurements.point_parts import joined, one_point, parts_of
 from closerlook.measurements.policy_change import CHANGES
 from closerlook.measurements.step_audits import audit_step, stages_of
 from closerlook.measurements.surfaces import Points, sample_point_returns
@@ -148,6 +148,7 @@ def _audit_job(subject: Subject, plan: Plan, repeat: int) -> Job:
         },
         state="optimizer.policy",
         named_by=("trust region", VERSION),
+        smaller=same_streams,
     )
 
 
@@ -170,6 +171,7 @@ def _reward_jobs(subject: Subject, plan: Plan, repeat: int, audit: Any) -> list[
                 "list_episodes": False,
             },
             named_by=(VERSION,),
+            smaller=one_point,
         )
         for points, part in parts_of(len(multiples), plan.return_streams)
     ]

@@ -5,7 +5,7 @@
     Plan --> fits, updates of the critic --> sums of the pool, restarts --> audit, baselines, sweep
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any
@@ -20,8 +20,8 @@ from closerlook.diagnostics.subjects import Subject
 from closerlook.diagnostics.values.audit import TARGET_ARRAYS, Judged, audit, audit_restarts, audit_training
 from closerlook.diagnostics.values.baselines import compare_baselines, sweep_lambdas
 from closerlook.diagnostics.values.options import BASELINES, BATCHES, CRITICS, FOLLOWED, TARGETS
-from closerlook.diagnostics.values.plan import Plan, pool_of
-from closerlook.execution import Job, content_key
+from closerlook.diagnostics.values.plan import FEWEST_FITTED_STREAMS, Plan, pool_of
+from closerlook.execution import Job, content_key, same_streams
 from closerlook.measurements.critic_updates import sample_critic_update, updated_critic
 from closerlook.measurements.fitted_values import Critic, fit_values, fitted_critics
 from closerlook.measurements.pooled import Pooled
@@ -38,6 +38,8 @@ FIT_PURPOSE = "values to fit"
 UPDATE_PURPOSE = "values to update"
 RESTART_PURPOSE = "values to go back to"
 RESTARTS_OF_A_JOB = 8
+TRIED_PASSES, USUAL_PASSES = 10, 25
+"""Passes of a fit through its pairs: where it is tried, and about so many otherwise (`FitSettings.most_passes`)."""
 FIRST_STREAMS = 64
 """Streams of the pool at the first interim analysis."""
 JOB_STREAMS = 16
@@ -202,7 +204,21 @@ def _fit_jobs(subject: Subject, plan: Plan) -> list[Job]:
     }
     key = content_key("fitted values", keys, plan.fit_pool.streams, plan.fit, subject.seed)
     name = f"fit of agent {subject.number}"
-    return [Job(name, key, fit_values, arguments, plan.fit_pool.pairs, tuple(spills))]
+    return [Job(name, key, fit_values, arguments, plan.fit_pool.pairs, tuple(spills), _smaller_fit(subject, plan))]
+
+
+def _smaller_fit(subject: Subject, plan: Plan) -> Callable[[Job, float], Job]:
+    """Return how a fit to a share of the pairs is made, of few passes through them: how many it takes is not known."""
+    pool = plan.fit_pool
+    assert pool is not None
+    fit = replace(plan.fit, most_passes=TRIED_PASSES)
+
+    def smaller(_: Job, share: float) -> Job:
+        streams = max(FEWEST_FITTED_STREAMS, round(pool.streams * share))
+        job = _fit_jobs(subject, replace(plan, fit=fit, fit_pool=replace(pool, streams=streams)))[0]
+        return replace(job, pairs=job.pairs * TRIED_PASSES / USUAL_PASSES)
+
+    return smaller
 
 
 def _fit_streams(subject: Subject, plan: Plan) -> list[Any]:
@@ -231,6 +247,7 @@ def _update_jobs(subject: Subject, plan: Plan) -> list[Job]:
             {"sampling": subject.sampling, "streams": streams, "rule": rule_of(agent)},
             state="optimizer",
             named_by=(VERSION,),
+            smaller=same_streams,
         )
         for streams in batches
     ]
