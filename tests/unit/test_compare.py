@@ -17,8 +17,9 @@ from closerlook.errors import InputError
 from closerlook.statistics.estimates import Interval
 
 
-def case(**numbers):
-    return Case({name: Interval(*own) if isinstance(own, tuple) else exactly(own) for name, own in numbers.items()}, {})
+def case(settings=None, **numbers):
+    known = {name: Interval(*own) if isinstance(own, tuple) else exactly(own) for name, own in numbers.items()}
+    return Case(known, {}, settings or {})
 
 
 @pytest.fixture
@@ -32,8 +33,9 @@ def test_a_difference_of_intervals_by_hand():
 
 
 def test_what_is_known_to_differ():
-    left = case(heldout_kl=(0.1, 0.09, 0.11), direction=(0.5, 0.1, 0.9), batch_pairs=2048)
-    right = case(heldout_kl=(0.01, 0.009, 0.011), direction=(0.4, 0.1, 0.7), batch_pairs=64)
+    """A number that was sampled without an interval is never known to differ."""
+    left = case({"batch_pairs": 2048.0}, heldout_kl=(0.1, 0.09, 0.11), direction=(0.5, 0.1, 0.9), returns_rms=3.0)
+    right = case({"batch_pairs": 64.0}, heldout_kl=(0.01, 0.009, 0.011), direction=(0.4, 0.1, 0.7), returns_rms=4.0)
     found = {one.number: one for one in differences([left], [right])}
     assert {name for name, one in found.items() if one.known} == {"heldout_kl", "batch_pairs"}
     assert found["batch_pairs"].low == found["batch_pairs"].high == 1984
@@ -78,7 +80,7 @@ def test_an_agent_does_not_differ_from_itself_and_does_from_another(tmp_path, ca
     agent = exact_chain.chain_agent()
     assert cl.compare(agent, agent, minutes=0.01, workers=1).known == ()
     far = agent.with_state({"value": {name: 100 * own for name, own in agent.value_parameters.items()}})
-    assert "values_rms" in cl.compare(agent, far, minutes=0.01, workers=1).known
+    assert "noise_scale_pairs" in cl.compare(agent, far, minutes=0.01, workers=1).known
     name = "closerlook.checkups.exact_chain:chain_agent"
     options = ["--minutes", "0.01", "--workers", "1", "--json", "--out", str(tmp_path)]
     assert main(["compare", name, name, *options]) == 0

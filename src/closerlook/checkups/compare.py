@@ -8,7 +8,6 @@ import numpy as np
 
 from closerlook.agents.agent import Agent
 from closerlook.checkups.case import Case
-from closerlook.checkups.limits import EXACT
 from closerlook.checkups.numbers import mean_of
 from closerlook.checkups.run import measure
 from closerlook.errors import InputError
@@ -32,8 +31,8 @@ class Difference:
     left, right : float
         Of either.
     difference, low, high : float
-        Left less right; the intervals of all numbers hold together with 95%. Of exact numbers both ends are the
-        difference.
+        Left less right; the intervals of all numbers hold together with 95%. Of settings both ends are the difference;
+        numbers that were sampled without an interval have no ends.
     known : bool
         Whether they are known to differ.
     paired : bool
@@ -166,33 +165,49 @@ def differences(
         if paired:
             gap = mean_of(one - other, confidence)
         elif len(left) == len(right) == 1:
-            gap = difference_of(left[0][name], right[0][name], exact=name in EXACT)
+            gap = difference_of(left[0][name], right[0][name])
         else:
             parts = [(own.sum() - own) / max(own.size - 1, 1) for own in ends]
             gap = plain_jackknife(float(ends[0].mean() - ends[1].mean()), *parts, confidence=confidence)
         known = bool(gap.low > 0 or gap.high < 0)
         values = (float(ends[0].mean()), float(ends[1].mean()), gap.value, gap.low, gap.high)
         found.append(Difference(name, *values, known, paired))
-    return tuple(found)
+    return (*found, *_of_settings(left, right))
 
 
-def difference_of(left: Interval, right: Interval, *, exact: bool = False) -> Interval:
+def _of_settings(left: Sequence[Case], right: Sequence[Case]) -> list[Difference]:
+    """Compare settings, which no chance is in, of one agent on either side."""
+    if len(left) != 1 or len(right) != 1:
+        return []
+    mine, other = left[0].settings, right[0].settings
+    found = []
+    for name in mine:
+        if name in other and np.isfinite([mine[name], other[name]]).all():
+            gap = mine[name] - other[name]
+            found.append(Difference(name, mine[name], other[name], gap, gap, gap, gap != 0, False))
+    return found
+
+
+def difference_of(left: Interval, right: Interval) -> Interval:
     """Return the difference of two independent numbers from their intervals, which need not be symmetric.
 
     Parameters
     ----------
     left, right : Interval
         With equal confidence.
-    exact : bool
-        Whether no chance is in either: the ends are the difference.
+
+    Returns
+    -------
+    Interval
+        Without ends where either has none: what was sampled and is not known to differ.
 
     References
     ----------
     Zou and Donner, 2008, "Construction of confidence limits about effect measures: a general approach".
     """
     value = left.value - right.value
-    if exact:
-        return Interval(value, value, value)
+    if left.low == left.high and right.low == right.high:
+        return Interval(value, np.nan, np.nan)
     # L = d - sqrt((a - l_a)^2 + (u_b - b)^2),  U = d + sqrt((u_a - a)^2 + (b - l_b)^2)
     below = np.hypot(left.value - left.low, right.high - right.value)
     above = np.hypot(left.high - left.value, right.value - right.low)
