@@ -136,6 +136,7 @@ class Checkup:
         agent has not learned is what is to be explained: it is the cause only where nothing else is found.
         """
         problems = [check for check in self.checks if check.level == "problem"]
+        # what a problem elsewhere is known to bring about is no cause, however early its layer
         explained = {other for check in problems for other in EXPLAINS.get(check.diagnosis, ())}
         ranked = sorted(problems, key=lambda check: LAYERS.index(check.layer))
         deeper = [check for check in ranked if check.diagnosis not in explained | {"not_learned"}]

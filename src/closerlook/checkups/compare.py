@@ -154,6 +154,7 @@ def differences(
     """
     shared = [name for name in left[0].numbers if all(name in one.numbers for one in (*left, *right))]
     names = [name for name in shared if name not in NOT_COMPARED]
+    # Bonferroni over numbers, so that two equal agents are told apart in one comparison of twenty, not in most
     confidence = 1 - 0.05 / max(len(names), 1)
     found = []
     for name in names:
@@ -163,10 +164,12 @@ def differences(
             one, other = (played[FROM_RESETS[name]] for played in returns)
             paired = len(one) == len(other)
         if paired:
+            # the same resets: differences episode by episode are free of what the start made of both
             gap = mean_of(one - other, confidence)
         elif len(left) == len(right) == 1:
             gap = difference_of(left[0][name], right[0][name])
         else:
+            # populations: agents are the units, two independent means (Welch)
             parts = [(own.sum() - own) / max(own.size - 1, 1) for own in ends]
             gap = plain_jackknife(float(ends[0].mean() - ends[1].mean()), *parts, confidence=confidence)
         known = bool(gap.low > 0 or gap.high < 0)

@@ -61,6 +61,7 @@ class Chain(gymnasium.Env[Any, Any]):
     def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
         """Draw the next state, or the end."""
         chances, reward = MOVES[int(action), self._state], float(REWARDS[int(action), self._state])
+        # P(end | s, a) = 1 - sum_t P(t | s, a); given that it goes on, t has probability P(t) / sum P
         ended = self.np_random.random() >= chances.sum()
         if not ended:
             self._state = int(self.np_random.choice(STATES, p=chances / chances.sum()))
@@ -97,6 +98,7 @@ def chain_agent() -> Agent:
 
 def policy() -> Array:
     """Return the chances of actions, (n, A)."""
+    # softmax: pi(a|s) = exp(W_as) / sum_b exp(W_bs)
     odds = np.exp(WEIGHTS.T.astype(np.float64))
     return np.asarray(odds / odds.sum(axis=1, keepdims=True))
 
@@ -104,6 +106,7 @@ def policy() -> Array:
 def values(gamma: float) -> Array:
     """Return V, (n,): ``V = r + gamma P V``."""
     chances = policy()
+    # under the policy: P(t|s) = sum_a pi(a|s) P(t|s, a), r(s) = sum_a pi(a|s) r(s, a); then (I - gamma P) V = r
     moves, rewards = np.einsum("sa,ast->st", chances, MOVES), np.einsum("sa,as->s", chances, REWARDS)
     return np.asarray(np.linalg.solve(np.eye(STATES) - gamma * moves, rewards))
 
@@ -122,6 +125,7 @@ def gradient(steps: int) -> Array:
         ``sum_t sum_s mu_t(s) sum_a pi(a|s) (Q(s, a) - V(s)) grad log pi(a|s)``, weights before biases.
     """
     chances, known = policy(), values(GAMMA)
+    # A(s, a) = r(s, a) + gamma sum_t P(t|s, a) V(t) - V(s)
     best = REWARDS.T + GAMMA * np.einsum("ast,t->sa", MOVES, known) - known[:, None]
     moves = np.einsum("sa,ast->st", chances, MOVES)
     moves = moves + (1 - moves.sum(axis=1, keepdims=True)) * START  # an episode that ended begins anew

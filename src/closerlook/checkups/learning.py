@@ -117,6 +117,7 @@ def check_value_share(case: Case) -> Finding:
         f"{said}: after bounding, its components are {left:.2g} times the optimizer's epsilon, and its steps shrink."
     )
     before = case.settings["value_coefficient"]
+    # the share left to the policy grows about as the coefficient falls: ten times epsilon is well above it
     to = float(f"{before * min(left / 10, 0.5):.1g}")
     settings = case.change("value_coefficient", to, "the policy's gradient is then well above epsilon")
     advice = "Scale rewards, bound both gradients apart, or weigh the critic's loss less."
@@ -152,6 +153,7 @@ def _shorter(case: Case, reach: str) -> dict[str, object]:
         return {"advice": "Take smaller updates: a smaller trust region, or fewer passes."}
     # for small steps KL grows with the square of the step
     by_kl = np.sqrt(GOOD_KL / case["heldout_kl"].value) if case["heldout_kl"].value > GOOD_KL else 1.0
+    # the reach is linear in the rate
     by_reach = case.limits["update_reach"].usual[1] / case.value("update_reach") if reach == "problem" else 1.0
     to = float(f"{rate * min(by_kl, by_reach, 0.5):.1g}")
     curve = (
@@ -240,6 +242,7 @@ def check_gradient(case: Case) -> Finding:
     if level == "ok" or case.is_solved:
         return case.finding("batch_too_small", "ok", f"{said}.", evidence)
     # cos^2 = n / (n + B)
+    # solved for n: n = B cos^2 / (1 - cos^2)
     wanted = scale.value * WANTED_COSINE**2 / (1 - WANTED_COSINE**2)
     to = int(power_of_two(case.value("n_steps") * wanted / case.value("batch_pairs")))
     settings = case.change("n_steps", to, f"a cosine of {WANTED_COSINE:g} to the exact gradient")
@@ -248,11 +251,11 @@ def check_gradient(case: Case) -> Finding:
 
 
 def check_direction(case: Case) -> Finding:
-    """Judge whether the surrogate's gradient, which trusts the critic, leads up the complete returns."""
+    """Judge whether the surrogate's gradient, which trusts the critic, leads up the Monte Carlo returns."""
     found = case["direction"]
     if "direction" not in case.numbers:
         return case.not_known("wrong_direction", "direction") or case.unknown("wrong_direction", "Not judged.")
-    said = f"The surrogate's gradient has a cosine of {shown(found, '.2f')} to that of complete returns"
+    said = f"The surrogate's gradient has a cosine of {shown(found, '.2f')} to that of Monte Carlo returns"
     if np.isnan(found.value):
         statement = "Whether the surrogate's gradient leads up is not known: there is too much noise."
         return case.finding("wrong_direction", "ok" if case.is_solved else "not_enough_data", statement, ("direction",))

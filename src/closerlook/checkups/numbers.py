@@ -5,7 +5,7 @@ symbol meaning
 ====== ==========================================
 E      episodes
 S, T   streams, and pairs of each
-G, V   complete discounted returns, and the critic
+G, V   Monte Carlo discounted returns, and the critic
 U      updates
 ====== ==========================================
 """
@@ -57,6 +57,7 @@ def mean_of(values: np.ndarray, confidence: float) -> Interval:
     values = np.asarray(values, dtype=np.float64)
     if not values.size or not np.isfinite(values).all():
         return _NOTHING
+    # mean without value i: (sum x - x_i) / (n - 1); the jackknife of a mean is Student's t
     total, n = values.sum(), len(values)
     return plain_jackknife(float(total / n), (total - values) / max(n - 1, 1), confidence=confidence)
 
@@ -74,6 +75,7 @@ def positive_mean_of(values: np.ndarray, confidence: float) -> Interval:
     values = np.asarray(values, dtype=np.float64)
     if not values.size or np.isnan(values).any():
         return _NOTHING
+    # an update that explodes has an infinite KL: so has the mean, surely
     if not np.isfinite(values).all():
         return Interval(np.inf, np.inf, np.inf)
     total, n = values.sum(), len(values)
@@ -113,6 +115,8 @@ def episode_numbers(episodes: Mapping[str, Answers], time_limit: int | None, con
 
 def _effect(sampled: np.ndarray, random: np.ndarray, confidence: float) -> Interval:
     """Return the difference of mean returns over the deviation of random ones (Glass' Delta)."""
+    # Delta = (mean sampled - mean random) / s_random; the interval is that of the difference, s_random taken as exact,
+    # as it is only a unit here: it says how much is much
     spread = float(random.std(ddof=1)) if random.size > 1 else np.nan
     parts = [(own.sum() - own) / max(own.size - 1, 1) for own in (sampled, random)]
     difference = float(sampled.mean() - random.mean())
@@ -127,6 +131,8 @@ def _effect(sampled: np.ndarray, random: np.ndarray, confidence: float) -> Inter
 def _noise_cost(returns: Mapping[str, np.ndarray], confidence: float) -> Interval:
     """Return (mode - sampled) / (mode - random), where the likeliest actions surely earn more than random ones."""
     mode, sampled, random = (returns[name] for name in ("mode", "sampled", "random"))
+    # cost = (m - s) / (m - r): 0 where drawing actions costs nothing, 1 where all that was learned is lost by it.
+    # Where m - r is not surely positive there is no unit, and the ratio could be anything
     gap = plain_jackknife(
         float(mode.mean() - random.mean()),
         *((own.sum() - own) / max(own.size - 1, 1) for own in (mode, random)),
@@ -169,6 +175,7 @@ def stream_numbers(agent: Agent, answers: Answers, batch_pairs: int, confidence:
 
 def input_spreads(answers: Answers) -> np.ndarray:
     """Return the deviation of each component of the inputs, as the networks see them."""
+    # Var[x] = E[x^2] - E[x]^2, over all streams and pairs; rounding may take it below 0
     means, squares = (np.concatenate([one[name] for one in answers]) for name in ("input_means", "input_squares"))
     return np.asarray(np.sqrt(np.maximum(squares.mean(0) - np.square(means.mean(0)), 0.0)))
 
@@ -200,9 +207,11 @@ def _actions(joined: Mapping[str, np.ndarray], confidence: float) -> Numbers:
 
 
 def _critic(joined: Mapping[str, np.ndarray], confidence: float) -> Numbers:
-    """Compare the critic with complete returns, with a constant, and with a value fitted to other streams."""
+    """Compare the critic with Monte Carlo returns, with a constant, and with a value fitted to other streams."""
     returns, values = joined["returns"], joined["values"]
     size = np.square(returns).mean(1), np.square(values).mean(1)
+    # rms(G) / rms(V): the square root of a ratio of two means over streams, by the jackknife of the ratio's logarithm;
+    # a stream that is left out is left out of both
     totals = [own.sum() - own for own in size]
     ratio = float(size[0].mean() / size[1].mean()) if size[1].mean() > 0 else np.inf
     squared = log_jackknife(ratio, totals[0] / np.maximum(totals[1], 1e-300), confidence=confidence)
@@ -214,6 +223,7 @@ def _critic(joined: Mapping[str, np.ndarray], confidence: float) -> Numbers:
         "critic_skill": _skill(returns, values, confidence),
         "critic_explained": split_explained_variance(values.ravel(), returns.ravel(), streams, confidence=confidence),
     }
+    # what could be predicted at all is asked of fewer pairs: a fit is slow, and pairs of a stream are alike
     thin = joined["thin_returns"]
     numbers = np.broadcast_to(np.arange(len(thin))[:, None], thin.shape).ravel()
     fitted = fitted_values(joined["thin_inputs"].astype(np.float64), thin)
@@ -223,6 +233,8 @@ def _critic(joined: Mapping[str, np.ndarray], confidence: float) -> Numbers:
 
 def _skill(returns: np.ndarray, values: np.ndarray, confidence: float) -> Interval:
     """Return ``1 - E[(G - V)^2] / Var[G]``: 0 is a constant that knows the mean, 1 is exact."""
+    # skill = 1 - sum_s E_s / sum_s S_s, E_s and S_s the mean squared error and spread of stream s
+    # unlike explained variance it counts a level that is off
     errors, spread = np.square(returns - values).mean(1), np.square(returns - returns.mean()).mean(1)
     if not spread.mean() > 0:
         return _NOTHING
@@ -239,7 +251,7 @@ def fitted_values(inputs: np.ndarray, returns: np.ndarray) -> np.ndarray:
     inputs : ndarray, (S, K, obs)
         What networks see at K pairs of each stream.
     returns : ndarray, (S, K)
-        Complete discounted returns.
+        Monte Carlo discounted returns.
 
     Returns
     -------
@@ -250,11 +262,13 @@ def fitted_values(inputs: np.ndarray, returns: np.ndarray) -> np.ndarray:
     mean, std = inputs.mean((0, 1)), inputs.std((0, 1))
     standard = (inputs - mean) / np.where(std > 0, std, 1.0)
     size = standard.shape[-1]
+    # random features (Rahimi and Recht, 2007): phi(x) = (x, tanh(W x + b), 1) with W ~ N(0, 1 / obs), never trained
     weights = draws.standard_normal((size, _FEATURES)) / np.sqrt(max(size, 1))
     hidden = np.tanh(standard @ weights + draws.standard_normal(_FEATURES))
     few = standard if size <= _FEATURES else standard[..., :0]
     features = np.concatenate([few, hidden, np.ones((*hidden.shape[:2], 1))], axis=-1)
     found = np.zeros_like(returns)
+    # cross-fitting: no stream is predicted by what was fitted to it
     even = np.arange(len(returns)) % 2 == 0
     for own in (even, ~even):
         known, goal = features[~own].reshape(-1, features.shape[-1]), returns[~own].ravel()
@@ -266,12 +280,14 @@ def fitted_values(inputs: np.ndarray, returns: np.ndarray) -> np.ndarray:
 
 
 def _gradient(joined: Mapping[str, np.ndarray], batch_pairs: int, confidence: float) -> Numbers:
-    """Estimate how well a batch knows the gradient, and whether the agent's is the one of complete returns."""
+    """Estimate how well a batch knows the gradient, and whether the agent's is the one of Monte Carlo returns."""
     if "gradients" not in joined:
         return {}
     sums, true = joined["gradients"].astype(np.float64), joined["true_gradients"].astype(np.float64)
     if not (np.isfinite(sums).all() and np.isfinite(true).all() and sums.any()):
         return {}
+    # B_pairs of McCandlish et al. (2018), eq. 2.9, from the spread of sums over streams;
+    # cosine of a batch of n pairs to the exact gradient: 1 / sqrt(1 + B / n), which falls with B
     pairs = np.full(len(sums), joined["rewards"].shape[1])
     scale = split_noise_scale(sums, pairs, confidence=confidence).pairs
     ends = (scale.value, scale.high, scale.low)
@@ -298,9 +314,11 @@ def update_numbers(agent: Agent, updates: Answers, rule: Rule, confidence: float
         Of the intervals that are judged, from 0 to 1.
     """
     at = MULTIPLES.index(1.0)
+    # change (U, M, 9) and gains (U, M): of each update at each multiple of its step
     change, gains, failed = (np.array([update[name] for update in updates]) for name in ("change", "gains", "failed"))
     heldout = {name: change[:, at, CHANGES.index(name)] for name in ("mean_kl", "max_ratio", "clip_fraction")}
     mean_gains = gains.mean(0)
+    # the best multiple is chosen and judged on the same updates: only its being above 0 is used, with its interval
     best = int(np.nanargmax(mean_gains)) if np.isfinite(mean_gains).any() else at
     found = {
         "updates_failed": exactly(failed.mean()),
@@ -348,6 +366,7 @@ def setting_numbers(agent: Agent, rule: Rule | None) -> dict[str, float]:
     settings: Any = None if rule is None else rule.settings
     found = {
         "gamma": agent.gamma,
+        # sum of gamma^k over k: the number of steps whose rewards count in full, taken together
         "horizon_steps": 1 / (1 - agent.gamma) if agent.gamma < 1 else np.inf,
         "n_steps": float(agent.regime.n_steps),
         "batch_pairs": float(agent.regime.batch_pairs),
@@ -356,6 +375,7 @@ def setting_numbers(agent: Agent, rule: Rule | None) -> dict[str, float]:
     if rate is not None:
         found["learning_rate"] = rate
     if isinstance(settings, JointSettings):
+        # gradient steps of one update: passes times minibatches, the last one perhaps smaller
         minibatches = -(-agent.regime.batch_pairs // (settings.batch_size or agent.regime.batch_pairs))
         found |= {
             "epochs": float(settings.epochs),
@@ -370,6 +390,8 @@ def setting_numbers(agent: Agent, rule: Rule | None) -> dict[str, float]:
             "updates_steps": float(settings.policy_epochs * settings.minibatches),
         }
     if isinstance(settings, JointSettings | PPOSettings):
+        # Adam moves a weight by about its rate in each step, whatever the size of the gradient: rate times steps is how
+        # far an update may move it
         found["update_reach"] = found["learning_rate"] * found["updates_steps"]
         if settings.clip is not None:
             found["clip"] = clip_of(settings)

@@ -138,7 +138,9 @@ def make_plan(
     limits : mapping of str to Limit
         Whose number shares the probability of an error.
     """
+    # pairs = seconds of all workers that are used, over seconds of a pair
     total = 60 * minutes * workers * USED / trial.seconds_per_pair
+    # episodes are as long as the time limit, or some times those that the trial saw end
     length = min(time_limit or LONGEST_EPISODE, EPISODES * (trial.episode_length or LONGEST_EPISODE))
     ways = {
         "episodes": [Pool(units, 3 * length) for units in (16, 8)],
@@ -153,12 +155,14 @@ def make_plan(
     pools: dict[str, Pool] = {}
     left = total
     for name, own in ways.items():
+        # the largest way that leaves the others their part; what is left over goes to the next pool
         fitting = next((pool for pool in own if pool.units * pool.pairs <= PARTS[name] * left), None)
         if fitting is not None:
             pools[name] = fitting
             left -= fitting.units * fitting.pairs
         elif own:
             reasons[name] = _too_slow(name, own[-1].units * own[-1].pairs / total * minutes, minutes)
+    # Bonferroni over numbers and looks: all intervals hold together with probability 1 - ERROR or more
     confidence = 1 - ERROR / (len(set(limits) - EXACT) * LOOKS)
     return Plan(float(f"{total:.3g}"), pools, reasons, confidence)
 
@@ -166,6 +170,7 @@ def make_plan(
 def _streams(length: int, continuation: int | None) -> list[Pool]:
     """List ways to sample streams, the best first; without a continuation nothing is said of critics."""
     beyond = 0 if continuation is None else continuation
+    # streams begin anywhere in an episode: each lets a random number of steps pass, half of the longest on average
     burn_in = min(length, 1000)
     cost = burn_in / 2 + beyond
     found = [Pool(units, cost + STREAM, STREAM, burn_in, beyond) for units in (16, 8)]

@@ -495,7 +495,7 @@ def _case(pools: _Pools, plan: Plan, known: _Known) -> Case:
     )
 
 
-_SHORT = "complete discounted returns take more steps than the budget has, or never end (--minutes, gamma)"
+_SHORT = "Monte Carlo discounted returns take more steps than the budget has, or never end (--minutes, gamma)"
 _OF_COMPLETE_RETURNS = frozenset(
     {
         *("returns_rms", "values_rms", "returns_to_values", "critic_skill", "critic_explained", "fitted_explained"),

@@ -110,7 +110,7 @@ def sample_streams(
         sees them. Of each stream, (S, ...): ``input_means, input_squares``; ``clipped``, the share of the inputs at
         the bound of their standardization; ``entropy, std, outside, choices``, see `_acting`; ``thin_inputs``
         (S, `THINNED`, obs) and ``thin_returns``; ``gradients`` and ``true_gradients`` (S, D), sums of A grad log pi
-        with the agent's advantages and with complete returns in their place. Of the range: ``saturated_units``,
+        with the agent's advantages and with Monte Carlo returns in their place. Of the range: ``saturated_units``,
         ``policy_constant_units, critic_constant_units, policy_feature_rank``.
     """
     agents, numbers = Agent.stack([agent]), range(streams.first, streams.stop)
@@ -119,6 +119,7 @@ def sample_streams(
     batch = batches_of(agents, update_batch, sampled)[0]
     returns = discounted_returns(agents, sampled, scaled=True).numpy()
     inputs = sampled.observations[0].reshape(len(numbers), sampling.n_steps, -1).astype(np.float64)
+    # pairs that a value is fitted to, evenly over a stream
     thin = np.linspace(0, sampling.n_steps - 1, min(THINNED, sampling.n_steps)).astype(int)
     found = {
         "rewards": frozen_rewards(agents, sampled.rewards)[0],
@@ -175,6 +176,7 @@ def sample_update(
     batch, other = (sample_batch(agents, environment, own, some) for own, some in zip(sampling, streams, strict=True))
     seed = derive_seed(streams[0].seed, streams[0].purpose, stream=streams[0].first)
     step = attempt_step(agents, batch, rule, seed)
+    # the update is judged at states that it was not computed from: on its own batch any step looks good
     heldout = ComparisonBatch.at(agents, other, clip_of(rule.settings))
     displacement = torch.from_numpy(step.displacement)[None]
     changes = [heldout.change((heldout.start.double() + m * displacement).to(heldout.start.dtype)) for m in multiples]
@@ -213,6 +215,7 @@ def _acting(agent: Agent, environment: EnvironmentSpec, sampled: Rollout) -> dic
         example = policy(seen[:2])
     if isinstance(example, Categorical):
         logits = in_parts(lambda part: policy(seen[part]).logits, len(seen))  # type: ignore[attr-defined]
+        # share of the largest entropy there is, log A of A equally likely actions
         entropy = Categorical(logits).entropy().double().reshape(streams, steps)
         chosen = torch.nn.functional.one_hot(logits.argmax(-1), logits.shape[-1]).reshape(streams, steps, -1)
         most = np.log(logits.shape[-1]) if logits.shape[-1] > 1 else np.nan
@@ -238,11 +241,12 @@ def _mean_and_std(policy: RowPolicy, seen: Tensor) -> Tensor:
 
 
 def _gradients(batch: Batch, returns: np.ndarray) -> dict[str, np.ndarray]:
-    """Return sums of A grad log pi of each stream, by the agent's advantages and by complete returns."""
+    """Return sums of A grad log pi of each stream, by the agent's advantages and by Monte Carlo returns."""
     streams, size = batch.environments, sum(tensor.numel() for tensor in batch.policy.parameters.values())
     if size * streams > MOST_NUMBERS or batch.advantages is None or batch.values is None:
         return {}
     of_stream = np.broadcast_to(np.arange(streams), batch.rewards.shape)
+    # weights of the scores: A by the agent's own lambda and critic; G - V, which trusts the critic with nothing
     weights = {"gradients": batch.advantages, "true_gradients": returns.T - batch.values}
     found = {}
     for name, weight in weights.items():
@@ -265,5 +269,6 @@ def _units(batch: Batch) -> dict[str, np.ndarray]:
     first = layers[0] if layers else None
     if first is None or np.abs(first).max() > 1.0:  # not a layer of tanh
         return {**found, "saturated_units": np.array([np.nan])}
+    # a unit of tanh whose answer is near -1 or 1 at most observations passes on next to nothing of them
     flat = (np.abs(first) > FLAT[0]).mean(axis=0) > FLAT[1]
     return {**found, "saturated_units": np.array([flat.mean()])}

@@ -182,7 +182,7 @@ def chain_cases() -> Iterator[Calibration]:
     level = found["returns"] - found["values"]
     yield _held("critic that is right: mean error", 0.0, _mean(level.mean(axis=1)))
     exact = chain.gradient(steps)
-    for name, key in (("with complete returns", "true_gradients"), ("with advantages", "gradients")):
+    for name, key in (("with Monte Carlo returns", "true_gradients"), ("with advantages", "gradients")):
         along = found[key].astype(np.float64) @ exact / (exact @ exact)
         yield _held(f"policy gradient {name}, along the exact one", 1.0, _mean(along))
         across = np.eye(len(exact)) - np.outer(exact, exact) / (exact @ exact)

@@ -188,7 +188,15 @@ class Bar:
         self._pace: float | None = None
 
     def foretell(self, total_pairs: float, trial: Trial) -> None:
-        """Have it tried what all of the work takes; or what is left of it, once it is under way."""
+        """Have it tried what all of the work takes; or what is left of it, once it is under way.
+
+        Parameters
+        ----------
+        total_pairs : float
+            Of what is about to begin.
+        trial : callable
+            Returns the seconds that it takes, None where that is not known.
+        """
         seconds = trial()
         if self._bar is None or self._task is None:
             self._pace = seconds / total_pairs if seconds and total_pairs else None

@@ -74,7 +74,17 @@ class Tried:
     of_pair: float
 
     def seconds(self, job: Job, pace: Pace, lanes: int) -> float:
-        """Return what a whole job takes."""
+        """Return what a whole job takes.
+
+        Parameters
+        ----------
+        job : Job
+            Of the kind that was tried.
+        pace : Pace
+            Of the simulator.
+        lanes : int
+            Streams that step together, at most.
+        """
         first, simulated = _early_share(job), 0.0
         for part, asked, pairs in ((first, self.early, self.pairs[0]), (1 - first, self.late, self.pairs[1])):
             simulated += part * sum(pace.seconds(one.times(_own_pairs(job) / pairs, lanes)) for one in asked)
@@ -245,7 +255,15 @@ class Foretelling:
 
 
 def makespan(seconds: Sequence[float], hands: int) -> float:
-    """Return what jobs take that are taken in turn by whoever is free."""
+    """Return what jobs take that are taken in turn by whoever is free.
+
+    Parameters
+    ----------
+    seconds : sequence of float
+        Of each job, in order.
+    hands : int
+        Workers.
+    """
     if len(seconds) > MOST_JOBS:
         return sum(seconds) / hands
     free = [0.0] * hands
@@ -255,7 +273,14 @@ def makespan(seconds: Sequence[float], hands: int) -> float:
 
 
 def affine(small: tuple[float, float], large: tuple[float, float]) -> tuple[float, float]:
-    """Return what does not grow and what each pair adds, from (pairs, seconds) at two sizes; neither is negative."""
+    """Return what does not grow and what each pair adds, neither negative.
+
+    Parameters
+    ----------
+    small, large : (float, float)
+        Pairs and seconds at two sizes.
+    """
+    # seconds = a + b pairs through both points, with a, b >= 0
     (few, short), (many, long) = small, large
     if many <= few:
         return 0.0, min(short / few, long / many)

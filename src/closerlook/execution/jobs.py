@@ -121,6 +121,15 @@ def offer_trial(progress: Progress, total_pairs: float, trial: Trial) -> None:
 
     Offered again between stages, with the pairs of the next one, where that could not be known before. Nobody who does
     not ask pays for a trial.
+
+    Parameters
+    ----------
+    progress : Progress
+        Whoever is told how far work has come.
+    total_pairs : float
+        Of what is about to begin.
+    trial : callable
+        Returns the seconds that it takes, None where that is not known.
     """
     foretell = getattr(progress, "foretell", None)
     if foretell is not None:
@@ -212,7 +221,15 @@ class Within:
         self.whole.outlook(first_pairs, most_pairs)
 
     def foretell(self, total_pairs: float, trial: Trial) -> None:
-        """Pass it on."""
+        """Pass it on.
+
+        Parameters
+        ----------
+        total_pairs : float
+            Of what is about to begin.
+        trial : callable
+            See `offer_trial`.
+        """
         offer_trial(self.whole, total_pairs, trial)
 
 

@@ -37,7 +37,15 @@ def _ranges(stop: int, size: int) -> Iterator[range]:
 
 
 def one_point(job: Job, share: float) -> Job:
-    """Return such a job of one point and one stream, whatever share of the work was meant."""
+    """Return such a job of one point and one stream, whatever share of the work was meant.
+
+    Parameters
+    ----------
+    job : Job
+        Of many points and streams.
+    share : float
+        Of the work; not used, as this is the smallest part there is.
+    """
     asked = job.arguments
     streams, points = asked["streams"], asked["points"]
     fewer = {

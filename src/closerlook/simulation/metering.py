@@ -62,7 +62,15 @@ class Asked:
         return self.policies * self.streams * self.sampling.n_steps
 
     def times(self, factor: float, lanes: int) -> "Asked":
-        """Return the same of so many times the streams, on so many lanes at most."""
+        """Return the same of more or fewer streams.
+
+        Parameters
+        ----------
+        factor : float
+            Times as many streams.
+        lanes : int
+            Those that step together, at most.
+        """
         streams = self.streams * factor
         return replace(self, streams=streams, lanes=1 if self.alone else min(streams, max(1, lanes // self.policies)))
 
@@ -130,6 +138,10 @@ class Meter:
         Seconds.
     longest : int or None
         Scored steps of a stream, at most; None: all that are asked for.
+    rollouts : list of Measured
+        What was simulated so far.
+    ends : int
+        Episodes that ended in them.
     """
 
     clock: Clock = time.perf_counter
@@ -243,7 +255,16 @@ class Pace:
 
     @classmethod
     def of(cls, few: Measured, many: Measured, hazard: float) -> "Pace":
-        """Find the pace of two rollouts, on few lanes and on many: seconds = of_round rounds + of_step steps."""
+        """Find the pace that two rollouts had.
+
+        Parameters
+        ----------
+        few, many : Measured
+            On few lanes, and on many.
+        hazard : float
+            h.
+        """
+        # seconds = of_round rounds + of_step steps, two equations in two unknowns
         determinant = few.rounds * many.steps - many.rounds * few.steps
         if determinant:
             of_round = (few.seconds * many.steps - many.seconds * few.steps) / determinant
