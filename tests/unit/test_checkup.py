@@ -281,7 +281,7 @@ def test_a_users_limits_take_the_place_of_some(tmp_path):
         "version: 1\nlimits: {heldout_kl: {watch: [1, 0]}}",
         "version: 1\nlimits: {heldout_kl: {watch: [true, 2]}}",
         "version: 1\nlimits: {heldout_kl: {watch: [.nan, 2]}}",
-        "version: 1\nlimits: {heldout_kl: {colour: [0, 1]}}",
+        "version: 1\nlimits: {heldout_kl: {shape: [0, 1]}}",
         "a: [",
         "!!python/object/apply:os.system ['true']",
     ],
