@@ -147,6 +147,9 @@ class Checkup:
         cause = self.cause
         if cause is None or cause.diagnosis == "not_learned":
             return True
+        # an open check matters where it stands before the cause and the cause does not explain it, or where it explains
+        # the
+        # cause; nothing else that is open can change what is said first
         first = LAYERS.index(check.layer) < LAYERS.index(cause.layer)
         explained = check.diagnosis in EXPLAINS.get(cause.diagnosis, ())
         return (first and not explained) or cause.diagnosis in EXPLAINS.get(check.diagnosis, ())

@@ -135,6 +135,7 @@ def compare(
             cases[side].append(case)
             returns.append(played)
     where = environment or sides[0][0].environment
+    # agents of one seed are reset alike; of others each has draws of its own, see `closerlook.agents.identity.own_seed`
     shared = len(returns) == 2 and sides[0][0].agent_seed == sides[1][0].agent_seed
     found = differences(cases[0], cases[1], returns if shared else [])
     return Comparison(names[0], names[1], str(getattr(where, "id", where)), found)

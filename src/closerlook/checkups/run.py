@@ -177,6 +177,7 @@ class _Asked:
 
     @classmethod
     def of(cls, minutes: float, more: Mapping[str, Any]) -> "_Asked":
+        # keywords are the same for checkup and compare, so that they are checked in one place
         strange = sorted(set(more) - set(cls.__dataclass_fields__))
         if strange:
             raise InputError(f"a checkup has no option {strange[0]!r}", "see help(closerlook.checkup)")
@@ -238,6 +239,7 @@ class _Pools:
     def trial(self, minutes: float) -> Trial:
         """Find out how fast this environment is, with few steps; then try one update, which is kept."""
         subject, streams = self.subject, self.subject.streams(f"{PURPOSE} trial", 0, _TRIAL_STREAMS)
+        # draws of their own: what is measured later has nothing to do with the trial
         few = {"sampling": Sampling(_TRIAL_STEPS), "streams": streams}
         seconds, length = _timed(subject.job("trial", sample_streams, 0, few), _TRIAL_STREAMS * _TRIAL_STEPS)
         more = int(min(2000, max(0.0, 1.0 / seconds)))  # of a fast environment, most of that was its start
@@ -245,6 +247,8 @@ class _Pools:
             many = {**few, "sampling": Sampling(more)}
             seconds, length = _timed(subject.job("trial", sample_streams, 0, many), _TRIAL_STREAMS * more)
         pairs = self.update_pairs
+        # an update that would take most of the budget is not tried: what is said of updates stays open then, with the
+        # reason
         if self.rule is None or pairs * seconds > _SLOW_UPDATE * 60 * minutes:
             return Trial(seconds, None, pairs, length)
         begun = time.perf_counter()
@@ -266,6 +270,8 @@ class _Pools:
     def extend(self, name: str, plan: Plan, look: int) -> None:
         """Bring a pool to the size of a look."""
         pool, before = plan.pools[name], self.looks.get(name, -1)
+        # a look goes on where the last one ended: nothing is sampled twice, and pools grow by the same streams in any
+        # order
         first, stop = (pool.at(before) if before >= 0 else 0), pool.at(look)
         try:
             if name == "episodes":
@@ -274,6 +280,8 @@ class _Pools:
             elif name == "streams":
                 self.answers[name] += self._run(name, self._stream_jobs(plan, first, stop))
             else:
+                # the update that the trial took is the first of the pool: it was keyed like it, so that nothing depends
+                # on where it ran
                 ready = [self._first_update] if first == 0 and self._first_update is not None else []
                 jobs = [self._update_job(number) for number in range(first + len(ready), stop)]
                 self.answers[name] += [*ready, *self._run(name, jobs)]
@@ -284,6 +292,7 @@ class _Pools:
 
     def _cost(self, name: str, plan: Plan) -> float:
         """Return the pairs of a unit, episodes by their lengths as far as those are known."""
+        # episodes are as long as they are: what they cost is known once some were sampled
         lengths = [one["lengths"].mean() for kind in KINDS for one in self.answers[kind][:1] if one["lengths"].size]
         return float(sum(lengths)) if name == "episodes" and lengths else plan.pools[name].pairs
 
@@ -357,6 +366,7 @@ def _parts(first: int, stop: int, size: int) -> Iterator[range]:
 
 def _plan(pools: _Pools, asked: _Asked, folder: RunFolder, limits: Mapping[str, Limit]) -> Plan:
     """Return the plan that the folder holds, or make one by a trial."""
+    # the clock is read once: whoever asks again gets the plan that was made then, and so the same bytes
     kept = folder.kept("plan")
     if kept is not None:
         return Plan.from_json(kept)
@@ -382,6 +392,7 @@ def _spend(pools: _Pools, plan: Plan, known: _Known) -> Checkup:
     interrupted, answer = False, _answer(pools, plan, known)
     try:
         while True:
+            # answers are judged after each pool, as one that settles the cause leaves less for the next to say
             going = next_look(plan, pools.looks, _open_pools(answer), pools.spent)
             if not going:
                 break

@@ -114,6 +114,7 @@ def sample_streams(
         ``policy_constant_units, critic_constant_units, policy_feature_rank``.
     """
     agents, numbers = Agent.stack([agent]), range(streams.first, streams.stop)
+    # one rollout serves every number: inputs, actions, critic, gradient and networks are of the same states
     sampled = rollout(agents, environment, sampling, seeds=[streams.seed], purpose=streams.purpose, streams=numbers)
     update_batch = make_batch(agents, sampled, frozen_rewards(agents, sampled.rewards))
     batch = batches_of(agents, update_batch, sampled)[0]

@@ -94,19 +94,24 @@ def statistics_cases() -> Iterator[Calibration]:
     estimates = signal + draws.standard_normal((48, size))
     cosine = mean_pairwise_cosine(cosine_matrix(estimates), confidence=CONFIDENCE)
     yield _held("mean pairwise cosine of gradients", 100 / (100 + size), cosine)
+    # each estimate is the mean of 64 pairs here, so that B counts 64 times as many
     scale = split_noise_scale(64 * estimates, np.full(48, 64.0), confidence=CONFIDENCE).pairs
     yield _held("noise scale, pairs", 64 * size / 100, scale)
+    # (0.6, 0.8) against (1, 0): unit vectors whose cosine is 0.6, under noise of four times their squared length
     other = np.zeros(size)
     other[:2] = 10.0 * np.array([0.6, 0.8])
     both = estimates, other + draws.standard_normal((48, size))
     yield _held("cosine of two gradients, noise taken off", 0.6, cosine_between(*both, confidence=CONFIDENCE))
+    # targets V + e with Var V = 1, Var e = 1/4: 1 - Var e / Var(V + e) = 1 / 1.25
     values, errors = draws.standard_normal((64, 128)), 0.5 * draws.standard_normal((64, 128))
     groups = np.broadcast_to(np.arange(64)[:, None], values.shape).ravel()
     explained = split_explained_variance(values.ravel(), (values + errors).ravel(), groups, confidence=CONFIDENCE)
     yield _held("explained variance", 1 / 1.25, explained)
+    # lognormal ratios of mean 1 and s = 1/2: (E r)^2 / E r^2 = exp(-s^2)
     ratios = np.exp(0.5 * draws.standard_normal(200_000) - 0.125)
     share = effective_fraction(ratios)
     yield _held("effective share of pairs", np.exp(-0.25), Interval(share, share - 0.02, share + 0.02))
+    # U^(-1/2) of a uniform U has the tail x^(-2): generalized Pareto with k = 1/2
     shape = pareto_k((1 - draws.random(100_000)) ** -0.5)
     yield _held("shape of the ratios' tail", 0.5, Interval(shape, shape - 0.1, shape + 0.1))
 
@@ -118,6 +123,7 @@ def recursion_cases() -> Iterator[Calibration]:
     rewards, values, following = (torch.from_numpy(draws.standard_normal((1, 1, steps))) for _ in range(3))
     ends = torch.from_numpy(draws.random((1, 1, steps)) < 0.1)
     ends[..., -1] = True
+    # delta_t = r_t + gamma V(s_t+1) - V(s_t)
     delta = (rewards + gamma * following - values)[0, 0].numpy()
     # A_t = sum_k (gamma lambda)^k delta_{t+k} and R_t = sum_k gamma^k r_{t+k}, up to the first end
     stop = [next(k for k in range(t, steps) if ends[0, 0, k]) for t in range(steps)]
@@ -179,10 +185,12 @@ def chain_cases() -> Iterator[Calibration]:
     sampling = Sampling(steps, continuation_steps=60)
     found = sample_streams(agent, agent.environment, sampling, StreamRange(0, PURPOSE, 0, 240))
     yield _held("discounted return", float(chain.START @ chain.values(chain.GAMMA)), _mean(found["returns"][:, 0]))
+    # E[G_t | s_t] = V(s_t): what a right critic leaves has mean 0 at every step, so over a stream too
     level = found["returns"] - found["values"]
     yield _held("critic that is right: mean error", 0.0, _mean(level.mean(axis=1)))
     exact = chain.gradient(steps)
     for name, key in (("with Monte Carlo returns", "true_gradients"), ("with advantages", "gradients")):
+        # sums of A grad log pi are g on average: their part along g is 1 of |g|, across it 0
         along = found[key].astype(np.float64) @ exact / (exact @ exact)
         yield _held(f"policy gradient {name}, along the exact one", 1.0, _mean(along))
         across = np.eye(len(exact)) - np.outer(exact, exact) / (exact @ exact)

@@ -83,6 +83,7 @@ class Asked:
             h, the same at every step.
         """
         own, limit = self.sampling, self.time_limit or math.inf
+        # how far a stream goes past its cut: to the end of a Monte Carlo return, or of the episode that it is in
         further = _until(own.continuation_steps, hazard)
         patience = own.longest_finish if self.time_limit is None else max(limit / 2, limit - own.n_steps)
         finish = _until(patience, hazard) if own.finish_episodes else 0.0
@@ -90,10 +91,14 @@ class Asked:
         # an episode that lives to its limit is followed beyond it too; where all do, the last is half over at the cut
         lives = (1 - hazard) ** limit
         cut_off = max(0.0, own.n_steps / _until(limit, hazard) - lives / 2) * lives if lives else 0.0
+        # scored steps, burn-in (uniform up to B: half of it on average), what follows the cut,
+        # and what follows time limits
         stream = own.n_steps + own.burn_in / 2 + beyond + cut_off * further
         lanes = self.lanes
+        # the maximum of n exponential waits is 1 + log n times their mean, about
         most = max(own.continuation_steps, patience if own.finish_episodes else 0)
         last = min(most, beyond * (1 + math.log(lanes * self.policies)))  # the longest of all lanes is waited for
+        # likewise for burn-in: the largest of n uniform draws is n / (n + 1), their mean 1/2
         late = own.burn_in * (lanes / (lanes + 1) - 0.5)
         return self.streams / lanes * stream + last - beyond + late, self.policies * self.streams * stream
 
