@@ -43,11 +43,11 @@ Ways = dict[str, Callable[[], float]]
 """What is measured, by name: each answers with steps per second."""
 
 
-def settings_for(algorithm: str, env: str, seeds: int, iterations: int) -> TrainSettings:
+def settings_for(algorithm: str, environment: str, seeds: int, iterations: int) -> TrainSettings:
     """Take the paper's settings, for some iterations."""
-    settings = TrainSettings.of_preset("paper", env, algorithm, seeds=seeds)
+    settings = TrainSettings.of_preset("paper", environment, algorithm, seeds=seeds)
     return TrainSettings.of_preset(
-        "paper", env, algorithm, seeds=seeds, steps=iterations * settings.regime.batch_pairs, checkpoints=(0,)
+        "paper", environment, algorithm, seeds=seeds, steps=iterations * settings.regime.batch_pairs, checkpoints=(0,)
     )
 
 

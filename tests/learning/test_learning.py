@@ -17,7 +17,7 @@ def rewards(settings: TrainSettings, out: Path) -> np.ndarray:
 @pytest.mark.parametrize(("name", "start", "end"), [("target", 5.0, 10.0), ("bits", 6.0, 7.5)])
 def test_ppo_learns_a_toy(tmp_path: Path, name: str, start: float, end: float) -> None:
     settings = TrainSettings(
-        env=f"training_environments:make_{name}",
+        environment=f"training_environments:make_{name}",
         seeds=2,
         steps=15 * 512,
         n_envs=16,
@@ -34,7 +34,7 @@ def test_ppo_learns_a_toy(tmp_path: Path, name: str, start: float, end: float) -
 
 @pytest.mark.slow
 def test_ppo_learns_to_hop(tmp_path: Path) -> None:
-    settings = TrainSettings(env="hopper", seeds=2, steps=40 * 2048, checkpoints=())
+    settings = TrainSettings(environment="hopper", seeds=2, steps=40 * 2048, checkpoints=())
     curve = rewards(settings, tmp_path)
     assert (curve[0] < 40).all()
     assert (curve[-5:].mean(0) > 200).all()

@@ -106,7 +106,7 @@ def test_environments_have_short_names_everywhere(name: str) -> None:
     known = {"hopper": "Hopper-v5", "ant": "Ant-v5", "halfcheetah": "HalfCheetah-v5"}
     expected = known.get(name.lower(), name)
     assert environment_id(name) == find_environment([AGENT], name).id == expected
-    assert TrainSettings(env=name).environment.id == load(AGENT, env=name).environment.id == expected
+    assert TrainSettings(environment=name).spec.id == load(AGENT, env=name).environment.id == expected
 
 
 def test_a_measurement_takes_numpy_s_numbers_and_gives_the_same() -> None:

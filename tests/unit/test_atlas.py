@@ -30,7 +30,7 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
 def test_the_six_columns_are_table_1() -> None:
     assert len(ENTRIES) == 6
     humanoid = Entry("humanoid-trpo").settings.resolved()
-    assert (humanoid.env, humanoid.algorithm, humanoid.trpo.max_kl) == ("Humanoid-v5", "trpo", 0.07)
+    assert (humanoid.environment, humanoid.algorithm, humanoid.trpo.max_kl) == ("Humanoid-v5", "trpo", 0.07)
     assert (humanoid.seeds, humanoid.iterations) == (10, 488)
     assert humanoid.checkpoints == (0, 150, 300, 450, 488)
     assert (humanoid.bootstrap, humanoid.observation_clip, humanoid.normalize_rewards) == ("correct", None, False)

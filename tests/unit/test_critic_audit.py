@@ -17,7 +17,7 @@ from closerlook.training.settings import agent_seed, initial_agents
 
 GAMMA = 0.9
 TINY = TrainSettings(
-    env="training_environments:make_target",
+    environment="training_environments:make_target",
     seeds=3,
     steps=3 * 64,
     n_steps=64,
@@ -62,7 +62,7 @@ def test_the_numbers_are_those_of_a_slow_twin():
     )
     asked = Sampling(64, continuation_steps=44)
     alone = rollout(
-        Agent.stack([old]), settings.environment, asked, seeds=[seeds[number]], purpose=PURPOSE, streams=[0], lanes=1
+        Agent.stack([old]), settings.spec, asked, seeds=[seeds[number]], purpose=PURPOSE, streams=[0], lanes=1
     )
     scale = np.sqrt(float(old.state["returns.squares"][0]) / (float(old.state["returns.count"]) - 1) + 1e-8)
     rewards = np.clip(alone.rewards[0, 0] / scale, -10, 10)

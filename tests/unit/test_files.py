@@ -25,7 +25,12 @@ from closerlook.simulation.tasks import TASKS
 from closerlook.training.settings import TrainSettings, initial_agents
 
 SETTINGS = TrainSettings(
-    env="training_environments:make_target", steps=40, n_steps=20, seeds=2, hidden=(8, 4), env_arguments={}
+    environment="training_environments:make_target",
+    steps=40,
+    n_steps=20,
+    seeds=2,
+    hidden=(8, 4),
+    environment_arguments={},
 )
 
 
@@ -263,7 +268,7 @@ def test_an_algorithm_s_name_that_could_not_be_read_is_not_written(
     "settings", [{"policy_epochs": "x"}, {"clip": None}, {"minibatches": 1.5}, {"policy_epochs": True}, {"clip": "1"}]
 )
 def test_settings_of_an_update_are_numbers(agents: list[Agent], settings: dict) -> None:
-    with pytest.raises(InputError, match=f"{next(iter(settings))} is"):
+    with pytest.raises(InputError, match=f"{next(iter(settings))} must be"):
         rule_of(dataclasses.replace(agents[0], algorithm_settings=settings))
 
 

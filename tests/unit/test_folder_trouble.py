@@ -22,7 +22,8 @@ from failing_disk import FailingDisk
 
 SETTINGS = {"pairs": 1000, "seed": 0}
 SHORT = TrainSettings(
-    env="training_environments:make_target", seeds=2, steps=14 * 64, n_steps=64, hidden=(4,), checkpoints=(0, 3),
+    environment="training_environments:make_target", seeds=2, steps=14 * 64, n_steps=64, hidden=(4,),
+    checkpoints=(0, 3),
     ppo=PPOSettings(policy_epochs=1, value_epochs=1, minibatches=1),
 )  # fmt: skip
 
@@ -236,7 +237,7 @@ def test_a_plan_whose_states_another_process_let_go_meanwhile_is_given_up(tmp_pa
     with pytest.raises(KeyboardInterrupt):
         train(SHORT, out=tmp_path / "run", workers=1, progress=Killed(int))  # type: ignore[arg-type]
     settings, answers = SHORT.resolved(), RunFolder(tmp_path / "run").jobs()
-    plan = Plan(settings, describe_environment(settings.environment), 1, answers, tmp_path / "run")
+    plan = Plan(settings, describe_environment(settings.spec), 1, answers, tmp_path / "run")
     finished = contents(train(SHORT, out=tmp_path / "run", workers=1).folder)
     agents = initial_agents(settings, range(settings.seeds))
     for number in range(reports):

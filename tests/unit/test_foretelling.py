@@ -29,12 +29,12 @@ from ticking_environments import STEP, Clock
 
 FACTOR = 1.5
 SETTINGS = TrainSettings(
-    env="ticking_environments:make_ticking", seeds=1, steps=512, n_envs=2, n_steps=128, hidden=(4,), gamma=0.9
+    environment="ticking_environments:make_ticking", seeds=1, steps=512, n_envs=2, n_steps=128, hidden=(4,), gamma=0.9
 )
 
 
 def agent_of(gamma: float, env: str = "ticking_environments:make_ticking") -> Agent:
-    settings = replace(SETTINGS, gamma=gamma, env=env).resolved()
+    settings = replace(SETTINGS, gamma=gamma, environment=env).resolved()
     return replace(initial_agents(settings, range(1))[0])
 
 

@@ -56,7 +56,12 @@ MANY = settings(
 def agent(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A small agent of Hopper, with all that a file can say of it."""
     asked = TrainSettings(
-        env="Hopper-v5", steps=64, n_steps=16, seeds=1, hidden=(4,), env_arguments={"reset_noise_scale": 0.01}
+        environment="Hopper-v5",
+        steps=64,
+        n_steps=16,
+        seeds=1,
+        hidden=(4,),
+        environment_arguments={"reset_noise_scale": 0.01},
     )
     return save_agent(initial_agents(asked.resolved(), [0])[0], tmp_path_factory.mktemp("fuzz") / "agent")
 

@@ -17,10 +17,10 @@ from training_batches import slow_gae
 SETTINGS = {
     "defaults": {},
     "released code": {"bootstrap": "paper"},
-    "time limits": {"env": "tiny_environments:limited_corridor", "env_arguments": {"limit": 7}},
+    "time limits": {"environment": "tiny_environments:limited_corridor", "environment_arguments": {"limit": 7}},
     "time limits, released code": {
-        "env": "tiny_environments:limited_corridor",
-        "env_arguments": {"limit": 7},
+        "environment": "tiny_environments:limited_corridor",
+        "environment_arguments": {"limit": 7},
         "bootstrap": "paper",
     },
     "plain rewards": {"normalize_rewards": False},
@@ -32,7 +32,7 @@ SETTINGS = {
 
 @pytest.mark.parametrize("name", SETTINGS)
 def test_own_training_is_healthy(name):
-    fields = {"env": "environments:make_linear_quadratic", "steps": 640, "n_steps": 40, "n_envs": 4, "seeds": 2}
+    fields = {"environment": "environments:make_linear_quadratic", "steps": 640, "n_steps": 40, "n_envs": 4, "seeds": 2}
     settings = TrainSettings(**{**fields, "hidden": (8,), **SETTINGS[name]}).resolved()
     seeds = [agent_seed(settings, k) for k in range(2)]
     agents = Agent.stack(initial_agents(settings, range(2)))

@@ -146,7 +146,7 @@ def test_batches_are_whole_streams_or_one_shorter_one():
 )
 def test_what_means_nothing_is_refused(wrong):
     with pytest.raises(InputError):
-        Regimes(**{"env": "hopper", "batches": (64,), "learning_rates": (1e-3,)} | wrong)
+        Regimes(**{"environment": "hopper", "batches": (64,), "learning_rates": (1e-3,)} | wrong)
 
 
 def test_the_command_leaves_a_folder_for_each_task_and_goes_on(tmp_path, capsys):

@@ -29,7 +29,7 @@ from closerlook.training.segment import episode_columns, gather, improve, train_
 from closerlook.training.settings import agent_seed, initial_agents
 
 TINY = TrainSettings(
-    env="training_environments:make_target",
+    environment="training_environments:make_target",
     seeds=3,
     steps=14 * 64,
     n_steps=64,
@@ -46,7 +46,7 @@ STEP_COLUMNS = CG_COLUMNS | {
     "unusable_gradient",
     "quadratic_kl",
 }
-SPOILT = dataclasses.replace(TINY, env="training_environments:make_spoilt", seed=4)
+SPOILT = dataclasses.replace(TINY, environment="training_environments:make_spoilt", seed=4)
 
 
 def files_of(run: Path) -> dict[str, bytes]:
@@ -179,7 +179,7 @@ def test_the_others_of_a_segment_go_on_when_one_fails() -> None:
     ("changes", "message"),
     [
         ({"algorithm": "dqn"}, "algorithm is 'dqn'; choose from ppo, trpo"),
-        ({"env": "NoSuch-v0"}, "NoSuch"),
+        ({"environment": "NoSuch-v0"}, "NoSuch"),
         ({"algorithm": "trpo"}, "settings of ppo are given, but the algorithm is trpo"),
         ({"trpo": TRPOSettings(max_kl=0.5)}, "settings of trpo are given, but the algorithm is ppo"),
         ({"ppo": PPOSettings(total_iterations=5)}, "total_iterations follows from the steps"),
@@ -192,8 +192,11 @@ def test_the_others_of_a_segment_go_on_when_one_fails() -> None:
         ({"reward_clip": math.nan}, "reward_clip must be positive or none"),
         ({"bootstrap": "wrong"}, "bootstrap is 'wrong'; choose from correct, paper"),
         ({"initialization": "kaiming"}, "initialization is 'kaiming'; choose from orthogonal, xavier"),
-        ({"env_arguments": {"length": math.inf}}, "env_arguments .* cannot be kept with the agents"),
-        ({"env_arguments": {"length": np.float32(1)}}, "env_arguments .* cannot be kept with the agents"),
+        ({"environment_arguments": {"length": math.inf}}, "environment_arguments .* cannot be kept with the agents"),
+        (
+            {"environment_arguments": {"length": np.float32(1)}},
+            "environment_arguments .* cannot be kept with the agents",
+        ),
         ({"steps": 99.5}, r"steps must be a whole number \(got 99\.5\)"),
         ({"steps": 63}, r"steps must be at least one batch, 64 \(got 63\)"),
         ({"seeds": 0}, r"seeds must be at least 1 \(got 0\)"),
@@ -214,7 +217,7 @@ TRPO_COLUMNS = {"hopper": (0.13, 2e-4), "walker2d": (0.04, 3e-4), "humanoid": (0
 
 @pytest.mark.parametrize("task", PPO_COLUMNS)
 def test_the_paper_preset_is_table_1(task: str) -> None:
-    ppo = TrainSettings.of_preset("paper", env=task).resolved()
+    ppo = TrainSettings.of_preset("paper", environment=task).resolved()
     rates = (ppo.ppo.policy_learning_rate, ppo.ppo.value_learning_rate, ppo.ppo.value_clip)
     assert rates == PPO_COLUMNS[task]
     assert (ppo.initialization, ppo.observation_clip, ppo.normalize_rewards, ppo.reward_clip) == (
@@ -225,7 +228,7 @@ def test_the_paper_preset_is_table_1(task: str) -> None:
     )
     assert (ppo.iterations, ppo.ppo.total_iterations, ppo.ppo.anneal) == (488, 488, True)
     assert ppo.checkpoints == (0, 150, 300, 450, 488)
-    trpo = TrainSettings.of_preset("paper", env=task, algorithm="trpo").resolved()
+    trpo = TrainSettings.of_preset("paper", environment=task, algorithm="trpo").resolved()
     assert (trpo.trpo.max_kl, trpo.trpo.value_learning_rate) == TRPO_COLUMNS[task]
     assert trpo.normalize_observations
     assert (trpo.initialization, trpo.observation_clip, trpo.normalize_rewards, trpo.reward_clip) == (
@@ -239,15 +242,18 @@ def test_the_paper_preset_is_table_1(task: str) -> None:
 
 
 def test_ppo_m_is_ppo_without_its_optimizations() -> None:
-    walker = TrainSettings.of_preset("ppo-m", env="Walker2d-v5", seeds=2)
+    walker = TrainSettings.of_preset("ppo-m", environment="Walker2d-v5", seeds=2)
     assert (walker.ppo.anneal, walker.ppo.value_clip, walker.ppo.policy_learning_rate) == (False, None, 4e-4)
     assert (walker.initialization, walker.observation_clip, walker.normalize_rewards) == ("xavier", None, False)
     assert (walker.seeds, walker.normalize_observations) == (2, True)
-    assert TrainSettings.of_preset("ppo-m", env="Pendulum-v1").ppo.policy_learning_rate == 4.5e-4
+    assert TrainSettings.of_preset("ppo-m", environment="Pendulum-v1").ppo.policy_learning_rate == 4.5e-4
 
 
 def test_what_is_given_wins_over_a_preset() -> None:
-    assert TrainSettings.of_preset("paper", env="walker2d", ppo=PPOSettings(), reward_clip=3.0).ppo == PPOSettings()
+    assert (
+        TrainSettings.of_preset("paper", environment="walker2d", ppo=PPOSettings(), reward_clip=3.0).ppo
+        == PPOSettings()
+    )
 
 
 @pytest.mark.parametrize(
@@ -351,7 +357,9 @@ def test_what_the_critic_learns_and_what_follows_a_cut_are_kept_with_the_agent(t
     assert (other.log["value_loss"] != run.log["value_loss"]).all()
 
 
-@pytest.mark.parametrize("changes", [{"n_envs": 3}, {"env": "training_environments:make_bits"}, {"bootstrap": "paper"}])
+@pytest.mark.parametrize(
+    "changes", [{"n_envs": 3}, {"environment": "training_environments:make_bits"}, {"bootstrap": "paper"}]
+)
 def test_other_regimes_and_actions_train(tmp_path: Path, changes: dict) -> None:
     settings = dataclasses.replace(TINY, seeds=1, steps=6 * 64, checkpoints=(), **changes)
     run = train(settings, out=tmp_path, workers=1)

@@ -27,7 +27,7 @@ from closerlook.training.segment import gather, improve
 from closerlook.training.settings import agent_seed, initial_agents
 
 BASE = TrainSettings(
-    env="training_environments:make_target", seeds=2, steps=3 * 64, n_steps=64, hidden=(8, 8), checkpoints=()
+    environment="training_environments:make_target", seeds=2, steps=3 * 64, n_steps=64, hidden=(8, 8), checkpoints=()
 )
 
 
@@ -60,7 +60,7 @@ def test_equal_advantages_leave_the_policy_and_are_named(
     tmp_path: Path, algorithm: str, update: object, note: str
 ) -> None:
     env = "training_environments:make_flat"
-    log = trained(tmp_path, algorithm, update, env=env, baseline="none", normalize_rewards=False, gamma=0.0)
+    log = trained(tmp_path, algorithm, update, environment=env, baseline="none", normalize_rewards=False, gamma=0.0)
     assert (log.notes == note).all()
     assert (log.mean_kl == 0).all()
     assert log.iteration.max() == 2

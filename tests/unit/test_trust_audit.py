@@ -16,7 +16,7 @@ from closerlook.training.segment import gather, improve
 from closerlook.training.settings import agent_seed, initial_agents
 
 TINY = TrainSettings(
-    env="training_environments:make_target",
+    environment="training_environments:make_target",
     seeds=3,
     steps=3 * 64,
     n_steps=64,

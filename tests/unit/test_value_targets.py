@@ -30,7 +30,12 @@ def test_a_critic_of_returns_ends_nearer_to_the_returns_than_one_of_advantages()
 
 def test_a_batch_follows_the_bootstrap_of_its_agents() -> None:
     settings = TrainSettings(
-        env="training_environments:make_target", seeds=1, steps=64, n_steps=64, hidden=(8, 8), normalize_rewards=False
+        environment="training_environments:make_target",
+        seeds=1,
+        steps=64,
+        n_steps=64,
+        hidden=(8, 8),
+        normalize_rewards=False,
     ).resolved()
     agents = Agent.stack(initial_agents(settings, [0]))
     seeds = [agent_seed(settings, 0)]

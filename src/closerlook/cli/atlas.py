@@ -52,7 +52,7 @@ class Atlas(Output):
         rows = []
         for entry in entries:
             settings = entry.settings
-            bar = PopulationBar(console, settings.environment.id, self.crew, trained=settings.seeds)
+            bar = PopulationBar(console, settings.spec.id, self.crew, trained=settings.seeds)
             console.note(f"atlas/{entry.name}")
             packed = train_entry(
                 entry, runs=self.runs, atlas=self.folder, workers=self.crew, resume=self.resume, progress=bar

@@ -44,7 +44,7 @@ class Demo(Output):
         """Train, measure, report."""
         training, gradients = self.folder / "training", self.folder / "gradients"
         settings = TrainSettings(seeds=2, steps=ITERATIONS * 2048, checkpoints=(0,), seed=self.seed)
-        bar = Bar(console, settings.env, self.crew, trained=settings.seeds)
+        bar = Bar(console, settings.environment, self.crew, trained=settings.seeds)
         run = train(settings, out=training, workers=self.crew, resume=self.resume, progress=bar)
         save_figure(plot_training(run.log), training / "training")
         dataset = gradient_quality(
@@ -54,7 +54,7 @@ class Demo(Output):
             workers=self.crew,
             out=gradients,
             resume=self.resume,
-            progress=Bar(console, settings.env, self.crew),
+            progress=Bar(console, settings.environment, self.crew),
         )
         save_figure(plot_gradient_quality(dataset), gradients / "gradients")
         found = summary(dataset)

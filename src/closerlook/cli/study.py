@@ -119,7 +119,7 @@ class Study(Output):
         rates = PAPER_RATES if self.scale == "paper" else tuple(own * factor for factor in FACTORS)
         chosen = {"batches": self.batches, "seeds": self.seeds, "steps": self.steps}
         return Regimes(
-            env=task,
+            environment=task,
             learning_rates=self.learning_rates or rates,
             seed=self.seed,
             **scale | {name: value for name, value in chosen.items() if value not in {None, ()}},

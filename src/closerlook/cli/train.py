@@ -61,7 +61,7 @@ class Train(Output):
             Where the preset says nothing of the task or the algorithm.
         """
         reader = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
-        for name, field_name in (("preset", "preset"), ("env", "env"), ("algo", "algorithm")):
+        for name, field_name in (("preset", "preset"), ("env", "environment"), ("algo", "algorithm")):
             reader.add_argument(f"--{name}", default=getattr(TrainSettings, field_name, None))
         try:
             found, _ = reader.parse_known_args(given)
@@ -74,11 +74,11 @@ class Train(Output):
     @property
     def default_name(self) -> str:
         """Named after environment and algorithm."""
-        return folder_name(f"{self.settings.environment.id}-{self.settings.algorithm}".lower())
+        return folder_name(f"{self.settings.spec.id}-{self.settings.algorithm}".lower())
 
     def run(self, console: Terminal) -> None:
         """Train, draw, and print."""
-        name = self.settings.environment.id
+        name = self.settings.spec.id
         streams = self.settings.seeds * self.settings.n_envs
         bar = PopulationBar(console, name, self.crew, trained=streams)
         run = train(
@@ -118,7 +118,7 @@ def summary_of(settings: TrainSettings, run: TrainingRun) -> dict[str, Any]:
     """
     rewards = list(_rewards(run.log))
     return {
-        "environment": settings.environment.id,
+        "environment": settings.spec.id,
         "algorithm": settings.algorithm,
         "out": str(run.folder),
         "iterations": int(run.log["iteration"].max()) + 1,

@@ -73,7 +73,7 @@ def audit_critics(
     streams = range(iteration * settings.n_envs, (iteration + 1) * settings.n_envs)
     # as many pairs again, by the policy before the update, which it has not seen
     held_out = sample(
-        before, settings.environment, asked, seeds=seeds, purpose=PURPOSE, streams=streams, lanes=settings.n_envs
+        before, settings.spec, asked, seeds=seeds, purpose=PURPOSE, streams=streams, lanes=settings.n_envs
     )
     new = critic_values(after, after.value_parameters, pairs_of(batch.observations)).numpy()
     rows = []

@@ -46,6 +46,8 @@ FORMER_LABELS = {
 """Values of version 1 of text coordinates and attributes."""
 FORMER_SETTINGS = {
     "algo": "algorithm",
+    "env": "environment",
+    "env_arguments": "environment_arguments",
     "truths": "true_gradients",
     "computed_steps": "updates",
     "step_sizes": "update_sizes",

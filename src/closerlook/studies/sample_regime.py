@@ -48,7 +48,7 @@ class Regimes:
 
     Parameters
     ----------
-    env : str
+    environment : str
         A task of the paper, by name or Gymnasium id, or any other id: PPO's Table 1 for the task, else its defaults.
     batches : tuple of int
         Pairs of an iteration: whole streams of the preset's length, or one shorter one.
@@ -64,7 +64,7 @@ class Regimes:
         Root seed.
     """
 
-    env: str
+    environment: str
     batches: tuple[int, ...]
     learning_rates: tuple[float, ...]
     seeds: int = 4
@@ -104,7 +104,7 @@ class Regimes:
         InputError
             Where a batch longer than a stream is no whole number of streams.
         """
-        base = preset_of(self.env)
+        base = preset_of(self.environment)
         shape: dict[str, Any] = {"n_envs": 1, "n_steps": batch}
         if batch >= base.n_steps:
             if batch % base.n_steps:
@@ -131,12 +131,12 @@ class Regimes:
         """
         for setting in self.each():
             settings = self.settings(*setting).resolved()
-        describe_environment(settings.environment)
+        describe_environment(settings.spec)
 
     @property
     def short(self) -> tuple[int, ...]:
         """Batches that are one stream shorter than the preset's, begun anew each iteration: no longer episode ends."""
-        length = preset_of(self.env).n_steps
+        length = preset_of(self.environment).n_steps
         return tuple(batch for batch in self.batches if batch < length)
 
     @property
@@ -151,12 +151,12 @@ class Regimes:
         return trained + len(self.learning_rates) * self.seeds * self.estimates * sum(self.batches)
 
 
-def preset_of(env: str) -> TrainSettings:
+def preset_of(environment: str) -> TrainSettings:
     """Return PPO's settings of Table 1 for a task of the paper, else the defaults."""
     try:
-        return TrainSettings.of_preset("paper", env, "ppo")
+        return TrainSettings.of_preset("paper", environment, "ppo")
     except InputError:
-        return TrainSettings(env=env)
+        return TrainSettings(environment=environment)
 
 
 def sample_regime(
@@ -268,7 +268,7 @@ def _cosines(run: Path, settings: TrainSettings, regimes: Regimes, how: Mapping[
     batch = settings.regime.batch_pairs
     pairs = batch * regimes.estimates
     options: dict[str, Any] = {"pairs": pairs, "estimates": regimes.estimates, "sizes": [batch], "seed": regimes.seed}
-    dataset = gradient_quality(agents, settings.environment, **options, **how)
+    dataset = gradient_quality(agents, settings.spec, **options, **how)
     return np.atleast_1d(dataset["pairwise_cosine"].sel(size=batch).values)
 
 
@@ -407,7 +407,7 @@ def build_dataset(regimes: Regimes, found: list[dict[str, np.ndarray]]) -> xr.Da
     }
     attributes = {
         "study": "sample-regime",
-        "environment": preset_of(regimes.env).environment.id,
+        "environment": preset_of(regimes.environment).spec.id,
         "steps": regimes.steps,
     }
     return validate(xr.Dataset(variables, coordinates, {**attributes, "seed": regimes.seed}), VARIABLES)

@@ -71,7 +71,9 @@ class Entry:
         if self.name not in ENTRIES:
             raise InputError(f"the atlas has no {self.name!r}", f"choose from {', '.join(ENTRIES)}")
         task, algorithm = ENTRIES[self.name]
-        return TrainSettings.of_preset("paper", env=task, algorithm=algorithm, seeds=self.seeds, steps=self.steps)
+        return TrainSettings.of_preset(
+            "paper", environment=task, algorithm=algorithm, seeds=self.seeds, steps=self.steps
+        )
 
 
 def train_entry(

@@ -40,7 +40,7 @@ def require_sensible(settings: "TrainSettings") -> None:
     require_choices(settings, _CHOICES)
     _require_numbers(settings)
     _require_network(settings.hidden)
-    _require_json(settings.env_arguments)
+    _require_json(settings.environment_arguments)
     _require_used(settings)
     _require_checkpoints(settings)
 
@@ -90,7 +90,7 @@ def _require_json(arguments: Mapping[str, Any]) -> None:
     try:
         json.dumps(dict(arguments), allow_nan=False)
     except (TypeError, ValueError) as error:
-        what = f"env_arguments {dict(arguments)} cannot be kept with the agents ({error})"
+        what = f"environment_arguments {dict(arguments)} cannot be kept with the agents ({error})"
         raise InputError(what, "give finite numbers, texts, and lists of them") from None
 
 

@@ -118,7 +118,7 @@ def train(
     --------
     >>> import tempfile
     >>> import closerlook as cl
-    >>> settings = cl.TrainSettings(env="Hopper-v5", seeds=1, steps=512, n_steps=256, checkpoints=(0,))
+    >>> settings = cl.TrainSettings(environment="Hopper-v5", seeds=1, steps=512, n_steps=256, checkpoints=(0,))
     >>> with tempfile.TemporaryDirectory() as folder:
     ...     run = cl.train(settings, out=folder, workers=1)
     >>> run.log["iteration"].tolist()
@@ -129,7 +129,7 @@ def train(
     for callback in callbacks:
         callback.check(settings)
     recorded = {"callbacks": [callback.identity() for callback in callbacks]} if callbacks else {}
-    environment = describe_environment(settings.environment)
+    environment = describe_environment(settings.spec)
     events = EventFiles(Path(out) / "tensorboard") if tensorboard else NoEvents()
     agents = initial_agents(settings, range(settings.seeds))
     with RunFolder(out).open_for("train", settings.to_json() | recorded, resume=resume) as folder, events:

@@ -103,7 +103,7 @@ def gather(
     begun = time.perf_counter()
     sampled = rollout(
         agents,
-        settings.environment,
+        settings.spec,
         Sampling(settings.n_steps),
         seeds=seeds,
         purpose="training",

@@ -42,12 +42,12 @@ class TrainSettings:
     Examples
     --------
     >>> import closerlook as cl
-    >>> settings = cl.TrainSettings(env="Walker2d-v5", seeds=2, steps=20_480, ppo=cl.PPOSettings(clip=0.1))
+    >>> settings = cl.TrainSettings(environment="Walker2d-v5", seeds=2, steps=20_480, ppo=cl.PPOSettings(clip=0.1))
     >>> settings.n_steps, settings.update.clip
     (2048, 0.1)
     """
 
-    env: str = "Hopper-v5"
+    environment: Annotated[str, tyro.conf.arg(name="env")] = "Hopper-v5"
     """Gymnasium id, module:Id, or a short name: hopper, walker2d, humanoid ..."""
     algorithm: Annotated[Algorithm, tyro.conf.arg(name="algo")] = "ppo"
     """Algorithm; the settings of its update are those below its name."""
@@ -86,7 +86,9 @@ class TrainSettings:
     """value: a critic. none: no critic, discounted returns in place of advantages."""
     value_target: ValueTarget = "gae"
     """What the critic regresses on. gae: V_old + A. returns: discounted returns."""
-    env_arguments: Mapping[str, Any] = field(default_factory=dict)
+    environment_arguments: Annotated[Mapping[str, Any], tyro.conf.arg(name="env-arguments")] = field(
+        default_factory=dict
+    )
     """Arguments of the environment's constructor."""
     ppo: PPOSettings = field(default_factory=PPOSettings)
     """Settings of PPO's update."""
@@ -99,7 +101,7 @@ class TrainSettings:
 
     @classmethod
     def of_preset(
-        cls, name: PresetName, env: str = "Hopper-v5", algorithm: Algorithm = "ppo", **changes: Any
+        cls, name: PresetName, environment: str = "Hopper-v5", algorithm: Algorithm = "ppo", **changes: Any
     ) -> "TrainSettings":
         """Return the settings of a preset.
 
@@ -108,7 +110,7 @@ class TrainSettings:
         name : {"paper", "ppo-m"}
             ``paper``: Table 1's column for the task and the algorithm. ``ppo-m``: PPO without reward normalization,
             annealing, value clipping, orthogonal initial weights, and the clipping of observations and rewards.
-        env : str
+        environment : str
             Gymnasium id, or a short name.
         algorithm : str
             Algorithm.
@@ -120,14 +122,14 @@ class TrainSettings:
         InputError
             Where there is no such preset, or it says nothing of the environment or the algorithm.
         """
-        preset = find_preset(name, environment_id(env), algorithm)
+        preset = find_preset(name, environment_id(environment), algorithm)
         update = ALGORITHMS[algorithm](**preset.update)
-        return cls(env=env, algorithm=algorithm, **{**preset.training, algorithm: update, **changes})
+        return cls(environment=environment, algorithm=algorithm, **{**preset.training, algorithm: update, **changes})
 
     @property
-    def environment(self) -> EnvironmentSpec:
+    def spec(self) -> EnvironmentSpec:
         """The environment by name."""
-        return EnvironmentSpec(environment_id(self.env), dict(self.env_arguments))
+        return EnvironmentSpec(environment_id(self.environment), dict(self.environment_arguments))
 
     @property
     def regime(self) -> Regime:
@@ -152,7 +154,7 @@ class TrainSettings:
         last = settings.iterations
         # the last iteration is always kept; default checkpoints beyond it are left out
         kept = tuple(sorted({it for it in settings.checkpoints if it <= last} | {last}))
-        settings = replace(settings, env=settings.environment.id, checkpoints=kept)
+        settings = replace(settings, environment=settings.spec.id, checkpoints=kept)
         if settings.algorithm == "ppo":
             settings = replace(settings, ppo=replace(settings.ppo, total_iterations=last))
         return settings
@@ -202,7 +204,7 @@ def initial_agents(settings: TrainSettings, numbers: Sequence[int]) -> list[Agen
     InputError
         Where the environment cannot be built.
     """
-    engine = make_engine(settings.environment, 1)
+    engine = make_engine(settings.spec, 1)
     inputs, space = engine.observation_size, engine.action_space
     engine.close()
     discrete = isinstance(space, Discrete)
@@ -240,7 +242,7 @@ def _initial_agent(
         algorithm=settings.algorithm,
         algorithm_settings=asdict(settings.update),
         regime=settings.regime,
-        environment=settings.environment,
+        environment=settings.spec,
         iteration=0,
         agent_seed=number,
     )
