@@ -1,7 +1,7 @@
 """Every command and every piece of Python that the documents show runs, in the order in which a reader meets it.
 
-The pages that measure the README's agents run twice: with every option as it is shown but fewer samples (`FEWER`), and,
-among the slow tests, exactly as shown.
+The README runs with every option as it is shown but fewer samples (`FEWER`); among the slow tests are the README exactly
+as shown, the pages that measure its agents, both ways, and other pages that take long.
 """
 
 import fcntl
@@ -106,6 +106,7 @@ def test_the_readme(trained, tmp_path):
 FOLLOW_THE_README = ["docs/gradients.md", "docs/values.md", "docs/landscape.md", "docs/trust-region.md"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("document", FOLLOW_THE_README)
 def test_pages_that_follow_the_readme(trained, tmp_path, document):
     """What a page repeats of the README was run there."""
@@ -119,6 +120,7 @@ def test_fewer_samples_are_of_commands_that_are_shown():
     assert [shown for shown in FEWER if not any(shown in text for text in texts)] == []
 
 
+@pytest.mark.slow
 def test_agents_of_your_own(tmp_path):
     (tmp_path / "my_agents.py").write_text(AGENT_FUNCTION)
     walk("docs/agents.md", tmp_path)
@@ -127,13 +129,19 @@ def test_agents_of_your_own(tmp_path):
 SHOW_LITTLE = ["docs/index.md", "docs/python.md", "docs/ppo.md", "docs/trpo.md", "docs/sample_regimes.md"]
 WITH_PEERS = ["docs/batch.md", "docs/checkup.md", "docs/monitor.md", "docs/stable-baselines3.md"]
 
+LONG = {"docs/sample_regimes.md", "docs/checkup.md"}
 
-@pytest.mark.parametrize("document", SHOW_LITTLE)
+
+def walked_by(documents: list[str]) -> list[object]:
+    return [pytest.param(one, marks=pytest.mark.slow) if one in LONG else one for one in documents]
+
+
+@pytest.mark.parametrize("document", walked_by(SHOW_LITTLE))
 def test_pages_that_show_little(document, tmp_path):
     walk(document, tmp_path)
 
 
-@pytest.mark.parametrize("document", WITH_PEERS)
+@pytest.mark.parametrize("document", walked_by(WITH_PEERS))
 def test_pages_that_show_other_libraries(document, tmp_path):
     pytest.importorskip("stable_baselines3", exc_type=ImportError)
     walk(document, tmp_path)

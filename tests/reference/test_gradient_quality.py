@@ -357,7 +357,7 @@ def test_the_whole_way_to_the_truths_of_the_linear_quadratic_environment(critic)
     exact = linear_quadratic_gradient(agent)
     asked = StreamStatistics((20,), true_gradients=("discounted_return", "episode_return"))
     jobs = [
-        sample_sums(agent, agent.environment, Sampling(32), StreamRange(2, "true_gradients", first, first + 256), asked)
+        sample_sums(agent, agent.environment, Sampling(32), StreamRange(2, "truths", first, first + 256), asked)
         for first in (0, 256, 512, 768)
     ]
     pool = plan_pool(32 * 1024, 10, (32, 32), [20, 32, 128])

@@ -223,7 +223,9 @@ def test_a_study_that_began_anew_and_was_interrupted_does_not_mix_runs(tmp_path)
         return Silence()
 
     with pytest.raises(KeyboardInterrupt):
-        sample_regime(replace(regimes, steps=192), out=tmp_path, workers=1, resume=False, told=stop_at_the_second)
+        sample_regime(
+            replace(regimes, steps=192), out=tmp_path, workers=1, resume=False, make_progress=stop_at_the_second
+        )
     assert not list(tmp_path.glob("runs/64-0.002/jobs/*.npz"))
     found = sample_regime(replace(regimes, steps=192), out=tmp_path, workers=1)
     assert found.attrs["steps"] == 192

@@ -35,7 +35,7 @@ def corridor(sampling: Sampling, gamma: float = 0.5, name: str = "tiny_environme
     """Step t of an episode earns t, so that every return can be worked out by hand."""
     agent = Agent.stack([gaussian_agent(2, 1, gamma=gamma)])
     spec = EnvironmentSpec(name, arguments)
-    return agent, rollout(agent, spec, sampling, seeds=[0], purpose="true_gradients", streams=[0, 1])
+    return agent, rollout(agent, spec, sampling, seeds=[0], purpose="truths", streams=[0, 1])
 
 
 def test_a_continuation_ends_where_one_percent_is_left():
@@ -81,7 +81,7 @@ def test_what_cannot_be_followed_to_its_end_is_counted():
 
 def test_a_return_that_does_not_end_is_refused_in_words():
     agent = linear_quadratic_agent(gamma=1.0)
-    part = StreamRange(0, "true_gradients", 0, 2)
+    part = StreamRange(0, "truths", 0, 2)
     with pytest.raises(InputError, match="do not come to an end with gamma 1"):
         sample_sums(
             agent, agent.environment, Sampling(8), part, StreamStatistics(true_gradients=("discounted_return",))
@@ -98,11 +98,11 @@ def test_the_covariate_of_time_counts_from_the_reset(burn_in):
 
 def test_rows_of_truths_are_weighted_scores_and_their_products():
     agent = linear_quadratic_agent(gamma=0.9, regime=Regime(1, 20))
-    part = StreamRange(5, "true_gradients", 0, 3)
+    part = StreamRange(5, "truths", 0, 3)
     answer = sample_sums(agent, agent.environment, Sampling(20), part, StreamStatistics(true_gradients=BOTH))
     population = Agent.stack([agent])
     asked = Sampling(20, continuation_steps=44, finish_episodes=True)
-    sampled = rollout(population, agent.environment, asked, seeds=[5], purpose="true_gradients", streams=range(3))
+    sampled = rollout(population, agent.environment, asked, seeds=[5], purpose="truths", streams=range(3))
     returns = true_returns(population, sampled, BOTH)
     others = covariates(sampled, evaluate_critic(population, sampled, "correct"))
     sums = Sums.from_arrays(answer, "streams")

@@ -80,7 +80,7 @@ def test_finished_jobs_are_kept_where_what_is_asked_makes_no_sense(trained, meas
     [
         (["--return-pairs", "1e11"], "days"),
         (["--repeats", "0"], "repeats must be from 1 to 1,000 (got 0)"),
-        (["--multiples", "-1"], "-1 times"),
+        (["--multiples", "-1"], "multiples must be positive"),
         (["--step-pairs", "1"], "step-pairs must be from 2 to 2,000,000 (got 1)"),
     ],
 )

@@ -19,7 +19,6 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -128,6 +127,7 @@ class Foretelling:
         self._count, self._lanes = len(subjects), lanes_at_once(subjects[0].environment)
         chosen = np.unique(np.linspace(0, len(subjects) - 1, MOST_AGENTS).astype(int))
         self._subjects = [replace(subjects[at], seed=derive_seed(subjects[at].seed, PURPOSE)) for at in chosen]
+        self._aside = subjects[0].scratch.with_name("trial")
         self._paces: list[Pace] = []
         self._folder: Path | None = None
         self._kinds: dict[Any, tuple[Tried, Result]] = {}
@@ -137,7 +137,7 @@ class Foretelling:
     def seconds(self, plan: Any) -> float | None:
         """Return what a plan takes, about; None where it is tiny, or its jobs cannot be tried, as they will say."""
         try:
-            with _aside() as folder:
+            with _aside(self._aside) as folder:
                 return self._seconds(plan, folder)
         except Exception:  # whatever fails here fails again where it is meant to be done, and is told there
             return None
@@ -147,7 +147,7 @@ class Foretelling:
         if any(job.before for job in jobs):
             return None
         try:
-            with _aside():
+            with _aside(self._aside):
                 self._try(jobs)
                 return self._stage_seconds(jobs, 1)
         except Exception:
@@ -342,8 +342,12 @@ def _fewer(streams: StreamRange, share: float, *, late: bool) -> StreamRange:
 
 
 @contextmanager
-def _aside() -> Iterator[Path]:
-    """Let nothing of a trial be seen, drawn on or left."""
-    with TemporaryDirectory() as folder, warnings.catch_warnings(), torch.random.fork_rng(devices=[]):
-        warnings.simplefilter("ignore")
-        yield Path(folder) / "shards"
+def _aside(folder: Path) -> Iterator[Path]:
+    """Let nothing of a trial be seen, drawn on or left; what it writes is within the run's own folder."""
+    shutil.rmtree(folder, ignore_errors=True)  # what a trial that was killed left
+    try:
+        with warnings.catch_warnings(), torch.random.fork_rng(devices=[]):
+            warnings.simplefilter("ignore")
+            yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
