@@ -1,6 +1,6 @@
 """Every command and every piece of Python that the documents show runs, in the order in which a reader meets it.
 
-The README runs with every option as it is shown but fewer samples (`FEWER`); among the slow tests are the README exactly
+The README runs with every option as it is shown but fewer samples (`FEWER`). the slow tests hold the README exactly
 as shown, the pages that measure its agents, both ways, and other pages that take long.
 """
 
@@ -128,7 +128,6 @@ def test_agents_of_your_own(tmp_path):
 
 SHOW_LITTLE = ["docs/index.md", "docs/python.md", "docs/ppo.md", "docs/trpo.md", "docs/sample_regimes.md"]
 WITH_PEERS = ["docs/batch.md", "docs/checkup.md", "docs/monitor.md", "docs/stable-baselines3.md"]
-
 LONG = {"docs/sample_regimes.md", "docs/checkup.md"}
 
 
