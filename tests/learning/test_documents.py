@@ -1,6 +1,6 @@
 """Every command and every piece of Python that the documents show runs, in the order in which a reader meets it.
 
-The README runs with every option as it is shown but fewer samples (`FEWER`). the slow tests hold the README exactly
+The README runs with every option as it is shown but fewer samples (`FEWER`). Slow tests walk the README exactly
 as shown, the pages that measure its agents, both ways, and other pages that take long.
 """
 
