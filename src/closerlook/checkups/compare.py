@@ -8,7 +8,7 @@ import numpy as np
 
 from closerlook.agents.agent import Agent
 from closerlook.checkups.case import Case
-from closerlook.checkups.numbers import mean_of
+from closerlook.checkups.numbers import mean_of, means_without_each
 from closerlook.checkups.run import measure
 from closerlook.errors import InputError
 from closerlook.execution.threads import single_thread
@@ -171,7 +171,7 @@ def differences(
             gap = difference_of(left[0][name], right[0][name])
         else:
             # populations: agents are the units, two independent means (Welch)
-            parts = [(own.sum() - own) / max(own.size - 1, 1) for own in ends]
+            parts = [means_without_each(own) for own in ends]
             gap = plain_jackknife(float(ends[0].mean() - ends[1].mean()), *parts, confidence=confidence)
         known = bool(gap.low > 0 or gap.high < 0)
         values = (float(ends[0].mean()), float(ends[1].mean()), gap.value, gap.low, gap.high)

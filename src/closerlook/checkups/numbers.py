@@ -44,6 +44,11 @@ def exactly(value: float) -> Interval:
     return Interval(float(value), float(value), float(value))
 
 
+def means_without_each(values: np.ndarray) -> np.ndarray:
+    """Return the means of all numbers but one, (n,): (sum x - x_i) / (n - 1)."""
+    return np.asarray((values.sum() - values) / max(values.size - 1, 1))
+
+
 def mean_of(values: np.ndarray, confidence: float) -> Interval:
     """Return the mean of independent numbers, Student's t; not known where one is not finite.
 
@@ -57,9 +62,8 @@ def mean_of(values: np.ndarray, confidence: float) -> Interval:
     values = np.asarray(values, dtype=np.float64)
     if not values.size or not np.isfinite(values).all():
         return _NOTHING
-    # mean without value i: (sum x - x_i) / (n - 1); the jackknife of a mean is Student's t
-    total, n = values.sum(), len(values)
-    return plain_jackknife(float(total / n), (total - values) / max(n - 1, 1), confidence=confidence)
+    # the jackknife of a mean is Student's t
+    return plain_jackknife(float(values.sum() / len(values)), means_without_each(values), confidence=confidence)
 
 
 def positive_mean_of(values: np.ndarray, confidence: float) -> Interval:
@@ -78,8 +82,7 @@ def positive_mean_of(values: np.ndarray, confidence: float) -> Interval:
     # an update that explodes has an infinite KL: so has the mean, surely
     if not np.isfinite(values).all():
         return Interval(np.inf, np.inf, np.inf)
-    total, n = values.sum(), len(values)
-    return log_jackknife(float(total / n), (total - values) / max(n - 1, 1), confidence=confidence)
+    return log_jackknife(float(values.sum() / len(values)), means_without_each(values), confidence=confidence)
 
 
 def episode_numbers(episodes: Mapping[str, Answers], time_limit: int | None, confidence: float) -> Numbers:
@@ -118,7 +121,7 @@ def _effect(sampled: np.ndarray, random: np.ndarray, confidence: float) -> Inter
     # Delta = (mean sampled - mean random) / s_random; the interval is that of the difference, s_random taken as exact,
     # as it is only a unit here: it says how much is much
     spread = float(random.std(ddof=1)) if random.size > 1 else np.nan
-    parts = [(own.sum() - own) / max(own.size - 1, 1) for own in (sampled, random)]
+    parts = [means_without_each(own) for own in (sampled, random)]
     difference = float(sampled.mean() - random.mean())
     found = plain_jackknife(difference, *parts, confidence=confidence)
     if not spread > 0:  # random actions always earn the same: no unit, but a sign
@@ -135,7 +138,7 @@ def _noise_cost(returns: Mapping[str, np.ndarray], confidence: float) -> Interva
     # Where m - r is not surely positive there is no unit, and the ratio could be anything
     gap = plain_jackknife(
         float(mode.mean() - random.mean()),
-        *((own.sum() - own) / max(own.size - 1, 1) for own in (mode, random)),
+        *(means_without_each(own) for own in (mode, random)),
         confidence=confidence,
     )
     if not gap.low > 0:

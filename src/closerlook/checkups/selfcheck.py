@@ -17,6 +17,7 @@ from closerlook.agents.policies import GaussianMLP
 from closerlook.algorithms.joint import JointSettings, Optimizer
 from closerlook.algorithms.returns import discounted_sums, gae
 from closerlook.checkups import exact_chain as chain
+from closerlook.checkups.numbers import mean_of
 from closerlook.checkups.sampling import sample_episodes, sample_streams
 from closerlook.errors import InputError
 from closerlook.execution.threads import single_thread
@@ -27,7 +28,7 @@ from closerlook.results.store import as_json
 from closerlook.simulation.engine import EngineChoice
 from closerlook.simulation.records import Sampling
 from closerlook.simulation.rollout import rollout
-from closerlook.statistics.estimates import Interval, cosine_matrix, mean_pairwise_cosine, plain_jackknife
+from closerlook.statistics.estimates import Interval, cosine_matrix, mean_pairwise_cosine
 from closerlook.statistics.splits import split_explained_variance, split_noise_scale
 from closerlook.statistics.tails import effective_fraction, pareto_k
 from closerlook.statistics.true_gradients import cosine_between
@@ -78,11 +79,6 @@ def _equal(name: str, known: np.ndarray | float, found: np.ndarray | float, most
     scale = max(float(np.abs(known).max()), 1e-12)
     difference = float(np.abs(np.asarray(known) - np.asarray(found)).max()) / scale
     return Calibration(name, 0.0, difference, 0.0, most, bool(difference <= most))
-
-
-def _mean(values: np.ndarray) -> Interval:
-    total, n = values.sum(), len(values)
-    return plain_jackknife(float(total / n), (total - values) / (n - 1), confidence=CONFIDENCE)
 
 
 def statistics_cases() -> Iterator[Calibration]:
@@ -180,22 +176,24 @@ def chain_cases() -> Iterator[Calibration]:
     agent = chain.chain_agent()
     assert agent.environment is not None
     played = sample_episodes(agent, agent.environment, StreamRange(0, PURPOSE, 0, 600), "sampled", 1000)
-    yield _held("mean episode return", float(chain.START @ chain.values(1.0)), _mean(played["returns"]))
+    yield _held("mean episode return", float(chain.START @ chain.values(1.0)), mean_of(played["returns"], CONFIDENCE))
     steps = 32
     sampling = Sampling(steps, continuation_steps=60)
     found = sample_streams(agent, agent.environment, sampling, StreamRange(0, PURPOSE, 0, 240))
-    yield _held("discounted return", float(chain.START @ chain.values(chain.GAMMA)), _mean(found["returns"][:, 0]))
+    yield _held(
+        "discounted return", float(chain.START @ chain.values(chain.GAMMA)), mean_of(found["returns"][:, 0], CONFIDENCE)
+    )
     # E[G_t | s_t] = V(s_t): what a right critic leaves has mean 0 at every step, so over a stream too
     level = found["returns"] - found["values"]
-    yield _held("critic that is right: mean error", 0.0, _mean(level.mean(axis=1)))
+    yield _held("critic that is right: mean error", 0.0, mean_of(level.mean(axis=1), CONFIDENCE))
     exact = chain.gradient(steps)
     for name, key in (("with Monte Carlo returns", "true_gradients"), ("with advantages", "gradients")):
         # sums of A grad log pi are g on average: their part along g is 1 of |g|, across it 0
         along = found[key].astype(np.float64) @ exact / (exact @ exact)
-        yield _held(f"policy gradient {name}, along the exact one", 1.0, _mean(along))
+        yield _held(f"policy gradient {name}, along the exact one", 1.0, mean_of(along, CONFIDENCE))
         across = np.eye(len(exact)) - np.outer(exact, exact) / (exact @ exact)
         first = found[key].astype(np.float64) @ across[:, 0]
-        yield _held(f"policy gradient {name}, across it", 0.0, _mean(first))
+        yield _held(f"policy gradient {name}, across it", 0.0, mean_of(first, CONFIDENCE))
 
 
 CASES: tuple[Case, ...] = (statistics_cases, recursion_cases, optimizer_cases, simulation_cases, chain_cases)
