@@ -13,7 +13,14 @@ from closerlook.checkups import data, learning, outcome
 from closerlook.checkups.answer import DIAGNOSES, LAYERS, Checkup, Finding
 from closerlook.checkups.case import Case, gravest
 from closerlook.checkups.limits import load_limits, own_limits
-from closerlook.checkups.numbers import episode_numbers, exactly, fitted_values, mean_of, stream_numbers
+from closerlook.checkups.numbers import (
+    episode_numbers,
+    exactly,
+    fitted_values,
+    mean_of,
+    means_without_each,
+    stream_numbers,
+)
 from closerlook.checkups.plan import LOOKS, Plan, Pool, Trial, make_plan, next_look
 from closerlook.checkups.run import _Pools, judge
 from closerlook.checkups.text import written
@@ -560,3 +567,12 @@ def test_what_is_not_finite_is_the_cause():
     found = cl.checkup(ODD["tiny_environments:Corridor"], where, minutes=0.1, workers=1)
     assert found.cause.diagnosis == "broken_steps"
     assert "reward" in found.cause.statement
+
+
+def test_means_without_each_are_those_of_loops_and_their_interval_is_students_t():
+    values = np.array([1.0, 2.0, 6.0, 5.5])
+    assert means_without_each(values).tolist() == [np.delete(values, k).mean() for k in range(4)]
+    found = mean_of(values, 0.95)
+    reach = 3.182446305284263 * values.std(ddof=1) / 2  # t of three degrees of freedom
+    ends = (values.mean(), values.mean() - reach, values.mean() + reach)
+    assert (found.value, found.low, found.high) == pytest.approx(ends)
