@@ -1,7 +1,7 @@
 """Every command and every piece of Python that the documents show runs, in the order in which a reader meets it.
 
-The README runs with every option as it is shown but fewer samples (`FEWER`). Slow tests walk the README exactly
-as shown, the pages that measure its agents, both ways, and other pages that take long.
+The README runs with every option as it is shown but fewer samples and shorter streams (`FEWER`). Slow tests walk the
+README exactly as shown, the pages that measure its agents, both ways, and other pages that take long.
 """
 
 import fcntl
@@ -21,16 +21,16 @@ RUN_BY_OTHERS = {"make demo", "make test"}
 """`make test` runs this file; `tests/unit/test_cli.py` runs what `make demo` runs, of fewer pairs."""
 
 FEWER = {
-    "--steps 40960": "--steps 22528",
-    "--pairs 81920": "--pairs 20480",
-    "--pairs 327680": "--pairs 65536",
+    "--steps 40960": "--steps 5632 --n-steps 512",
+    "--pairs 81920": "--pairs 5120",
+    "--pairs 327680": "--pairs 16384",
     "--precision 0.05": "--precision 0.2",
-    "pairs=40_960, estimates=10": "pairs=20_480, estimates=10",
-    "--pairs 40960 --fit-pairs 40960 --restarts 4": "--pairs 20480 --fit-pairs 8192 --restarts 2",
-    "pairs=20_480, fit_pairs=20_480, restarts=4": "pairs=20_480, fit_pairs=8_192, restarts=2",
-    "--pairs 4096 --line-pairs 8192 --grid 5": "--pairs 4096 --line-pairs 4096 --grid 3 --heldout-pairs 4096",
-    "--repeats 5 --pairs 4096 --return-pairs 4096": "--repeats 2 --pairs 4096 --return-pairs 2048",
-    "repeats=3, pairs=4096, return_pairs=4096": "repeats=2, pairs=4096, return_pairs=2048",
+    "pairs=40_960, estimates=10": "pairs=5_120, estimates=10",
+    "--pairs 40960 --fit-pairs 40960 --restarts 4": "--pairs 5120 --fit-pairs 2048 --restarts 2",
+    "pairs=20_480, fit_pairs=20_480, restarts=4": "pairs=5_120, fit_pairs=2_048, restarts=2",
+    "--pairs 4096 --line-pairs 8192 --grid 5": "--pairs 1024 --line-pairs 1024 --grid 3 --heldout-pairs 1024",
+    "--repeats 5 --pairs 4096 --return-pairs 4096": "--repeats 2 --pairs 1024 --return-pairs 512",
+    "repeats=3, pairs=4096, return_pairs=4096": "repeats=2, pairs=1024, return_pairs=512",
 }
 """What is shown of the sizes of samples, and what the fast walk runs in its place."""
 
@@ -128,7 +128,7 @@ def test_agents_of_your_own(tmp_path):
 
 SHOW_LITTLE = ["docs/index.md", "docs/python.md", "docs/ppo.md", "docs/trpo.md", "docs/sample_regimes.md"]
 WITH_PEERS = ["docs/batch.md", "docs/checkup.md", "docs/monitor.md", "docs/stable-baselines3.md"]
-LONG = {"docs/sample_regimes.md", "docs/checkup.md"}
+LONG = {"docs/sample_regimes.md", "docs/checkup.md", "docs/monitor.md", "docs/stable-baselines3.md"}
 
 
 def walked_by(documents: list[str]) -> list[object]:

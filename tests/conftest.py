@@ -1,0 +1,20 @@
+"""What all tests share: each process of pytest keeps to cores of its own."""
+
+import os
+
+import pytest
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Deal the cores out to the processes that test at the same time, and so to the commands which they start.
+
+    Commands then start no pool beside another process of pytest that has work for the core: tests of pools ask for
+    `workers=2`. Slow tests, which also wait, kill and measure, share all cores.
+    """
+    if "PYTEST_XDIST_WORKER" not in os.environ or not hasattr(os, "sched_setaffinity"):
+        return
+    if config.option.markexpr != "not slow":
+        return
+    cores, processes = sorted(os.sched_getaffinity(0)), int(os.environ["PYTEST_XDIST_WORKER_COUNT"])
+    own = int(os.environ["PYTEST_XDIST_WORKER"].removeprefix("gw")) % processes
+    os.sched_setaffinity(0, cores[own::processes] or cores)
