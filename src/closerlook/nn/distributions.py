@@ -359,7 +359,7 @@ class AnyDistribution:
         # torch's own samplers draw from its global generator: forked, so that the caller's is left as it was
         with torch.random.fork_rng(devices=[]):
             for row, seed in enumerate(noise.reshape(-1).tolist()):
-                torch.manual_seed(seed)
+                torch.default_generator.manual_seed(seed)  # torch.manual_seed takes time for all devices
                 one = self.build(tree_map(lambda tensor, row=row: tensor[row : row + 1], self.outputs))
                 rows.append(one.sample())
         return torch.cat(rows)
