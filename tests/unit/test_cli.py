@@ -10,6 +10,7 @@ import pytest
 from closerlook.arguments import environment_id
 from closerlook.cli import _in_one_line, demo, main
 from closerlook.cli.options import folder_name, whole_number
+from closerlook.training import TrainSettings
 
 SMALL = ["--n-steps", "64", "--hidden", "8", "--ppo.minibatches", "2", "--ppo.policy-epochs", "1"]
 SMALL += ["--ppo.value-epochs", "1", "--workers", "1"]
@@ -218,7 +219,8 @@ def test_a_corrupt_checkpoint_is_one_line(trained, tmp_path, capsys):
 
 def test_the_demo_leaves_a_page_figures_and_numbers_and_resumes(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(demo, "ITERATIONS", 1)
-    monkeypatch.setattr(demo, "PAIRS", 20_480)
+    monkeypatch.setattr(demo, "PAIRS", 2560)
+    monkeypatch.setattr(demo, "TrainSettings", lambda **asked: TrainSettings(**asked | {"steps": 256, "n_steps": 256}))
     command = ["demo", "--workers", "1", "--out", str(tmp_path), "--json"]
     assert main(command) == 0
     printed = json.loads(capsys.readouterr().out)

@@ -165,8 +165,9 @@ def test_noise_is_that_of_the_estimates_that_are_made(pooled, in_the_open, norma
     assert found["effective_sample_fraction"] == pytest.approx(fraction, rel=1e-3)
 
 
-def test_the_noise_scale_predicts_the_cosines_of_raw_estimates():
+def test_the_noise_scale_predicts_the_cosines_of_raw_estimates(monkeypatch):
     """Without a critic returns are negative throughout, and their mean makes half of the noise."""
+    monkeypatch.setattr("closerlook.measurements.stream_sums.FINISHED_STREAMS", 0)  # episodes have no end to follow
     own = endless_quadratic_agent(regime=Regime(1, 64))
     found = gradient_quality(own, advantages="raw", pairs=64 * 512, sizes=[64, 256, 1024], workers=1)
     np.testing.assert_allclose(found["predicted_pairwise_cosine"], found["pairwise_cosine"], atol=0.12)

@@ -148,7 +148,7 @@ def test_json_is_alone_on_stdout_whatever_environments_print(tmp_path):
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="a device that is always full")
-@pytest.mark.parametrize("asked", [[], ["--json"]])
+@pytest.mark.parametrize("asked", [pytest.param([], marks=pytest.mark.slow), ["--json"]])
 def test_a_stdout_that_is_full_is_no_traceback(asked, tmp_path):
     options = [*FEW, "--out", str(tmp_path), "--workers", "1", *asked]
     command = shlex.join([sys.executable, "-m", "closerlook", "gradients", "misbehaving:corridor", *options])
