@@ -50,7 +50,7 @@ YOUNG = {
 
 
 @pytest.mark.usefixtures("short_plan")
-@pytest.mark.parametrize("name", YOUNG)
+@pytest.mark.parametrize("name", [pytest.param("gamma 0.5", marks=pytest.mark.slow), "flipped advantages"])
 def test_a_young_agent_that_is_sick_is_told_what_is_wrong(name, tmp_path):
     make, cause = YOUNG[name]
     found = check(make(tmp_path, steps=1024), 0.1)

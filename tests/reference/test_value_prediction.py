@@ -38,6 +38,7 @@ PAIRS = {
     "workers": 1,
     "lambdas": [0, 0.5, 1],
 }
+FEW = {**PAIRS, "pairs": 64 * 64, "fit_pairs": 64 * 256, "sizes": [64]}
 
 
 def with_critic(noise: float = NOISE, **changes) -> Agent:
@@ -83,7 +84,7 @@ def test_an_exact_critic_delivers_everything(exact):
 
 
 def test_a_constant_error_of_a_critic_costs_what_it_costs_the_agent():
-    few = {**PAIRS, "pairs": 64 * 64, "fit_pairs": 0, "sizes": [64], "lambdas": [1]}
+    few = {**FEW, "fit_pairs": 0, "lambdas": [1]}
 
     def ratio(constant: float, *, normalize: bool) -> float:
         judged = replace(with_critic(constant=constant), normalize_advantages=normalize)
@@ -94,7 +95,7 @@ def test_a_constant_error_of_a_critic_costs_what_it_costs_the_agent():
 
 
 def test_a_biased_critic_biases_small_lambdas_only():
-    found = value_prediction(with_critic(share=0.0), **PAIRS)
+    found = value_prediction(with_critic(share=0.0), **{**PAIRS, "fit_pairs": 0})
     bias, low = found["lambda_squared_bias"].values, found["lambda_squared_bias_low"].values
     assert low[0] > 0.1
     assert bias[0] > 3 * abs(bias[-1])
@@ -321,7 +322,7 @@ def test_nothing_depends_on_workers(tmp_path, monkeypatch):
 
 
 def test_without_a_critic_everything_that_needs_none_is_there():
-    found = value_prediction(endless_quadratic_agent(noise=NOISE), **PAIRS)
+    found = value_prediction(endless_quadratic_agent(noise=NOISE), **FEW)
     assert np.isnan(found["mean_relative_error"]).all()
     assert np.isnan(found["lambda_cosine"]).all()
     assert np.isfinite(found["noise_floor_mre"])
@@ -340,7 +341,7 @@ def test_without_a_critic_everything_that_needs_none_is_there():
 
 
 def test_without_a_fit_the_critic_is_judged_alone():
-    found = value_prediction(with_critic(), **{**PAIRS, "fit_pairs": 0})
+    found = value_prediction(with_critic(), **{**FEW, "fit_pairs": 0})
     assert np.isnan(found["noise_floor_mre"])
     assert np.isfinite(found["variance_ratio"].sel(baseline="critic"))
     assert "constant baseline" in verdicts(found)[0]["statement"]
@@ -349,7 +350,7 @@ def test_without_a_fit_the_critic_is_judged_alone():
 def test_rewards_that_are_always_zero_are_named():
     agent = with_critic()
     silent = EnvironmentSpec("environments:make_endless_quadratic", {"scale": 0.0})
-    found = value_prediction(replace(agent, environment=silent), **PAIRS)
+    found = value_prediction(replace(agent, environment=silent), **FEW)
     verdict = verdicts(found)[0]
     assert verdict["level"] == "problem"
     assert "all equal" in verdict["statement"]
@@ -358,7 +359,7 @@ def test_rewards_that_are_always_zero_are_named():
 def test_enormous_returns_are_measured():
     """A critic of usual size says nothing of returns of 1e30: worth what no baseline is; a fit to them is good."""
     huge = EnvironmentSpec("environments:make_endless_quadratic", {"scale": 1e30})
-    found = value_prediction(replace(with_critic(), environment=huge), **PAIRS)
+    found = value_prediction(replace(with_critic(), environment=huge), **{**PAIRS, "fit_pairs": 64 * 256})
     assert 0.1 < float(found["noise_floor_mre"]) < 0.9
     assert float(found["fitted_explained_variance"]) > 0.4
     assert float(found["explained_variance"].sel(critic="as_is", target="returns")) == pytest.approx(0.0, abs=1e-6)

@@ -34,19 +34,22 @@ def test_arrays_of_every_kind_come_back(tmp_path: Path, array: np.ndarray) -> No
     assert found["array"].flags.writeable
 
 
-def test_every_flipped_bit_is_found(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "every", [pytest.param(False, id="one of each byte"), pytest.param(True, id="every", marks=pytest.mark.slow)]
+)
+def test_a_flipped_bit_is_found(tmp_path: Path, every: bool) -> None:
     files, path = JobFiles(tmp_path), tmp_path / "key.npz"
     files.save("key", SMALL)
     whole = path.read_bytes()
-    missing = 0
-    for bit in range(8 * len(whole)):
+    missing, bits = 0, range(8 * len(whole)) if every else [9 * byte for byte in range(len(whole))]
+    for bit in bits:
         altered = bytearray(whole)
-        altered[bit // 8] ^= 1 << bit % 8
+        altered[bit // 8 % len(whole)] ^= 1 << bit % 8
         path.write_bytes(altered)
         found = files.load("key")
         missing += found is None
         assert found is None or same(found, SMALL)
-    assert missing > 4 * len(whole)  # the others are bits of dates and versions, which decide nothing
+    assert missing > len(bits) / 2  # the others are bits of dates and versions, which decide nothing
 
 
 def test_every_beginning_of_a_file_counts_as_missing(tmp_path: Path) -> None:

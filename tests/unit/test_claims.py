@@ -312,9 +312,10 @@ def test_a_relation_pairs_the_seeds_of_two_measurements():
     assert judge(RELATION, {place: FLAT}) == []
 
 
-def test_the_interval_of_a_relation_covers():
+@pytest.mark.parametrize("repeats", [200, pytest.param(1000, marks=pytest.mark.slow)])
+def test_the_interval_of_a_relation_covers(repeats):
     rng, seeds, hits = np.random.default_rng(0), 10, []
-    for _ in range(500):
+    for _ in range(repeats):
         own = rng.standard_normal((3, seeds)) + rng.standard_normal(seeds)  # seeds are alike over iterations
         other = 0.5 * own / np.sqrt(2) + np.sqrt(0.75) * rng.standard_normal((3, seeds))
         found = rank_relation(own, other)

@@ -86,13 +86,13 @@ def test_a_look_says_what_as_many_pairs_say_at_once():
 
 def test_the_most_pairs_are_kept_and_said(tmp_path):
     heard = Listener()
-    found = gradient_quality(AGENT, pairs=3000, precision=0.001, workers=1, progress=heard, out=tmp_path)
-    assert int(found["pairs"]) == 3000
+    found = gradient_quality(AGENT, pairs=1280, precision=0.001, workers=1, progress=heard, out=tmp_path)
+    assert int(found["pairs"]) == 1280
     assert found.attrs["precision_reached"] == 0
     assert "--pairs is reached" in heard.notes[-1]
     assert summary(found)["precision"]["reached"] is False
     again = Listener()
-    assert gradient_quality(AGENT, pairs=3000, precision=0.001, workers=1, progress=again, out=tmp_path).identical(
+    assert gradient_quality(AGENT, pairs=1280, precision=0.001, workers=1, progress=again, out=tmp_path).identical(
         found
     )
     assert again.pairs == 0
@@ -108,11 +108,11 @@ class Interrupted(Listener):
 
 
 def test_what_a_look_found_stays_when_a_later_one_is_interrupted(tmp_path):
-    asked = {"pairs": 3000, "precision": 0.001, "workers": 1, "out": tmp_path}
-    heard, (first, *_) = Interrupted(), looks(40, 40, 3000)
+    asked = {"pairs": 1280, "precision": 0.001, "workers": 1, "out": tmp_path}
+    heard, (first, *_) = Interrupted(), looks(40, 40, 1280)
     with pytest.raises(KeyboardInterrupt):
         gradient_quality(AGENT, **asked, progress=heard)
-    assert heard.outlooks == [(first, 3000)]
+    assert heard.outlooks == [(first, 1280)]
     with xr.open_dataset(tmp_path / "gradients.nc", engine="h5netcdf") as kept:
         assert int(kept["pairs"]) == first < heard.pairs
         assert kept.attrs["precision_reached"] == 0
@@ -121,10 +121,10 @@ def test_what_a_look_found_stays_when_a_later_one_is_interrupted(tmp_path):
     assert json.loads((tmp_path / "run.json").read_text())["finished"] is False
     again = Listener()
     whole = gradient_quality(AGENT, **asked, progress=again)
-    assert again.pairs == 3000 - heard.pairs
+    assert again.pairs == 1280 - heard.pairs
     assert whole.identical(gradient_quality(AGENT, **(asked | {"out": None})))
     with xr.open_dataset(tmp_path / "gradients.nc", engine="h5netcdf") as kept:
-        assert int(kept["pairs"]) == 3000
+        assert int(kept["pairs"]) == 1280
 
 
 def test_another_size_may_be_the_one_in_question():
@@ -166,13 +166,12 @@ def test_the_first_look_has_as_many_estimates_as_asked():
 @pytest.mark.parametrize(
     ("cosine", "target", "size"),
     [
-        (0.05, 0.03, 20),
-        (0.3, 0.1, 200),
-        (0.9, 0.02, 20),
+        (0.3, 0.1, 20),
         *(
             pytest.param(cosine, target, size, marks=pytest.mark.slow)
             for cosine, target in [(0.05, 0.03), (0.05, 0.02), (0.3, 0.1), (0.3, 0.04), (0.9, 0.02), (0.9, 0.005)]
             for size in (20, 200)
+            if (cosine, target, size) != (0.3, 0.1, 20)
         ),
     ],
 )

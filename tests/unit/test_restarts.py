@@ -82,12 +82,12 @@ def test_the_mean_over_copies_is_the_value():
     agent = endless_quadratic_agent(noise=0.1)
     agents, origin = origin_of(agent, 30, range(12))
     states = [State(stream, 10) for stream in range(12)]
-    found = restart(agents, agent.environment, origin, states, copies=400, steps=80)
+    found = restart(agents, agent.environment, origin, states, copies=100, steps=80)
     returns = found.rewards @ 0.9 ** np.arange(80)
     matrix, vector, constant = quadratic_value(agent)
     x = found.observations.astype(np.float64)
     exact = -(np.einsum("mi,ij,mj->m", x, matrix, x) + 2 * x @ vector + constant)
-    errors = returns.std(axis=1, ddof=1) / np.sqrt(400)
+    errors = returns.std(axis=1, ddof=1) / np.sqrt(100)
     assert np.all(np.abs(returns.mean(axis=1) - exact) < 4 * errors)
     assert np.corrcoef(returns.mean(axis=1), exact)[0, 1] > 0.9
 

@@ -160,14 +160,13 @@ def test_the_command_leaves_a_folder_for_each_task_and_goes_on(tmp_path, capsys)
         "256",
         "--learning-rates",
         "1e-3",
-        "2e-3",
     ]
     command += ["--seeds", "2", "--steps", "512", "--out", str(tmp_path), "--workers", "1", "--json"]
     assert main(command) == 0
     printed = capsys.readouterr()
     found = json.loads(printed.out)
     assert "a batch of 128, 256 pairs is one stream" in " ".join(printed.err.split())
-    assert np.array(found["final_mean"]).shape == (2, 2)
+    assert np.array(found["final_mean"]).shape == (2, 1)
     assert np.isfinite(np.array(found["decline_mean"], float)).all()
     folder = tmp_path / "hopper"
     dataset = read_dataset(folder / "sample-regime.nc")

@@ -49,7 +49,7 @@ def catches(process: subprocess.Popen, number: int) -> bool:
     return bool(int(caught, 16) >> (number - 1) & 1)
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.slow)])
 def test_an_interrupted_command_says_how_to_go_on_and_loses_nothing(
     tmp_path: Path, searched: None, number: signal.Signals
 ) -> None:

@@ -539,9 +539,9 @@ def test_the_promise_of_a_bandit_is_exact():
     """The gradient of the expected reward is known; so is what the step brings, and rewards are divided by 7."""
     own = bandit_agent(algorithm="natural", algorithm_settings=NATURAL)
     own = with_scaled_rewards(own, 7.0)
-    asked = SMALL | {"repeats": 3, "pairs": 64 * 200, "return_pairs": 64, "multiples": ()}
+    asked = SMALL | {"repeats": 2, "pairs": 64 * 200, "return_pairs": 64, "multiples": ()}
     found = trust_region(own, step_pairs=64 * 100, **asked)
-    for repeat in range(3):
+    for repeat in range(2):
         part = StreamRange(0, "trust region batch", repeat * 100, (repeat + 1) * 100)
         step = sample_steps(own, EnvironmentSpec("environments:make_bandit"), SAMPLING, part, [6400], rule_of(own))
         there = with_parameters(own, (flat_parameters(own) + step["displacement"][0])[None]).unstack()[0]

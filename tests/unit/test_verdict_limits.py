@@ -18,8 +18,8 @@ DATA = Path(__file__).parents[2] / "docs" / "data"
 def levels(kind: str) -> dict[str, Counter[str]]:
     """Count the levels of each area over all agents of the atlas."""
     found: dict[str, Counter[str]] = defaultdict(Counter)
-    for dataset in datasets(kind):
-        for verdict in verdicts(dataset):
+    for one in datasets(kind):
+        for verdict in verdicts(one):
             found[verdict["area"]][verdict["level"]] += 1
     return found
 
@@ -33,9 +33,13 @@ def test_few_agents_of_the_atlas_are_watched_in_any_area(kind, most, areas):
         assert (counts["watch"] + counts["problem"]) / counts.total() <= most, area
 
 
-@cache
 def datasets(kind: str) -> list[xr.Dataset]:
-    return [read_dataset(path) for path in sorted(DATA.glob(f"{kind}-*.nc"))]
+    return [dataset(path) for path in sorted(DATA.glob(f"{kind}-*.nc"))]
+
+
+@cache
+def dataset(path: Path) -> xr.Dataset:
+    return read_dataset(path)
 
 
 def source_of(area: str) -> str:
