@@ -45,6 +45,18 @@ def test_help_reads_like_documentation(capsys):
         assert "Leaves" in text
 
 
+def test_help_and_wrong_options_of_diagnostics_wait_for_no_engine():
+    program = """
+import sys
+from closerlook.cli import main
+for command in ("gradients", "values", "landscape", "trust-region"):
+    assert main([command, "AGENT", "--bogus"]) == 2
+print({"torch", "mujoco", "matplotlib", "xarray"} & {*sys.modules})
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout == "set()\n"
+
+
 def test_no_command_shows_the_commands_and_is_an_error(capsys):
     assert main([]) == 2
     assert "usage:" in capsys.readouterr().out

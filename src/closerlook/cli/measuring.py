@@ -1,25 +1,25 @@
-"""Commands that ask agents something: one for each diagnostic, made of its own Options, declared nowhere else."""
+"""Commands that ask agents something: one for each diagnostic, made of its own Options, declared nowhere else.
+
+Torch and what draws take seconds: they are imported when a command runs, not for its help or a wrong option.
+"""
 
 import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal, get_args, get_origin, get_type_hints
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, get_args, get_origin, get_type_hints
 
 import tyro
 
-from closerlook.agents.agent import Agent
-from closerlook.agents.importers.request import read_setting
-from closerlook.agents.loading import Importing, find_agents
 from closerlook.arguments import environment_id
 from closerlook.cli.console import Bar, Terminal
-from closerlook.cli.identity import require_same
 from closerlook.cli.options import Output, folder_name, option
 from closerlook.diagnostics import summary
 from closerlook.diagnostics.diagnostic import Diagnostic
 from closerlook.diagnostics.options import about, flag_of, listed
-from closerlook.diagnostics.runner import run
-from closerlook.drawing.style import save_figure
+
+if TYPE_CHECKING:
+    from closerlook.agents.agent import Agent
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,8 +60,11 @@ class OfAgents(Output):
         """The environment's id, None where none is given."""
         return None if self.env is None else environment_id(self.env)
 
-    def read(self, *, anyway: bool) -> list[Agent]:
+    def read(self, *, anyway: bool) -> "list[Agent]":
         """Load every agent that was asked for, by iteration and seed."""
+        from closerlook.agents.importers.request import read_setting  # noqa: PLC0415
+        from closerlook.agents.loading import Importing, find_agents  # noqa: PLC0415
+
         importing = Importing(self.environment, self.normalize, dict(map(read_setting, self.set)), anyway)
         return [
             agent
@@ -83,6 +86,10 @@ class Measuring(OfAgents):
 
     def run(self, console: Terminal) -> None:
         """Measure, draw, and print."""
+        from closerlook.cli.identity import require_same  # noqa: PLC0415
+        from closerlook.diagnostics.runner import run  # noqa: PLC0415
+        from closerlook.drawing.style import save_figure  # noqa: PLC0415
+
         asked, agents = self.diagnostic, self.read(anyway=self.anyway)
         require_same(agents, self.environment, self.agent, console, anyway=self.anyway)
         # imported agents already have what was asked for, with the wrappers that they act in
@@ -109,8 +116,10 @@ class Measuring(OfAgents):
         console.verdicts(found["verdicts"])
         console.files(files)
 
-    def _options(self, agents: Sequence[Agent]) -> dict[str, Any]:
+    def _options(self, agents: "Sequence[Agent]") -> dict[str, Any]:
         """Return the diagnostic's options; agents among them are loaded, each of the same seed as its own."""
+        from closerlook.agents.loading import find_agents  # noqa: PLC0415
+
         found = {}
         for field in dataclasses.fields(self.diagnostic.Options):
             value = getattr(self, field.name)
