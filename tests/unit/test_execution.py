@@ -145,6 +145,17 @@ def test_a_full_disk_ends_the_run_and_keeps_what_came_before():
     assert len(cache) == 2
 
 
+@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="processes cannot be held to a core here")
+def test_a_worker_is_for_each_core_that_may_be_used():
+    cores = os.sched_getaffinity(0)
+    try:
+        os.sched_setaffinity(0, {min(cores)})
+        assert crew_of(None) == 1
+    finally:
+        os.sched_setaffinity(0, cores)
+    assert crew_of(None) == len(cores)
+
+
 def test_no_workers_is_an_error():
     with pytest.raises(InputError, match="--workers 1 or more"):
         run_jobs([], workers=0)
