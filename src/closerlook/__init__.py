@@ -55,6 +55,7 @@ if TYPE_CHECKING:
     from closerlook.monitor.lint import lint as lint
     from closerlook.monitor.monitor import Monitor as Monitor
     from closerlook.monitor.trust_audit import TrustRegionAudit as TrustRegionAudit
+    from closerlook.pages.report import report as report
     from closerlook.results.reading import read_dataset as read_dataset
     from closerlook.training import TrainSettings as TrainSettings
     from closerlook.training import train as train
@@ -96,6 +97,7 @@ _HOMES = {
     "plot_trust_region": "diagnostics.trust_region.figure",
     "plot_value_prediction": "diagnostics.values.figure",
     "read_dataset": "results.reading",
+    "report": "pages.report",
     "save_agent": "agents.files",
     "save_figure": "drawing.style",
     "selfcheck": "checkups.selfcheck",

@@ -28,7 +28,7 @@ from closerlook.cli import main
 from closerlook.cli.checkup import Checkup as Command
 from closerlook.errors import InputError
 from closerlook.monitor.checks import Check
-from closerlook.report.checkup import checkup_page, place
+from closerlook.pages.checkup import checkup_page, place
 from closerlook.statistics.estimates import Interval
 from small_agents import categorical_agent, gaussian_agent
 

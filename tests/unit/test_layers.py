@@ -13,7 +13,7 @@ ENGINES = {"torch", "mujoco", "gymnasium", "ray"}
 SHOWN = [
     f"diagnostics.{package}.{part}"
     for package in ("gradients", "values", "landscape", "trust_region")
-    for part in ("variables", "verdicts", "summary", "tables", "figure")
+    for part in ("variables", "verdicts", "summary", "tables", "figure", "panels")
 ]
 HEAVY = ENGINES | {"matplotlib", "scipy", "xarray", "pandas", "numpy"}
 
@@ -29,7 +29,7 @@ def test_importing_the_package_imports_nothing_heavy():
 
 
 def test_what_shows_results_stands_without_the_engines():
-    modules = ["results.store", "results.schema", "drawing.style", "report", *SHOWN]
+    modules = ["results.store", "results.schema", "drawing.style", "pages.report", "pages.demo", *SHOWN]
     assert not imported_by("import " + ", ".join(f"closerlook.{module}" for module in modules)) & ENGINES
 
 

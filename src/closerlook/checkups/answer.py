@@ -204,7 +204,7 @@ class Checkup:
         return written(self)
 
     def _repr_html_(self) -> str:
-        from closerlook.report.checkup import checkup_fragment  # noqa: PLC0415 - jinja is loaded where it is shown
+        from closerlook.pages.checkup import checkup_fragment  # noqa: PLC0415 - jinja is loaded where it is shown
 
         return checkup_fragment(self.to_json())
 
@@ -216,7 +216,7 @@ class Checkup:
         InputError
             Where it cannot be written.
         """
-        from closerlook.report.checkup import checkup_page  # noqa: PLC0415 - jinja is loaded where it is shown
+        from closerlook.pages.checkup import checkup_page  # noqa: PLC0415 - jinja is loaded where it is shown
         from closerlook.results.writing import write_bytes  # noqa: PLC0415
 
         return write_bytes(Path(path), checkup_page(self.to_json()).encode())

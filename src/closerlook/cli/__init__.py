@@ -8,6 +8,7 @@ import contextlib
 import io
 import os
 import re
+import shlex
 import sys
 from collections.abc import Iterator, Sequence
 from typing import Any, TextIO
@@ -19,7 +20,7 @@ from closerlook.cli.console import OutputError, Terminal, warnings_as_notes
 from closerlook.cli.options import REGISTRY
 from closerlook.errors import InputError
 from closerlook.results.ownership import kept, taking_over
-from closerlook.results.store import versions
+from closerlook.results.store import commanded, versions
 from closerlook.streams import forgiving_stderr
 
 USAGE = """\
@@ -65,7 +66,8 @@ def _answer(given: Sequence[str]) -> int:
             return _introduce(given)
         command = _parse(given)
         folder = str(command.folder)
-        return _run(command)
+        with commanded(shlex.join(["closerlook", *given])):
+            return _run(command)
     except InputError as error:
         if isinstance(error, OutputError):
             _let_go_of_stdout()

@@ -53,6 +53,9 @@ def commands() -> Mapping[str, Entry]:
         "lint": Entry(
             "is a training batch what it should be? recomputes an .npz of it", partial(_from, "lint", "Lint")
         ),
+        "report": Entry(
+            "any runs on one offline page: verdicts, figures, tables, data", partial(_from, "report", "Report")
+        ),
         "study": Entry(study, partial(_from, "study", "Study")),
         "selfcheck": Entry(
             "every estimator on this machine against known answers: a minute", partial(_from, "selfcheck", "Selfcheck")

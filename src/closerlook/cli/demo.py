@@ -12,8 +12,7 @@ from closerlook.diagnostics.gradients.figure import plot_gradient_quality
 from closerlook.diagnostics.gradients.tables import table_of
 from closerlook.drawing.style import save_figure
 from closerlook.drawing.training import plot_training
-from closerlook.report import Demo as DemoResults
-from closerlook.report import demo_page
+from closerlook.pages.demo import demo_page
 from closerlook.results.store import RunFolder
 from closerlook.training import TrainSettings, train
 
@@ -58,8 +57,7 @@ class Demo(Output):
         )
         save_figure(plot_gradient_quality(dataset), gradients / "gradients")
         found = summary(dataset)
-        page = demo_page(DemoResults(self.folder, dataset, found["verdicts"]))
-        report = RunFolder(self.folder).write_text("report.html", page)
+        report = RunFolder(self.folder).write_text("report.html", demo_page(self.folder))
         console.result(
             {"training": train_command.summary_of(settings, run), "gradients": found, "report": str(report)},
             train_command.table_of(run.log),

@@ -2,8 +2,9 @@
 
 A diagnostic has two halves. What is *measured* needs the engines and torch: `plan`, `cost`, `measure`, `labels`. What
 is *read* needs none of them, so that results can be read and drawn anywhere: `variables`, `judge`, `summary`, `tables`,
-`figures`. The runner (`closerlook.diagnostics.runner`) is the only one that calls the first half: it loads and checks
-agents, runs the stages of jobs that `measure` yields, resumes, tells progress and cost, labels, validates and writes.
+`figures`, `panels`. The runner (`closerlook.diagnostics.runner`) is the only one that calls the first half: it loads
+and checks agents, runs the stages of jobs that `measure` yields, resumes, tells progress and cost, labels, validates
+and writes.
 """
 
 from collections.abc import Callable, Generator, Sequence
@@ -231,6 +232,8 @@ class Diagnostic:
     """dataset -> list of rich tables: what the command prints."""
     figures = later("closerlook.diagnostics.plain", "figures")
     """dataset -> any axes of each figure to be saved, by the stem of its files."""
+    panels = later("closerlook.diagnostics.plain", "panels")
+    """dataset -> the figure of the diagnostic's own name as data (`closerlook.drawing.panels`): what pages draw."""
 
     def pages(self, dataset: "xr.Dataset", folder: Path) -> list[Path]:
         """Write further files about a dataset, and return them.

@@ -1,15 +1,16 @@
 """What is shown of a dataset whose diagnostic draws nothing of its own: every variable, from its definition alone."""
 
+from itertools import cycle
 from typing import Any
 
-import matplotlib.pyplot as plt
 import numpy as np
 import xarray as xr
 from matplotlib.axes import Axes
 from rich.table import Table
 
 from closerlook.diagnostics.common.labels import each_agent
-from closerlook.drawing.style import STYLE
+from closerlook.drawing.panels import Panel, Scale, Series, draw_panels
+from closerlook.drawing.style import COLORS
 from closerlook.drawing.tables import make_table
 from closerlook.results.store import as_json
 
@@ -32,26 +33,23 @@ def tables(dataset: xr.Dataset) -> list[Table]:
     return [make_table(title, ["", "value", "low", "high"], rows)]
 
 
+def panels(dataset: xr.Dataset) -> list[Panel]:
+    """Return a panel for each variable, with its interval; a point for each agent, or its values in their order."""
+    return [_panel(dataset, name) for name in _names(dataset) if dataset[name].dtype.kind in "fiu"]
+
+
+def _panel(dataset: xr.Dataset, name: str) -> Panel:
+    series = []
+    for color, (of, agent) in zip(cycle(COLORS), each_agent(dataset), strict=False):
+        value = np.atleast_1d(agent[name].values).ravel().astype(float)
+        ends = [np.atleast_1d(agent[f"{name}{end}"].values).ravel() for end in ENDS if f"{name}{end}" in agent]
+        series.append(Series(of, np.arange(value.size), value, *ends, color=color, form="points"))
+    return Panel(name.replace("_", " "), Scale("in their order"), Scale(dataset[name].attrs.get("units", "")), series)
+
+
 def figures(dataset: xr.Dataset) -> dict[str, Axes]:
-    """Draw a panel for each variable, with its interval; a point for each agent, or its values in their order."""
-    names = [name for name in _names(dataset) if dataset[name].dtype.kind in "fiu"]
-    with plt.rc_context(STYLE):
-        figure, axes = plt.subplots(1, max(1, len(names)), figsize=(3.2 * max(1, len(names)), 3.0), squeeze=False)
-        for name, panel in zip(names, axes[0], strict=False):
-            for of, agent in each_agent(dataset):
-                value = np.atleast_1d(agent[name].values).ravel()
-                around = None
-                if f"{name}_low" in dataset:
-                    low, high = (np.atleast_1d(agent[f"{name}{end}"].values).ravel() for end in ENDS)
-                    around = np.abs(np.stack([value - low, high - value]))
-                panel.errorbar(np.arange(value.size), value, around, fmt="o", capsize=3, label=of or None)
-            panel.set_title(name.replace("_", " "))
-            panel.set_ylabel(dataset[name].attrs.get("units", ""))
-            panel.set_xticks([])
-        if "agent" in dataset.dims and names:
-            axes[0, 0].legend(fontsize="small")
-        figure.tight_layout()
-    return {str(dataset.attrs["diagnostic"]): axes[0, 0]}
+    """Draw the same for print."""
+    return {str(dataset.attrs["diagnostic"]): draw_panels(panels(dataset))}
 
 
 def _names(dataset: xr.Dataset) -> list[str]:

@@ -1,6 +1,7 @@
 """The figure of a training run."""
 
 from collections.abc import Mapping
+from itertools import cycle
 from typing import Any
 
 import matplotlib.pyplot as plt
@@ -8,6 +9,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
+from closerlook.drawing.panels import Panel, Scale, Series
 from closerlook.drawing.style import (
     COLORS,
     INK,
@@ -78,3 +80,23 @@ def _draw_mean_curve(axis: Axes, log: Mapping[str, Any]) -> None:
     iterations, rows = by_seed(log, "mean_reward")
     mean, _, _ = mean_with_interval(rows)
     axis.plot(iterations, mean, color=INK, linewidth=2.0, label=f"mean of {len(rows)}", gid="mean")
+
+
+def panels(log: Mapping[str, Any]) -> list[Panel]:
+    """Return the reward curves of a training run as data.
+
+    Parameters
+    ----------
+    log : mapping of str to array_like
+        As `plot_training` takes it.
+    """
+    iterations, rows = by_seed(log, "mean_reward")
+    seeds, many = np.unique(np.asarray(log["agent_seed"])), len(rows) > MAX_LABELED
+    series = [
+        Series("" if many else f"seed {int(seed)}", iterations, row, color=color, form="thin")
+        for seed, row, color in zip(seeds, rows, cycle([QUIET] if many else COLORS), strict=False)
+    ]
+    if len(rows) > 1:
+        label = f"mean of {len(rows)}, interval over seeds"
+        series.append(Series(label, iterations, *mean_with_interval(rows), color=INK, form="thin"))
+    return [Panel("Mean episode return over training", Scale("iteration"), Scale("mean episode return"), series)]

@@ -15,8 +15,9 @@ import os
 import platform
 import sys
 import time
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from contextvars import ContextVar
 from functools import cache
 from importlib import metadata
 from pathlib import Path
@@ -38,6 +39,7 @@ RECORD = "run.json"
 _MISSING = "(not set)"
 _OWN = frozenset({"kind", "settings", "seed", "finished", "versions", "host", "wall_seconds", "pairs"})
 """What every record holds."""
+_command: ContextVar[str] = ContextVar("command", default="")
 _LARGEST = 10**18
 """No run takes so many seconds, or pairs."""
 
@@ -109,6 +111,7 @@ class RunFolder:
             "wall_seconds": before.get("wall_seconds", 0.0),
             "pairs": before.get("pairs", 0),
             **{name: value for name, value in before.items() if name not in _OWN},
+            **({"command": _command.get()} if _command.get() else {}),
         }
         self.write_json(RECORD, self._record)
         return self
@@ -334,6 +337,16 @@ class RunFolder:
         """
         self.require_own()
         return writing.write_atomically(self.path / name, lambda path: _write_netcdf(path, dataset))
+
+
+@contextmanager
+def commanded(command: str) -> Iterator[None]:
+    """Note a command line in the records of runs that a block begins: what is typed to repeat them."""
+    before = _command.set(command)
+    try:
+        yield
+    finally:
+        _command.reset(before)
 
 
 def _is_text(value: Any) -> bool:

@@ -27,7 +27,7 @@ from closerlook.results.schema import require_kind
 
 
 @dataclass(frozen=True)
-class _Quantity:
+class Quantity:
     """What a row of panels shows: a variable with an interval, and the curve the noise scale predicts for it."""
 
     name: str
@@ -36,11 +36,11 @@ class _Quantity:
     dim: str = "size"
 
 
-PAIRWISE = _Quantity("pairwise_cosine", "predicted_pairwise_cosine", "mean pairwise cosine similarity")
-TRUE = _Quantity("true_cosine_corrected", "predicted_true_cosine", "mean cosine to the true gradient,\nnoise-corrected")
+PAIRWISE = Quantity("pairwise_cosine", "predicted_pairwise_cosine", "mean pairwise cosine similarity")
+TRUE = Quantity("true_cosine_corrected", "predicted_true_cosine", "mean cosine to the true gradient,\nnoise-corrected")
 STEPS = (
-    _Quantity("update_pairwise_cosine", "", "updates:\nmean pairwise cosine", "update_size"),
-    _Quantity("update_true_cosine_corrected", "", "updates: mean cosine\nto the true gradient", "update_size"),
+    Quantity("update_pairwise_cosine", "", "updates:\nmean pairwise cosine", "update_size"),
+    Quantity("update_true_cosine_corrected", "", "updates: mean cosine\nto the true gradient", "update_size"),
 )
 MOST_COLUMNS = 5
 """Panels side by side."""
@@ -80,8 +80,8 @@ def plot_gradient_quality(dataset: xr.Dataset, ax: Axes | None = None) -> Axes:
     'log'
     """
     require_kind(dataset, "gradients")
-    agents = _with_agent_axis(dataset)
-    groups = _by_iteration(agents) if ax is None else {None: agents}
+    agents = with_agent_axis(dataset)
+    groups = by_iteration(agents) if ax is None else {None: agents}
     quantities = [PAIRWISE, *(one for one in (TRUE, *STEPS) if ax is None and one.name in agents)]
     with plt.rc_context(STYLE):
         rows = [[ax]] if ax is not None else _panels(len(quantities), len(groups))
@@ -96,11 +96,12 @@ def plot_gradient_quality(dataset: xr.Dataset, ax: Axes | None = None) -> Axes:
     return rows[0][0]
 
 
-def _with_agent_axis(dataset: xr.Dataset) -> xr.Dataset:
+def with_agent_axis(dataset: xr.Dataset) -> xr.Dataset:
+    """Return a dataset that has an agent axis, of one agent where it had none."""
     return dataset if "agent" in dataset.dims else dataset.expand_dims("agent")
 
 
-def _by_iteration(agents: xr.Dataset) -> dict[int | None, xr.Dataset]:
+def by_iteration(agents: xr.Dataset) -> dict[int | None, xr.Dataset]:
     """Split agents by iteration, in rising order; all under None where it is not known."""
     if "iteration" not in agents.coords:
         return {None: agents}
@@ -131,15 +132,15 @@ def _panels(quantities: int, groups: int) -> list[list[Axes]]:
     return rows
 
 
-def _draw_cosines(axis: Axes, group: xr.Dataset, quantity: _Quantity) -> None:
+def _draw_cosines(axis: Axes, group: xr.Dataset, quantity: Quantity) -> None:
     """Draw one line for each agent; with many, thin lines and the mean over agents with its t interval."""
     sizes = group[quantity.dim].values
     cosines = group[quantity.name].values
     predicted = group[quantity.predicted].values if quantity.predicted in group else np.full_like(cosines, np.nan)
-    below = sizes < _stream_pairs(group)
+    below = sizes < stream_pairs(group)
     if len(cosines) <= MAX_LABELED:
         lows, highs = (group[f"{quantity.name}_{end}"].values for end in ("low", "high"))
-        labels = _agent_labels(group)
+        labels = agent_labels(group)
         for color, label, middle, low, high in zip(COLORS, labels, cosines, lows, highs, strict=False):
             _draw_line(axis, sizes, middle, (low, high), below, color=color, label=label)
     else:
@@ -173,7 +174,7 @@ def _draw_line(
     axis.plot(sizes[whole], middle[whole], "o-", color=color, markersize=4, label=label, gid="estimate")
 
 
-def _finish_cosines(axes: Sequence[Axes], agents: xr.Dataset, quantity: _Quantity) -> None:
+def _finish_cosines(axes: Sequence[Axes], agents: xr.Dataset, quantity: Quantity) -> None:
     """Scale, mark and label the panels of one row."""
     sizes = _all_sizes(agents)
     lowest = min(float(axis.dataLim.y0) for axis in axes)
@@ -209,7 +210,7 @@ def _mark_batch(axes: Sequence[Axes], batch: int | None, *, worded: bool) -> Non
 
 def _name_pairs(rows: Sequence[Sequence[Axes]], agents: xr.Dataset) -> None:
     """Name the horizontal axis, and what dashes, hollow points and dots are where there are any."""
-    name, stream = "state-action pairs in an estimate", _stream_pairs(agents)
+    name, stream = "state-action pairs in an estimate", stream_pairs(agents)
     name += ", or the batch of a step" if "update_size" in agents.dims and len(rows) > 1 else ""
     marks = []
     if (_all_sizes(agents) < stream).any():
@@ -237,7 +238,7 @@ def _title(axis: Axes, agents: xr.Dataset) -> None:
         axis.set_title(" · ".join([*words, own] if own else words), weight="bold")
 
 
-def _agent_labels(group: xr.Dataset) -> list[str]:
+def agent_labels(group: xr.Dataset) -> list[str]:
     """Name each agent by what tells it from the others: its iteration, its seed, or both."""
     count = group.sizes["agent"]
     parts = []
@@ -256,7 +257,7 @@ def _all_sizes(agents: xr.Dataset) -> np.ndarray:
     return np.concatenate([agents[dim].values for dim in ("size", "update_size") if dim in agents.dims])
 
 
-def _stream_pairs(group: xr.Dataset) -> int:
+def stream_pairs(group: xr.Dataset) -> int:
     """Pairs of one stream: an estimate from fewer sees early states only."""
     return int(group.attrs.get("stream_pairs", 0))
 

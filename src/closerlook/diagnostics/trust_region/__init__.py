@@ -48,6 +48,7 @@ class TrustRegion(Diagnostic):
     summary = later(f"{_HERE}.summary", "summary")
     tables = later(f"{_HERE}.tables", "tables_of")
     figures = later(f"{_HERE}.figure", "figures")
+    panels = later(f"{_HERE}.panels", "panels")
 
 
 DIAGNOSTIC = TrustRegion()

@@ -64,7 +64,7 @@ def plot_trust_region(dataset: xr.Dataset) -> Axes:
     True
     """
     require_kind(dataset, "trust-region")
-    agents = list(_agents(dataset))
+    agents = list(drawn_agents(dataset))
     with plt.rc_context(STYLE):
         panels = [_draw_divergences, _draw_model, *_growth_panels(dataset), _draw_improvements, _draw_lengths]
         figure, axes = plt.subplots(
@@ -83,7 +83,8 @@ def plot_trust_region(dataset: xr.Dataset) -> Axes:
     return first
 
 
-def _agents(dataset: xr.Dataset) -> Iterator[tuple[str, xr.Dataset]]:
+def drawn_agents(dataset: xr.Dataset) -> Iterator[tuple[str, xr.Dataset]]:
+    """Split a dataset into the agents that are drawn, with their names."""
     if "agent" not in dataset.dims:
         yield "", dataset
         return

@@ -77,7 +77,7 @@ def plot_value_prediction(dataset: xr.Dataset, ax: Axes | None = None) -> Axes:
         if ax is not None:
             _draw_baselines(ax, agents)
             return ax
-        groups = _by_iteration(agents)
+        groups = by_iteration(agents)
         figure: Figure = plt.figure(
             figsize=(13.2, 2.9 * len(groups) + 0.5), layout=ConstrainedLayoutEngine(wspace=0.05)
         )
@@ -100,7 +100,8 @@ def _algorithm(agents: xr.Dataset) -> str:
     return str(agents.attrs.get("algorithm", "")).upper()
 
 
-def _by_iteration(agents: xr.Dataset) -> dict[int | None, xr.Dataset]:
+def by_iteration(agents: xr.Dataset) -> dict[int | None, xr.Dataset]:
+    """Split agents by iteration, in rising order."""
     iterations = np.broadcast_to(agents["iteration"].values, agents.sizes["agent"])
     return {int(i): agents.isel(agent=np.flatnonzero(iterations == i)) for i in np.unique(iterations)}
 
@@ -111,7 +112,7 @@ def _draw_errors(axis: Axes, group: xr.Dataset) -> None:
     labels: list[str] = []
     for label, (variable, where) in ERRORS.items():
         chosen = {**where, **({"critic": kind} if "critic" in group[variable].dims else {})}
-        value, low, high = _over_agents(group, variable, chosen)
+        value, low, high = over_agents(group, variable, chosen)
         if not np.isfinite(value):
             continue
         place, color = -len(labels), COLORS[0] if "mean_relative_error" in variable else COLORS[1]
@@ -130,14 +131,14 @@ def _draw_errors(axis: Axes, group: xr.Dataset) -> None:
     axis.margins(x=0.15)
 
 
-def _over_agents(group: xr.Dataset, variable: str, where: dict[str, str]) -> tuple[float, float, float]:
+def over_agents(group: xr.Dataset, variable: str, where: dict[str, str]) -> tuple[float, float, float]:
     """Return a number with its interval: of the one agent, or of the mean over several."""
     values = group[variable].sel(where).values
     if len(values) == 1:
         low, high = (float(group[f"{variable}_{end}"].sel(where).values[0]) for end in ("low", "high"))
         return float(values[0]), low, high
-    over_agents = mean_with_interval(values[:, None])
-    return float(over_agents[0][0]), float(over_agents[1][0]), float(over_agents[2][0])
+    found = mean_with_interval(values[:, None])
+    return float(found[0][0]), float(found[1][0]), float(found[2][0])
 
 
 def _draw_calibration(axis: Axes, group: xr.Dataset) -> None:
@@ -173,7 +174,7 @@ def _draw_baselines(axis: Axes, group: xr.Dataset) -> None:
     sizes = group["size"].values
     lines = []
     for color, (name, label) in zip((COLORS[1], COLORS[0], COLORS[4], QUIET), BASELINES.items(), strict=True):
-        curve = _curve(group, "baseline_pairwise_cosine", {"baseline": name})
+        curve = curve_of(group, "baseline_pairwise_cosine", {"baseline": name})
         if np.isfinite(curve[0]).any():
             axis.fill_between(sizes, curve[1], curve[2], color=color, alpha=0.14, linewidth=0)
             lines += axis.plot(sizes, curve[0], "o-", color=color, markersize=4, label=label, gid="baseline")
@@ -194,7 +195,7 @@ def _draw_lambdas(axis: Axes, group: xr.Dataset) -> None:
     places = np.arange(len(lambdas))
     lines = []
     for color, (times, label) in zip((COLORS[2], COLORS[0]), LAMBDA_LINES.items(), strict=True):
-        middle, low, high = _curve(group, "lambda_cosine", {"batches": times})
+        middle, low, high = curve_of(group, "lambda_cosine", {"batches": times})
         if np.isfinite(middle).any():
             axis.fill_between(places, low, high, color=color, alpha=0.14, linewidth=0)
             lines += axis.plot(places, middle, "o-", color=color, markersize=4, label=label, gid="lambda")
@@ -216,7 +217,8 @@ def _draw_lambdas(axis: Axes, group: xr.Dataset) -> None:
     label_lines(axis, lines)
 
 
-def _curve(group: xr.Dataset, variable: str, where: dict[str, object]) -> Sequence[np.ndarray]:
+def curve_of(group: xr.Dataset, variable: str, where: dict[str, object]) -> Sequence[np.ndarray]:
+    """Return a curve with its interval: of the one agent, or of the mean over several."""
     rows = group[variable].sel(where).values
     if len(rows) == 1:
         return [rows[0], *(group[f"{variable}_{end}"].sel(where).values[0] for end in ("low", "high"))]

@@ -8,12 +8,17 @@ from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
+GENERATOR = '<meta name="generator" content="closerlook">'
+"""By which a page is known as one of closerlook's."""
+
 
 @cache
 def _templates() -> Environment:
-    return Environment(
-        loader=PackageLoader("closerlook.report"), autoescape=True, undefined=StrictUndefined, trim_blocks=True
+    found = Environment(
+        loader=PackageLoader("closerlook.pages"), autoescape=True, undefined=StrictUndefined, trim_blocks=True
     )
+    found.globals["generator"] = GENERATOR
+    return found
 
 
 def render(template: str, content: Mapping[str, Any]) -> str:
@@ -22,11 +27,21 @@ def render(template: str, content: Mapping[str, Any]) -> str:
     Parameters
     ----------
     template : str
-        Its file name, for example ``"demo.html.j2"``.
+        Its file name, for example ``"report.html.j2"``.
     content : mapping
         Every name the template uses.
     """
     return _templates().get_template(template).render(content)
+
+
+@cache
+def script() -> str:
+    """Return plotly's own script, and the one that draws a page's plots with it."""
+    from plotly.offline import get_plotlyjs  # noqa: PLC0415 - takes half a second
+
+    own = (Path(__file__).parent / "templates" / "plots.js").read_text(encoding="utf-8")
+    # what would end the element that holds them, wherever in the code it stands
+    return f"{get_plotlyjs()}\n{own}".replace("</script", "<\\/script")
 
 
 def image_data(path: Path) -> str:

@@ -8,7 +8,7 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from closerlook.report.page import render
+from closerlook.pages.page import render
 
 LAYERS = {
     "load": "Is it the agent that was trained?",
@@ -41,15 +41,27 @@ def checkup_page(summary: Mapping[str, Any]) -> str:
     summary : mapping
         What ``closerlook checkup --json`` prints.
     """
-    return render("checkup.html.j2", {**_content(summary), "title": f"Checkup of {summary['agent']}"})
+    return render("checkup.html.j2", {"checkup": checkup_content(summary), "title": f"Checkup of {summary['agent']}"})
 
 
 def checkup_fragment(summary: Mapping[str, Any]) -> str:
     """Write the same without a page around it, for a notebook."""
-    return render("checkup_fragment.html.j2", _content(summary))
+    return render("checkup_fragment.html.j2", {"checkup": checkup_content(summary)})
 
 
-def _content(summary: Mapping[str, Any]) -> dict[str, Any]:
+def checkup_content(summary: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what is shown of a checkup, as plain values.
+
+    Parameters
+    ----------
+    summary : mapping
+        What ``closerlook checkup --json`` prints.
+
+    Raises
+    ------
+    KeyError
+        Where it lacks something.
+    """
     checks: Sequence[Mapping[str, Any]] = summary["checks"]
     cause = summary["cause"]
     healthy = any(check["diagnosis"] == "healthy" and check["level"] == "ok" for check in checks)

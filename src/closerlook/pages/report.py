@@ -1,0 +1,186 @@
+"""``closerlook report``: what any runs found, on one page that needs nothing else."""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from closerlook.errors import InputError
+from closerlook.pages.contents import about, drawn_of, main_figure, pictures_of, said_of, totals
+from closerlook.pages.downloads import Room, downloads
+from closerlook.pages.page import GENERATOR, render, script
+from closerlook.pages.runs import DATA, Found, Run, find
+from closerlook.results.writing import plain_errors, write_bytes
+
+MOST_BYTES = 8_000_000
+"""No page is larger."""
+_HEAD = 2048
+"""Bytes within which a page says what wrote it."""
+MARKS = {"holds": "ok", "does_not_hold": "problem", "not_enough_data": "not_enough_data", "not_tested": "unknown"}
+LEVELS = {"problem": "problem", "watch": "to watch", "ok": "ok", "not_enough_data": "without enough data"}
+
+
+def report(folders: str | Path | Sequence[str | Path], out: str | Path | None = None) -> Path:
+    """Write one offline HTML page about any runs: what was found, figures, tables, how it was made, and the data.
+
+    Folders within those that are given count too, so that a study is one argument. Causes of checkups, claims and
+    verdicts come first. The page needs no network and stays below 8 MB: data that it has no room for are named.
+
+    Parameters
+    ----------
+    folders : str, Path or sequence of them
+        Run folders, or folders that hold some.
+    out : str or Path, optional
+        The page, or a folder for ``report.html``; default the folder where one was given, else this one.
+
+    Returns
+    -------
+    Path
+        The page.
+
+    Raises
+    ------
+    InputError
+        Where a folder holds no run, or none with results, is given twice, or is of a later version of the schema; where
+        ``out`` is there and is no report; where it cannot be written.
+
+    See Also
+    --------
+    closerlook.run : leaves a run folder with ``out``.
+    closerlook.summary : the numbers themselves.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> import closerlook as cl
+    >>> agent = cl.load("atlas/hopper-ppo", iteration=0, seed=0)
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     small = {"pairs": 4096, "estimates": 2, "sizes": (128, 2048), "workers": 1}
+    ...     dataset = cl.gradient_quality(agent, **small, out=f"{folder}/gradients")
+    ...     cl.report(f"{folder}/gradients").name
+    'report.html'
+    """
+    given = [folders] if isinstance(folders, str | Path) else [*folders]
+    target = _target(given, out)
+    page = report_page(find(given))
+    return write_bytes(target, page.encode())
+
+
+def _target(folders: Sequence[str | Path], out: str | Path | None) -> Path:
+    """Return the page's place.
+
+    Raises
+    ------
+    InputError
+        Where something else is there.
+    """
+    place = Path(out) if out is not None else Path(folders[0]) if len(folders) == 1 else Path()
+    if out is None or place.is_dir() or place.suffix not in {".html", ".htm"}:
+        place = place / "report.html"
+    with plain_errors(place):
+        if place.is_dir():
+            raise InputError(f"{place} is a folder", "give another --out")
+        if place.exists():
+            with place.open("rb") as file:
+                if GENERATOR.encode() not in file.read(_HEAD):
+                    raise InputError(f"{place} is there and is no report of closerlook", "give another --out")
+    return place
+
+
+def report_page(found: Found, template: str = "report.html.j2", more: Mapping[str, Any] | None = None) -> str:
+    """Write the page as HTML.
+
+    Parameters
+    ----------
+    found : Found
+        All that it is about.
+    template : str
+        The report's, or one that extends it.
+    more : mapping, optional
+        What that one uses beside.
+
+    Raises
+    ------
+    InputError
+        Where results are not complete, or what is said of the runs alone is too much for a page.
+    """
+    said = [{**said_of(run), "id": f"run-{number}"} for number, run in enumerate(found.runs, start=1)]
+    content: dict[str, Any] = {
+        **_opening(found),
+        "runs": said,
+        "claims": [_claim(claim) for claim in found.claims],
+        "counts": _counts(found, said),
+        "totals": totals(found.runs),
+        "script": "",
+        **(more or {}),
+    }
+    bare = [{**one, "plots": [], "pictures": [], "downloads": [], "undrawn": 0} for one in said]
+    size = len(render(template, {**content, "runs": bare}).encode())
+    plots = [drawn_of(run) if one["finished"] else [] for run, one in zip(found.runs, said, strict=True)]
+    code = script() if any(plots) else ""
+    room = Room(MOST_BYTES - size - len(code.encode()))
+    if room.left < 0:
+        what = f"a page about {len(found.runs)} runs would be larger than {MOST_BYTES / 1e6:.0f} MB"
+        raise InputError(what, "give fewer folders")
+    return render(template, {**content, "runs": _filled(found.runs, said, plots, room), "script": code})
+
+
+def _filled(
+    runs: Sequence[Run], said: Sequence[Mapping[str, Any]], plots: Sequence[list[dict[str, Any]]], room: Room
+) -> list[dict[str, Any]]:
+    """Add plots, pictures and data to what is said of runs, in this order, as long as there is room."""
+    drawn = [own if room.take(_weight(own)) else [] for own in plots]
+    shown: list[dict[str, Any]] = []
+    for run, all_plots, own in zip(runs, plots, drawn, strict=True):
+        pictures = [one for one in pictures_of(run, all_plots) if room.take(len(one.image) + 2 * len(one.words) + 300)]
+        shown.append(
+            {"plots": own, "pictures": pictures, "main": main_figure(run), "undrawn": len(all_plots) - len(own)}
+        )
+    files = [(run.name, path) for run in runs for path in run.files(DATA)]
+    data = downloads(files, room)
+    return [
+        {**one, **extra, "downloads": [file for file in data if file.run == one["name"]]}
+        for one, extra in zip(said, shown, strict=True)
+    ]
+
+
+def _weight(plots: Sequence[Mapping[str, Any]]) -> int:
+    """Return about how many bytes plots, their words and their numbers take in a page."""
+    return len(render("plots.html.j2", {"plots": plots, "id": "run-000"}).encode()) + 200
+
+
+def _opening(found: Found) -> dict[str, Any]:
+    """Head the page with what it is about."""
+    subjects = [*dict.fromkeys(filter(None, map(about, found.runs)))]
+    names = [*dict.fromkeys(run.what for run in found.runs)]
+    subject = "; ".join(subjects[:3]) + (f" and {len(subjects) - 3} more" if len(subjects) > 3 else "")
+    return {"title": f"{subject or found.runs[0].name}: {', '.join(names)}", "subject": subject, "names": names}
+
+
+def _claim(claim: Mapping[str, Any]) -> dict[str, Any]:
+    mark = str(claim.get("mark", "not_tested"))
+    ends = [claim.get(name) for name in ("value", "low", "high")]
+    value, low, high = (f"{end:.3g}" if isinstance(end, int | float) else "" for end in ends)
+    texts = ("id", "statement", "source", "task", "algorithm", "rule", "written", "measured")
+    return {
+        **{name: _text(claim.get(name)) for name in texts},
+        "mark": mark.replace("_", " "),
+        "level": MARKS.get(mark, "unknown"),
+        "value": value,
+        "interval": f"{low} to {high}" if low and high else "",
+    }
+
+
+def _text(value: Any) -> str:
+    return "" if value is None else ", ".join(map(str, value)) if isinstance(value, list) else str(value)
+
+
+def _counts(found: Found, said: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Say in numbers what came out."""
+    causes = [one["checkup"]["headline"] for one in said if one["checkup"] is not None]
+    claims = Counter(str(claim.get("mark", "not_tested")).replace("_", " ") for claim in found.claims)
+    levels = Counter(verdict["level"] for one in said for verdict in one["verdicts"])
+    words = [f"checkup: {cause}" for cause in causes]
+    words += ["claims: " + ", ".join(f"{count} {mark}" for mark, count in claims.items())] if claims else []
+    listed = [f"{levels[level]} {word}" for level, word in LEVELS.items() if levels[level]]
+    return words + (["verdicts: " + ", ".join(listed)] if listed else [])
