@@ -3,6 +3,8 @@
 import base64
 import json
 import re
+import shutil
+import subprocess
 from html.parser import HTMLParser
 from io import BytesIO
 from urllib.parse import urlparse
@@ -98,7 +100,7 @@ def test_every_run_and_claim_is_named(page):
     for name in (*MEASURED, "again"):
         assert f"fig/{name}" in page.text
     assert "later (values)" in page.text
-    assert re.search(r"claims: 1 holds, 1 does not hold, 1 not tested", page.text, re.IGNORECASE)
+    assert re.search("claims: 1 holds, 1 does not hold, 1 not tested", page.text, re.IGNORECASE)
     assert "0.25" in page.text
     assert "0.2 to 0.3" in page.text
 
@@ -464,3 +466,33 @@ def test_a_study_alone_and_unknown_kinds_are_shown_with_their_pictures(tmp_path)
 
 def test_records_of_python_have_no_command(tmp_path):
     assert "command" not in json.loads((finished(tmp_path, "gradients") / "run.json").read_text())
+
+
+def _browse(page, width, folder):
+    """Open a page in headless Chromium; return its elements afterwards, and what the console has."""
+    (folder / "page.html").write_text(page)
+    command = ["chromium", "--headless", "--no-sandbox", "--enable-logging=stderr", f"--window-size={width},30000"]
+    command += [f"--user-data-dir={folder}/profile", "--virtual-time-budget=60000", "--dump-dom"]
+    done = subprocess.run([*command, f"file://{folder}/page.html"], capture_output=True, text=True, check=True)
+    said = [line for line in done.stderr.splitlines() if "CONSOLE" in line and "software WebGL" not in line]
+    return Page(done.stdout), said
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("chromium") is None, reason="takes chromium")
+@pytest.mark.parametrize("width", [390, 1200])
+def test_a_browser_draws_every_plot_without_errors(text, tmp_path, width):
+    drawn, said = _browse(text, width, tmp_path)
+    assert said == []
+    plots = [one["class"] for one in drawn.all("div") if "plot" in (one.get("class") or "").split()]
+    assert len(plots) == text.count('<div class="plot"') > 20
+    assert all("js-plotly-plot" in one for one in plots)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("chromium") is None, reason="takes chromium")
+def test_a_browser_asks_nothing_of_any_network(text, tmp_path):
+    """What the page would load is refused by its own policy, and said in the console."""
+    asking = text.replace("</main>", '<img src="https://example.org/x.png" alt="x"></main>')
+    _, said = _browse(asking, 390, tmp_path)
+    assert any("Content Security Policy" in line for line in said)

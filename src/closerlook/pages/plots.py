@@ -158,16 +158,16 @@ def _plane(plane: Plane) -> dict[str, Any]:
         faint = {"x": x, "y": y, "opacity": 0.25, "colorscale": [[0, "#0072B2"], [1, "#0072B2"]], "showscale": False}
         ends = [{"type": "surface", "z": end, **faint, "hoverinfo": "skip"} for end in (low, high)]
     shared |= {"hovertemplate": f"{words}<extra></extra>"}
-    flat = {"type": "contour", **shared, "colorbar": {"thickness": 12, "outlinewidth": 0, "tickformat": ".3~g"},
+    flat = {"type": "contour", **shared, "colorbar": {"thickness": 12, "outlinewidth": 0, "tickformat": ".5~g"},
             "line": {"smoothing": 0}}  # fmt: skip
     below = {"z": {"show": True, "usecolormap": True, "project": {"z": True}}}
     turned = {"type": "surface", **shared, "contours": below, "showscale": False}
     names = {
-        f"{name}axis": {"title": {"text": text(scale)}}
+        f"{name}axis": {"title": {"text": text(scale), "font": {"size": 11}}, "tickfont": {"size": 10}}
         for name, scale in (("x", plane.x.label), ("y", plane.y.label), ("z", ""))
     }
     # the agent itself in front, as in the paper's figures
-    scene = {**names, "aspectmode": "cube", "camera": {"eye": {"x": -1.7, "y": -1.7, "z": 1.1}}}
+    scene = {**names, "aspectmode": "cube", "camera": {"eye": {"x": -2, "y": -2, "z": 1.25}}}
     layout = {"xaxis": _axis(plane.x), "yaxis": _axis(plane.y), "scene": scene}
     return {"traces": [flat], "layout": layout, "legend": [], "surface": [turned, *ends]}
 

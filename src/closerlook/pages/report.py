@@ -157,15 +157,21 @@ def _opening(found: Found) -> dict[str, Any]:
     return {"title": f"{subject or found.runs[0].name}: {', '.join(names)}", "subject": subject, "names": names}
 
 
+def _mark(claim: Mapping[str, Any]) -> str:
+    """Return a claim's mark, one of those that there are."""
+    mark = claim.get("mark")
+    return mark if isinstance(mark, str) and mark in MARKS else "not_tested"
+
+
 def _claim(claim: Mapping[str, Any]) -> dict[str, Any]:
-    mark = str(claim.get("mark", "not_tested"))
+    mark = _mark(claim)
     ends = [claim.get(name) for name in ("value", "low", "high")]
     value, low, high = (f"{end:.3g}" if isinstance(end, int | float) else "" for end in ends)
     texts = ("id", "statement", "source", "task", "algorithm", "rule", "written", "measured")
     return {
         **{name: _text(claim.get(name)) for name in texts},
         "mark": mark.replace("_", " "),
-        "level": MARKS.get(mark, "unknown"),
+        "level": MARKS[mark],
         "value": value,
         "interval": f"{low} to {high}" if low and high else "",
     }
@@ -178,9 +184,16 @@ def _text(value: Any) -> str:
 def _counts(found: Found, said: Sequence[Mapping[str, Any]]) -> list[str]:
     """Say in numbers what came out."""
     causes = [one["checkup"]["headline"] for one in said if one["checkup"] is not None]
-    claims = Counter(str(claim.get("mark", "not_tested")).replace("_", " ") for claim in found.claims)
+    claims = Counter(map(_mark, found.claims))
     levels = Counter(verdict["level"] for one in said for verdict in one["verdicts"])
     words = [f"checkup: {cause}" for cause in causes]
-    words += ["claims: " + ", ".join(f"{count} {mark}" for mark, count in claims.items())] if claims else []
+    marks = [f"{claims[mark]} {_agreeing(mark, claims[mark])}" for mark in sorted(claims, key=[*MARKS].index)]
+    words += ["claims: " + ", ".join(marks)] if claims else []
     listed = [f"{levels[level]} {word}" for level, word in LEVELS.items() if levels[level]]
     return words + (["verdicts: " + ", ".join(listed)] if listed else [])
+
+
+def _agreeing(mark: str, count: int) -> str:
+    """Write what so many claims do."""
+    several = {"holds": "hold", "does_not_hold": "do not hold"} if count != 1 else {}
+    return several.get(mark, mark.replace("_", " "))

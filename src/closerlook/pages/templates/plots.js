@@ -82,6 +82,8 @@
   }
 
   function draw(panel) {
+    if (panel.dataset.drawn) return;
+    panel.dataset.drawn = "yes";
     const plot = JSON.parse(panel.querySelector("script").textContent);
     const node = panel.querySelector(".plot");
     addLegend(panel, node, plot);
@@ -89,6 +91,28 @@
     show(node, plot, false);
     new ResizeObserver(() => window.Plotly.Plots.resize(node)).observe(node);
   }
+
+  // paper takes all plots at once, two beside each other
+  const paper = { autosize: false, width: 330, height: 240 };
+  const screen = { autosize: true, width: null, height: null };
+  const unfolded = [];
+
+  function size(panel, layout) {
+    window.Plotly.relayout(panel.querySelector(".plot"), layout);
+  }
+
+  window.addEventListener("beforeprint", () => {
+    for (const fold of document.querySelectorAll("details.fold:not([open])")) unfolded.push(fold);
+    for (const fold of unfolded) fold.open = true;
+    for (const panel of document.querySelectorAll(".panels:not([hidden]) .panel")) {
+      draw(panel);
+      size(panel, paper);
+    }
+  });
+  window.addEventListener("afterprint", () => {
+    for (const fold of unfolded.splice(0)) fold.open = false;
+    for (const panel of document.querySelectorAll(".panels:not([hidden]) .panel")) size(panel, screen);
+  });
 
   for (const figure of document.querySelectorAll("figure.drawn")) {
     const panels = figure.querySelector(".panels"), picture = figure.querySelector(".static");
