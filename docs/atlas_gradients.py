@@ -34,7 +34,7 @@ from closerlook.diagnostics.gradients import variables as gradient_variables
 from closerlook.diagnostics.gradients.figure import plot_gradient_quality
 from closerlook.drawing.style import save_figure
 from closerlook.results.reading import read_dataset
-from closerlook.studies.claims import judge
+from closerlook.studies.judging import judge
 
 PAGE, LIMITS = DOCS / "atlas_gradients.md", DOCS / "gradients.md"
 BATCH = 2048

@@ -29,7 +29,7 @@ from closerlook.diagnostics.landscape.budget_figure import plot_budgets
 from closerlook.diagnostics.landscape.figure import plot_landscape
 from closerlook.drawing.style import save_figure
 from closerlook.results.reading import read_dataset
-from closerlook.studies.claims import judge
+from closerlook.studies.judging import judge
 
 PAGE = DOCS / "atlas_landscapes.md"
 LIMITS = DOCS / "landscape.md"

@@ -30,7 +30,8 @@ from closerlook.diagnostics.trust_region import variables as trust_variables
 from closerlook.diagnostics.trust_region.figure import plot_trust_region
 from closerlook.drawing.style import save_figure
 from closerlook.results.reading import read_dataset
-from closerlook.studies.claims import judge, load_claims
+from closerlook.studies.claims import load_claims
+from closerlook.studies.judging import judge
 
 PAGE = DOCS / "atlas_trust.md"
 LIMITS = DOCS / "trust-region.md"

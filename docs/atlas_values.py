@@ -33,7 +33,7 @@ from closerlook.diagnostics.values.figure import plot_value_prediction
 from closerlook.drawing.style import save_figure
 from closerlook.results.naming import agent_name
 from closerlook.results.reading import read_dataset
-from closerlook.studies.claims import judge
+from closerlook.studies.judging import judge
 
 PAGE, LIMITS = DOCS / "atlas_values.md", DOCS / "values.md"
 SIZES = (2048, 8192)

@@ -5,10 +5,13 @@ from dataclasses import Field
 from pathlib import Path
 from typing import Any
 
+from closerlook.cli.study_tables import plan_summary
 from closerlook.diagnostics import all_diagnostics
 from closerlook.diagnostics.options import about, flag_of, listed
 from closerlook.results.schema import describe
+from closerlook.studies.preset import preset_names
 from closerlook.studies.schema import every_variable
+from closerlook.studies.study import plan_rows, plan_study
 
 VARIABLES = Path(__file__).parent / "variables.md"
 
@@ -48,9 +51,33 @@ def _default(field: Field[Any]) -> str:
     return words if words is not None else f"`{field.default}`"
 
 
+STUDIES = Path(__file__).parent / "studies.md"
+
+
+def studies_page() -> str:
+    """Put what each figure takes at the paper's scale into the page on studies."""
+    rows = []
+    for name in preset_names():
+        study = plan_study([name], "paper", Path("runs/study-paper"))
+        title = study.figures[0].preset.title
+        # agents of the atlas, or those of runs that are here, count as work all the same
+        found = plan_summary(study, plan_rows(study))
+        rows.append(
+            [f"`{name}`", title, f"{found['pairs']:.2g}", f"{found['core_hours']:,.0f}", _bytes(found["bytes"])]
+        )
+    head = ["| study | what it shows | pairs | core-hours | disk |", "|---|---|---|---|---|"]
+    text = "\n".join([*head, *(f"| {' | '.join(row)} |" for row in rows)])
+    before, rest = STUDIES.read_text().split("<!-- plan -->")
+    return f"{before}<!-- plan -->\n\n{text}\n\n<!-- end of plan -->{rest.split('<!-- end of plan -->')[1]}"
+
+
+def _bytes(count: float) -> str:
+    return f"{count / 1e9:,.1f} GB" if count >= 1e9 else f"{count / 1e6:,.0f} MB"
+
+
 def main() -> int:
     """Write the pages, or compare them with what would be written."""
-    pages = {VARIABLES: HEAD + describe(every_variable().values()), OPTIONS: options_page()}
+    pages = {VARIABLES: HEAD + describe(every_variable().values()), OPTIONS: options_page(), STUDIES: studies_page()}
     if "--check" in sys.argv[1:]:
         return int(any(path.read_text() != text for path, text in pages.items()))
     for path, text in pages.items():

@@ -12,7 +12,7 @@ from measured import claims_on, claims_text, replaced
 
 from closerlook.drawing.style import COLORS, INK, QUIET, RULE, STYLE, mean_with_interval
 from closerlook.studies import training_variables
-from closerlook.studies.claims import judge
+from closerlook.studies.judging import judge
 from closerlook.studies.training_rewards import final_rewards
 
 DOCS = Path(__file__).parent

@@ -1,14 +1,15 @@
 """What the pages of the measured atlas share: their columns, how numbers are written, claims with their marks."""
 
 import argparse
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import numpy as np
 import xarray as xr
 
 from closerlook.results.reading import read_dataset
-from closerlook.studies.claims import Claim, Judgement, load_claims
+from closerlook.studies.claims import Claim, load_claims
+from closerlook.studies.judging import Judgement
 
 DOCS = Path(__file__).parent
 DATA, IMAGES = DOCS / "data", DOCS / "images"
@@ -152,35 +153,11 @@ def claims_text(judged: Iterable[tuple[Claim, list[Judgement]]]) -> str:
         count = ", ".join(
             f"{mark} {marks.count(mark)}" for mark in ("holds", "does not hold", "not enough data") if mark in marks
         )
-        pairs = (
-            ""
-            if claim.size is None
-            else f" at {claim.size:,} pairs"
-            if isinstance(claim.size, int)
-            else f", {claim.size[1]:,} less {claim.size[0]:,} pairs"
-        )
-        what = f"`{claim.variable}`{labels(claim.where)}{pairs}{', logarithm' if claim.log else ''}"
-        what += f", less {' and '.join(other(place) for place in claim.against)}" if claim.against else ""
-        what += ", halved" if len(claim.against) > 1 else ""
-        what += (
-            f", with {other(claim.beside['where'] | {'variable': claim.beside['variable']})}" if claim.beside else ""
-        )
-        rule = f"{what}: {claim.statistic} {claim.rule} {claim.bound:g}"
         body = claims_table(judgements) if judgements else "Not measured.\n"
-        parts.append(f"### {claim.statement}\n\n{claim.source}. Rule: {rule}.{count and f' {count}'}\n\n{body}")
+        parts.append(
+            f"### {claim.statement}\n\n{claim.source}. Rule: {claim.rule_in_words}.{count and f' {count}'}\n\n{body}"
+        )
     return "\n".join(parts)
-
-
-def labels(where: Mapping[str, object]) -> str:
-    """Write a place in a variable: `` of critic updated, target gae``."""
-    return f" of {', '.join(f'{dim} {label}' for dim, label in where.items())}" if where else ""
-
-
-def other(place: Mapping[str, object]) -> str:
-    """Write what is subtracted."""
-    where = {dim: label for dim, label in place.items() if dim != "variable"}
-    name = f"`{place['variable']}`" if "variable" in place else "that"
-    return f"{name}{labels(where)}"
 
 
 def replaced(text: str, name: str, content: str) -> str:

@@ -14,7 +14,7 @@ from measured import DATA, DOCS, IMAGES, TASKS, claims_on, claims_text, replaced
 from closerlook.drawing.style import save_figure
 from closerlook.results.reading import read_dataset
 from closerlook.studies import regime_variables
-from closerlook.studies.claims import judge
+from closerlook.studies.judging import judge
 from closerlook.studies.regime_figure import plot_sample_regime
 
 PAGE = DOCS / "sample_regimes.md"

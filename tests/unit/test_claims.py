@@ -7,7 +7,8 @@ import pytest
 import xarray as xr
 from scipy import stats
 
-from closerlook.studies.claims import Claim, judge, load_claims
+from closerlook.studies.claims import Claim, load_claims
+from closerlook.studies.judging import judge
 from closerlook.studies.relations import rank_relation
 from closerlook.studies.schema import every_variable
 from closerlook.studies.training_rewards import final_rewards

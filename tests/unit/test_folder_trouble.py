@@ -32,7 +32,7 @@ def contents(folder: Path) -> dict[str, bytes]:
     """Return every file, the seconds that anything took aside."""
     found = {str(file.relative_to(folder)): file.read_bytes() for file in folder.rglob("*") if not file.is_dir()}
     record = json.loads(found.pop("run.json"))
-    del record["wall_seconds"]
+    del record["wall_seconds"], record["date"]
     log = found.pop("training.csv", b"").decode().splitlines()
     names = log[0].split(",") if log else []
     kept = [at for at, name in enumerate(names) if not name.startswith("seconds_")]

@@ -9,7 +9,7 @@ import pytest
 import xarray as xr
 
 from closerlook.cli import main
-from closerlook.cli.study import table_of
+from closerlook.cli.study_tables import table_of
 from closerlook.errors import InputError
 from closerlook.execution import Silence
 from closerlook.results.reading import read_dataset

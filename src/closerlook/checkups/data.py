@@ -140,11 +140,16 @@ def check_wide(case: Case) -> Finding:
     if np.isfinite(cost.value):
         said += f"; drawing actions loses {cost.value:.0%} of what the likeliest earn above random ones"
     evidence = (name, "noise_cost", "sampled_return", "mode_return", "entropy_coefficient")
-    before = case.settings.get("entropy_coefficient", 0.0)
-    settings = case.change("entropy_coefficient", before / 10, "noise is kept up less") if before > 0 else {}
+    before = case.settings.get("entropy_coefficient")
+    settings = case.change("entropy_coefficient", before / 10, "noise is kept up less") if before else {}
     level: Level = "watch" if width in {"problem", "watch"} else "ok"
-    level = "problem" if width == costly == "problem" else level
-    advice = ""
+    # choices are even at the start: without a bonus that keeps them so, the policy has hardly moved, and why is told by
+    # its updates
+    unmoved = discrete and before == 0
+    level = "problem" if width == costly == "problem" and not unmoved else level
+    if level != "ok" and unmoved:
+        said += "; no bonus keeps it there: the policy has hardly moved from its start"
+        return case.finding("exploration_too_wide", level, f"{said}.", evidence, advice="See what its updates do.")
     if level != "ok":
         advice = "Lower the entropy bonus or the initial deviation; judge the agent by its likeliest actions."
         return case.finding("exploration_too_wide", level, f"{said}.", evidence, advice=advice, settings=settings)

@@ -37,7 +37,7 @@ def _diagnostic(name: str) -> Any:
 def commands() -> Mapping[str, Entry]:
     """Return every command by name; a diagnostic that is installed is one."""
     demo = "train two small Hopper agents, measure them, write a page about it: 3 minutes"
-    study = "experiments of the paper that train many agents"
+    study = "the paper's figures by name: train, measure, draw, judge"
     atlas = "train and pack the sixty agents of the repository: hours"
     return {
         "demo": Entry(demo, partial(_from, "demo", "Demo")),
@@ -56,7 +56,8 @@ def commands() -> Mapping[str, Entry]:
         "report": Entry(
             "any runs on one offline page: verdicts, figures, tables, data", partial(_from, "report", "Report")
         ),
-        "study": Entry(study, partial(_from, "study", "Study")),
+        "study": Entry(study, partial(_from, "study", "StudyCommand")),
+        "claims": Entry("what data say of the paper's statements", partial(_from, "claims", "Claims")),
         "selfcheck": Entry(
             "every estimator on this machine against known answers: a minute", partial(_from, "selfcheck", "Selfcheck")
         ),

@@ -4,7 +4,7 @@ import math
 from collections.abc import Iterable, Sequence
 
 import numpy as np
-from rich.console import RenderableType
+from rich.console import Group, RenderableType
 from rich.progress import Progress
 from rich.table import Table
 
@@ -26,10 +26,10 @@ MOST_AGENTS = 20
 """Rows of the table; more would not fit on a screen."""
 
 
-class _WithTable(Progress):
+class WithTable(Progress):
     """A progress bar with a table below it."""
 
-    table: Table | None = None
+    table: RenderableType | None = None
 
     def get_renderables(self) -> Iterable[RenderableType]:
         """List what is drawn."""
@@ -41,12 +41,24 @@ class _WithTable(Progress):
 class PopulationBar(Bar):
     """Progress of a training run, with a table of its agents while it goes on."""
 
-    drawn = _WithTable
+    drawn = WithTable
+    below: RenderableType | None = None
+    """What stands below all, where the run is a part of something larger."""
+
+    def start(self, total_pairs: float, label: str) -> None:
+        """Draw the bar, and what stands below it."""
+        super().start(total_pairs, label)
+        self._show(None)
 
     def report(self, rows: Sequence[Row]) -> None:
         """Take in the log of a segment."""
-        if rows and isinstance(self._bar, _WithTable):
-            self._bar.table = population_table(rows)
+        if rows:
+            self._show(population_table(rows))
+
+    def _show(self, table: Table | None) -> None:
+        shown = [one for one in (table, self.below) if one is not None]
+        if isinstance(self._bar, WithTable) and shown:
+            self._bar.table = Group(*shown)
 
 
 def population_table(rows: Sequence[Row]) -> Table:

@@ -1,66 +1,77 @@
-"""``closerlook study``: the paper's experiments that train many agents, as one command each."""
+"""``closerlook study``: the paper's figures and other experiments by name, from training to claims."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal, get_args
+from typing import Annotated, Any, ClassVar
 
 import tyro
 from rich.table import Table
 
 from closerlook.arguments import environment_id
-from closerlook.cli.console import Bar, Terminal, duration, usual_rate
-from closerlook.cli.live import PopulationBar
+from closerlook.cli.console import LONG_SECONDS, Bar, Terminal, duration
+from closerlook.cli.live import PopulationBar, WithTable
 from closerlook.cli.options import Output, option
-from closerlook.drawing.style import save_figure
+from closerlook.cli.study_tables import (
+    claims_table,
+    endings_table,
+    figures_in_short,
+    plan_summary,
+    plan_table,
+    seconds_of,
+    settings_table,
+    table_of,
+)
 from closerlook.drawing.tables import make_table
 from closerlook.errors import InputError
 from closerlook.execution import Progress
-from closerlook.studies.regime_figure import plot_sample_regime
-from closerlook.studies.sample_regime import Regimes, preset_of, sample_regime, summary
+from closerlook.results.reading import read_dataset
+from closerlook.studies.preset import Scale
+from closerlook.studies.sample_regime import summary as regimes_summary
+from closerlook.studies.study import Outcome, State, Study, plan_rows, plan_study, run_study, status_rows
+from closerlook.studies.units import How, RegimeStudy, Training
 
-StudyName = Literal["sample-regime"]
-Scale = Literal["smoke", "laptop", "paper"]
-FACTORS = (0.25, 0.5, 1.0, 2.0)
-"""Learning rates, as multiples of the task's own."""
-SCALES: Mapping[str, Mapping[str, Any]] = {
-    "smoke": {"batches": (64, 128), "seeds": 3, "steps": 4096, "estimates": 2},
-    "laptop": {"batches": (2048, 4096, 8192, 16384), "seeds": 4, "steps": 1_000_000, "estimates": 10},
-    "paper": {"batches": (2048, 4096, 8192, 12288, 16384, 20480), "seeds": 8, "steps": 10_000_000, "estimates": 10},
-}
-FEWER = "give fewer --batches, --learning-rates, --seeds or --steps, or --allow-long to go ahead"
-PAPER_RATES = (5e-5, 7.5e-5, 1e-4, 1.25e-4)
-"""Of the earlier version's figure, on Humanoid."""
+FEWER = "give fewer studies, --seeds, or another --scale, or --allow-long to go ahead"
+FEWER_REGIMES = "give fewer --batches, --learning-rates, --seeds or --steps, or --allow-long to go ahead"
+FAILED = 2
+"""Exit code where a part failed."""
+MOST_SHOWN = 20
+"""Parts of a study in its live table; more would not fit on a screen."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Study(Output):
-    """Run an experiment of the paper that trains many agents.
+class StudyCommand(Output):
+    """Run the paper's figures by name: train what is missing, measure, draw, and judge the claims.
 
-    sample-regime: PPO over pairs of an iteration and learning rates (Figure 3 of the paper's earlier version), final
-    and peak reward with intervals over seeds, and how well gradient estimates agree in each regime. --scale
-    paper takes the figure's own grid; laptop 4 x 4 settings x 4 seeds of a million steps; smoke seconds.
+    Studies: fig1 to fig20 and table1 (of "A Closer Look at Deep Policy Gradients"), sample-regime (Figure 3 of its
+    earlier version), all of them (all), or a YAML file of your own. --scale smoke takes a minute or two a figure,
+    laptop a night on two cores, paper the paper's own numbers; --plan says what that is, and runs nothing. What figures
+    share is trained and measured once. Agents of the repository's atlas count where they have the same settings.
 
-    Leaves a folder for each task with sample-regime.nc, .json, .svg, .png and the runs. With --json several tasks are
-    one object, by task.
+    Leaves figures/, claims.json and report.html in its folder, with a folder for each training run (agents/) and each
+    measurement (measured/). The same command goes on where it was interrupted; a study that has everything answers at
+    once. --status tells from another terminal how far it has come.
     """
 
     former: ClassVar[Mapping[str, str]] = {"--long": "--allow-long"}
 
-    names: Annotated[tuple[StudyName, ...], tyro.conf.Positional, tyro.conf.arg(metavar="STUDY ...")]
-    """Which studies: sample-regime."""
-    tasks: Annotated[tuple[str, ...], option("ID ...", "hopper")] = ("hopper",)
-    """Gymnasium ids, module:Id, or hopper, walker2d, humanoid ..."""
+    names: Annotated[tuple[str, ...], tyro.conf.Positional, tyro.conf.arg(metavar="STUDY ...")]
+    """Which studies: fig1 ... fig20, table1, sample-regime, all, or FILE.yaml."""
     scale: Scale = "laptop"
     """How large: smoke, laptop or paper."""
-    batches: Annotated[tuple[int, ...], option("INT ...", "the scale's")] = ()
-    """State-action pairs of an iteration."""
-    learning_rates: Annotated[tuple[float, ...], option("FLOAT ...", "the scale's")] = ()
-    """Of the policy, at the first iteration."""
+    plan: tyro.conf.FlagCreatePairsOff[bool] = False
+    """Say what there is to do, in pairs, core-hours and disk, and run nothing."""
+    status: tyro.conf.FlagCreatePairsOff[bool] = False
+    """Say how far the study in the folder has come, also while it runs, and run nothing."""
+    tasks: Annotated[tuple[str, ...] | None, option("ID ...", "the study's own")] = None
+    """Gymnasium ids, module:Id, or hopper, walker2d, humanoid ..."""
     seeds: Annotated[int | None, option("INT", "the scale's")] = None
-    """Agents of each setting."""
+    """Agents of each task and algorithm."""
+    batches: Annotated[tuple[int, ...], option("INT ...", "the scale's")] = ()
+    """Of sample-regime: state-action pairs of an iteration."""
+    learning_rates: Annotated[tuple[float, ...], option("FLOAT ...", "the scale's")] = ()
+    """Of sample-regime: learning rates of the policy, at the first iteration."""
     steps: Annotated[int | None, option("INT", "the scale's")] = None
-    """Environment steps of each agent."""
+    """Of sample-regime: environment steps of each agent."""
     allow_long: bool = False
     """Go ahead with what would take more than a day."""
     seed: int = 0
@@ -68,100 +79,170 @@ class Study(Output):
 
     @property
     def default_name(self) -> str:
-        """Named after the studies."""
-        return "-".join(["study", *self.names])
+        """Named after the scale: studies of one scale share what they can."""
+        return "-".join(["study", *self.names]) if self._regimes_alone else f"study-{self.scale}"
 
-    def run(self, console: Terminal) -> None:
-        """Check everything that was asked, then train, measure and draw, one task after the other; print at the end."""
-        self._check()
-        asked = {task: self._regimes(task) for task in self.tasks}
-        for task, regimes in asked.items():
-            regimes.require_possible()
-            self._announce(environment_id(task), regimes, console)
-        datasets = {task: self._study(task, regimes, console) for task, regimes in asked.items()}
-        found = {task: summary(dataset) for task, dataset in datasets.items()}
-        one = next(iter(found.values()))
-        tables = [table_of(dataset) for dataset in datasets.values()]
-        console.result(one if len(found) == 1 else {"study": one["study"], "tasks": found}, *tables)
+    @property
+    def _regimes_alone(self) -> bool:
+        return self.names == ("sample-regime",)
 
-    def _check(self) -> None:
-        """Refuse a command that names nothing to do.
+    def run(self, console: Terminal) -> int:
+        """Check everything that was asked; then plan, or tell, or do it."""
+        if self.status:
+            self._tell(console)
+            return 0
+        study = self._planned()
+        if self.plan:
+            rows = plan_rows(study)
+            console.result(plan_summary(study, rows), plan_table(study, rows))
+            return 0
+        self._announce(study, console)
+        board = _Board(console, self.crew, study)
+        how = How(self.crew, self.resume, board.progress)
+        outcome = run_study(study, how, watch=board.hear)
+        regimes = [unit for unit in study.units if isinstance(unit, RegimeStudy) and unit.is_done]
+        tables = [table_of(read_dataset(unit.file)) for unit in regimes]
+        shown = [figure.columns for figure in study.figures if figure.preset.draw == "settings"]
+        tables += (
+            [settings_table([one.agents for columns in shown for one in columns if isinstance(one.agents, Training)])]
+            if shown
+            else []
+        )
+        tables += [endings_table(outcome.endings)] if outcome.endings else []
+        tables += [claims_table(outcome.claims)] if outcome.claims else []
+        console.result(self._summary(study, outcome, regimes), *tables)
+        console.files(file for files in outcome.files.values() for file in files if file.suffix == ".png")
+        for label, reason in outcome.failed.items():
+            console.note(f"failed: {label}: {reason}")
+        return FAILED if outcome.failed else 0
+
+    def _tell(self, console: Terminal) -> None:
+        rows = status_rows(self.folder)
+        table = make_table(
+            f"study in {self.folder}",
+            ["", "figures", "finished jobs", "state"],
+            [
+                [row.label, figures_in_short(row.figures), f"{row.jobs:,}" if row.jobs else "", row.state]
+                for row in rows
+            ],
+        )
+        units = [
+            {"label": row.label, "figures": list(row.figures), "state": row.state, "jobs": row.jobs} for row in rows
+        ]
+        console.result({"study": str(self.folder), "units": units}, table)
+
+    def _planned(self) -> Study:
+        """Lay out what is asked.
 
         Raises
         ------
         InputError
-            Where no study or no task is named, one is named twice, or there are no seeds or steps.
+            Where that means nothing.
         """
-        if len(set(self.names)) != 1:
-            raise InputError("no study was named", f"give one of: {', '.join(get_args(StudyName))}")
-        if not self.tasks or len({environment_id(task) for task in self.tasks}) < len(self.tasks):
-            raise InputError("no task was given, or one twice", "give --tasks hopper, or others, each once")
         for name, number in (("seeds", self.seeds), ("steps", self.steps)):
             if number is not None and number < 1:
                 raise InputError(f"{name} must be at least 1 (got {number})", f"give --{name} 1 or more")
-
-    def _study(self, task: str, regimes: Regimes, console: Terminal) -> Any:
-        name, folder = environment_id(task), self.folder / task.replace(":", "-")
-        dataset = sample_regime(
-            regimes,
-            out=folder,
-            workers=self.crew,
-            resume=self.resume,
-            make_progress=lambda *run: self._bar(console, name, *run),
-        )
-        save_figure(plot_sample_regime(dataset), folder / "sample-regime")
-        console.files(Path(folder / f"sample-regime.{suffix}") for suffix in ("nc", "json", "svg", "png"))
-        return dataset
-
-    def _regimes(self, task: str) -> Regimes:
-        scale = dict(SCALES[self.scale])
-        own = preset_of(task).ppo.policy_learning_rate
-        rates = PAPER_RATES if self.scale == "paper" else tuple(own * factor for factor in FACTORS)
-        chosen = {"batches": self.batches, "seeds": self.seeds, "steps": self.steps}
-        return Regimes(
-            environment=task,
-            learning_rates=self.learning_rates or rates,
-            seed=self.seed,
-            **scale | {name: value for name, value in chosen.items() if value not in {None, ()}},
-        )
-
-    def _announce(self, name: str, regimes: Regimes, console: Terminal) -> None:
-        """Say how long all of it takes, about, and refuse what takes days unless it was asked for."""
-        pace = usual_rate(name, self.crew, regimes.seeds)
-        bar = Bar(console, name, self.crew, trained=regimes.seeds, too_long="" if self.allow_long else FEWER)
-        bar.require_short(regimes.pairs, f"sample regimes of {name}")
-        runs = len(regimes.batches) * len(regimes.learning_rates)
-        console.note(
-            f"sample regimes: {runs} runs, {regimes.pairs:,} pairs, about {duration(regimes.pairs / pace)} in all"
-        )
-
-        if regimes.short:
-            console.note(
-                f"a batch of {', '.join(f'{batch:,}' for batch in regimes.short)} pairs is one stream, begun anew each "
-                "iteration: longer episodes never count, so that its rewards do not compare with those of others"
+        if self.tasks is not None and len({environment_id(task) for task in self.tasks}) < max(1, len(self.tasks)):
+            raise InputError("no task was given, or one twice", "give --tasks hopper, or others, each once")
+        own = {"batches": self.batches, "learning_rates": self.learning_rates, "steps": self.steps}
+        regimes = {name: value for name, value in own.items() if value not in {None, ()}}
+        if regimes and "sample-regime" not in self.names:
+            flag = "--" + next(iter(regimes)).replace("_", "-")
+            raise InputError(
+                f"{flag} is of sample-regime, which was not asked for", "leave it out, or write a YAML file"
             )
+        return plan_study(
+            self.names,
+            self.scale,
+            self.folder,
+            seed=self.seed,
+            tasks=self.tasks or (),
+            seeds=self.seeds,
+            regimes=regimes,
+        )
 
-    def _bar(self, console: Terminal, name: str, label: str, streams: int) -> Progress:
-        console.note(label)
-        return PopulationBar(console, name, self.crew, trained=streams) if streams else Bar(console, name, self.crew)
+    def _announce(self, study: Study, console: Terminal) -> None:
+        """Say about how long all of it takes, and refuse what takes days unless it was asked for."""
+        missing = [row for row in plan_rows(study) if row.state != "done" or not self.resume]
+        seconds = sum(seconds_of(row.takes, row.environment, self.crew) for row in missing if row.takes)
+        if not missing:
+            return
+        what = f"{len(missing)} parts, {sum(row.takes.pairs for row in missing if row.takes):,.0f} pairs"
+        if seconds > LONG_SECONDS and not self.allow_long:
+            hint = FEWER_REGIMES if self._regimes_alone else FEWER
+            raise InputError(f"{', '.join(self.names)}: {what}, take about {duration(seconds)}", hint)
+        console.note(f"{', '.join(self.names)}: {what}, about {duration(seconds)} in all")
+        for unit in study.units:
+            if isinstance(unit, RegimeStudy) and unit.regimes.short:
+                batches = ", ".join(f"{batch:,}" for batch in unit.regimes.short)
+                console.note(
+                    f"a batch of {batches} pairs is one stream, begun anew each iteration: longer episodes never "
+                    "count, so that its rewards do not compare with those of others"
+                )
+
+    def _summary(self, study: Study, outcome: Outcome, regimes: Sequence[RegimeStudy]) -> dict[str, Any]:
+        found = {unit.task: regimes_summary(read_dataset(unit.file)) for unit in regimes}
+        if self._regimes_alone and found:
+            one = next(iter(found.values()))
+            return one if len(found) == 1 else {"study": one["study"], "tasks": found}
+        return {
+            "study": [figure.preset.name for figure in study.figures],
+            "scale": study.scale,
+            "out": str(study.home),
+            "figures": {name: [str(file) for file in some] for name, some in outcome.files.items()},
+            "endings": [one.to_json() for one in outcome.endings],
+            "claims": outcome.claims,
+            "failed": dict(outcome.failed),
+            **({"sample_regime": found} if found else {}),
+        }
 
 
-def table_of(dataset: Any) -> Table:
-    """Lay out every regime."""
-    title = f"{dataset.attrs['environment']}: {dataset.attrs['steps']:,} steps, {dataset.sizes['regime_seed']} seeds"
-    columns = ["pairs an\niteration", "learning\nrate", "final", "95% interval", "peak", "decline", "cosine"]
-    rows = []
-    for batch in dataset["batch_pairs"].values:
-        for rate in dataset["learning_rate"].values:
-            here = dataset.sel(batch_pairs=batch, learning_rate=rate)
-            value = {name: float(here[f"regime_{name}_mean"]) for name in ("final", "peak", "decline", "cosine")}
-            low, high = (float(here[f"regime_final_mean{end}"]) for end in ("_low", "_high"))
-            cells = [f"{value['final']:,.0f}", f"{low:,.0f} to {high:,.0f}", f"{value['peak']:,.0f}"]
-            cells += [f"{value['decline']:,.0f}", f"{value['cosine']:.2f}"]
-            rows.append([f"{batch:,}", f"{rate:.3g}", *(cell if "nan" not in cell else "-" for cell in cells)])
-    failed = int(dataset["regime_failed"].sum()) if "regime_failed" in dataset else 0
-    table = make_table(title, columns, rows)
-    table.caption = (
-        f"{failed} of {len(rows)} settings failed with numbers that are not finite (dashes)." if failed else None
-    )
-    return table
+class _Bar(Bar):
+    """The bar of one part, with the table of all parts below it."""
+
+    drawn = WithTable
+    table: Table | None = None
+
+    def start(self, total_pairs: float, label: str) -> None:
+        """Draw the bar and the table."""
+        super().start(total_pairs, label)
+        if isinstance(self._bar, WithTable):
+            self._bar.table = self.table
+
+
+class _Board:
+    """What is shown while a study goes on: each part as it begins, and on a terminal a table of all below its bar."""
+
+    def __init__(self, console: Terminal, workers: int, study: Study) -> None:
+        self.console, self.workers, self.study = console, workers, study
+        self.states: Mapping[str, State] = {}
+
+    def hear(self, study: Study, states: Mapping[str, State], name: str) -> None:
+        """Take in the states of all parts; say which begins."""
+        self.states = dict(states)
+        if states.get(name) == "runs":
+            names = [unit.name for unit in study.units]
+            at = names.index(name)
+            self.console.note(f"{at + 1} of {len(names)}: {study.units[at].label}")
+
+    def progress(self, what: str, environment: str, trained: int) -> Progress:
+        """Make the bar of one part."""
+        if what not in {unit.label for unit in self.study.units}:
+            self.console.note(what)
+        if trained:
+            bar = PopulationBar(self.console, environment, self.workers, trained=trained)
+            bar.below = self._table()
+            return bar
+        of_measurement = _Bar(self.console, environment, self.workers)
+        of_measurement.table = self._table()
+        return of_measurement
+
+    def _table(self) -> Table:
+        counts = {state: sum(one == state for one in self.states.values()) for state in ("done", "waits", "failed")}
+        title = ", ".join(f"{count} {state}" for state, count in counts.items() if count)
+        rows = [
+            [unit.label, figures_in_short(self.study.needed_by(unit)), self.states.get(unit.name, "")]
+            for unit in self.study.units
+            if self.states.get(unit.name) in {"runs", "waits", "failed"}
+        ]
+        return make_table(f"parts of the study: {title}", ["", "figures", "state"], rows[:MOST_SHOWN])

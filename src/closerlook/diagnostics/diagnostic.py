@@ -8,7 +8,7 @@ and writes.
 """
 
 from collections.abc import Callable, Generator, Sequence
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -60,10 +60,13 @@ class Cost:
         State-action pairs simulated.
     work : float
         All that is to be done, fits and surrogates too, in the pairs that could be simulated meanwhile.
+    stored : float
+        Bytes on disk, about: answers, and transitions that others wait for.
     """
 
     pairs: float
     work: float
+    stored: float = 0.0
 
 
 class UnmeasurableError(Exception):
@@ -165,7 +168,7 @@ class Diagnostic:
             What the diagnostic's ``plan`` returned.
         """
         costs = [self.cost(subject, plan) for subject in subjects]
-        return Cost(sum(one.pairs for one in costs), sum(one.work for one in costs))
+        return Cost(*(sum(amounts) for amounts in zip(*map(astuple, costs), strict=True)))
 
     def measure(self, subject: "Subject", plan: Any) -> "Stages":
         """Measure one agent: yield one stage of jobs after the other, receive their answers, return named arrays.

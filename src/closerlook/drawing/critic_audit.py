@@ -76,6 +76,22 @@ def plot_critic_audit(log: Mapping[str, Any], ax: Axes | None = None) -> Axes:
     return held_out
 
 
+def plot_errors(log: Mapping[str, Any], columns: Mapping[str, str]) -> Axes:
+    """Draw some columns of an audit in a figure of their own: those of held-out pairs, or of training pairs.
+
+    Parameters
+    ----------
+    log : mapping of str to array_like
+        See `plot_critic_audit`.
+    columns : mapping of str to str
+        `HELD_OUT` or `TRAINED`.
+    """
+    with plt.rc_context(STYLE):
+        axis: Axes = plt.figure(figsize=(6.0, 3.8), layout="constrained").subplots()
+        _draw(axis, log, columns)
+    return axis
+
+
 def _draw(axis: Axes, log: Mapping[str, Any], columns: Mapping[str, str]) -> None:
     axis.set_yscale("log")
     drawn = []

@@ -5,6 +5,7 @@ by color alone.
 """
 
 import math
+import textwrap
 from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -107,6 +108,38 @@ def save_figure(ax: Axes, path: str | Path, formats: Iterable[str] = ("svg", "pn
             write_atomically(file, partial(_save, figure, file.suffix[1:], dpi))
     plt.close(figure)
     return files
+
+
+CAPTION_LINE = 0.15
+"""Inches of a line of a caption."""
+CHARACTERS_PER_INCH = 17
+
+
+def add_caption(figure: Figure, text: str) -> None:
+    """Make room below a figure, and write a line or two there.
+
+    Parameters
+    ----------
+    figure : Figure
+        Grows by as much.
+    text : str
+        What stands there; broken where the figure is narrower.
+    """
+    width, height = figure.get_size_inches()
+    lines = textwrap.wrap(text, max(40, int(width * CHARACTERS_PER_INCH)))
+    room = CAPTION_LINE * len(lines) + 0.1
+    share = room / (height + room)
+    engine = figure.get_layout_engine()
+    if engine is not None:
+        engine.execute(figure)
+        figure.set_layout_engine(None)
+    figure.set_size_inches(width, height + room)
+    for axis in figure.axes:
+        left, bottom, wide, high = axis.get_position(original=True).bounds
+        axis.set_position((left, share + bottom * (1 - share), wide, high * (1 - share)))
+    for words in figure.texts:
+        words.set_y(share + words.get_position()[1] * (1 - share))
+    figure.text(0.01, 0.01, verbatim("\n".join(lines)), ha="left", va="bottom", size=7.5, color=QUIET)
 
 
 def _settle(figure: Figure, dpi: int) -> None:

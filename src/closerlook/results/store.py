@@ -18,6 +18,7 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
+from datetime import UTC, datetime
 from functools import cache
 from importlib import metadata
 from pathlib import Path
@@ -37,7 +38,7 @@ if TYPE_CHECKING:
 
 RECORD = "run.json"
 _MISSING = "(not set)"
-_OWN = frozenset({"kind", "settings", "seed", "finished", "versions", "host", "wall_seconds", "pairs"})
+_OWN = frozenset({"kind", "settings", "seed", "finished", "versions", "host", "wall_seconds", "pairs", "date"})
 """What every record holds."""
 _command: ContextVar[str] = ContextVar("command", default="")
 _LARGEST = 10**18
@@ -110,6 +111,7 @@ class RunFolder:
             "host": host(),
             "wall_seconds": before.get("wall_seconds", 0.0),
             "pairs": before.get("pairs", 0),
+            **({"date": before["date"]} if before.get("finished") and "date" in before else {}),
             **{name: value for name, value in before.items() if name not in _OWN},
             **({"command": _command.get()} if _command.get() else {}),
         }
@@ -213,6 +215,8 @@ class RunFolder:
         seconds = round(self._record["wall_seconds"] + now - self._opened, 3)
         self._opened = now
         self._record |= {"finished": finished, "wall_seconds": seconds}
+        if finished:  # the day on which it was measured, not that of a look at what was finished before
+            self._record.setdefault("date", datetime.now(UTC).strftime("%Y-%m-%d"))
         self.write_json(RECORD, self._record)
 
     def jobs(self) -> "JobFiles":

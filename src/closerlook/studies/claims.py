@@ -1,39 +1,14 @@
-"""Claims: statements with a statistic and a decision rule, written down in ``claims.yaml`` before their results.
+"""Claims: statements with a statistic and a decision rule, written down in ``claims.yaml`` before their results."""
 
-====== ==================================
-symbol meaning
-====== ==================================
-n      seeds
-I      iterations
-====== ==================================
-"""
-
-from collections.abc import Mapping, Sequence
-from dataclasses import astuple, dataclass, field, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from datetime import date
 from importlib.resources import files
-from typing import Any, Literal
+from pathlib import Path
+from typing import Any, Literal, get_args, get_type_hints
 
-import numpy as np
-import xarray as xr
-import yaml
-from numpy.typing import ArrayLike
-from scipy import stats
-
-from closerlook.statistics.estimates import plain_jackknife
-from closerlook.statistics.student import t_quantile
-from closerlook.studies.relations import FEWEST_SEEDS as FEWEST_RELATED
-from closerlook.studies.relations import common, rank_relation
-
-Mark = Literal["holds", "does not hold", "not enough data"]
-Datasets = Mapping[tuple[str, str], xr.Dataset]
-"""Datasets of several agents, with the coordinates ``iteration`` and ``agent_seed``, by task and algorithm."""
-
-FEWEST_SEEDS = 3
-FEWEST_EQUAL = 6
-"""Seeds of a study that must be equal before they decide anything: their interval has no width, and fewer are on one
-side of the bound by chance in more than 5% of studies (sign test, 2 / 2^n)."""
-MISSING = 0.1
-"""Share of seeds without a number above which nothing is judged: those that have one are not any seeds."""
+from closerlook.errors import InputError
+from closerlook.studies.yaml_files import as_list, mapping, number, parse, read, require_keys, text, texts, whole
 
 
 @dataclass(frozen=True)
@@ -68,6 +43,8 @@ class Claim:
         Other places in it, which override `where` and may name another ``variable``: their mean is subtracted.
     beside : mapping
         The other quantity of a relation: its ``variable``, ``where`` and ``size``.
+    written : str
+        The day since which its rule reads as it does; empty where that is not known.
     """
 
     name: str
@@ -85,283 +62,122 @@ class Claim:
     where: Mapping[str, Any] = field(default_factory=dict)
     against: tuple[Mapping[str, Any], ...] = ()
     beside: Mapping[str, Any] = field(default_factory=dict)
+    written: str = ""
+
+    @property
+    def rule_in_words(self) -> str:
+        """The statistic and the rule, as one line of Markdown."""
+        pairs = ""
+        if self.size is not None:
+            pairs = (
+                f" at {self.size:,} pairs"
+                if isinstance(self.size, int)
+                else ", {1:,} less {0:,} pairs".format(*self.size)
+            )
+        what = f"`{self.variable}`{_labels(self.where)}{pairs}{', logarithm' if self.log else ''}"
+        what += f", less {' and '.join(map(_other, self.against))}" if self.against else ""
+        what += ", halved" if len(self.against) > 1 else ""
+        if self.beside:
+            what += f", with {_other({**self.beside.get('where', {}), 'variable': self.beside['variable']})}"
+        return f"{what}: {self.statistic} {self.rule} {self.bound:g}"
 
 
-@dataclass(frozen=True)
-class Judgement:
-    """What data say of a claim, in one place.
-
-    Parameters
-    ----------
-    claim : Claim
-        The claim.
-    where : str
-        Task, algorithm and iteration.
-    value, low, high : float
-        The statistic and its 95% interval.
-    seeds : int
-        Seeds it rests on: of the smaller group for a contrast, 1 for a single agent.
-    mark : {"holds", "does not hold", "not enough data"}
-        The verdict of the rule.
-    """
-
-    claim: Claim
-    where: str
-    value: float
-    low: float
-    high: float
-    seeds: int
-    mark: Mark
+def _labels(where: Mapping[str, Any]) -> str:
+    """Write a place in a variable: `` of critic updated, target gae``."""
+    return f" of {', '.join(f'{dim} {label}' for dim, label in where.items())}" if where else ""
 
 
-def load_claims() -> list[Claim]:
-    """Read the claims that come with the package."""
-    text = (files("closerlook.studies") / "claims.yaml").read_text()
-    return [Claim(name=name, **_as_tuples(fields)) for name, fields in yaml.safe_load(text).items()]
+def _other(place: Mapping[str, Any]) -> str:
+    """Write what is subtracted."""
+    where = {dim: label for dim, label in place.items() if dim != "variable"}
+    name = f"`{place['variable']}`" if "variable" in place else "that"
+    return f"{name}{_labels(where)}"
 
 
-def _as_tuples(fields: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: tuple(value) if isinstance(value, list) else value for name, value in fields.items()}
-
-
-def judge(claim: Claim, datasets: Datasets, others: Datasets | None = None) -> list[Judgement]:
-    """Judge a claim wherever the data have its variable.
+def load_claims(path: str | Path | None = None) -> list[Claim]:
+    """Read claims.
 
     Parameters
     ----------
-    claim : Claim
-        What is claimed.
-    datasets : mapping
-        By task and algorithm.
-    others : mapping, optional
-        What another diagnostic measured of the same agents: the other side of a relation.
+    path : str or Path, optional
+        A YAML file of a user's own; default those that come with the package.
 
-    Returns
-    -------
-    list of Judgement
-        One for each task and algorithm, or pair of tasks; and iteration, unless the claim is of a change or a relation;
-        and agent, where it is of single ones.
+    Raises
+    ------
+    InputError
+        Where the file cannot be read, or a claim in it means nothing; names claim and key.
     """
-    datasets = {place: _of_agents(dataset) for place, dataset in datasets.items()}
-    if claim.statistic == "relation":
-        others = {place: _of_agents(dataset) for place, dataset in (others or {}).items()}
-        return _relations(claim, datasets, others)
-    if claim.statistic == "single":
-        return [one for place, dataset in _meant(claim, datasets).items() for one in _singles(claim, place, dataset)]
-    if claim.statistic == "study":
-        return [one for place, dataset in _meant(claim, datasets).items() for one in _study(claim, place, dataset)]
-    if claim.statistic == "contrast":
-        return _contrasts(claim, datasets)
-    found: list[Judgement] = []
-    for (task, algorithm), dataset in _meant(claim, datasets).items():
-        rows = {iteration: _values(claim, dataset, iteration) for iteration in claim.iterations}
-        if claim.statistic == "change":
-            before, after = (rows[iteration] for iteration in claim.iterations)
-            # seed by seed, so that what agents differ in throughout cancels
-            both = [after[seed] - before[seed] for seed in before if seed in after]
-            where = f"{task}, {algorithm}, iterations {claim.iterations[0]} to {claim.iterations[1]}"
-            found += _over_seeds(claim, where, both)
-        else:
-            for iteration, row in rows.items():
-                found += _over_seeds(claim, f"{task}, {algorithm}, iteration {iteration}", list(row.values()))
-    return found
-
-
-def _of_agents(dataset: xr.Dataset) -> xr.Dataset:
-    """Return a dataset of several agents, of one where a single one was measured."""
-    whose = ["iteration", "agent_seed"]
-    if "agent" in dataset.dims or not set(whose) <= set(dataset.coords):
-        return dataset
-    return dataset.reset_coords(whose).expand_dims("agent").set_coords(whose)
-
-
-def _over_seeds(claim: Claim, where: str, values: Sequence[float]) -> list[Judgement]:
-    """Judge the mean or the median over seeds; nothing where there is none, not known where none has a number."""
-    known, middle = _finite(values), _median if claim.statistic == "median" else _mean
-    if not values:
-        return []
-    numbers = middle(known) if known else (np.nan, np.nan, np.nan, 0)
-    return [_mark(claim, where, *numbers, complete=_complete(values))]
-
-
-def _contrasts(claim: Claim, datasets: Datasets) -> list[Judgement]:
-    """Judge the difference of the means over seeds between two tasks, by algorithm and iteration."""
-    found, (first, second) = [], claim.tasks
-    for algorithm in sorted({algorithm for _, algorithm in datasets}):
-        pair = [datasets.get((task, algorithm)) for task in (first, second)]
-        for iteration in claim.iterations:
-            groups = [list(_values(claim, data, iteration).values()) for data in pair if data is not None]
-            if len(groups) == 2 and all(groups):
-                where = f"{first} against {second}, {algorithm}, iteration {iteration}"
-                numbers, complete = _contrast(*map(_finite, groups)), all(map(_complete, groups))
-                found.append(_mark(claim, where, *numbers, complete=complete))
-    return found
-
-
-def _finite(values: Sequence[float]) -> list[float]:
-    return [value for value in values if np.isfinite(value)]
-
-
-def _complete(values: ArrayLike) -> bool:
-    """Whether so few seeds lack a number that the others stand for all; seeds are the last axis."""
-    # seeds that have a number are not any seeds: a claim is not judged on them where many have none
-    known = np.isfinite(np.atleast_2d(values)).all(axis=0)
-    return bool(np.mean(~known) <= MISSING)
-
-
-def _meant(claim: Claim, datasets: Datasets) -> Datasets:
-    """Leave out the datasets of tasks and algorithms that the claim is not about."""
-    return {
-        (task, name): data
-        for (task, name), data in datasets.items()
-        if (not claim.tasks or task in claim.tasks) and (not claim.algorithms or name in claim.algorithms)
-    }
-
-
-def _study(claim: Claim, place: tuple[str, str], dataset: xr.Dataset) -> list[Judgement]:
-    """Judge a study's variable by its mean over seeds, and over all along that the claim does not name."""
-    if claim.variable not in dataset:
-        return []
-    places = (claim.where, *({**claim.where, **other} for other in claim.against))
-    if any(label not in dataset[dim].values for where in places for dim, label in where.items()):
-        return []
-    rows = [_over_the_rest(claim, dataset[claim.variable], where) for where in places]
-    values = rows[0] - (np.mean(rows[1:], axis=0) if len(rows) > 1 else 0.0)
-    known, named = values[np.isfinite(values)], f"{place[0]}, {place[1]}"
-    if not len(known):
-        return [_mark(claim, f"{named}, not known everywhere", np.nan, np.nan, np.nan, 0)]
-    # equal values have an interval of no width: their sign alone decides, which takes six seeds for 95%
-    fewest = FEWEST_EQUAL if np.allclose(known, known[0], rtol=1e-9, atol=0) else FEWEST_SEEDS
-    if f"{claim.variable}_without" in dataset and not claim.against:  # seeds that choose for one another
-        without = _over_the_rest(claim, dataset[f"{claim.variable}_without"], claim.where)
-        numbers = (*astuple(plain_jackknife(float(values.mean()), without)), len(known))
+    if path is None:
+        content = parse("claims.yaml", (files("closerlook.studies") / "claims.yaml").read_text(encoding="utf-8"))
     else:
-        numbers = _mean(known.tolist())
-    return [_mark(claim, named, *numbers, fewest=fewest, complete=_complete(values.tolist()))]
+        content = read(path)
+    return [_claim(f"{path or 'claims.yaml'}, {name}", name, said) for name, said in content.items()]
 
 
-def _over_the_rest(claim: Claim, data: xr.DataArray, where: Mapping[str, Any]) -> np.ndarray:
-    """Return a study's variable at a place by seed, mean over what is not named."""
-    values = data.sel(dict(where)).transpose("regime_seed", ...).values
-    flat = values.reshape(len(values), -1)
-    return np.asarray((np.log(flat) if claim.log else flat).mean(axis=1))
+def _claim(where: str, name: str, said: Any) -> Claim:
+    """Read one claim, each value checked.
+
+    Raises
+    ------
+    InputError
+        Where one means nothing.
+    """
+    content = mapping(where, "a claim", said)
+    known = [one.name for one in fields(Claim) if one.name != "name"]
+    require_keys(where, content, known)
+    needed = ("statement", "variable", "statistic", "rule", "bound")
+    missing = [key for key in needed if key not in content]
+    if missing:
+        raise InputError(f"{where} does not say its {missing[0]}", f"a claim says {', '.join(needed)}")
+    choices = get_type_hints(Claim)
+    for key in ("statistic", "rule"):
+        if content[key] not in get_args(choices[key]):
+            raise InputError(
+                f"{where}: there is no {key} {content[key]!r:.60}", f"choose from {', '.join(get_args(choices[key]))}"
+            )
+    readers: dict[str, Any] = {
+        **dict.fromkeys(("statement", "source", "variable", "statistic", "rule"), text),
+        **dict.fromkeys(("tasks", "algorithms"), texts),
+        **dict.fromkeys(("where", "beside"), mapping),
+        "bound": number,
+        "log": _truth,
+        "size": _size,
+        "iterations": _iterations,
+        "against": _places,
+        "written": _day,
+    }
+    values = {key: readers[key](where, key, value) for key, value in content.items()}
+    if values["statistic"] == "contrast" and len(values.get("tasks", ())) != 2:
+        raise InputError(f"{where}: a contrast is of two tasks", "say tasks: [hopper, walker2d]")
+    if values["statistic"] == "change" and len(values.get("iterations", ())) != 2:
+        raise InputError(f"{where}: a change is from one iteration to another", "say iterations: [0, 450]")
+    if values["statistic"] not in {"study", "change"} and not values.get("iterations"):
+        raise InputError(f"{where} names no iterations", "say iterations: [450]")
+    return Claim(name=name, **{"source": "", "iterations": (), **values})
 
 
-def _relations(claim: Claim, datasets: Datasets, others: Datasets) -> list[Judgement]:
-    """Judge by the rank correlation over seeds, mean over iterations, of two quantities of the same agents."""
-    beside = replace(claim, against=(), **{"size": None, "where": {}, **claim.beside})
-    found = []
-    for place, dataset in _meant(claim, datasets).items():
-        if place not in others:
-            continue
-        rows = [[_values(one, data, iteration) for iteration in claim.iterations] for one, data in (
-            (claim, dataset), (beside, others[place])
-        )]  # fmt: skip
-        both = np.concatenate(common(*rows))
-        first, second = np.split(both[:, np.isfinite(both).all(axis=0)], 2)
-        if first.shape[1] > 2:
-            what = rank_relation(first, second)
-            numbers, where = (what.value, what.low, what.high, first.shape[1]), f"{place[0]}, {place[1]}"
-            found.append(_mark(claim, where, *numbers, fewest=FEWEST_RELATED, complete=_complete(both)))
-    return found
+def _iterations(where: str, key: str, value: Any) -> tuple[int, ...]:
+    return tuple(whole(where, key, one) for one in as_list(where, key, value))
 
 
-def _singles(claim: Claim, place: tuple[str, str], dataset: xr.Dataset) -> list[Judgement]:
-    """Judge each agent by the interval of its own variable; what is subtracted counts as known."""
-    names = [f"{claim.variable}{end}" for end in ("", "_low", "_high")]
-    places = [{"variable": name, **claim.where} for name in names]
-    places += [{"variable": claim.variable, **claim.where, **other} for other in claim.against]
-    columns = [values for values in (_at(claim, dataset, where) for where in places) if values is not None]
-    if len(columns) < len(places):
-        return []
-    # less the mean of what it is compared with; the ends of the interval move along
-    taken = np.mean(columns[3:], axis=0) if claim.against else np.zeros(len(columns[0]))
-    labels = zip(dataset["iteration"].values.tolist(), dataset["agent_seed"].values.tolist(), strict=True)
-    found = []
-    for at, (iteration, seed) in enumerate(labels):
-        value, low, high = (float(column[at] - taken[at]) for column in columns[:3])
-        if iteration in claim.iterations:  # also one without a number: those that have one are not any agents
-            where = f"{place[0]}, {place[1]}, iteration {iteration}, seed {seed}"
-            found.append(_mark(claim, where, value, low, high, 1, fewest=1))
-    return found
+def _places(where: str, key: str, value: Any) -> tuple[dict[str, Any], ...]:
+    return tuple(mapping(where, key, one) for one in as_list(where, key, value))
 
 
-def _values(claim: Claim, dataset: xr.Dataset, iteration: int) -> dict[int, float]:
-    """Return what a claim is about at one iteration by seed; not finite for those that have none."""
-    chosen = dataset["iteration"].values == iteration
-    own = _at(claim, dataset, {"variable": claim.variable, **claim.where})
-    others = [_at(claim, dataset, {"variable": claim.variable, **claim.where, **other}) for other in claim.against]
-    if own is None or any(other is None for other in others):
-        return {}
-    values = own[chosen] - (np.mean([other[chosen] for other in others if other is not None], axis=0) if others else 0)
-    seeds = dataset["agent_seed"].values[chosen].tolist()
-    return {seed: float(value) for seed, value in zip(seeds, values, strict=True)}
+def _truth(where: str, key: str, value: Any) -> bool:
+    if not isinstance(value, bool):
+        raise InputError(f"{where}: {key} must be true or false (got {value!r:.60})", "mend the file")
+    return value
 
 
-def _at(claim: Claim, dataset: xr.Dataset, place: Mapping[str, Any]) -> np.ndarray | None:
-    """Return a variable at a place by agent, its logarithm where the claim says so; None where the data lack it."""
-    where = dict(place)
-    name = where.pop("variable")
-    if name not in dataset:
-        return None
-    data = dataset[name]
-    if any(label not in dataset[dim].values for dim, label in where.items() if dim in data.dims):
-        return None
-    data = data.sel({dim: label for dim, label in where.items() if dim in data.dims})
-    dim = next((str(dim) for dim in data.dims if str(dim).endswith("size")), None)
-    if dim is not None and claim.size is not None:
-        sizes = claim.size if isinstance(claim.size, tuple) else (claim.size,)
-        if not set(sizes) <= set(dataset[dim].values.tolist()):
-            return None
-        parts = [data.sel({dim: size}) for size in sizes]
-        data = parts[0] if len(parts) == 1 else parts[1] - parts[0]
-    values = data.values.astype(np.float64)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        return np.asarray(np.log(values) if claim.log else values)
+def _size(where: str, key: str, value: Any) -> int | tuple[int, int]:
+    if not isinstance(value, list):
+        return whole(where, key, value, least=1)
+    if len(value) != 2:
+        raise InputError(f"{where}: {key} must be one number of pairs, or two (got {value!r:.60})", "say size: 2048")
+    return whole(where, key, value[0], least=1), whole(where, key, value[1], least=1)
 
 
-def _mean(values: Sequence[float]) -> tuple[float, float, float, int]:
-    """Return a mean over seeds with its interval, Student's t, and the number of seeds."""
-    n = len(values)
-    if n < 2:
-        return float(np.mean(values)), np.nan, np.nan, n
-    # Student's t over seeds
-    reach = float(t_quantile(0.975, n - 1) * np.std(values, ddof=1) / np.sqrt(n))
-    return float(np.mean(values)), float(np.mean(values)) - reach, float(np.mean(values)) + reach, n
-
-
-def _median(values: Sequence[float]) -> tuple[float, float, float, int]:
-    """Return a median over seeds with the interval of the sign test, which fewer than six seeds have not."""
-    # the sign test's interval: order statistics, whatever the distribution
-    interval: Any = stats.quantile_test(values, p=0.5).confidence_interval()
-    return float(np.median(values)), float(interval.low), float(interval.high), len(values)
-
-
-def _contrast(left: Sequence[float], right: Sequence[float]) -> tuple[float, float, float, int]:
-    """Return a difference of two means with its interval, Welch's t, and the seeds of the smaller group."""
-    if not (left and right):
-        return np.nan, np.nan, np.nan, 0
-    value, n = float(np.mean(left) - np.mean(right)), min(len(left), len(right))
-    if n < 2:
-        return value, np.nan, np.nan, n
-    interval = stats.ttest_ind(left, right, equal_var=False).confidence_interval()
-    return value, float(interval.low), float(interval.high), n
-
-
-def _mark(
-    claim: Claim,
-    where: str,
-    value: float,
-    low: float,
-    high: float,
-    seeds: int,
-    *,
-    fewest: int = FEWEST_SEEDS,
-    complete: bool = True,
-) -> Judgement:
-    inside, outside = (high < claim.bound, low > claim.bound)
-    if claim.rule == "above":
-        inside, outside = outside, inside
-    known = seeds >= fewest and complete
-    mark: Mark = "holds" if known and inside else "does not hold" if known and outside else "not enough data"
-    return Judgement(claim, where, value, low, high, seeds, mark)
+def _day(where: str, key: str, value: Any) -> str:
+    """Return a day as text; YAML reads one without quotes as a date."""
+    return value.isoformat() if isinstance(value, date) else text(where, key, value)

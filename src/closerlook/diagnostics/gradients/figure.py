@@ -80,9 +80,33 @@ def plot_gradient_quality(dataset: xr.Dataset, ax: Axes | None = None) -> Axes:
     'log'
     """
     require_kind(dataset, "gradients")
+    quantities = [PAIRWISE, *(one for one in (TRUE, *STEPS) if ax is None and one.name in dataset)]
+    return _plot(dataset, quantities, ax)
+
+
+def plot_cosines(dataset: xr.Dataset, names: Sequence[str]) -> Axes:
+    """Draw some of the rows of `plot_gradient_quality` alone: Figure 1 of the paper, or Figure 2.
+
+    Parameters
+    ----------
+    dataset : xarray.Dataset
+        From `closerlook.gradient_quality`.
+    names : sequence of str
+        ``"pairwise_cosine"``, ``"true_cosine_corrected"`` and those of updates.
+
+    Returns
+    -------
+    matplotlib.axes.Axes
+        The first panel's.
+    """
+    require_kind(dataset, "gradients")
+    return _plot(dataset, [one for one in (PAIRWISE, TRUE, *STEPS) if one.name in names], None)
+
+
+def _plot(dataset: xr.Dataset, quantities: Sequence[Quantity], ax: Axes | None) -> Axes:
+    """Draw a row of panels for each quantity."""
     agents = with_agent_axis(dataset)
     groups = by_iteration(agents) if ax is None else {None: agents}
-    quantities = [PAIRWISE, *(one for one in (TRUE, *STEPS) if ax is None and one.name in agents)]
     with plt.rc_context(STYLE):
         rows = [[ax]] if ax is not None else _panels(len(quantities), len(groups))
         for quantity, axes in zip(quantities, rows, strict=True):
@@ -90,7 +114,7 @@ def plot_gradient_quality(dataset: xr.Dataset, ax: Axes | None = None) -> Axes:
                 _draw_cosines(axis, group, quantity)
                 if axes is rows[0] and iteration is not None and (len(groups) > 1 or iteration >= 0):
                     axis.set_title(f"iteration {iteration}")
-            _finish_cosines(axes, agents, quantity)
+            _finish_cosines(axes, agents, quantity, first=axes is rows[0])
         _name_pairs(rows, agents)
         _title(rows[0][0], agents)
     return rows[0][0]
@@ -174,7 +198,7 @@ def _draw_line(
     axis.plot(sizes[whole], middle[whole], "o-", color=color, markersize=4, label=label, gid="estimate")
 
 
-def _finish_cosines(axes: Sequence[Axes], agents: xr.Dataset, quantity: Quantity) -> None:
+def _finish_cosines(axes: Sequence[Axes], agents: xr.Dataset, quantity: Quantity, *, first: bool) -> None:
     """Scale, mark and label the panels of one row."""
     sizes = _all_sizes(agents)
     lowest = min(float(axis.dataLim.y0) for axis in axes)
@@ -187,7 +211,7 @@ def _finish_cosines(axes: Sequence[Axes], agents: xr.Dataset, quantity: Quantity
         axis.axhline(0, color=QUIET, linewidth=0.8, zorder=1)
     axes[0].set_ylabel(quantity.label)
     label_lines(axes[-1], [line for line in axes[-1].lines if line.get_gid() == "estimate"])
-    _mark_batch(axes, agents.attrs.get("batch_pairs"), worded=quantity is PAIRWISE)
+    _mark_batch(axes, agents.attrs.get("batch_pairs"), worded=first)
 
 
 def _mark_batch(axes: Sequence[Axes], batch: int | None, *, worded: bool) -> None:

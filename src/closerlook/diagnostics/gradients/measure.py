@@ -133,7 +133,7 @@ def cost(subject: Subject, plan: Plan) -> Cost:
         What is measured, see `plan`.
     """
     steps = 0 if plan.steps is None else plan.steps.streams * plan.steps.batches * plan.pool.n_steps
-    return Cost(plan.pool.pairs + steps, plan.pool.pairs + steps)
+    return Cost(plan.pool.pairs + steps, plan.pool.pairs + steps, plan.answer_bytes(subject.agent))
 
 
 def together(subjects: Sequence[Subject], plan: Plan, workers: int) -> int:

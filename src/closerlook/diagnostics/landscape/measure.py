@@ -44,6 +44,8 @@ STEP_PURPOSE = "landscape step"
 HELDOUT_PURPOSE = "landscape held out"
 GRADIENT_PURPOSE = "landscape gradient"
 RETURNS_PURPOSE = "landscape returns"
+STREAM_BYTES = 24.0
+"""Of what is kept of a stream at a point, about: its return, and its pairs."""
 FIRST_STREAMS = 16
 """Streams of each point of the line at the first interim analysis: those of one job."""
 
@@ -102,7 +104,7 @@ def cost(subject: Subject, plan: Plan) -> Cost:
     plan : Plan
         What is measured, see `plan`.
     """
-    return Cost(plan.pairs, plan.work)
+    return Cost(plan.pairs, plan.work, plan.pairs / subject.regime.n_steps * STREAM_BYTES)
 
 
 def measure(subject: Subject, plan: Plan) -> Stages:

@@ -96,6 +96,37 @@ def plot_value_prediction(dataset: xr.Dataset, ax: Axes | None = None) -> Axes:
     return first
 
 
+def plot_baselines(dataset: xr.Dataset) -> Axes:
+    """Draw how well gradient estimates agree by baseline, a panel for each iteration: Figure 4 of the paper.
+
+    Parameters
+    ----------
+    dataset : xarray.Dataset
+        From `closerlook.value_prediction`.
+
+    Returns
+    -------
+    matplotlib.axes.Axes
+        The first panel's.
+    """
+    require_kind(dataset, "values")
+    agents = dataset if "agent" in dataset.dims else dataset.expand_dims("agent")
+    groups = _by_iteration(agents)
+    with plt.rc_context(STYLE):
+        width = 1.2 + 3.6 * len(groups)
+        figure: Figure = plt.figure(figsize=(width, 3.6), layout=ConstrainedLayoutEngine(wspace=0.05))
+        axes = figure.subplots(1, len(groups), squeeze=False, sharey=True)[0]
+        for axis, (iteration, group) in zip(axes, groups.items(), strict=True):
+            _draw_baselines(axis, group)
+            axis.set_title(f"iteration {iteration}" if iteration is not None and iteration >= 0 else "")
+        for axis in axes[1:]:
+            axis.set_ylabel("")
+        name = " · ".join(filter(None, [str(agents.attrs.get("environment", "")), _algorithm(agents)]))
+        figure.suptitle(verbatim(name), x=0.01, ha="left", size=10.5, weight="bold")
+    first: Axes = axes[0]
+    return first
+
+
 def _algorithm(agents: xr.Dataset) -> str:
     return str(agents.attrs.get("algorithm", "")).upper()
 

@@ -76,7 +76,7 @@ def cost(subject: Subject, plan: Plan) -> Cost:
         What is measured, see `plan`.
     """
     pairs = plan.pairs(subject.agent)
-    return Cost(pairs, pairs)
+    return Cost(pairs, pairs, plan.stored(subject.agent))
 
 
 def together(subjects: Sequence[Subject], plan: Plan, workers: int) -> int:

@@ -87,6 +87,13 @@ class Plan:
         restarts = self.options.restarts * self.restart_pairs(agent)
         return self.pool.pairs + fit + self.updates(agent) * agent.regime.batch_pairs + restarts
 
+    def stored(self, agent: Agent) -> int:
+        """Bytes that answers about one agent take on disk, about; not the transitions that a value is fitted to."""
+        asked = self.statistics(agent, ("fitted",) if self.fit_pool is not None else ())
+        parameters = sum(tensor.numel() for tensor in agent.policy_parameters.values())
+        swept = len(asked.sweep) // asked.sweep_block
+        return self.pool.answer_bytes(parameters, len(asked.fine) + swept)
+
     def restart_pairs(self, agent: Agent) -> int:
         """State-action pairs simulated for each state that is restarted from, at most."""
         # the stream itself, and each copy, go on for as long as returns take

@@ -1,0 +1,383 @@
+"""What data say of claims: statistics over seeds with intervals, and marks by the claims' own rules.
+
+====== ==================================
+symbol meaning
+====== ==================================
+n      seeds
+I      iterations
+====== ==================================
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import astuple, dataclass, replace
+from typing import Any, Literal
+
+import numpy as np
+import xarray as xr
+from numpy.typing import ArrayLike
+from scipy import stats
+
+from closerlook.statistics.estimates import plain_jackknife
+from closerlook.statistics.student import t_quantile
+from closerlook.studies.claims import Claim
+from closerlook.studies.found import Found
+from closerlook.studies.relations import FEWEST_SEEDS as FEWEST_RELATED
+from closerlook.studies.relations import common, rank_relation
+
+Mark = Literal["holds", "does not hold", "not enough data"]
+Datasets = Mapping[tuple[str, str], xr.Dataset]
+"""Datasets of several agents, with the coordinates ``iteration`` and ``agent_seed``, by task and algorithm."""
+
+FEWEST_SEEDS = 3
+FEWEST_EQUAL = 6
+"""Seeds of a study that must be equal before they decide anything: their interval has no width, and fewer are on one
+side of the bound by chance in more than 5% of studies (sign test, 2 / 2^n)."""
+MISSING = 0.1
+"""Share of seeds without a number above which nothing is judged: those that have one are not any seeds."""
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """What data say of a claim, in one place.
+
+    Parameters
+    ----------
+    claim : Claim
+        The claim.
+    where : str
+        Task, algorithm and iteration, with commas between them.
+    value, low, high : float
+        The statistic and its 95% interval.
+    seeds : int
+        Seeds it rests on: of the smaller group for a contrast, 1 for a single agent.
+    mark : {"holds", "does not hold", "not enough data"}
+        The verdict of the rule.
+    """
+
+    claim: Claim
+    where: str
+    value: float
+    low: float
+    high: float
+    seeds: int
+    mark: Mark
+
+
+def judged(claims: Sequence[Claim], found: Sequence[Found]) -> list[dict[str, Any]]:
+    """Judge claims by all that was found, as JSON values.
+
+    Parameters
+    ----------
+    claims : sequence of Claim
+        What is claimed.
+    found : sequence of Found
+        Datasets, see `closerlook.studies.found.find_results`.
+
+    Returns
+    -------
+    list of dict
+        ``{id, statement, source, task, algorithm, where, mark, value, low, high, seeds, rule, written, measured}``;
+        mark is ``holds``, ``does_not_hold``, ``not_enough_data`` or ``not_tested``. One for each place where a claim
+        was judged; one, without a place, where it was nowhere.
+    """
+    rows: list[dict[str, Any]] = []
+    for claim in claims:
+        own = [_row(one, days) for group, others, days in _groups(found) for one in judge(claim, group, others)]
+        rows += own or [_row(Judgement(claim, "", np.nan, np.nan, np.nan, 0, "not enough data"), {})]
+    return rows
+
+
+Days = Mapping[str, str | None]
+"""Of the datasets of a group, by task and algorithm as they stand in `Judgement.where`."""
+
+
+def _groups(found: Sequence[Found]) -> list[tuple[Datasets, Datasets, Days]]:
+    """Sort datasets so that those of one group are of one diagnostic and of different places.
+
+    A further dataset of the same place is in a group of its own. Beside each group is all that other diagnostics found,
+    for relations.
+    """
+    groups: dict[tuple[str, int], dict[tuple[str, str], Found]] = {}
+    for one in found:
+        at = 0
+        while (one.task, one.algorithm) in groups.get((one.kind, at), {}):
+            at += 1
+        groups.setdefault((one.kind, at), {})[one.task, one.algorithm] = one
+    sorted_out: list[tuple[Datasets, Datasets, Days]] = []
+    for (kind, _), group in groups.items():
+        others = {(one.task, one.algorithm): one.dataset for one in found if one.kind != kind}
+        datasets = {place: one.dataset for place, one in group.items()}
+        sorted_out.append((datasets, others, {f"{t}, {a}": one.measured for (t, a), one in group.items()}))
+    return sorted_out
+
+
+def _row(one: Judgement, days: Days) -> dict[str, Any]:
+    """Write a judgement as JSON values."""
+    claim, parts = one.claim, one.where.split(", ")
+    task, algorithm = (parts[0], parts[1]) if len(parts) > 1 else (None, None)
+    # a contrast is of two tasks: the later of both days
+    tasks = task.split(" against ") if task else []
+    measured = [day for name in tasks if (day := days.get(f"{name}, {algorithm}"))]
+    return {
+        "id": claim.name,
+        "statement": claim.statement,
+        "source": claim.source,
+        "task": task,
+        "algorithm": algorithm,
+        "where": ", ".join(parts[2:]) or None,
+        "mark": one.mark.replace(" ", "_") if one.where else "not_tested",
+        "value": _known(one.value),
+        "low": _known(one.low),
+        "high": _known(one.high),
+        "seeds": one.seeds,
+        "rule": claim.rule_in_words,
+        "written": claim.written or None,
+        "measured": max(measured) if measured else None,
+    }
+
+
+def _known(value: float) -> float | None:
+    return value if np.isfinite(value) else None
+
+
+def judge(claim: Claim, datasets: Datasets, others: Datasets | None = None) -> list[Judgement]:
+    """Judge a claim wherever the data have its variable.
+
+    Parameters
+    ----------
+    claim : Claim
+        What is claimed.
+    datasets : mapping
+        By task and algorithm.
+    others : mapping, optional
+        What another diagnostic measured of the same agents: the other side of a relation.
+
+    Returns
+    -------
+    list of Judgement
+        One for each task and algorithm, or pair of tasks; and iteration, unless the claim is of a change or a relation;
+        and agent, where it is of single ones.
+    """
+    datasets = {place: _of_agents(dataset) for place, dataset in datasets.items()}
+    if claim.statistic == "relation":
+        others = {place: _of_agents(dataset) for place, dataset in (others or {}).items()}
+        return _relations(claim, datasets, others)
+    if claim.statistic == "single":
+        return [one for place, dataset in _meant(claim, datasets).items() for one in _singles(claim, place, dataset)]
+    if claim.statistic == "study":
+        return [one for place, dataset in _meant(claim, datasets).items() for one in _study(claim, place, dataset)]
+    if claim.statistic == "contrast":
+        return _contrasts(claim, datasets)
+    found: list[Judgement] = []
+    for (task, algorithm), dataset in _meant(claim, datasets).items():
+        rows = {iteration: _values(claim, dataset, iteration) for iteration in claim.iterations}
+        if claim.statistic == "change":
+            before, after = (rows[iteration] for iteration in claim.iterations)
+            # seed by seed, so that what agents differ in throughout cancels
+            both = [after[seed] - before[seed] for seed in before if seed in after]
+            where = f"{task}, {algorithm}, iterations {claim.iterations[0]} to {claim.iterations[1]}"
+            found += _over_seeds(claim, where, both)
+        else:
+            for iteration, row in rows.items():
+                found += _over_seeds(claim, f"{task}, {algorithm}, iteration {iteration}", list(row.values()))
+    return found
+
+
+def _of_agents(dataset: xr.Dataset) -> xr.Dataset:
+    """Return a dataset of several agents, of one where a single one was measured."""
+    whose = ["iteration", "agent_seed"]
+    if "agent" in dataset.dims or not set(whose) <= set(dataset.coords):
+        return dataset
+    return dataset.reset_coords(whose).expand_dims("agent").set_coords(whose)
+
+
+def _over_seeds(claim: Claim, where: str, values: Sequence[float]) -> list[Judgement]:
+    """Judge the mean or the median over seeds; nothing where there is none, not known where none has a number."""
+    known, middle = _finite(values), _median if claim.statistic == "median" else _mean
+    if not values:
+        return []
+    numbers = middle(known) if known else (np.nan, np.nan, np.nan, 0)
+    return [_mark(claim, where, *numbers, complete=_complete(values))]
+
+
+def _contrasts(claim: Claim, datasets: Datasets) -> list[Judgement]:
+    """Judge the difference of the means over seeds between two tasks, by algorithm and iteration."""
+    found, (first, second) = [], claim.tasks
+    for algorithm in sorted({algorithm for _, algorithm in datasets}):
+        pair = [datasets.get((task, algorithm)) for task in (first, second)]
+        for iteration in claim.iterations:
+            groups = [list(_values(claim, data, iteration).values()) for data in pair if data is not None]
+            if len(groups) == 2 and all(groups):
+                where = f"{first} against {second}, {algorithm}, iteration {iteration}"
+                numbers, complete = _contrast(*map(_finite, groups)), all(map(_complete, groups))
+                found.append(_mark(claim, where, *numbers, complete=complete))
+    return found
+
+
+def _finite(values: Sequence[float]) -> list[float]:
+    return [value for value in values if np.isfinite(value)]
+
+
+def _complete(values: ArrayLike) -> bool:
+    """Whether so few seeds lack a number that the others stand for all; seeds are the last axis."""
+    # seeds that have a number are not any seeds: a claim is not judged on them where many have none
+    known = np.isfinite(np.atleast_2d(values)).all(axis=0)
+    return bool(np.mean(~known) <= MISSING)
+
+
+def _meant(claim: Claim, datasets: Datasets) -> Datasets:
+    """Leave out the datasets of tasks and algorithms that the claim is not about."""
+    return {
+        (task, name): data
+        for (task, name), data in datasets.items()
+        if (not claim.tasks or task in claim.tasks) and (not claim.algorithms or name in claim.algorithms)
+    }
+
+
+def _study(claim: Claim, place: tuple[str, str], dataset: xr.Dataset) -> list[Judgement]:
+    """Judge a study's variable by its mean over seeds, and over all along that the claim does not name."""
+    if claim.variable not in dataset:
+        return []
+    places = (claim.where, *({**claim.where, **other} for other in claim.against))
+    if any(label not in dataset[dim].values for where in places for dim, label in where.items()):
+        return []
+    rows = [_over_the_rest(claim, dataset[claim.variable], where) for where in places]
+    values = rows[0] - (np.mean(rows[1:], axis=0) if len(rows) > 1 else 0.0)
+    known, named = values[np.isfinite(values)], f"{place[0]}, {place[1]}"
+    if not len(known):
+        return [_mark(claim, f"{named}, not known everywhere", np.nan, np.nan, np.nan, 0)]
+    # equal values have an interval of no width: their sign alone decides, which takes six seeds for 95%
+    fewest = FEWEST_EQUAL if np.allclose(known, known[0], rtol=1e-9, atol=0) else FEWEST_SEEDS
+    if f"{claim.variable}_without" in dataset and not claim.against:  # seeds that choose for one another
+        without = _over_the_rest(claim, dataset[f"{claim.variable}_without"], claim.where)
+        numbers = (*astuple(plain_jackknife(float(values.mean()), without)), len(known))
+    else:
+        numbers = _mean(known.tolist())
+    return [_mark(claim, named, *numbers, fewest=fewest, complete=_complete(values.tolist()))]
+
+
+def _over_the_rest(claim: Claim, data: xr.DataArray, where: Mapping[str, Any]) -> np.ndarray:
+    """Return a study's variable at a place by seed, mean over what is not named."""
+    values = data.sel(dict(where)).transpose("regime_seed", ...).values
+    flat = values.reshape(len(values), -1)
+    return np.asarray((np.log(flat) if claim.log else flat).mean(axis=1))
+
+
+def _relations(claim: Claim, datasets: Datasets, others: Datasets) -> list[Judgement]:
+    """Judge by the rank correlation over seeds, mean over iterations, of two quantities of the same agents."""
+    beside = replace(claim, against=(), **{"size": None, "where": {}, **claim.beside})
+    found = []
+    for place, dataset in _meant(claim, datasets).items():
+        if place not in others:
+            continue
+        rows = [[_values(one, data, iteration) for iteration in claim.iterations] for one, data in (
+            (claim, dataset), (beside, others[place])
+        )]  # fmt: skip
+        both = np.concatenate(common(*rows))
+        first, second = np.split(both[:, np.isfinite(both).all(axis=0)], 2)
+        if first.shape[1] > 2:
+            what = rank_relation(first, second)
+            numbers, where = (what.value, what.low, what.high, first.shape[1]), f"{place[0]}, {place[1]}"
+            found.append(_mark(claim, where, *numbers, fewest=FEWEST_RELATED, complete=_complete(both)))
+    return found
+
+
+def _singles(claim: Claim, place: tuple[str, str], dataset: xr.Dataset) -> list[Judgement]:
+    """Judge each agent by the interval of its own variable; what is subtracted counts as known."""
+    names = [f"{claim.variable}{end}" for end in ("", "_low", "_high")]
+    places = [{"variable": name, **claim.where} for name in names]
+    places += [{"variable": claim.variable, **claim.where, **other} for other in claim.against]
+    columns = [values for values in (_at(claim, dataset, where) for where in places) if values is not None]
+    if len(columns) < len(places):
+        return []
+    # less the mean of what it is compared with; the ends of the interval move along
+    taken = np.mean(columns[3:], axis=0) if claim.against else np.zeros(len(columns[0]))
+    labels = zip(dataset["iteration"].values.tolist(), dataset["agent_seed"].values.tolist(), strict=True)
+    found = []
+    for at, (iteration, seed) in enumerate(labels):
+        value, low, high = (float(column[at] - taken[at]) for column in columns[:3])
+        if iteration in claim.iterations:  # also one without a number: those that have one are not any agents
+            where = f"{place[0]}, {place[1]}, iteration {iteration}, seed {seed}"
+            found.append(_mark(claim, where, value, low, high, 1, fewest=1))
+    return found
+
+
+def _values(claim: Claim, dataset: xr.Dataset, iteration: int) -> dict[int, float]:
+    """Return what a claim is about at one iteration by seed; not finite for those that have none."""
+    chosen = dataset["iteration"].values == iteration
+    own = _at(claim, dataset, {"variable": claim.variable, **claim.where})
+    others = [_at(claim, dataset, {"variable": claim.variable, **claim.where, **other}) for other in claim.against]
+    if own is None or any(other is None for other in others):
+        return {}
+    values = own[chosen] - (np.mean([other[chosen] for other in others if other is not None], axis=0) if others else 0)
+    seeds = dataset["agent_seed"].values[chosen].tolist()
+    return {seed: float(value) for seed, value in zip(seeds, values, strict=True)}
+
+
+def _at(claim: Claim, dataset: xr.Dataset, place: Mapping[str, Any]) -> np.ndarray | None:
+    """Return a variable at a place by agent, its logarithm where the claim says so; None where the data lack it."""
+    where = dict(place)
+    name = where.pop("variable")
+    if name not in dataset:
+        return None
+    data = dataset[name]
+    if any(label not in dataset[dim].values for dim, label in where.items() if dim in data.dims):
+        return None
+    data = data.sel({dim: label for dim, label in where.items() if dim in data.dims})
+    dim = next((str(dim) for dim in data.dims if str(dim).endswith("size")), None)
+    if dim is not None and claim.size is not None:
+        sizes = claim.size if isinstance(claim.size, tuple) else (claim.size,)
+        if not set(sizes) <= set(dataset[dim].values.tolist()):
+            return None
+        parts = [data.sel({dim: size}) for size in sizes]
+        data = parts[0] if len(parts) == 1 else parts[1] - parts[0]
+    values = data.values.astype(np.float64)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return np.asarray(np.log(values) if claim.log else values)
+
+
+def _mean(values: Sequence[float]) -> tuple[float, float, float, int]:
+    """Return a mean over seeds with its interval, Student's t, and the number of seeds."""
+    n = len(values)
+    if n < 2:
+        return float(np.mean(values)), np.nan, np.nan, n
+    # Student's t over seeds
+    reach = float(t_quantile(0.975, n - 1) * np.std(values, ddof=1) / np.sqrt(n))
+    return float(np.mean(values)), float(np.mean(values)) - reach, float(np.mean(values)) + reach, n
+
+
+def _median(values: Sequence[float]) -> tuple[float, float, float, int]:
+    """Return a median over seeds with the interval of the sign test, which fewer than six seeds have not."""
+    # the sign test's interval: order statistics, whatever the distribution
+    interval: Any = stats.quantile_test(values, p=0.5).confidence_interval()
+    return float(np.median(values)), float(interval.low), float(interval.high), len(values)
+
+
+def _contrast(left: Sequence[float], right: Sequence[float]) -> tuple[float, float, float, int]:
+    """Return a difference of two means with its interval, Welch's t, and the seeds of the smaller group."""
+    if not (left and right):
+        return np.nan, np.nan, np.nan, 0
+    value, n = float(np.mean(left) - np.mean(right)), min(len(left), len(right))
+    if n < 2:
+        return value, np.nan, np.nan, n
+    interval = stats.ttest_ind(left, right, equal_var=False).confidence_interval()
+    return value, float(interval.low), float(interval.high), n
+
+
+def _mark(
+    claim: Claim,
+    where: str,
+    value: float,
+    low: float,
+    high: float,
+    seeds: int,
+    *,
+    fewest: int = FEWEST_SEEDS,
+    complete: bool = True,
+) -> Judgement:
+    inside, outside = (high < claim.bound, low > claim.bound)
+    if claim.rule == "above":
+        inside, outside = outside, inside
+    known = seeds >= fewest and complete
+    mark: Mark = "holds" if known and inside else "does not hold" if known and outside else "not enough data"
+    return Judgement(claim, where, value, low, high, seeds, mark)
