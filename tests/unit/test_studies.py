@@ -301,7 +301,7 @@ def test_claims_of_ones_own_are_judged(tmp_path, capsys):
     assert main(["claims", str(DATA / "gradients-hopper-ppo.nc"), "--claims", str(path), "--json"]) == 0
     (row,) = json.loads(capsys.readouterr().out)["claims"]
     assert (row["id"], row["mark"], row["written"]) == ("mine", "holds", "2026-11-01")
-    assert row["rule"] == "`pairwise_cosine` at 2,048 pairs: level above 0"
+    assert row["rule"] == "pairwise_cosine at 2,048 pairs: level above 0"
 
 
 @pytest.mark.parametrize("name", ["nothing.nc", "."])

@@ -24,6 +24,7 @@ from closerlook.cli.study_tables import (
 from closerlook.drawing.tables import make_table
 from closerlook.errors import InputError
 from closerlook.execution import Progress
+from closerlook.pages.report import report
 from closerlook.results.reading import read_dataset
 from closerlook.studies.preset import Scale
 from closerlook.studies.sample_regime import summary as regimes_summary
@@ -112,6 +113,9 @@ class StudyCommand(Output):
         tables += [claims_table(outcome.claims)] if outcome.claims else []
         console.result(self._summary(study, outcome, regimes), *tables)
         console.files(file for files in outcome.files.values() for file in files if file.suffix == ".png")
+        if outcome.files:
+            page = self.folder / "report.html"
+            console.files([report(self.folder) if outcome.is_new or not page.is_file() else page])
         for label, reason in outcome.failed.items():
             console.note(f"failed: {label}: {reason}")
         return FAILED if outcome.failed else 0

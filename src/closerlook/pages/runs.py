@@ -1,6 +1,5 @@
 """Run folders as a page sees them: what each holds, found below the folders that were given, read and never run."""
 
-import csv
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -12,6 +11,7 @@ import numpy as np
 from closerlook.diagnostics import all_diagnostics
 from closerlook.errors import InputError
 from closerlook.results.store import RECORD, RunFolder
+from closerlook.results.training_log import read_training_log
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 CLAIMS = "claims.json"
 """What ``closerlook claims`` leaves in a folder."""
+FIGURES = "figures"
+"""Folder of the pictures of a study."""
 DATA = (".json", ".csv", ".nc")
 PICTURES = (".svg", ".png")
 _WORDS = {"train": "training", "sample-regime": "sample regimes", "trust-region": "trust region"}
@@ -76,7 +78,8 @@ class Run:
 
     def files(self, suffixes: Sequence[str]) -> list[Path]:
         """List its own files of these kinds by name; what leads out of the folder is none of its own."""
-        return own_files(self.folder, suffixes)
+        drawn = self.folder / FIGURES  # of a study
+        return [*own_files(self.folder, suffixes), *(own_files(drawn, suffixes) if drawn.is_dir() else [])]
 
 
 @dataclass(frozen=True)
@@ -193,8 +196,7 @@ def _read(folder: Path, name: str) -> Run:
     if kind == "checkup":
         return Run(folder, name, record, checkup=store.read_json("checkup.json"))
     if kind == "train":
-        log = folder / "training.csv"
-        return Run(folder, name, record, log=_read_log(log) if record.get("finished") and log.exists() else None)
+        return Run(folder, name, record, log=read_training_log(folder) if record.get("finished") else None)
     if kind in all_diagnostics() and record.get("finished"):
         from closerlook.results.reading import read_dataset  # noqa: PLC0415 - xarray takes as long as the rest
 
@@ -204,20 +206,3 @@ def _read(folder: Path, name: str) -> Run:
             raise InputError(what, "measure it again (--no-resume)")
         return Run(folder, name, record, dataset=dataset)
     return Run(folder, name, record)
-
-
-def _read_log(path: Path) -> dict[str, np.ndarray]:
-    """Read the columns of a training log that its figure takes.
-
-    Raises
-    ------
-    InputError
-        Where it lacks one, or a cell is no number.
-    """
-    try:
-        with path.open(newline="", encoding="utf-8") as file:
-            rows = [*csv.DictReader(file)]
-        names = ("iteration", "agent_seed", "mean_reward")
-        return {name: np.array([float(row[name] or "nan") for row in rows]) for name in names}
-    except (OSError, ValueError, KeyError, TypeError, csv.Error) as error:
-        raise InputError(f"{path} is not the log of a training run ({error})", "train again (--no-resume)") from None

@@ -130,7 +130,7 @@ def _row(one: Judgement, days: Days) -> dict[str, Any]:
         "low": _known(one.low),
         "high": _known(one.high),
         "seeds": one.seeds,
-        "rule": claim.rule_in_words,
+        "rule": claim.rule_in_words.replace("`", ""),
         "written": claim.written or None,
         "measured": max(measured) if measured else None,
     }

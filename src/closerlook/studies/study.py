@@ -17,7 +17,7 @@ from closerlook.results.store import RunFolder
 from closerlook.studies.claims import load_claims
 from closerlook.studies.columns import Column, columns_of, in_order
 from closerlook.studies.endings import Ending, endings
-from closerlook.studies.found import Found, find_results
+from closerlook.studies.found import find_results
 from closerlook.studies.judging import judged
 from closerlook.studies.pictures import OF_LOGS, draw
 from closerlook.studies.preset import Preset, Scale, load_preset, preset_names
@@ -97,12 +97,15 @@ class Outcome:
         How the agents end that a figure of rewards shows.
     failed : mapping of str to str
         Why a unit failed, by its label.
+    is_new : bool
+        Whether anything was trained, measured, drawn or judged that was not there before.
     """
 
     files: Mapping[str, list[Path]]
     claims: list[dict[str, Any]]
     endings: list[Ending] = field(default_factory=list)
     failed: Mapping[str, str] = field(default_factory=dict)
+    is_new: bool = True
 
 
 def plan_study(
@@ -196,6 +199,7 @@ def run_study(study: Study, how: How, *, watch: Watch | None = None) -> Outcome:
         states: dict[str, State] = {unit.name: "done" if how.resume and unit.is_done else "waits" for unit in units}
         report = _Report(folder, study, states, watch)
         report.say("")
+        had_work = any(state != "done" for state in states.values())
         for unit in units:
             if states[unit.name] == "done":
                 continue
@@ -207,17 +211,18 @@ def run_study(study: Study, how: How, *, watch: Watch | None = None) -> Outcome:
                 report.set(unit, "failed")
             else:
                 report.set(unit, "done")
+        before = (folder.kept("figures"), folder.kept("judged"))
         files = {
             figure.preset.name: _drawn(study, figure, folder)
             for figure in study.figures
             if all(unit.is_done for column in figure.columns for unit in column.units)
         }
-        claims = _judge(study)
-        folder.write_json(CLAIMS, {"claims": claims})
+        claims = _judged(study, folder)
+        is_new = had_work or (folder.kept("figures"), folder.kept("judged")) != before
         folder.finish(0)
     shown = [figure for figure in study.figures if figure.preset.draw in OF_LOGS and figure.preset.name in files]
     ends = {(one.task, one.algorithm): one for figure in shown for one in endings(figure.columns)}
-    return Outcome(files, claims, list(ends.values()), failed)
+    return Outcome(files, claims, list(ends.values()), failed, is_new)
 
 
 class _Report:
@@ -265,13 +270,18 @@ def _drawn(study: Study, figure: Figure, folder: RunFolder) -> list[Path]:
     return files
 
 
-def _judge(study: Study) -> list[dict[str, Any]]:
-    """Judge the claims of all figures by what this study found."""
+def _judged(study: Study, folder: RunFolder) -> list[dict[str, Any]]:
+    """Judge the claims of all figures by what this study found, unless that was done, of the same data."""
     names = {name for figure in study.figures for name in figure.preset.claims}
     claims = [claim for claim in load_claims() if claim.name in names]
-    folders = [unit.folder for unit in study.units if unit.is_done]
-    found: list[Found] = find_results(folders)
-    return judged(claims, found)
+    done = [unit for unit in study.units if unit.is_done]
+    key = content_key([vars(claim) for claim in claims], [unit.name for unit in done])
+    if folder.kept("judged") == key and (known := folder.read_json(CLAIMS)) is not None:
+        return list(known["claims"])
+    rows = judged(claims, find_results([unit.folder for unit in done])) if claims else []
+    folder.write_json(CLAIMS, {"claims": rows})
+    folder.keep(judged=key)
+    return rows
 
 
 @dataclass(frozen=True)

@@ -111,7 +111,7 @@ def plot_baselines(dataset: xr.Dataset) -> Axes:
     """
     require_kind(dataset, "values")
     agents = dataset if "agent" in dataset.dims else dataset.expand_dims("agent")
-    groups = _by_iteration(agents)
+    groups = by_iteration(agents)
     with plt.rc_context(STYLE):
         width = 1.2 + 3.6 * len(groups)
         figure: Figure = plt.figure(figsize=(width, 3.6), layout=ConstrainedLayoutEngine(wspace=0.05))
