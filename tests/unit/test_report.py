@@ -362,7 +362,7 @@ BAD = {
     "no record": (_written("run.json", "[]"), "is not a JSON object"),
     "not JSON": (_written("run.json", "{"), "cannot be read"),
     "no claims": (_written("claims.json", '{"claims": 3}'), "holds no claims"),
-    "no log": (_written("training.csv", "a,b\n1,2\n"), "is not the log of a training run"),
+    "no log": (_written("training.csv", "a,b\n1,2\n"), "is not a training log"),
     "no checkup": (lambda folder: (checked(folder) / "checkup.json").write_text("{}"), "not complete (KeyError: "),
 }
 

@@ -252,6 +252,14 @@ def test_a_second_dataset_of_the_same_agents_is_judged_by_itself():
     assert len(judged(claims, [*found, *found])) == 2
 
 
+def test_every_claim_is_judged_by_datasets_of_all_kinds_together():
+    names = ("sample-regime-hopper", "gradients-hopper-ppo", "trust-region-hopper-ppo", "values-hopper-ppo")
+    rows = judged(load_claims(), find_results([DATA / f"{name}.nc" for name in names]))
+    marks = {row["id"]: row["mark"] for row in rows}
+    tested = {"larger-batches-agree-more", "correlation-decays", "updates-gain", "critic-beats-zero"}
+    assert "not_tested" not in {marks[name] for name in tested | {"better-gradients-gain-more"}}
+
+
 def test_steps_of_few_pairs_and_of_many_are_told_apart():
     found = find_results([DATA / f"landscape-{kind}-hopper-ppo.nc" for kind in ("few", "many")])
     assert [one.task for one in found] == ["hopper few", "hopper many"]

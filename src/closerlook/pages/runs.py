@@ -157,7 +157,15 @@ def _folders(path: Path) -> Iterator[Path]:
 
 
 def own_files(folder: Path, suffixes: Sequence[str]) -> list[Path]:
-    """List the files of some kinds in a folder; a link that leads out of it is left out."""
+    """List the files of some kinds in a folder; a link that leads out of it is left out.
+
+    Parameters
+    ----------
+    folder : Path
+        Whose.
+    suffixes : sequence of str
+        The kinds: ``".svg"``.
+    """
     home = folder.resolve()
     return [
         path

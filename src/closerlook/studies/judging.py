@@ -82,7 +82,18 @@ def judged(claims: Sequence[Claim], found: Sequence[Found]) -> list[dict[str, An
     """
     rows: list[dict[str, Any]] = []
     for claim in claims:
-        own = [_row(one, days) for group, others, days in _groups(found) for one in judge(claim, group, others)]
+        beside = claim.beside.get("variable", "")
+        own: list[dict[str, Any]] = []
+        for group, days in _groups(found):
+            datasets = {place: one.dataset for place, one in group.items() if claim.variable in one.dataset}
+            kinds = {one.kind for one in group.values()}
+            # the other side of a relation is what another diagnostic found of the same agents
+            others = {
+                (one.task, one.algorithm): one.dataset
+                for one in found
+                if beside in one.dataset and one.kind not in kinds
+            }
+            own += [_row(one, days) for one in judge(claim, datasets, others)]
         rows += own or [_row(Judgement(claim, "", np.nan, np.nan, np.nan, 0, "not enough data"), {})]
     return rows
 
@@ -91,11 +102,10 @@ Days = Mapping[str, str | None]
 """Of the datasets of a group, by task and algorithm as they stand in `Judgement.where`."""
 
 
-def _groups(found: Sequence[Found]) -> list[tuple[Datasets, Datasets, Days]]:
+def _groups(found: Sequence[Found]) -> list[tuple[Mapping[tuple[str, str], Found], Days]]:
     """Sort datasets so that those of one group are of one diagnostic and of different places.
 
-    A further dataset of the same place is in a group of its own. Beside each group is all that other diagnostics found,
-    for relations.
+    A further dataset of the same place is in a group of its own.
     """
     groups: dict[tuple[str, int], dict[tuple[str, str], Found]] = {}
     for one in found:
@@ -103,12 +113,7 @@ def _groups(found: Sequence[Found]) -> list[tuple[Datasets, Datasets, Days]]:
         while (one.task, one.algorithm) in groups.get((one.kind, at), {}):
             at += 1
         groups.setdefault((one.kind, at), {})[one.task, one.algorithm] = one
-    sorted_out: list[tuple[Datasets, Datasets, Days]] = []
-    for (kind, _), group in groups.items():
-        others = {(one.task, one.algorithm): one.dataset for one in found if one.kind != kind}
-        datasets = {place: one.dataset for place, one in group.items()}
-        sorted_out.append((datasets, others, {f"{t}, {a}": one.measured for (t, a), one in group.items()}))
-    return sorted_out
+    return [(group, {f"{t}, {a}": one.measured for (t, a), one in group.items()}) for group in groups.values()]
 
 
 def _row(one: Judgement, days: Days) -> dict[str, Any]:

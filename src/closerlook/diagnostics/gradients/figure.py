@@ -28,7 +28,19 @@ from closerlook.results.schema import require_kind
 
 @dataclass(frozen=True)
 class Quantity:
-    """What a row of panels shows: a variable with an interval, and the curve the noise scale predicts for it."""
+    """What a row of panels shows.
+
+    Parameters
+    ----------
+    name : str
+        A variable with an interval.
+    predicted : str
+        The curve that the noise scale predicts for it; empty: none.
+    label : str
+        Of the axis.
+    dim : str
+        Along which it is drawn.
+    """
 
     name: str
     predicted: str

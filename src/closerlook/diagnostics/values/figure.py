@@ -163,7 +163,17 @@ def _draw_errors(axis: Axes, group: xr.Dataset) -> None:
 
 
 def over_agents(group: xr.Dataset, variable: str, where: dict[str, str]) -> tuple[float, float, float]:
-    """Return a number with its interval: of the one agent, or of the mean over several."""
+    """Return a number with its interval: of the one agent, or of the mean over several.
+
+    Parameters
+    ----------
+    group : xarray.Dataset
+        Of agents.
+    variable : str
+        Its name.
+    where : dict of str to str
+        Labels along its other dimensions.
+    """
     values = group[variable].sel(where).values
     if len(values) == 1:
         low, high = (float(group[f"{variable}_{end}"].sel(where).values[0]) for end in ("low", "high"))
@@ -249,7 +259,17 @@ def _draw_lambdas(axis: Axes, group: xr.Dataset) -> None:
 
 
 def curve_of(group: xr.Dataset, variable: str, where: dict[str, object]) -> Sequence[np.ndarray]:
-    """Return a curve with its interval: of the one agent, or of the mean over several."""
+    """Return a curve with its interval: of the one agent, or of the mean over several.
+
+    Parameters
+    ----------
+    group : xarray.Dataset
+        Of agents.
+    variable : str
+        Its name.
+    where : dict of str to object
+        Labels along its dimensions but the last.
+    """
     rows = group[variable].sel(where).values
     if len(rows) == 1:
         return [rows[0], *(group[f"{variable}_{end}"].sel(where).values[0] for end in ("low", "high"))]
