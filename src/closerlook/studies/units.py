@@ -133,7 +133,8 @@ class Training:
     def label(self) -> str:
         """In words."""
         audited = ", critics audited" if self.audited else ""
-        return f"train {self.settings.seeds} agents of {self.task}, {self.algorithm.upper()}{audited}"
+        agents = "1 agent" if self.settings.seeds == 1 else f"{self.settings.seeds} agents"
+        return f"train {agents} of {self.task}, {self.algorithm.upper()}{audited}"
 
     @cached_property
     def name(self) -> str:
