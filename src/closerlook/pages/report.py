@@ -111,42 +111,58 @@ def report_page(found: Found, template: str = "report.html.j2", more: Mapping[st
         "claims": [_claim(claim) for claim in found.claims],
         "counts": _counts(found, said),
         "totals": totals(found.runs),
-        "script": "",
         **(more or {}),
     }
-    bare = [{**one, "plots": [], "pictures": [], "downloads": [], "undrawn": 0} for one in said]
-    size = len(render(template, {**content, "runs": bare}).encode())
     plots = [drawn_of(run) if one["finished"] else [] for run, one in zip(found.runs, said, strict=True)]
-    code = script() if any(plots) else ""
-    room = Room(MOST_BYTES - size - len(code.encode()))
-    if room.left < 0:
-        what = f"a page about {len(found.runs)} runs would be larger than {MOST_BYTES / 1e6:.0f} MB"
-        raise InputError(what, "give fewer folders")
-    return render(template, {**content, "runs": _filled(found.runs, said, plots, room), "script": code})
+    shown = [_Shown(run, one, own) for run, one, own in zip(found.runs, said, plots, strict=True)]
+    content["script"] = script() if any(plots) else ""
+    room = MOST_BYTES - len(render(template, {**content, "runs": _filled(shown, Room(0))}).encode())
+    while room >= 0:
+        page = render(template, {**content, "runs": _filled(shown, Room(room))})
+        too_much = len(page.encode()) - MOST_BYTES
+        if too_much <= 0:
+            return page
+        room -= too_much  # what a part takes in the page is foretold, not known
+    what = f"a page about {len(found.runs)} runs would be larger than {MOST_BYTES / 1e6:.0f} MB"
+    raise InputError(what, "give fewer folders")
 
 
-def _filled(
-    runs: Sequence[Run], said: Sequence[Mapping[str, Any]], plots: Sequence[list[dict[str, Any]]], room: Room
-) -> list[dict[str, Any]]:
-    """Add plots, pictures and data to what is said of runs, in this order, as long as there is room."""
-    drawn = [own if room.take(_weight(own)) else [] for own in plots]
-    shown: list[dict[str, Any]] = []
-    for run, all_plots, own in zip(runs, plots, drawn, strict=True):
-        pictures = [one for one in pictures_of(run, all_plots) if room.take(len(one.image) + 2 * len(one.words) + 300)]
-        shown.append(
-            {"plots": own, "pictures": pictures, "main": main_figure(run), "undrawn": len(all_plots) - len(own)}
-        )
-    files = [(run.name, path) for run in runs for path in run.files(DATA)]
-    data = downloads(files, room)
+class _Shown:
+    """A run with all that could be on the page.
+
+    Parameters
+    ----------
+    run : Run
+        Read from its folder.
+    said : mapping
+        What the page says of it in any case.
+    plots : sequence of mapping
+        Its figure.
+    """
+
+    def __init__(self, run: Run, said: Mapping[str, Any], plots: Sequence[Mapping[str, Any]]) -> None:
+        self.said, self.plots, self.main = said, plots, main_figure(run)
+        self.pictures = pictures_of(run, plots)
+        self.files = [(run.name, path) for path in run.files(DATA)]
+        self.weight = sum(len(render(part, {"plots": plots}).encode()) for part in ("plots.html.j2", "numbers.html.j2"))
+
+
+def _filled(shown: Sequence[_Shown], room: Room) -> list[dict[str, Any]]:
+    """Return what the page has of each run: first all plots, then all pictures, then data, as long as there is room."""
+    plots = [one.plots if room.take(one.weight) else [] for one in shown]
+    pictures = [[own for own in one.pictures if room.take(len(own.image) + 2 * len(own.words) + 300)] for one in shown]
+    data = downloads([file for one in shown for file in one.files], room)
     return [
-        {**one, **extra, "downloads": [file for file in data if file.run == one["name"]]}
-        for one, extra in zip(said, shown, strict=True)
+        {
+            **one.said,
+            "plots": drawn,
+            "undrawn": len(one.plots) - len(drawn),
+            "main": one.main,
+            "pictures": printed,
+            "downloads": [file for file in data if file.run == one.said["name"]],
+        }
+        for one, drawn, printed in zip(shown, plots, pictures, strict=True)
     ]
-
-
-def _weight(plots: Sequence[Mapping[str, Any]]) -> int:
-    """Return about how many bytes plots, their words and their numbers take in a page."""
-    return len(render("plots.html.j2", {"plots": plots, "id": "run-000"}).encode()) + 200
 
 
 def _opening(found: Found) -> dict[str, Any]:
