@@ -22,7 +22,8 @@ from closerlook.checkups.numbers import (
     stream_numbers,
 )
 from closerlook.checkups.plan import LOOKS, Plan, Pool, Trial, make_plan, next_look
-from closerlook.checkups.run import _Pools, judge
+from closerlook.checkups.pools import Pools
+from closerlook.checkups.run import judge
 from closerlook.checkups.text import written
 from closerlook.cli import main
 from closerlook.cli.checkup import Checkup as Command
@@ -481,7 +482,7 @@ def test_the_json_is_that_of_the_interface():
 @pytest.fixture
 def _a_fast_machine(monkeypatch):
     """A trial that does not read the clock, so that plans are the same however busy the machine is."""
-    monkeypatch.setattr(_Pools, "trial", lambda self, _: Trial(1e-4, None, self.update_pairs, 20.0))
+    monkeypatch.setattr(Pools, "trial", lambda self, _: Trial(1e-4, None, self.update_pairs, 20.0))
 
 
 @pytest.mark.usefixtures("_a_fast_machine")
@@ -546,14 +547,14 @@ def test_odd_environments_get_a_sensible_answer(where):
 
 @pytest.mark.usefixtures("_a_fast_machine")
 def test_ctrl_c_gives_the_answer_so_far(monkeypatch):
-    right = _Pools.extend
+    right = Pools.extend
 
     def interrupted(self, name, plan, look):
         if name == "streams":
             raise KeyboardInterrupt
         right(self, name, plan, look)
 
-    monkeypatch.setattr(_Pools, "extend", interrupted)
+    monkeypatch.setattr(Pools, "extend", interrupted)
     found = cl.checkup(ODD["odd_environments:choices"], "odd_environments:choices", minutes=0.1, workers=1)
     assert found.interrupted
     assert found["not_learned"].level != "unknown"

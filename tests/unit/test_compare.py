@@ -11,9 +11,10 @@ from closerlook.checkups.case import Case
 from closerlook.checkups.compare import difference_of, differences
 from closerlook.checkups.numbers import exactly
 from closerlook.checkups.plan import Trial
-from closerlook.checkups.run import _Pools
+from closerlook.checkups.pools import Pools
 from closerlook.cli import main
 from closerlook.errors import InputError
+from closerlook.results.ownership import owned
 from closerlook.statistics.estimates import Interval
 
 
@@ -24,7 +25,7 @@ def case(settings=None, **numbers):
 
 @pytest.fixture
 def _a_fast_machine(monkeypatch):
-    monkeypatch.setattr(_Pools, "trial", lambda self, _: Trial(1e-4, None, self.update_pairs, 5.0))
+    monkeypatch.setattr(Pools, "trial", lambda self, _: Trial(1e-4, None, self.update_pairs, 5.0))
 
 
 def test_a_difference_of_intervals_by_hand():
@@ -89,6 +90,9 @@ def test_an_agent_does_not_differ_from_itself_and_does_from_another(tmp_path, ca
     assert {"number", "left", "right", "difference", "low", "high", "known", "paired"} == set(found["differences"][0])
     with pytest.raises(InputError, match="no agent"):
         cl.compare([], agent)
+    with owned(tmp_path):  # by another command
+        assert main(["compare", name, name, *options]) == 2
+    assert "is at work" in capsys.readouterr().err
 
 
 # estimators beside known answers

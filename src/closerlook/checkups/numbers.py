@@ -23,7 +23,7 @@ from closerlook.measurements.policy_change import CHANGES
 from closerlook.monitor.batch import Batch
 from closerlook.monitor.census import census
 from closerlook.randomness import generator
-from closerlook.statistics.estimates import Interval, log_jackknife, plain_jackknife
+from closerlook.statistics.estimates import NOTHING, Interval, log_jackknife, mean_interval, plain_jackknife
 from closerlook.statistics.noise import true_cosine_at
 from closerlook.statistics.splits import split_explained_variance, split_noise_scale
 from closerlook.statistics.true_gradients import cosine_between
@@ -36,7 +36,6 @@ MULTIPLES = (0.25, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0)
 USUAL = 0.95
 _FEATURES, _RIDGE = 128, 1e-2
 """Of the fitted value: random units, and how much they are held to 0, relative to their variance."""
-_NOTHING = Interval(np.nan, np.nan, np.nan)
 
 
 def exactly(value: float) -> Interval:
@@ -60,10 +59,7 @@ def mean_of(values: np.ndarray, confidence: float) -> Interval:
         Of the interval, from 0 to 1.
     """
     values = np.asarray(values, dtype=np.float64)
-    if not values.size or not np.isfinite(values).all():
-        return _NOTHING
-    # the jackknife of a mean is Student's t
-    return plain_jackknife(float(values.sum() / len(values)), means_without_each(values), confidence=confidence)
+    return mean_interval(values, confidence=confidence) if np.isfinite(values).all() else NOTHING
 
 
 def positive_mean_of(values: np.ndarray, confidence: float) -> Interval:
@@ -78,7 +74,7 @@ def positive_mean_of(values: np.ndarray, confidence: float) -> Interval:
     """
     values = np.asarray(values, dtype=np.float64)
     if not values.size or np.isnan(values).any():
-        return _NOTHING
+        return NOTHING
     # an update that explodes has an infinite KL: so has the mean, surely
     if not np.isfinite(values).all():
         return Interval(np.inf, np.inf, np.inf)
@@ -142,7 +138,7 @@ def _noise_cost(returns: Mapping[str, np.ndarray], confidence: float) -> Interva
         confidence=confidence,
     )
     if not gap.low > 0:
-        return _NOTHING
+        return NOTHING
     cost = mean_of(mode - sampled, confidence)  # the same episodes, as their resets are the same
     return Interval(cost.value / gap.value, cost.low / gap.value, cost.high / gap.value)
 
@@ -240,7 +236,7 @@ def _skill(returns: np.ndarray, values: np.ndarray, confidence: float) -> Interv
     # unlike explained variance it counts a level that is off
     errors, spread = np.square(returns - values).mean(1), np.square(returns - returns.mean()).mean(1)
     if not spread.mean() > 0:
-        return _NOTHING
+        return NOTHING
     without = (errors.sum() - errors) / np.maximum(spread.sum() - spread, 1e-300)
     found = log_jackknife(float(errors.mean() / spread.mean()), without, confidence=confidence)
     return Interval(1 - found.value, 1 - found.high, 1 - found.low)

@@ -5,8 +5,7 @@
     trial --> plan --> pools of episodes, streams, updates --> numbers --> checks --> answer
 """
 
-import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -20,13 +19,11 @@ from closerlook.agents.agent import Agent
 from closerlook.agents.environment import EnvironmentSpec
 from closerlook.agents.loading import load
 from closerlook.agents.origin import Recorded
-from closerlook.algorithms.rules import Rule, has_own_rule, rule_of
 from closerlook.checkups import data, learning, outcome
 from closerlook.checkups.answer import Checkup, Finding
 from closerlook.checkups.case import Case, pool_of
 from closerlook.checkups.limits import Limit, load_limits
 from closerlook.checkups.numbers import (
-    MULTIPLES,
     Numbers,
     episode_numbers,
     input_spreads,
@@ -34,11 +31,12 @@ from closerlook.checkups.numbers import (
     stream_numbers,
     update_numbers,
 )
-from closerlook.checkups.plan import LONGEST_EPISODE, POOLS, Plan, Trial, make_plan, next_look
-from closerlook.checkups.sampling import KINDS, sample_episodes, sample_streams, sample_update
+from closerlook.checkups.plan import POOLS, Plan, make_plan, next_look
+from closerlook.checkups.pools import Pools
+from closerlook.checkups.sampling import KINDS
 from closerlook.diagnostics.subjects import Subject, resolve
 from closerlook.errors import InputError, NonFiniteError
-from closerlook.execution import Job, Progress, Result, Silence, content_key, crew_of, run_jobs
+from closerlook.execution import Progress, Result, Silence, content_key, crew_of
 from closerlook.execution.threads import single_thread
 from closerlook.inspection.evidence import Sight, interval
 from closerlook.inspection.inspect import Case as Identity
@@ -47,11 +45,7 @@ from closerlook.measurements.true_returns import continuation_steps
 from closerlook.monitor.batch import Batch
 from closerlook.monitor.lint import lint
 from closerlook.results.store import RunFolder
-from closerlook.simulation.records import Sampling
 
-VERSION = 1
-"""Raised whenever the same job would answer otherwise."""
-PURPOSE = "checkup"
 CHECKS = (
     outcome.check_identity,
     outcome.check_learned,
@@ -80,12 +74,8 @@ CHECKS = (
     outcome.check_more_steps,
 )
 """By layer."""
-_EPISODES_A_JOB, _STREAMS_A_JOB = 16, 4
-_TRIAL_STREAMS, _TRIAL_STEPS = 2, 16
 _OF_RECORD = (0.05, 0.95)
 """Quantiles of the recorded returns between which an agent's mean return is no sign of another agent."""
-_SLOW_UPDATE = 0.25
-"""Part of the budget above which not even one update's batch is sampled."""
 
 
 @single_thread()
@@ -152,7 +142,7 @@ def checkup(
             return Checkup(name, str(environment or one.environment or ""), (found,), minutes)
         if asked.out is not None:
             stack.enter_context(folder.open_for("checkup", _settings(subject, asked, limits), resume=asked.resume))
-        pools = _Pools(subject, asked, folder if asked.out is not None else None)
+        pools = Pools(subject, asked.workers, asked.progress, folder if asked.out is not None else None)
         plan = _plan(pools, asked, folder, limits)
         answer = _spend(pools, plan, _Known(name, one, limits, checks, asked))
         if asked.out is not None:
@@ -222,149 +212,7 @@ def _settings(subject: Subject, asked: _Asked, limits: Mapping[str, Limit]) -> d
     }
 
 
-class _Pools:
-    """What was sampled so far."""
-
-    def __init__(self, subject: Subject, asked: _Asked, folder: RunFolder | None) -> None:
-        self.subject, self._asked = subject, asked
-        self._cache = None if folder is None else folder.jobs()
-        self.rule: Rule | None = rule_of(subject.agent) if has_own_rule(subject.agent) else None
-        self.answers: dict[str, list[Result]] = {name: [] for name in (*POOLS, *KINDS)}
-        self.looks: dict[str, int] = {}
-        self.spent: dict[str, float] = dict.fromkeys(POOLS, 0.0)
-        self.failed: dict[str, str] = {}
-        self.non_finite = ""
-        self._first_update: Result | None = None
-
-    def trial(self, minutes: float) -> Trial:
-        """Find out how fast this environment is, with few steps; then try one update, which is kept."""
-        subject, streams = self.subject, self.subject.streams(f"{PURPOSE} trial", 0, _TRIAL_STREAMS)
-        # draws of their own: what is measured later has nothing to do with the trial
-        few = {"sampling": Sampling(_TRIAL_STEPS), "streams": streams}
-        seconds, length = _timed(subject.job("trial", sample_streams, 0, few), _TRIAL_STREAMS * _TRIAL_STEPS)
-        more = int(min(2000, max(0.0, 1.0 / seconds)))  # of a fast environment, most of that was its start
-        if more > 4 * _TRIAL_STEPS:
-            many = {**few, "sampling": Sampling(more)}
-            seconds, length = _timed(subject.job("trial", sample_streams, 0, many), _TRIAL_STREAMS * more)
-        pairs = self.update_pairs
-        # an update that would take most of the budget is not tried: what is said of updates stays open then, with the
-        # reason
-        if self.rule is None or pairs * seconds > _SLOW_UPDATE * 60 * minutes:
-            return Trial(seconds, None, pairs, length)
-        begun = time.perf_counter()
-        self._first_update = self._update_job(0).run()
-        return Trial(seconds, time.perf_counter() - begun, pairs, length)
-
-    @property
-    def update_pairs(self) -> float:
-        """Pairs that one update and its audit sample: unscored starts of streams among them."""
-        streams = self.subject.regime.n_envs + self._heldout
-        return streams * (self.subject.regime.n_steps + self.subject.sampling.burn_in / 2)
-
-    @property
-    def _heldout(self) -> int:
-        """Streams of held-out states: as many pairs as a batch, or a few hundred."""
-        regime = self.subject.regime
-        return max(regime.n_envs, min(16, -(-512 // regime.n_steps)))
-
-    def extend(self, name: str, plan: Plan, look: int) -> None:
-        """Bring a pool to the size of a look."""
-        pool, before = plan.pools[name], self.looks.get(name, -1)
-        # a look goes on where the last one ended: nothing is sampled twice, and pools grow by the same streams in any
-        # order
-        first, stop = (pool.at(before) if before >= 0 else 0), pool.at(look)
-        try:
-            if name == "episodes":
-                for kind in KINDS:
-                    self.answers[kind] += self._run(name, self._episode_jobs(kind, first, stop))
-            elif name == "streams":
-                self.answers[name] += self._run(name, self._stream_jobs(plan, first, stop))
-            else:
-                # the update that the trial took is the first of the pool: it was keyed like it, so that nothing depends
-                # on where it ran
-                ready = [self._first_update] if first == 0 and self._first_update is not None else []
-                jobs = [self._update_job(number) for number in range(first + len(ready), stop)]
-                self.answers[name] += [*ready, *self._run(name, jobs)]
-        except NonFiniteError as error:
-            self.non_finite, self.failed[name] = error.what, "something sampled was not finite"
-        self.looks[name] = look
-        self.spent[name] = self._cost(name, plan) * stop
-
-    def _cost(self, name: str, plan: Plan) -> float:
-        """Return the pairs of a unit, episodes by their lengths as far as those are known."""
-        # episodes are as long as they are: what they cost is known once some were sampled
-        lengths = [one["lengths"].mean() for kind in KINDS for one in self.answers[kind][:1] if one["lengths"].size]
-        return float(sum(lengths)) if name == "episodes" and lengths else plan.pools[name].pairs
-
-    def _run(self, name: str, jobs: list[Job]) -> list[Result]:
-        return run_jobs(jobs, workers=self._asked.workers, cache=self._cache, progress=self._asked.progress, label=name)
-
-    def _episode_jobs(self, kind: str, first: int, stop: int) -> list[Job]:
-        return [
-            self.subject.job(
-                f"{kind} episodes",
-                sample_episodes,
-                len(part) * (self.subject.description["time_limit"] or LONGEST_EPISODE),
-                {
-                    "streams": self.subject.streams(PURPOSE, part.start, part.stop),
-                    "acting": kind,
-                    "longest": LONGEST_EPISODE,
-                },
-                named_by=(PURPOSE, VERSION),
-            )
-            for part in _parts(first, stop, _EPISODES_A_JOB)
-        ]
-
-    def _stream_jobs(self, plan: Plan, first: int, stop: int) -> list[Job]:
-        pool = plan.pools["streams"]
-        sampling = Sampling(pool.steps, burn_in=pool.burn_in, continuation_steps=pool.continuation)
-        return [
-            self.subject.job(
-                "streams",
-                sample_streams,
-                len(part) * pool.pairs,
-                {"sampling": sampling, "streams": self.subject.streams(PURPOSE, part.start, part.stop)},
-                named_by=(PURPOSE, VERSION),
-            )
-            for part in _parts(first, stop, _STREAMS_A_JOB)
-        ]
-
-    def _update_job(self, number: int) -> Job:
-        subject, rule = self.subject, self.rule
-        assert rule is not None
-        envs, held = subject.regime.n_envs, self._heldout
-        return subject.job(
-            "update",
-            sample_update,
-            self.update_pairs,
-            {
-                "sampling": (subject.sampling, subject.sampling),
-                "streams": (
-                    subject.streams(f"{PURPOSE} batch", number * envs, (number + 1) * envs),
-                    subject.streams(f"{PURPOSE} held out", number * held, (number + 1) * held),
-                ),
-                "rule": rule,
-                "multiples": list(MULTIPLES),
-            },
-            state="optimizer.policy",
-            named_by=(PURPOSE, VERSION),
-        )
-
-
-def _timed(job: Job, pairs: int) -> tuple[float, float | None]:
-    """Return the seconds a pair takes, and the mean length of the episodes that ended."""
-    begun = time.perf_counter()
-    found = job.run()
-    ends = int((found["terminated"] | found["truncated"]).sum())
-    return (time.perf_counter() - begun) / pairs, pairs / ends if ends else None
-
-
-def _parts(first: int, stop: int, size: int) -> Iterator[range]:
-    for start in range(first, stop, size):
-        yield range(start, min(start + size, stop))
-
-
-def _plan(pools: _Pools, asked: _Asked, folder: RunFolder, limits: Mapping[str, Limit]) -> Plan:
+def _plan(pools: Pools, asked: _Asked, folder: RunFolder, limits: Mapping[str, Limit]) -> Plan:
     """Return the plan that the folder holds, or make one by a trial."""
     # the clock is read once: whoever asks again gets the plan that was made then, and so the same bytes
     kept = folder.kept("plan")
@@ -387,7 +235,7 @@ def _plan(pools: _Pools, asked: _Asked, folder: RunFolder, limits: Mapping[str, 
     return plan
 
 
-def _spend(pools: _Pools, plan: Plan, known: _Known) -> Checkup:
+def _spend(pools: Pools, plan: Plan, known: _Known) -> Checkup:
     """Sample in looks, where a verdict is open, until none is or the plan is spent; an interruption ends it early."""
     interrupted, answer = False, _answer(pools, plan, known)
     try:
@@ -431,7 +279,7 @@ def measure(agent: Agent, environment: Any, plan: Plan | None, **more: Any) -> t
     asked = _Asked.of(more.pop("minutes"), more)
     with TemporaryDirectory() as scratch:
         subject = resolve([agent], environment, asked.seed, Path(scratch))[0]
-        pools, limits = _Pools(subject, asked, None), load_limits(None)
+        pools, limits = Pools(subject, asked.workers, asked.progress, None), load_limits(None)
         plan = _plan(pools, asked, RunFolder(scratch), limits) if plan is None else plan
         while going := next_look(plan, pools.looks, set(POOLS), pools.spent):
             for name, look in going.items():
@@ -441,7 +289,7 @@ def measure(agent: Agent, environment: Any, plan: Plan | None, **more: Any) -> t
     return _case(pools, plan, _Known("", agent, limits, None, asked)), plan, returns
 
 
-def _answer(pools: _Pools, plan: Plan, known: _Known) -> Checkup:
+def _answer(pools: Pools, plan: Plan, known: _Known) -> Checkup:
     """Judge what was sampled so far."""
     origin = known.agent.origin
     notices = () if origin is None else (*origin.notices, *(f"{k}: {v}" for k, v in origin.assumed.items()))
@@ -467,7 +315,7 @@ def judge(case: Case) -> tuple[Finding, ...]:
     return (*findings, outcome.conclude(case, findings))
 
 
-def _case(pools: _Pools, plan: Plan, known: _Known) -> Case:
+def _case(pools: Pools, plan: Plan, known: _Known) -> Case:
     """Turn what was sampled into named numbers."""
     agent, answers = known.agent, pools.answers
     short = "streams" in plan.pools and plan.pools["streams"].continuation == 0 and agent.gamma > 0

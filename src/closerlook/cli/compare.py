@@ -13,6 +13,7 @@ from closerlook.cli.console import Bar, Terminal
 from closerlook.cli.measuring import OfAgents
 from closerlook.cli.options import folder_name
 from closerlook.drawing.tables import make_table
+from closerlook.results.ownership import owned
 from closerlook.results.store import as_json
 from closerlook.results.writing import write_bytes
 
@@ -47,18 +48,19 @@ class Compare(OfAgents):
         left, right = self.read(anyway=True), replace(self, agent=self.other).read(anyway=True)
         imported = any(agent.origin is not None for agent in (*left, *right))
         name = self.environment or (left[0].environment.id if left[0].environment is not None else "the environment")
-        found = compare(
-            left,
-            right,
-            None if imported else self.environment,
-            minutes=self.minutes,
-            seed=self.seed,
-            workers=self.crew,
-            progress=Bar(console, name, self.crew),
-            names=(self.agent, self.other),
-        )
-        summary = as_json(found.to_json())
-        write_bytes(self.folder / "compare.json", f"{json.dumps(summary, indent=2)}\n".encode())
+        with owned(self.folder):
+            found = compare(
+                left,
+                right,
+                None if imported else self.environment,
+                minutes=self.minutes,
+                seed=self.seed,
+                workers=self.crew,
+                progress=Bar(console, name, self.crew),
+                names=(self.agent, self.other),
+            )
+            summary = as_json(found.to_json())
+            write_bytes(self.folder / "compare.json", f"{json.dumps(summary, indent=2)}\n".encode())
         console.result(summary, _table(found))
         console.files([self.folder / "compare.json"])
 

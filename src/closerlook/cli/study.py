@@ -8,7 +8,7 @@ import tyro
 from rich.table import Table
 
 from closerlook.arguments import environment_id
-from closerlook.cli.console import LONG_SECONDS, Bar, Terminal, duration
+from closerlook.cli.console import LONG_SECONDS, START_SECONDS, Bar, Terminal, duration
 from closerlook.cli.live import PopulationBar, WithTable
 from closerlook.cli.options import Output, option
 from closerlook.cli.study_tables import (
@@ -169,6 +169,7 @@ class StudyCommand(Output):
         """Say about how long all of it takes, and refuse what takes days unless it was asked for."""
         missing = [row for row in plan_rows(study) if row.state != "done" or not self.resume]
         seconds = sum(seconds_of(row.takes, row.environment, self.crew) for row in missing if row.takes)
+        seconds += START_SECONDS * len(missing)  # of workers
         if not missing:
             return
         what = f"{len(missing)} parts, {sum(row.takes.pairs for row in missing if row.takes):,.0f} pairs"
@@ -242,8 +243,9 @@ class _Board:
         return of_measurement
 
     def _table(self) -> Table:
-        counts = {state: sum(one == state for one in self.states.values()) for state in ("done", "waits", "failed")}
-        title = ", ".join(f"{count} {state}" for state, count in counts.items() if count)
+        words = {"done": "done", "waits": "waiting", "failed": "failed"}
+        counts = {word: sum(one == state for one in self.states.values()) for state, word in words.items()}
+        title = ", ".join(f"{count} {word}" for word, count in counts.items() if count)
         rows = [
             [unit.label, figures_in_short(self.study.needed_by(unit)), self.states.get(unit.name, "")]
             for unit in self.study.units

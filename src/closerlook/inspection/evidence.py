@@ -112,10 +112,13 @@ def play(
         return Lockstep(blank, engine, plan).run_episodes()
 
 
-def episode_returns(agent: Agent, environment: EnvironmentSpec, episodes: int, seed: int) -> np.ndarray:
+def episode_returns(
+    agent: Agent, environment: EnvironmentSpec, acting: Acting | Literal["random"], episodes: int, seed: int
+) -> np.ndarray:
     """Return what complete episodes earned, see `play`: (E,).
 
-    Episodes that do not end (see `closerlook.simulation.records.Sampling`) are left out.
+    Episodes that do not end (see `closerlook.simulation.records.Sampling`) are left out; all are where the likeliest
+    actions are not known.
 
     Parameters
     ----------
@@ -123,51 +126,17 @@ def episode_returns(agent: Agent, environment: EnvironmentSpec, episodes: int, s
         A single one.
     environment : EnvironmentSpec
         Where it acts.
-    episodes : int
-        E, at most.
-    seed : int
-        Root seed.
-    """
-    found = play(agent, environment, "sampled", range(episodes), seed)
-    return found.episode_return[found.finished]
-
-
-def mode_returns(agent: Agent, environment: EnvironmentSpec, episodes: int, seed: int) -> np.ndarray:
-    """Return the same where the likeliest actions are taken: (E,); none where they are not known.
-
-    Parameters
-    ----------
-    agent : Agent
-        A single one.
-    environment : EnvironmentSpec
-        Where it acts.
+    acting : {"sampled", "mode", "random"}
+        How actions are chosen: drawn, the likeliest, or at random.
     episodes : int
         E, at most.
     seed : int
         Root seed.
     """
     try:
-        found = play(agent, environment, "mode", range(episodes), seed)
-    except NotImplementedError:
+        found = play(agent, environment, acting, range(episodes), seed)
+    except NotImplementedError:  # of a distribution that does not know its likeliest action
         return np.empty(0)
-    return found.episode_return[found.finished]
-
-
-def random_returns(agent: Agent, environment: EnvironmentSpec, episodes: int, seed: int) -> np.ndarray:
-    """Return the same where actions are drawn at random: (E,).
-
-    Parameters
-    ----------
-    agent : Agent
-        Whose transform of actions is used.
-    environment : EnvironmentSpec
-        Where it acts.
-    episodes : int
-        E, at most.
-    seed : int
-        Root seed.
-    """
-    found = play(agent, environment, "random", range(episodes), seed)
     return found.episode_return[found.finished]
 
 

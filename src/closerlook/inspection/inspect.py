@@ -17,8 +17,6 @@ from closerlook.inspection.evidence import (
     Sight,
     episode_returns,
     interval,
-    mode_returns,
-    random_returns,
     recent,
     sight_and_expectation,
 )
@@ -198,10 +196,10 @@ def inspect(
     with lend_engine(where, 1) as engine:
         bare = tried_at_resets(bare, where.id, engine)
     returns = {
-        "sampled": interval(episode_returns(bare, where, episodes, seed)),
-        "mode": interval(mode_returns(bare, where, episodes, seed)),
+        "sampled": interval(episode_returns(bare, where, "sampled", episodes, seed)),
+        "mode": interval(episode_returns(bare, where, "mode", episodes, seed)),
     }
-    random = random_returns(bare, where, episodes, seed)
+    random = episode_returns(bare, where, "random", episodes, seed)
     sight, expectation = sight_and_expectation(bare, where, seed)
     records = agent.origin.recorded if agent.origin is not None else ()
     recorded = next(iter(records), None)

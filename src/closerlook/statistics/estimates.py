@@ -294,7 +294,7 @@ def _hall(x: float, skewness: float, n: int) -> float:
     return float((np.cbrt(1 + 3 * c * (x - c / 2)) - 1) / c) if abs(c) > ROUNDING**0.5 else x
 
 
-def mean_interval(values: np.ndarray, *, skewed: bool = False) -> Interval:
+def mean_interval(values: np.ndarray, *, skewed: bool = False, confidence: float = 0.95) -> Interval:
     """Return the mean of independent numbers with Student's t; NaN ones are left out, infinite ones spoil it.
 
     Parameters
@@ -304,6 +304,8 @@ def mean_interval(values: np.ndarray, *, skewed: bool = False) -> Interval:
     skewed : bool
         Whether they are of a kind that is skewed, as divergences, ratios, squares and rises are: see
         `skewed_jackknife`.
+    confidence : float
+        Of the interval, unless they are skewed: then it is 95%.
 
     Notes
     -----
@@ -314,8 +316,8 @@ def mean_interval(values: np.ndarray, *, skewed: bool = False) -> Interval:
         return NOTHING
     # without unit i the mean is (sum - x_i) / (n - 1): the jackknife of a mean is Student's t
     total, n = known.sum(), len(known)
-    scale = skewed_jackknife if skewed else plain_jackknife
-    return scale(float(total / n), (total - known) / max(n - 1, 1))
+    mean, without = float(total / n), (total - known) / max(n - 1, 1)
+    return skewed_jackknife(mean, without) if skewed else plain_jackknife(mean, without, confidence=confidence)
 
 
 def mean_share(shares: np.ndarray) -> Interval:
