@@ -92,7 +92,7 @@ def test_an_agent_does_not_differ_from_itself_and_does_from_another(tmp_path, ca
         cl.compare([], agent)
     with owned(tmp_path):  # by another command
         assert main(["compare", name, name, *options]) == 2
-    assert "is at work" in capsys.readouterr().err
+    assert "is in use by" in capsys.readouterr().err
 
 
 # estimators beside known answers
