@@ -46,9 +46,9 @@ def test_it_leaves_what_it_promises(measured):
 
 
 def test_the_same_command_computes_nothing_again(trained, measured):
-    stamps = {path: path.stat().st_mtime_ns for path in (measured / "jobs").iterdir()}
+    stamps = {path: path.stat().st_mtime_ns for path in measured.rglob("*")}
     assert main(["trust-region", str(trained), *BOTH, *OPTIONS, "--out", str(measured)]) == 0
-    assert {path: path.stat().st_mtime_ns for path in (measured / "jobs").iterdir()} == stamps
+    assert {path: path.stat().st_mtime_ns for path in measured.rglob("*")} == stamps
 
 
 def test_one_agent_prints_json_alone_with_the_fixed_names(trained, tmp_path, capsys):

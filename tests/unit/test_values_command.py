@@ -71,9 +71,9 @@ def test_public_functions_know_the_dataset(dataset):
 
 
 def test_the_same_command_computes_nothing_again(trained, measured):
-    stamps = {path: path.stat().st_mtime_ns for path in (measured / "jobs").iterdir()}
+    stamps = {path: path.stat().st_mtime_ns for path in measured.rglob("*")}
     assert main(["values", str(trained), "--iteration", "0", "4", *OPTIONS, "--out", str(measured)]) == 0
-    assert {path: path.stat().st_mtime_ns for path in (measured / "jobs").iterdir()} == stamps
+    assert {path: path.stat().st_mtime_ns for path in measured.rglob("*")} == stamps
 
 
 def test_one_agent_prints_json_alone(trained, tmp_path, capsys):

@@ -17,8 +17,12 @@ from closerlook.cli.options import Output, folder_name, option
 from closerlook.diagnostics import summary
 from closerlook.diagnostics.diagnostic import Diagnostic
 from closerlook.diagnostics.options import about, flag_of, listed
+from closerlook.results.leavings import figures_of
+from closerlook.results.store import RunFolder
 
 if TYPE_CHECKING:
+    import xarray as xr
+
     from closerlook.agents.agent import Agent
 
 
@@ -88,7 +92,6 @@ class Measuring(OfAgents):
         """Measure, draw, and print."""
         from closerlook.cli.identity import require_same  # noqa: PLC0415
         from closerlook.diagnostics.runner import run  # noqa: PLC0415
-        from closerlook.drawing.style import save_figure  # noqa: PLC0415
 
         asked, agents = self.diagnostic, self.read(anyway=self.anyway)
         require_same(agents, self.environment, self.agent, console, anyway=self.anyway)
@@ -108,13 +111,18 @@ class Measuring(OfAgents):
             progress=Bar(console, name, self.crew, too_long=hint),
         )
         files = [self.folder / f"{asked.name}.{suffix}" for suffix in ("nc", "json")]
-        for stem, axes in asked.figures(dataset).items():
-            files += save_figure(axes, self.folder / stem)
-        files += asked.pages(dataset, self.folder)
+        files += figures_of(RunFolder(self.folder), files, lambda: self._drawn(dataset))
         found = summary(dataset)
         console.result(found, *asked.tables(dataset))
         console.verdicts(found["verdicts"])
         console.files(files)
+
+    def _drawn(self, dataset: "xr.Dataset") -> list[Path]:
+        from closerlook.drawing.style import save_figure  # noqa: PLC0415
+
+        drawn = self.diagnostic.figures(dataset)
+        files = [file for stem, axes in drawn.items() for file in save_figure(axes, self.folder / stem)]
+        return files + self.diagnostic.pages(dataset, self.folder)
 
     def _options(self, agents: "Sequence[Agent]") -> dict[str, Any]:
         """Return the diagnostic's options; agents among them are loaded, each of the same seed as its own."""

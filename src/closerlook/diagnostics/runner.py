@@ -9,7 +9,7 @@ one finds does not depend on the others, nor on how many are measured at a time.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -32,6 +32,9 @@ from closerlook.diagnostics.subjects import Subject, resolve
 from closerlook.errors import InputError
 from closerlook.execution import JobCache, Progress, Silence, Whole, content_key, crew_of, offer_trial, run_jobs
 from closerlook.execution.threads import single_thread
+from closerlook.results.leavings import digests, finished_files
+from closerlook.results.reading import read_dataset
+from closerlook.results.schema import SCHEMA_VERSION, validate
 from closerlook.results.store import RunFolder
 
 MUCH_WORK = 1e9
@@ -61,8 +64,8 @@ def run(
     **how
         Options by name as well; and ``workers`` (processes, default one per core), ``executor`` (``"serial"`` or
         ``"processes"``), on neither of which any number depends; ``out``, a folder for results and finished jobs,
-        from which the same call goes on; ``resume``, False to compute what it holds again; ``progress``
-        (`closerlook.execution.Progress`), who is told how far the work has come.
+        from which the same call goes on, or answers where it is finished; ``resume``, False to compute what it holds
+        again; ``progress`` (`closerlook.execution.Progress`), who is told how far the work has come.
 
     Returns
     -------
@@ -103,7 +106,10 @@ def run(
         wanted = replace(wanted, **tried_out)
         plan = asked.plan(subjects, wanted)
         if call.out is not None:
-            stack.enter_context(folder.open_for(asked.name, _settings(subjects, wanted), resume=call.resume))
+            settings = _settings(subjects, wanted)
+            if call.resume and (stored := _stored(asked, folder, settings)) is not None:
+                return stored
+            stack.enter_context(folder.open_for(asked.name, settings, resume=call.resume))
         # interim analyses go on from the answers of the one before, so they are kept even where no folder was given
         cache = folder.jobs() if call.out is not None or wanted.precision is not None else None
         team = _Team(call.workers, cache, call.progress, Foretelling(asked, subjects, call.workers))
@@ -111,11 +117,21 @@ def run(
         for at, dataset in _analyses(asked, subjects, wanted, plan, team):
             pairs = asked.total(subjects, at).pairs
             if call.out is not None:
-                folder.write_dataset(f"{asked.name}.nc", dataset)
-                folder.write_json(f"{asked.name}.json", summary(dataset))
+                written = folder.write_dataset(f"{asked.name}.nc", dataset)
+                folder.keep(files=digests([written, folder.write_json(f"{asked.name}.json", summary(dataset))]))
         if call.out is not None:
             folder.finish(pairs)
     return dataset
+
+
+def _stored(diagnostic: Diagnostic, folder: RunFolder, settings: Mapping[str, Any]) -> xr.Dataset | None:
+    """Return the dataset that the same run left here, None where there is none to go by."""
+    with suppress(InputError, ValueError):  # it is computed again, or what is wrong is said when the folder is opened
+        for file in finished_files(folder, diagnostic.name, settings)[:1]:
+            dataset = read_dataset(file)
+            if dataset.attrs.get("schema_version") == SCHEMA_VERSION:
+                return validate(dataset, diagnostic.variables)
+    return None
 
 
 @dataclass(frozen=True)

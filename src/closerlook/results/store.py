@@ -38,8 +38,8 @@ if TYPE_CHECKING:
 
 RECORD = "run.json"
 _MISSING = "(not set)"
-_OWN = frozenset({"kind", "settings", "seed", "finished", "versions", "host", "wall_seconds", "pairs", "date"})
-"""What every record holds."""
+_OWN = frozenset({"kind", "settings", "seed", "finished", "versions", "host", "wall_seconds", "pairs", "date", "files"})
+"""What a run says itself; the rest of what a record holds is kept when the run is taken up again."""
 _command: ContextVar[str] = ContextVar("command", default="")
 _LARGEST = 10**18
 """No run takes so many seconds, or pairs."""
