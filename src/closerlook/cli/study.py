@@ -172,7 +172,8 @@ class StudyCommand(Output):
         seconds += START_SECONDS * len(missing)  # of workers
         if not missing:
             return
-        what = f"{len(missing)} parts, {sum(row.takes.pairs for row in missing if row.takes):,.0f} pairs"
+        count = "1 part" if len(missing) == 1 else f"{len(missing)} parts"
+        what = f"{count}, {sum(row.takes.pairs for row in missing if row.takes):,.0f} pairs"
         if seconds > LONG_SECONDS and not self.allow_long:
             hint = FEWER_REGIMES if self._regimes_alone else FEWER
             raise InputError(f"{', '.join(self.names)}: {what}, take about {duration(seconds)}", hint)
