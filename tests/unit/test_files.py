@@ -12,7 +12,7 @@ from safetensors.torch import load, save
 
 import closerlook as cl
 from closerlook.agents.agent import Agent
-from closerlook.agents.environment import FROM_FILES, EnvironmentSpec
+from closerlook.agents.environment import FROM_FILES, EnvironmentSpec, require_from_file
 from closerlook.agents.files import _MOST_OF, _digest, load_agent, save_agent
 from closerlook.agents.loading import checkpoint_folder
 from closerlook.agents.loading import find_agents as load_agents
@@ -212,6 +212,13 @@ def test_names_settings_and_arguments_that_are_odd_are_refused(folder: Path, cha
         load_agent(folder)
     assert "\n" not in str(caught.value)
     assert len(str(caught.value)) < 500
+
+
+def test_the_version_before_may_have_its_own_argument_and_no_other_task() -> None:
+    require_from_file(EnvironmentSpec("Ant-v4", {"use_contact_forces": True, "healthy_reward": 1.0}))
+    for name, value in (("Ant-v5", True), ("CartPole-v1", True), ("Ant-v4", "file.xml")):
+        with pytest.raises(InputError, match="not known to be harmless"):
+            require_from_file(EnvironmentSpec(name, {"use_contact_forces": value}))
 
 
 @pytest.mark.parametrize(

@@ -216,6 +216,12 @@ def is_argument_from_file(name: str, value: object) -> bool:
     return name in _NUMBERS and _is_within(value, _NUMBERS[name])
 
 
+_BEFORE = {f"{task.removesuffix('-v5')}-v4" for task in SHORT_NAMES.values()}
+"""The version of the six tasks before, which Gymnasium still has."""
+_OF_BEFORE = "use_contact_forces"
+"""An argument that only they have: whether forces are observed."""
+
+
 def require_from_file(spec: EnvironmentSpec) -> None:
     """Check that what a file says of an environment runs no code of its choosing, opens nothing and comes to an end.
 
@@ -230,9 +236,10 @@ def require_from_file(spec: EnvironmentSpec) -> None:
             f"a file names the environment {spec.id!r}, which would run code of the module {module}",
             f"if you know that module, allow it by --env {spec.id}",
         )
-    task = spec.id in SHORT_NAMES.values()
+    task, before = spec.id in SHORT_NAMES.values(), spec.id in _BEFORE
     for name, value in spec.arguments.items():
-        if not task or not is_argument_from_file(name, value):
+        known = before and name == _OF_BEFORE and isinstance(value, bool)
+        if not known and not ((task or before) and is_argument_from_file(name, value)):
             raise InputError(
                 f"a file gives environment {spec.id!r} the argument {name!r:.40}, which is not known to be harmless",
                 f"give --env {spec.id} to measure without it, or in Python env=closerlook.EnvironmentSpec(...) with it",
