@@ -1,16 +1,19 @@
 """Every command and every piece of Python that the documents show runs, in the order in which a reader meets it.
 
 The README runs with every option as it is shown but fewer samples and shorter streams (`FEWER`). Slow tests walk the
-README exactly as shown, the pages that measure its agents, both ways, and other pages that take long.
+README exactly as shown, the pages that measure its agents, both ways, and other pages that take long. What is shown as
+it is runs in a shell and in scripts; fast walks import libraries once for all of it (`reader`).
 """
 
 import fcntl
+import json
 import os
 import re
+import runpy
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterable
 from pathlib import Path
 
 import pytest
@@ -21,15 +24,15 @@ RUN_BY_OTHERS = {"make demo", "make test"}
 """`make test` runs this file; `tests/unit/test_cli.py` runs what `make demo` runs, of fewer pairs."""
 
 FEWER = {
-    "--steps 40960": "--steps 5632 --n-steps 512",
-    "--pairs 81920": "--pairs 5120",
+    "--steps 40960": "--steps 2816 --n-steps 256",
+    "--pairs 81920": "--pairs 2560",
     "--pairs 327680": "--pairs 16384",
     "--precision 0.05": "--precision 0.2",
-    "pairs=40_960, estimates=10": "pairs=5_120, estimates=10",
-    "--pairs 40960 --fit-pairs 40960 --restarts 4": "--pairs 5120 --fit-pairs 2048 --restarts 2",
+    "pairs=40_960, estimates=10": "pairs=2_560, estimates=10",
+    "--pairs 40960 --fit-pairs 40960 --restarts 4": "--pairs 2560 --fit-pairs 1024 --restarts 2",
     "pairs=20_480, fit_pairs=20_480, restarts=4": "pairs=5_120, fit_pairs=2_048, restarts=2",
-    "--pairs 4096 --line-pairs 8192 --grid 5": "--pairs 1024 --line-pairs 1024 --grid 3 --heldout-pairs 1024",
-    "--repeats 5 --pairs 4096 --return-pairs 4096": "--repeats 2 --pairs 1024 --return-pairs 512",
+    "--pairs 4096 --line-pairs 8192 --grid 5": "--pairs 512 --line-pairs 512 --grid 3 --heldout-pairs 512",
+    "--repeats 5 --pairs 4096 --return-pairs 4096": "--repeats 2 --pairs 512 --return-pairs 256",
     "repeats=3, pairs=4096, return_pairs=4096": "repeats=2, pairs=1024, return_pairs=512",
 }
 """What is shown of the sizes of samples, and what the fast walk runs in its place."""
@@ -67,11 +70,30 @@ def fewer(text: str) -> str:
     return text
 
 
-def walk(document: str, folder: Path, done: Collection[str] = (), sizes: Callable[[str], str] = str) -> None:
+def run_together(shown: Iterable[tuple[str, str]], folder: Path) -> None:
+    """Run blocks as a reader would, but for the seconds that imports take."""
+    command = [sys.executable, str(ROOT / "tests" / "reader.py")]
+    done = subprocess.run(command, cwd=folder, input=json.dumps([*shown]), capture_output=True, text=True, check=False)
+    assert done.returncode == 0, f"{done.stdout}\n{done.stderr}"
+
+
+def walk(document: str, folder: Path, done: Collection[str] = ()) -> None:
     """Run what a document shows, but what was run there before."""
-    for kind, text in blocks(document):
-        if text not in {*RUN_BY_OTHERS, *done}:
-            run(kind, sizes(text), folder)
+    run_together(unless_done(document, done), folder)
+
+
+def unless_done(document: str, done: Collection[str]) -> list[tuple[str, str]]:
+    return [(kind, text) for kind, text in blocks(document) if text not in {*RUN_BY_OTHERS, *done}]
+
+
+def walk_after_training(document: str, folder: Path, done: Collection[str], sizes: Callable[[str], str]) -> None:
+    """Run what a document shows of the agents of the README: exactly as shown, or fewer samples, together."""
+    shown = unless_done(document, done)
+    if sizes is fewer:
+        run_together([(kind, fewer(text)) for kind, text in shown], folder)
+        return
+    for kind, text in shown:
+        run(kind, text, folder)
 
 
 TRAINING = next(text for _, text in blocks("README.md") if text.startswith("closerlook train "))
@@ -99,7 +121,7 @@ def trained(
 def test_the_readme(trained, tmp_path):
     folder, sizes = trained
     shutil.copytree(folder / "runs", tmp_path / "runs")
-    walk("README.md", tmp_path, {TRAINING}, sizes)
+    walk_after_training("README.md", tmp_path, {TRAINING}, sizes)
     assert "pairwise_cosine" in (tmp_path / "runs/hopper-gradients/gradients.json").read_text()
 
 
@@ -112,7 +134,7 @@ def test_pages_that_follow_the_readme(trained, tmp_path, document):
     """What a page repeats of the README was run there."""
     folder, sizes = trained
     shutil.copytree(folder / "runs", tmp_path / "runs")
-    walk(document, tmp_path, {text for _, text in blocks("README.md")}, sizes)
+    walk_after_training(document, tmp_path, {text for _, text in blocks("README.md")}, sizes)
 
 
 def test_fewer_samples_are_of_commands_that_are_shown():
@@ -174,6 +196,6 @@ def test_make_knows_every_target_that_is_mentioned():
     assert mentioned <= targets
 
 
-def test_the_generated_page_is_current():
-    done = subprocess.run([sys.executable, str(ROOT / "docs/generate.py"), "--check"], check=False)
-    assert done.returncode == 0, "run `make docs`"
+def test_the_generated_page_is_current(monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["docs/generate.py", "--check"])
+    assert runpy.run_path(str(ROOT / "docs/generate.py"))["main"]() == 0, "run `make docs`"

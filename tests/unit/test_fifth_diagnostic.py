@@ -122,7 +122,8 @@ def test_command_figure_and_documentation(fifth, tmp_path, capsys, monkeypatch):
     assert "how long are episodes?" in capsys.readouterr().out
 
 
-def test_another_package_adds_one_by_an_entry_point(tmp_path):
+@pytest.mark.parametrize("workers", ["1", pytest.param("2", marks=pytest.mark.slow)])
+def test_another_package_adds_one_by_an_entry_point(workers, tmp_path):
     site = tmp_path / "site"
     shutil.copytree(FOLDER / "episode_length", site / "lengths_of_others")
     info = site / "lengths_of_others-1.0.dist-info"
@@ -131,7 +132,7 @@ def test_another_package_adds_one_by_an_entry_point(tmp_path):
     point = "[closerlook.diagnostics]\nepisode-length = lengths_of_others:DIAGNOSTIC\n"
     (info / "entry_points.txt").write_text(point)
     paths = [str(site), str(Path(__file__).parents[1]), os.environ.get("PYTHONPATH", "")]
-    asked = ["episode-length", "environments:linear_quadratic_agent", "--pairs", "400", "--workers", "2", "--json"]
+    asked = ["episode-length", "environments:linear_quadratic_agent", "--pairs", "400", "--workers", workers, "--json"]
     ran = subprocess.run(
         [sys.executable, "-m", "closerlook", *asked, "--out", str(tmp_path / "out")],
         env={**os.environ, "PYTHONPATH": os.pathsep.join(paths)},

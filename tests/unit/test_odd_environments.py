@@ -387,7 +387,8 @@ def norm(name, workers):
 
 names = "beside:make", "Walk-v0", "Short-v0", "__main__:make", "__main__:Walk", "__main__:Walk-v0", "named/Walk-v3"
 for name in (*names, "Acrobot-v1"):
-    print(name, norm(name, 1) == norm(name, 2), norm(name, 1)[0] > 0)
+    alone = norm(name, 1)
+    print(name, alone == norm(name, 2), alone[0] > 0)
 """
 
 

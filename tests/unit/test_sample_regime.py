@@ -201,6 +201,14 @@ def test_nothing_is_trained_before_everything_is_checked(given, said, tmp_path, 
     assert not list(tmp_path.rglob("jobs"))
 
 
+@pytest.fixture
+def undrawn(monkeypatch):
+    """Neither figures nor a page: what is computed is in question."""
+    monkeypatch.setattr("closerlook.studies.study.draw", lambda *_: [])
+    monkeypatch.setattr("closerlook.cli.study.report", lambda folder: folder / "report.html")
+
+
+@pytest.mark.usefixtures("undrawn")
 def test_without_resuming_everything_is_computed_again_with_other_settings_too(tmp_path, capsys):
     command = ["study", "sample-regime", "--tasks", "CartPole-v1", *SMALL, "--out", str(tmp_path), "--no-resume"]
     assert main(command) == 0
@@ -240,6 +248,7 @@ def test_a_study_forgets_nothing_of_another_kind(tmp_path):
     assert {file: file.read_bytes() for file in tmp_path.rglob("*") if file.is_file()} == before
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_several_tasks_are_one_object_and_a_users_environment_is_measured_too(tmp_path, capsys):
     tasks = ["CartPole-v1", "environments:Bandit-v0"]
     assert main(["study", "sample-regime", "--tasks", *tasks, *SMALL, "--out", str(tmp_path), "--json"]) == 0
