@@ -64,7 +64,8 @@ def test_rewards_and_gains_of_every_point_are_those_known_in_closed_form(seeds, 
     """Intervals at all points of many planes; points of a plane err together, so that the share itself varies."""
     hits: dict[str, list[np.ndarray]] = {"reward": [], "gain": []}
     for seed in range(seeds):
-        found = landscape(agent(seed), seed=seed, algorithm="ppo", range=(0, 2), **SMALL | {"pairs": 64 * 12})
+        few = {"pairs": 64 * 12, "line_pairs": 64 * 2, "heldout_pairs": 128}  # of the plane alone
+        found = landscape(agent(seed), seed=seed, algorithm="ppo", range=(0, 2), **SMALL | few)
         exact = exact_returns(found, agent(seed), plane_of(found)).reshape(found["true_reward"].shape)
         gain = exact - exact[0, 0]
         hits["reward"].append((found["true_reward_low"].values <= exact) & (exact <= found["true_reward_high"].values))
@@ -78,9 +79,8 @@ def test_rewards_and_gains_of_every_point_are_those_known_in_closed_form(seeds, 
 def test_the_best_step_and_the_agreement_are_recovered(seeds):
     inside, correlated = [], []
     for seed in range(seeds):
-        found = landscape(
-            agent(seed), seed=seed, algorithm="ppo", range=(0, 3), **SMALL | {"grid": 4, "line_pairs": 64 * 60}
-        )
+        few = {"pairs": 128, "grid": 4, "line_pairs": 64 * 60}  # of the line alone
+        found = landscape(agent(seed), seed=seed, algorithm="ppo", range=(0, 3), **SMALL | few)
         line = found["line"].values
         exact = exact_returns(found, agent(seed), np.stack([line, 0 * line], axis=1))
         best = line[exact.argmax()]
