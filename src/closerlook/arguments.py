@@ -1,6 +1,7 @@
 """What a caller gives: numbers in the form that the rest takes for granted, choices that there are, short names."""
 
 import math
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import is_dataclass, replace
 from numbers import Integral, Real
@@ -118,6 +119,12 @@ def require_fractions(given: object, names: Sequence[str], of: str = "") -> None
             known = isinstance(value, float) or (isinstance(value, int) and abs(value) > MOST)
             shown = _size(value) if known else f"{value!r:.40}"
             raise InputError(f"{name}{of} must be from 0 to 1 (got {shown})", "give a number from 0 to 1")
+
+
+def is_finite(value: object) -> bool:
+    """Whether a value of any kind is a real number that a float can be: a whole one may have thousands of digits."""
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    return number and -sys.float_info.max <= value <= sys.float_info.max  # type: ignore[operator]
 
 
 def _converted(name: str, value: Any, hint: Any) -> Any:

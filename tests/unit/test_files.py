@@ -214,6 +214,16 @@ def test_names_settings_and_arguments_that_are_odd_are_refused(folder: Path, cha
     assert len(str(caught.value)) < 500
 
 
+def test_whole_numbers_of_hundreds_of_digits_are_refused_where_any_number_may_stand(folder: Path) -> None:
+    for changes in (
+        {"observation_scaling": {"epsilon": 1e-8, "clip": 10**400}},
+        {"environment": {"id": "Hopper-v5", "arguments": {"healthy_reward": 10**400}}},
+    ):
+        edit(folder, **changes)
+        with pytest.raises(InputError):
+            describe_environment(load_agent(folder).environment)
+
+
 def test_the_version_before_may_have_its_own_argument_and_no_other_task() -> None:
     require_from_file(EnvironmentSpec("Ant-v4", {"use_contact_forces": True, "healthy_reward": 1.0}))
     for name, value in (("Ant-v5", True), ("CartPole-v1", True), ("Ant-v4", "file.xml")):

@@ -98,6 +98,7 @@ def test_a_plan_runs_nothing_and_counts_what_the_paper_took(tmp_path):
         ("tasks: [hopper]\nscales: {tiny: {}}", "there is no scale 'tiny'"),
         ("tasks: [hopper]\nscales: {smoke: {claims: []}}", "unknown key 'claims'"),
         ("tasks: [hopper]\nseeds: 0", "seeds must be a whole number of at least 1"),
+        (f"tasks: [hopper]\nseeds: {10**400}", "seeds must be a finite number"),
         ("tasks: [hopper]\nseeds: true", "seeds must be a finite number"),
         ("tasks: [hopper]\ndraw: pie", "draw cannot be 'pie'"),
         ("tasks: [hopper]\nmeasure: {a: {diagnostic: colors}}", "there is no diagnostic 'colors'"),

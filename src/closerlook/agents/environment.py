@@ -1,7 +1,6 @@
 """The name of an environment: what is needed to build it again in another process."""
 
 import importlib
-import math
 import multiprocessing
 import sys
 from collections.abc import Mapping
@@ -14,7 +13,7 @@ import cloudpickle
 import gymnasium
 import numpy as np
 
-from closerlook.arguments import SHORT_NAMES
+from closerlook.arguments import SHORT_NAMES, is_finite
 from closerlook.errors import InputError
 
 LARGEST = 1e6
@@ -247,8 +246,7 @@ def require_from_file(spec: EnvironmentSpec) -> None:
 
 
 def _is_within(value: object, bounds: _Bounds) -> bool:
-    number = isinstance(value, int | float) and not isinstance(value, bool)
-    return number and math.isfinite(value) and bounds[0] <= value <= bounds[1]  # type: ignore[arg-type,operator]
+    return is_finite(value) and bounds[0] <= value <= bounds[1]  # type: ignore[operator]
 
 
 def import_module(name: str) -> ModuleType:

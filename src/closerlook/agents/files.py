@@ -38,7 +38,7 @@ from closerlook.agents.normalization import Scaling
 from closerlook.agents.packing import pack, unpack
 from closerlook.agents.policies import CategoricalMLP, GaussianMLP, MLPValue, Policy, Value
 from closerlook.agents.state_checks import check_state
-from closerlook.arguments import SHORT_NAMES
+from closerlook.arguments import SHORT_NAMES, is_finite
 from closerlook.errors import InputError
 from closerlook.nn.networks import MLP
 from closerlook.results.writing import plain_errors, write_bytes
@@ -274,9 +274,10 @@ class _Fields:
 
     def number(self, name: str, low: float, high: float) -> float:
         value = self.content.get(name)
-        if isinstance(value, bool) or not isinstance(value, int | float) or not low <= value <= high:
+        infinite = isinstance(value, float) and math.isinf(value)
+        if not (is_finite(value) or infinite) or not low <= value <= high:  # type: ignore[operator]
             raise self.wrong(name)
-        return float(value)
+        return float(value)  # type: ignore[arg-type]
 
     def whole(self, name: str, low: int, high: int = 2**63 - 1) -> int:
         value = self.content.get(name)

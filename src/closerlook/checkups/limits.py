@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import yaml
 
+from closerlook.arguments import is_finite
 from closerlook.checkups.answer import Level
 from closerlook.errors import InputError
 from closerlook.statistics.estimates import Interval
@@ -164,7 +165,7 @@ def _bounds(said: Any, name: str) -> Bounds:
     numbers = [
         open_end if end is None else float(end)
         for end, open_end in zip(ends, (-np.inf, np.inf), strict=False)
-        if end is None or (isinstance(end, int | float) and not isinstance(end, bool) and np.isfinite(end))
+        if end is None or is_finite(end)
     ]
     if len(numbers) != 2 or numbers[0] > numbers[1]:
         raise InputError(f"{name} is {said!r:.60}", "give [low, high], null where there is no bound")

@@ -124,7 +124,7 @@ def limits_from(given: Mapping[str, Limit | tuple[float, float] | None] | None) 
         else:
             try:
                 watch, problem = (float(value) for value in limit)
-            except (TypeError, ValueError):
+            except (TypeError, ValueError, OverflowError):
                 raise InputError(
                     f"the limit of {name} must be two numbers (got {limit!r})", "give (watch, problem), or None"
                 ) from None

@@ -1,13 +1,13 @@
 """YAML files of users, read as data alone: every value is asked for by its kind, and refused in one line."""
 
 import difflib
-import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import yaml
 
+from closerlook.arguments import is_finite
 from closerlook.errors import InputError
 
 LARGEST_FILE = 1_000_000
@@ -177,7 +177,7 @@ def number(name: str, what: str, value: Any) -> float:
     InputError
         Where it is anything else.
     """
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+    if not is_finite(value):
         raise InputError(f"{name}: {what} must be a finite number (got {value!r:.60})", MEND)
     return float(value)
 
