@@ -13,7 +13,7 @@ import runpy
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection
 from pathlib import Path
 
 import pytest
@@ -70,10 +70,14 @@ def fewer(text: str) -> str:
     return text
 
 
-def run_together(shown: Iterable[tuple[str, str]], folder: Path) -> None:
-    """Run blocks as a reader would, but for the seconds that imports take."""
+def run_together(shown: list[tuple[str, str]], folder: Path) -> None:
+    """Run blocks as a reader would, but for the seconds that imports take: worth it from the second one on."""
+    if len(shown) < 2:
+        for kind, text in shown:
+            run(kind, text, folder)
+        return
     command = [sys.executable, str(ROOT / "tests" / "reader.py")]
-    done = subprocess.run(command, cwd=folder, input=json.dumps([*shown]), capture_output=True, text=True, check=False)
+    done = subprocess.run(command, cwd=folder, input=json.dumps(shown), capture_output=True, text=True, check=False)
     assert done.returncode == 0, f"{done.stdout}\n{done.stderr}"
 
 
