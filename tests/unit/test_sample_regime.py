@@ -174,9 +174,11 @@ def test_the_command_leaves_a_folder_for_each_task_and_goes_on(tmp_path, capsys)
     assert np.isfinite(dataset["regime_cosine"]).all()
     for suffix in ("png", "svg", "json"):
         assert (folder / f"sample-regime.{suffix}").stat().st_size > 100
-    stamps = {path: path.stat().st_mtime_ns for path in folder.glob("*/*/jobs/*")}
+    kept = [tmp_path / "report.html", folder / "sample-regime.png", *folder.glob("*/*/jobs/*")]
+    stamps = {path: path.stat().st_mtime_ns for path in kept}
+    assert "Sample" in (tmp_path / "report.html").read_text()
     assert main(command) == 0
-    assert {path: path.stat().st_mtime_ns for path in folder.glob("*/*/jobs/*")} == stamps
+    assert {path: path.stat().st_mtime_ns for path in kept} == stamps
     assert main([*command, "--steps", "64"]) == 2
     assert "steps must be at least the largest batch" in capsys.readouterr().err
 
