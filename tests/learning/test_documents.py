@@ -153,9 +153,16 @@ def test_agents_of_your_own(tmp_path):
 
 
 SHOW_LITTLE = ["docs/index.md", "docs/python.md", "docs/ppo.md", "docs/trpo.md", "docs/report.md"]
-SHOW_LITTLE += ["docs/sample_regimes.md", "docs/studies.md"]
+SHOW_LITTLE += ["docs/sample_regimes.md", "docs/studies.md", "docs/clusters.md"]
 WITH_PEERS = ["docs/batch.md", "docs/checkup.md", "docs/monitor.md", "docs/stable-baselines3.md"]
-LONG = {"docs/studies.md", "docs/sample_regimes.md", "docs/checkup.md", "docs/monitor.md", "docs/stable-baselines3.md"}
+LONG = {
+    "docs/clusters.md",
+    "docs/studies.md",
+    "docs/sample_regimes.md",
+    "docs/checkup.md",
+    "docs/monitor.md",
+    "docs/stable-baselines3.md",
+}
 
 
 def walked_by(documents: list[str]) -> list[object]:

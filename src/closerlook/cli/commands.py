@@ -57,6 +57,9 @@ def commands() -> Mapping[str, Entry]:
             "any runs on one offline page: verdicts, figures, tables, data", partial(_from, "report", "Report")
         ),
         "study": Entry(study, partial(_from, "study", "StudyCommand")),
+        "worker": Entry(
+            "more processes, anywhere, for commands that run in a folder", partial(_from, "worker", "Worker")
+        ),
         "claims": Entry("what data say of the paper's statements", partial(_from, "claims", "Claims")),
         "selfcheck": Entry(
             "every estimator on this machine against known answers: a minute", partial(_from, "selfcheck", "Selfcheck")

@@ -1,8 +1,9 @@
-"""One map for jobs: in this process, or in one process per core; the same numbers in both."""
+"""One map for jobs: in this process, in one process per core, and by whoever joins in; the same numbers in all."""
 
 import os
 from collections.abc import Generator, Sequence
 from contextlib import closing
+from functools import partial
 
 import numpy as np
 
@@ -10,8 +11,10 @@ from closerlook.errors import InputError
 from closerlook.execution.jobs import (
     Job,
     JobCache,
+    Listed,
     Progress,
     Result,
+    SharedCache,
     Silence,
     Trial,
     Whole,
@@ -22,12 +25,16 @@ from closerlook.execution.jobs import (
 )
 from closerlook.execution.processes import WorkerError, close_pool, run_in_processes
 from closerlook.execution.serial import run_serially
+from closerlook.execution.sharing import Shared
+from closerlook.results.answers import JobFiles
+from closerlook.results.open_jobs import OPEN
 
 __all__ = [
     "Job",
     "JobCache",
     "Progress",
     "Result",
+    "SharedCache",
     "Silence",
     "Trial",
     "Whole",
@@ -124,14 +131,16 @@ def run_jobs(
         # jobs that leave something on disk for the ones that are wanted: all of them first
         before = [(number, first) for number, job in missing for first in job.before]
         left = {number: job.pairs for number, job in missing}
-        with closing(_answers([(at, first) for at, (_, first) in enumerate(before)], workers)) as done:
-            for at, _ in done:
+        # what they answer is of no interest: it lies among the open jobs, where others work, and goes with them
+        aside = JobFiles(cache.folder / OPEN) if isinstance(cache, SharedCache) else None
+        with closing(_answers([(at, first) for at, (_, first) in enumerate(before)], workers, aside, reported)) as done:
+            for at, _, _ in done:
                 number, first = before[at]
                 left[number] -= first.pairs
                 reported.advance(first.pairs)
-        with closing(_answers(missing, workers)) as answers:
-            for number, result in answers:
-                if cache is not None:
+        with closing(_answers(missing, workers, cache, reported)) as answers:
+            for number, result, is_stored in answers:
+                if cache is not None and not is_stored:
                     cache.save(jobs[number].key, result)
                 results[number] = result
                 reported.advance(left[number])
@@ -144,8 +153,17 @@ def _stored(cache: JobCache | None, job: Job) -> Result | None:
     return None if cache is None else cache.load(job.key)
 
 
-def _answers(jobs: list[tuple[int, Job]], workers: int) -> Generator[tuple[int, Result]]:
-    if workers == 1:
-        yield from run_serially(jobs)
-    elif jobs:
-        yield from run_in_processes(jobs, workers)
+def _answers(
+    jobs: list[tuple[int, Job]], workers: int, cache: JobCache | None, progress: Progress
+) -> Generator[tuple[int, Result, bool]]:
+    """Yield number and answer of each job, and whether another process has stored it."""
+    if not jobs:
+        return
+    run = run_serially if workers == 1 else partial(run_in_processes, workers=workers)
+    if not isinstance(cache, SharedCache):
+        with closing(run(Listed(jobs))) as answers:
+            yield from ((number, result, False) for number, result in answers)
+        return
+    shared = Shared(jobs, cache, progress.note)
+    with closing(shared), closing(run(shared)) as answers:
+        yield from ((number, result, number in shared.elsewhere) for number, result in answers)

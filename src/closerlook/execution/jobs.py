@@ -7,9 +7,11 @@ and carries a key made of everything that decides its answer: the same key is ne
 import dataclasses
 import hashlib
 import struct
-from collections.abc import Callable, Iterator, Mapping
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol
+from pathlib import Path
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
@@ -74,6 +76,67 @@ class JobCache(Protocol):
         result : mapping of str to ndarray
             The answer.
         """
+
+
+@runtime_checkable
+class SharedCache(JobCache, Protocol):
+    """Answers in a folder, where other processes can store them too."""
+
+    @property
+    def folder(self) -> Path:
+        """The run folder."""
+
+    def for_others(self) -> "SharedCache":
+        """Return what stores answers there for who does not own the folder; it can be pickled."""
+
+
+class Source(Protocol):
+    """Where those who run jobs take them from."""
+
+    @property
+    def most(self) -> int:
+        """How many there are, at most."""
+
+    @property
+    def is_done(self) -> bool:
+        """Whether none is left, and none is to come."""
+
+    def take(self) -> tuple[int, Job] | None:
+        """Return a numbered job to run; None where there is none just now."""
+
+    def arrived(self) -> list[tuple[int, Result]]:
+        """Return, each once, the answers that others have stored."""
+
+
+class Listed:
+    """Jobs that nobody else runs.
+
+    Parameters
+    ----------
+    jobs : iterable of (int, Job)
+        Numbered.
+    """
+
+    def __init__(self, jobs: Iterable[tuple[int, Job]]) -> None:
+        self._waiting = deque(jobs)
+
+    @property
+    def most(self) -> int:
+        """How many are left."""
+        return len(self._waiting)
+
+    @property
+    def is_done(self) -> bool:
+        """Whether all were taken."""
+        return not self._waiting
+
+    def take(self) -> tuple[int, Job] | None:
+        """Return the next one."""
+        return self._waiting.popleft() if self._waiting else None
+
+    def arrived(self) -> list[tuple[int, Result]]:
+        """Return nothing: there are no others."""
+        return []
 
 
 Trial = Callable[[], float | None]

@@ -12,11 +12,11 @@ import os
 import signal
 import sys
 import threading
+import time
 import traceback
 import types
 import warnings
-from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from multiprocessing import resource_tracker
@@ -26,8 +26,8 @@ from typing import Any
 import cloudpickle
 
 from closerlook.errors import InputError
-from closerlook.execution.jobs import Job, Result
-from closerlook.execution.serial import run_serially
+from closerlook.execution.jobs import Job, Listed, Result, Source
+from closerlook.execution.serial import PAUSE, run_serially
 from closerlook.execution.threads import single_thread_environment
 from closerlook.streams import Forgiving
 
@@ -180,14 +180,14 @@ class Pool:
         """Whether every worker is there and none is at work."""
         return all(worker.process.is_alive() and worker.job is None for worker in self.workers)
 
-    def run(self, jobs: Sequence[tuple[int, Job]]) -> Iterator[tuple[int, Result]]:
+    def run(self, jobs: Source) -> Iterator[tuple[int, Result]]:
         """Answer numbered jobs, in the order in which answers come; jobs that cannot travel come last, run here."""
-        waiting, stay = deque(jobs), []
+        stay: list[tuple[int, Job]] = []
         busy: dict[Any, Worker] = {}
         idle = list(self.workers)
-        while waiting or busy:
-            while waiting and idle:
-                number, job = waiting.popleft()
+        while busy or not jobs.is_done:
+            while idle and (taken := jobs.take()) is not None:
+                number, job = taken
                 payload = _pack(job)
                 if payload is None:
                     stay.append((number, job))
@@ -195,12 +195,14 @@ class Pool:
                 worker = idle.pop()
                 worker.give(number, job, payload)
                 busy[worker.connection] = worker
-            for connection in _answered(busy) if busy else ():
+            # an idle worker is given what another process gives back, or what has just come
+            for connection in _answered(busy, LOOK_SECONDS if jobs.is_done or not idle else PAUSE):
                 worker = busy.pop(connection)
                 answer = worker.take()
                 idle.append(worker)
                 yield answer
-        yield from run_serially(stay)
+            yield from jobs.arrived()
+        yield from run_serially(Listed(stay))
 
     def close(self) -> None:
         """End every worker."""
@@ -210,11 +212,12 @@ class Pool:
             worker.process.join(timeout=5)
 
 
-def _answered(busy: Mapping[Any, Worker]) -> list[Any]:
-    """Wait until some workers have answered, or have died: their connections."""
-    while True:
-        if found := wait(list(busy), LOOK_SECONDS) or [one for one in busy if not busy[one].process.is_alive()]:
-            return found
+def _answered(busy: Mapping[Any, Worker], seconds: float) -> list[Any]:
+    """Wait so long, at most, until some workers have answered, or have died: their connections."""
+    if not busy:
+        time.sleep(min(seconds, PAUSE))
+        return []
+    return wait(list(busy), seconds) or [one for one in busy if not busy[one].process.is_alive()]
 
 
 def _pack(job: Job) -> bytes | None:
@@ -253,15 +256,15 @@ _lock = threading.RLock()
 _warm: dict[str, Pool] = {}
 
 
-def run_in_processes(jobs: Sequence[tuple[int, Job]], workers: int) -> Iterator[tuple[int, Result]]:
+def run_in_processes(jobs: Source, workers: int) -> Generator[tuple[int, Result]]:
     """Answer numbered jobs in worker processes, in the order in which answers come.
 
     Whatever ends the run early - an error, Ctrl-C, the caller losing interest - ends the workers at once.
 
     Parameters
     ----------
-    jobs : sequence of (int, Job)
-        Numbered jobs.
+    jobs : Source
+        Where they are taken from.
     workers : int
         Processes at most.
 
@@ -275,7 +278,7 @@ def run_in_processes(jobs: Sequence[tuple[int, Job]], workers: int) -> Iterator[
     _require_children()
     with _lock:
         try:
-            yield from _warm_pool(workers, len(jobs)).run(jobs)
+            yield from _warm_pool(workers, jobs.most).run(jobs)
         except BaseException:
             close_pool()
             raise

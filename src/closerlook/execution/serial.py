@@ -1,14 +1,23 @@
 """Jobs one after the other, in this process."""
 
-from collections.abc import Iterable, Iterator
+import time
+from collections.abc import Generator
 
-from closerlook.execution.jobs import Job, Result
+from closerlook.execution.jobs import Job, Result, Source
 from closerlook.execution.threads import single_thread
 
+PAUSE = 0.1
+"""Seconds between two looks whether others have answered."""
 
-def run_serially(jobs: Iterable[tuple[int, Job]]) -> Iterator[tuple[int, Result]]:
+
+def run_serially(jobs: Source) -> Generator[tuple[int, Result]]:
     """Answer numbered jobs in their order, each on one thread, as a worker process would."""
-    for number, job in jobs:
-        with single_thread():
-            result = job.run()
-        yield number, result
+    while not jobs.is_done:
+        taken: tuple[int, Job] | None = jobs.take()
+        if taken is not None:
+            with single_thread():
+                result = taken[1].run()
+            yield taken[0], result
+        yield from (others := jobs.arrived())
+        if taken is None and not others:
+            time.sleep(PAUSE)

@@ -39,6 +39,15 @@ class JobFiles:
         self.path = path
         self._require_own = require_own or (lambda: None)
 
+    @property
+    def folder(self) -> Path:
+        """The run folder that they are in."""
+        return self.path.parent
+
+    def for_others(self) -> "JobFiles":
+        """Return the same files for who does not own the folder."""
+        return JobFiles(self.path.absolute())
+
     def __bool__(self) -> bool:
         """Whether any answer is stored."""
         return any(self.path.glob("*.npz"))

@@ -15,8 +15,7 @@ its next write (`Ownership.require`).
 
 What is owned is the right to say what a folder holds: its record, what is deleted, what answers are merged to. Answers
 of jobs are named after everything that decides them and written whole, so that any number of processes may store the
-same ones. Several workers on one measurement need no more than this: one of them owns the folder, and each takes the
-file of the job it works on, as `take` takes any file.
+same ones. So a measurement has one owner and any number of workers, which own nothing (`closerlook.results.open_jobs`).
 """
 
 import errno
@@ -29,7 +28,7 @@ import threading
 import time
 import warnings
 import weakref
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from dataclasses import asdict, dataclass, replace
@@ -112,6 +111,11 @@ class Ownership:
         self.release = weakref.finalize(self, _let_go, path, self._lease, descriptor, ended)
         """Let the file go, and delete it; where it was taken over, leave it. Done by itself where this is forgotten."""
 
+    @property
+    def is_held(self) -> bool:
+        """Whether the file is still this process' own."""
+        return _is_same(read_lease(self.path), self._lease)
+
     def require(self) -> None:
         """Go on only where the file is still this process' own.
 
@@ -121,11 +125,65 @@ class Ownership:
             Where another command has taken it over, or somebody deleted it.
         """
         # another host may have taken a silent folder over while this process was stopped
-        found = _read(self.path)
+        found = read_lease(self.path)
         if not _is_same(found, self._lease):
             by = "" if found is None else f" by {found}"
             what = f"{self.path.parent} was taken over{by} while this command was stopped"
             raise InputError(what, "what was finished is kept: give the same command again when that one has ended")
+
+
+class Watched:
+    """Leases of others as they are seen to beat, by the clock of who watches alone.
+
+    Parameters
+    ----------
+    clock : callable
+        Seconds, from any beginning.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._seen: dict[Path, tuple[Lease, float]] = {}
+
+    def is_alive(self, path: Path) -> bool:
+        """Whether a lease is there and has not been silent for too long: what is seen for the first time is alive.
+
+        Parameters
+        ----------
+        path : Path
+            Its file.
+        """
+        lease, now = read_lease(path), self._clock()
+        if lease is None:
+            self._seen.pop(path, None)
+            return False
+        before, since = self._seen.get(path, (None, now))
+        if lease != before:
+            self._seen[path] = (lease, now)
+            return True
+        # a number that no process of this machine has may be one of a container: it is watched as well, not as long
+        return now - since < (SILENCE if lease.is_foreign or _exists(lease.process) else 3 * BEAT)
+
+
+def _exists(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except (OSError, OverflowError):  # it is another user's; or no number of a process
+        return True
+    return True
+
+
+def enter(path: Path) -> Ownership:
+    """Make a file of a name that nobody else has, and beat in it.
+
+    Raises
+    ------
+    OSError
+        Where its folder is gone, or the disk refuses.
+    """
+    return Ownership(path, os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o666))
 
 
 @contextmanager
@@ -203,7 +261,7 @@ def _try(path: Path) -> Ownership | None:
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
     try:
         is_locked = _lock(descriptor)
-        found = _read(path)
+        found = read_lease(path)
         # locked: a process of this host is at work, or the kernel of a shared disk says so
         if is_locked is False:
             _require_permission(path, found)
@@ -263,7 +321,7 @@ def _watch(path: Path, found: Lease) -> None:
     stop = time.monotonic() + SILENCE
     while time.monotonic() < stop:
         time.sleep(min(BEAT, SILENCE) / 10)
-        now = _read(path)
+        now = read_lease(path)
         if now is not None and now != found:
             raise _in_use(path, now)
 
@@ -281,7 +339,7 @@ def _is_at(descriptor: int, path: Path) -> bool:
         return False
 
 
-def _read(path: Path) -> Lease | None:
+def read_lease(path: Path) -> Lease | None:
     """Read a lease; None where there is none that makes sense."""
     try:
         with path.open("rb") as file:
@@ -307,7 +365,7 @@ def _keep_beating(path: Path, lease: Lease, ended: threading.Event) -> None:
             descriptor = os.open(path, os.O_WRONLY)
             try:
                 # never written over another's lease
-                if _is_same(_read(path), lease):
+                if _is_same(read_lease(path), lease):
                     _write(descriptor, lease)
             finally:
                 os.close(descriptor)
@@ -320,7 +378,7 @@ def _is_same(found: Lease | None, lease: Lease) -> bool:
 def _let_go(path: Path, lease: Lease, descriptor: int, ended: threading.Event) -> None:
     ended.set()
     with suppress(OSError):
-        if _is_same(_read(path), lease):
+        if _is_same(read_lease(path), lease):
             path.unlink()
     os.close(descriptor)
 

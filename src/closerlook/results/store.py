@@ -6,6 +6,7 @@
       run.json          what was asked, of which versions, where, how long
       .owner            whose the folder is, while a command works there (see `closerlook.results.ownership`)
       jobs/<key>.npz    one file for each finished job
+      open/             jobs for workers, while there are some (see `closerlook.results.open_jobs`)
       <diagnostic>.nc, .json, .svg, .png
 """
 
@@ -30,6 +31,7 @@ from closerlook.errors import InputError
 from closerlook.results import writing
 from closerlook.results.answers import JobFiles
 from closerlook.results.former_names import FORMER_SETTINGS
+from closerlook.results.open_jobs import OpenJobs
 from closerlook.results.ownership import Ownership, let_go, owned, take
 from closerlook.results.writing import plain_errors
 
@@ -128,6 +130,7 @@ class RunFolder:
     def __exit__(self, _kind: object, raised: object, _trace: object) -> None:
         with suppress(InputError, OSError):  # what ended the block matters more than the time it took
             self.require_own()
+            OpenJobs(self.path).clear()
             # refused before anything was computed: the folder becomes what it was
             if isinstance(raised, InputError) and not self.jobs() and not self._has_begun:
                 self._put_back()
@@ -160,6 +163,7 @@ class RunFolder:
 
     def _set_aside(self) -> None:
         """Take answers and transitions of an earlier run out of the way."""
+        OpenJobs(self.path).clear()
         with plain_errors(self.path):
             for shard in (self.path / "shards").glob("*.npz"):
                 shard.unlink()

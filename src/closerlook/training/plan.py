@@ -18,7 +18,8 @@ from closerlook.agents.agent import Agent
 from closerlook.agents.files import load_agent
 from closerlook.agents.loading import checkpoint_folder
 from closerlook.errors import InputError
-from closerlook.execution import Job, JobCache, Progress, Within, content_key, run_jobs
+from closerlook.execution import Job, Progress, SharedCache, Within, content_key, run_jobs
+from closerlook.results.open_jobs import processes_of
 from closerlook.training.callback import Callback
 from closerlook.training.segment import train_segment
 from closerlook.training.settings import TrainSettings, agent_seed
@@ -52,7 +53,7 @@ class Plan:
         What `describe_environment` says of the environment.
     workers : int
         Worker processes.
-    cache : JobCache
+    cache : SharedCache
         Finished segments, one answer for each agent, so that a run goes on with any number of workers.
     folder : Path
         The run's, where its checkpoints are.
@@ -65,7 +66,7 @@ class Plan:
         settings: TrainSettings,
         environment: Mapping[str, Any],
         workers: int,
-        cache: JobCache,
+        cache: SharedCache,
         folder: Path,
         callbacks: Sequence[Callback] = (),
     ) -> None:
@@ -139,7 +140,9 @@ class Plan:
         for k in missing:
             if number > 0 and agents[k].iteration != first:
                 raise self._gone(f"the state of agent {k} after {first} iterations")
-        chunks = [chunk.tolist() for chunk in np.array_split(missing, self.workers) if chunk.size]
+        # no number of an agent depends on which others it is trained with
+        hands = self.workers + processes_of(self.folder)
+        chunks = [chunk.tolist() for chunk in np.array_split(missing, hands) if chunk.size]
         jobs = [self._job(number, agents, chunk) for chunk in chunks]
         names = {job.key: [self.keys[number][k] for k in chunk] for job, chunk in zip(jobs, chunks, strict=True)}
         results = run_jobs(
@@ -195,11 +198,23 @@ class Plan:
 class _EachAgent:
     """Stores a chunk's answer as one answer for each of its agents."""
 
-    inner: JobCache
+    inner: SharedCache
     names: Mapping[str, Sequence[str]]
 
-    def load(self, key: str) -> None:
-        """Find nothing: only what is missing was put into chunks."""
+    @property
+    def folder(self) -> Path:
+        """The run folder."""
+        return self.inner.folder
+
+    def for_others(self) -> "_EachAgent":
+        """Return the same for who does not own the folder."""
+        return _EachAgent(self.inner.for_others(), self.names)
+
+    def load(self, key: str) -> Answer | None:
+        """Put the answers of a chunk's agents together, where all of them are there with their states."""
+        answers = [self.inner.load(name) for name in self.names[key]]
+        whole = [answer for answer in answers if answer is not None and has_state(answer)]
+        return joined(whole) if len(whole) == len(answers) else None
 
     def save(self, key: str, result: Mapping[str, np.ndarray]) -> None:
         for name, answer in zip(self.names[key], split(result), strict=True):
@@ -217,6 +232,11 @@ def _is_whole(checkpoint: Path) -> bool:
 def split(result: Mapping[str, np.ndarray]) -> list[Answer]:
     """Take a chunk's answer (P, ...) apart, one answer for each agent."""
     return [{name: np.asarray(array[k]) for name, array in result.items()} for k in range(len(result["done"]))]
+
+
+def joined(answers: Sequence[Answer]) -> Answer:
+    """Put the answers of a chunk's agents together (P, ...)."""
+    return {name: np.stack([answer[name] for answer in answers]) for name in answers[0]}
 
 
 def is_state(name: str) -> bool:
