@@ -32,7 +32,7 @@ class Worker:
     """The --out of a command, or a folder that holds several."""
     workers: Annotated[int | None, option("INT", "one per core")] = None
     """Worker processes."""
-    wait: float = 30.0
+    wait: float = 60.0
     """Seconds without a command after which it ends."""
     json: tyro.conf.FlagCreatePairsOff[bool] = False
     """Print one JSON object on stdout, and everything else on stderr."""
@@ -40,7 +40,7 @@ class Worker:
     def run(self, console: Terminal) -> None:
         """Work, and say what was done."""
         if not 0 <= self.wait < float("inf"):
-            raise InputError(f"wait must be 0 or more seconds (got {self.wait:g})", "give --wait 30")
+            raise InputError(f"wait must be 0 or more seconds (got {self.wait:g})", "give --wait 60")
         crew = crew_of(self.workers)
         # a cluster that wants its machine back is as good as Ctrl-C: others take the jobs at once
         before = signal.signal(signal.SIGTERM, _interrupt)
