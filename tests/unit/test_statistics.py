@@ -18,6 +18,7 @@ from closerlook.statistics.estimates import (
     plain_jackknife,
     skewed_jackknife,
 )
+from closerlook.statistics.variance_reduction import reduce_variance
 
 
 def slow_mean(estimates) -> float:
@@ -153,6 +154,18 @@ def test_skewed_intervals_hold_the_plain_ones_and_those_of_logarithms():
         assert found.high >= other.high
     same = skewed_jackknife(2.0, np.full(5, 2.0))
     assert (same.low, same.high) == (2.0, 2.0)
+
+
+def test_no_interval_reaches_below_what_a_quantity_can_be():
+    numbers = np.array([0.1, 0.2, 0.1, 9.0])
+    free, bound = (mean_interval(numbers, skewed=True, **more) for more in ({}, {"least": 0.0}))
+    assert free.low < 0.0
+    assert (bound.value, bound.low, bound.high) == (free.value, 0.0, free.high)
+    rows = np.random.default_rng(0).standard_t(2.0, (5, 3)) ** 3
+    found = reduce_variance(
+        {"mean": rows, "critic": rows[::-1] * [1.0, 5.0, 0.2], "fitted": rows * 0.5}, "mean", "critic", "fitted"
+    )
+    assert all(one.low >= 0.0 for one in (*found.ratios.values(), found.excess))
 
 
 @pytest.mark.parametrize("count", [4, 8])

@@ -240,7 +240,9 @@ def freedom_of_sum(variances: Sequence[float], freedoms: Sequence[int]) -> float
     return float(sum(variances) ** 2 / sum(v**2 / freedom for v, freedom in zip(variances, freedoms, strict=True)))
 
 
-def skewed_jackknife(value: float, without: np.ndarray, *, freedom: float | None = None) -> Interval:
+def skewed_jackknife(
+    value: float, without: np.ndarray, *, freedom: float | None = None, least: float = -np.inf
+) -> Interval:
     """Return a mean of skewed numbers with a 95% interval: the widest ends of three that each fail elsewhere.
 
     Student's t on a delete-one jackknife; the same of the logarithm, where the mean is positive whatever is left out
@@ -257,6 +259,8 @@ def skewed_jackknife(value: float, without: np.ndarray, *, freedom: float | None
         The same without each unit.
     freedom : float or None
         Degrees of freedom; None: n - 1.
+    least : float
+        What the quantity is never below, 0 of a divergence or a ratio of variances: no interval reaches below it.
 
     References
     ----------
@@ -265,6 +269,7 @@ def skewed_jackknife(value: float, without: np.ndarray, *, freedom: float | None
     plain = plain_jackknife(value, without, freedom=freedom)
     if np.isnan(plain.low) or plain.low == plain.high:
         return plain
+    least = min(least, value)
     critical = float(t_quantile(0.975, len(without) - 1 if freedom is None else freedom))
     # the mean without unit i falls as x_i rises, so minus the replicates are skewed as the numbers themselves are
     skewness = _skewness(-without)
@@ -275,7 +280,7 @@ def skewed_jackknife(value: float, without: np.ndarray, *, freedom: float | None
     ends = [plain, Interval(value, low, high)]
     if (without > 0).all() and value > 0:
         ends.append(log_jackknife(value, without))
-    return Interval(value, min(one.low for one in ends), max(one.high for one in ends))
+    return Interval(value, max(least, min(one.low for one in ends)), max(one.high for one in ends))
 
 
 def _skewness(numbers: np.ndarray) -> float:
@@ -294,7 +299,9 @@ def _hall(x: float, skewness: float, n: int) -> float:
     return float((np.cbrt(1 + 3 * c * (x - c / 2)) - 1) / c) if abs(c) > ROUNDING**0.5 else x
 
 
-def mean_interval(values: np.ndarray, *, skewed: bool = False, confidence: float = 0.95) -> Interval:
+def mean_interval(
+    values: np.ndarray, *, skewed: bool = False, least: float = -np.inf, confidence: float = 0.95
+) -> Interval:
     """Return the mean of independent numbers with Student's t; NaN ones are left out, infinite ones spoil it.
 
     Parameters
@@ -304,6 +311,8 @@ def mean_interval(values: np.ndarray, *, skewed: bool = False, confidence: float
     skewed : bool
         Whether they are of a kind that is skewed, as divergences, ratios, squares and rises are: see
         `skewed_jackknife`.
+    least : float
+        What skewed numbers are never below.
     confidence : float
         Of the interval, unless they are skewed: then it is 95%.
 
@@ -317,7 +326,9 @@ def mean_interval(values: np.ndarray, *, skewed: bool = False, confidence: float
     # without unit i the mean is (sum - x_i) / (n - 1): the jackknife of a mean is Student's t
     total, n = known.sum(), len(known)
     mean, without = float(total / n), (total - known) / max(n - 1, 1)
-    return skewed_jackknife(mean, without) if skewed else plain_jackknife(mean, without, confidence=confidence)
+    if skewed:
+        return skewed_jackknife(mean, without, least=least)
+    return plain_jackknife(mean, without, confidence=confidence)
 
 
 def mean_share(shares: np.ndarray) -> Interval:

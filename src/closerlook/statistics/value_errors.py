@@ -287,7 +287,8 @@ def split_error(values: np.ndarray, returns: np.ndarray, groups: np.ndarray) -> 
     # E (V - mean of K returns)^2 = (V - v)^2 + Var(G | s) / K: the noise of the mean is taken off, without bias
     variances = returns.var(axis=1, ddof=1)
     biases = np.square(values - returns.mean(axis=1)) - variances / returns.shape[1]
-    return Split(_grouped_mean(biases, groups), _grouped_mean(variances, groups))
+    # what had noise taken off may come out negative
+    return Split(_grouped_mean(biases, groups, least=-np.inf), _grouped_mean(variances, groups))
 
 
 def mean_squared_error(values: np.ndarray, returns: np.ndarray, groups: np.ndarray) -> Interval:
@@ -338,7 +339,7 @@ def floor_of_returns(returns: np.ndarray, groups: np.ndarray, least: float) -> I
     return _grouped_mean(errors.mean(axis=1), groups)
 
 
-def _grouped_mean(numbers: np.ndarray, groups: np.ndarray) -> Interval:
+def _grouped_mean(numbers: np.ndarray, groups: np.ndarray, *, least: float = 0.0) -> Interval:
     """Return the mean of numbers with a jackknife over their groups, made for skewed numbers.
 
     Squares, variances and errors of few states are skewed, whether they are positive or had noise taken off.
@@ -351,4 +352,4 @@ def _grouped_mean(numbers: np.ndarray, groups: np.ndarray) -> Interval:
     total = sums.sum(axis=0)
     with np.errstate(divide="ignore", invalid="ignore"):
         without = (total[0] - sums[:, 0]) / (total[1] - sums[:, 1])
-    return skewed_jackknife(float(total[0] / total[1]), without)
+    return skewed_jackknife(float(total[0] / total[1]), without, least=least)

@@ -69,7 +69,7 @@ def reduce_variance(means: Mapping[str, np.ndarray], reference: str, judged: str
 
 
 def _interval(ratio: np.ndarray) -> Interval:
-    return skewed_jackknife(float(ratio[0]), ratio[1:])
+    return skewed_jackknife(float(ratio[0]), ratio[1:], least=0.0)
 
 
 def _traces(rows: np.ndarray) -> np.ndarray:

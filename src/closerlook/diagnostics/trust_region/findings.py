@@ -78,6 +78,11 @@ SKEWED = {
     "clip_null_heldout",
 }
 """Those whose few updates are skewed, gains in true reward among them."""
+POSITIVE = {
+    *(name for name in AVERAGED if "kl" in name),
+    *("max_ratio", "update_norm", "cg_residual", "natural_residual"),
+}
+"""Those that are never negative."""
 SHARES = {"clip_fraction", "clip_fraction_heldout"}
 """Those that are between 0 and 1."""
 OF_UPDATES = {
@@ -125,7 +130,8 @@ def _average(name: str, values: np.ndarray, asked: np.ndarray) -> Interval:
     if name == "true_improvement":
         return over_known(values, asked)
     # fractions between 0 and 1 by their log-odds, skewed numbers by the widest of three intervals
-    return mean_share(values) if name in SHARES else mean_interval(values, skewed=name in SKEWED)
+    least = 0.0 if name in POSITIVE else -np.inf
+    return mean_share(values) if name in SHARES else mean_interval(values, skewed=name in SKEWED, least=least)
 
 
 def _policy(stacked: Mapping[str, np.ndarray], plan: Plan) -> Findings:
