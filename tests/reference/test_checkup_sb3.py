@@ -8,7 +8,7 @@ pytest.importorskip("stable_baselines3")
 
 import closerlook as cl
 from closerlook.checkups.plan import Trial
-from closerlook.checkups.run import _Pools
+from closerlook.checkups.pools import Pools
 from sick_agents import (
     HEALTHY,
     SICK,
@@ -33,13 +33,13 @@ def check(patient, minutes):
 def usual_plan(monkeypatch):
     """A trial that does not read the clock: however busy the machine is, the plan is that of an idle one."""
     trial = lambda self, _: Trial(2e-4, 1.5, self.update_pairs)  # noqa: E731
-    monkeypatch.setattr(_Pools, "trial", trial)
+    monkeypatch.setattr(Pools, "trial", trial)
 
 
 @pytest.fixture
 def short_plan(monkeypatch):
     """No time for updates."""
-    monkeypatch.setattr(_Pools, "trial", lambda self, _: Trial(2e-4, None, self.update_pairs))
+    monkeypatch.setattr(Pools, "trial", lambda self, _: Trial(2e-4, None, self.update_pairs))
 
 
 YOUNG = {
