@@ -156,6 +156,8 @@ SHOW_LITTLE = ["docs/index.md", "docs/python.md", "docs/ppo.md", "docs/trpo.md",
 SHOW_LITTLE += ["docs/sample_regimes.md", "docs/studies.md", "docs/clusters.md"]
 WITH_PEERS = ["docs/batch.md", "docs/checkup.md", "docs/monitor.md", "docs/stable-baselines3.md"]
 LONG = {
+    "docs/report.md",
+    "docs/batch.md",
     "docs/clusters.md",
     "docs/studies.md",
     "docs/sample_regimes.md",

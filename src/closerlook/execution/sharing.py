@@ -218,6 +218,15 @@ class Head:
 def packed(job: Job, store: JobCache, run: Path) -> bytes:
     """Return a job and what stores its answer as bytes; paths in the run folder are those of whoever reads them.
 
+    Parameters
+    ----------
+    job : Job
+        What is asked.
+    store : JobCache
+        What stores the answer.
+    run : Path
+        The run folder.
+
     Raises
     ------
     Exception

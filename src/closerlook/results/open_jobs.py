@@ -132,16 +132,40 @@ class OpenJobs:
         return taken if taken.exists() else None
 
     def has(self, key: str, worker: str) -> bool:
-        """Whether a job is still this worker's."""
+        """Whether a job is still this worker's.
+
+        Parameters
+        ----------
+        key : str
+            Of the job.
+        worker : str
+            Of the worker.
+        """
         return self.taken(key, worker).exists()
 
     def give_back(self, key: str, worker: str) -> None:
-        """Let anybody take a job that a worker had taken."""
+        """Let anybody take a job that a worker had taken.
+
+        Parameters
+        ----------
+        key : str
+            Of the job.
+        worker : str
+            Of the worker.
+        """
         with suppress(OSError):
             self.taken(key, worker).rename(self._job(key))
 
     def end(self, key: str, worker: str) -> None:
-        """Say that a job's answer is stored."""
+        """Say that a job's answer is stored.
+
+        Parameters
+        ----------
+        key : str
+            Of the job.
+        worker : str
+            Of the worker.
+        """
         with suppress(OSError):
             self.taken(key, worker).unlink()
 
@@ -173,6 +197,13 @@ class OpenJobs:
     def enter(self, worker: str, processes: int) -> Ownership:
         """Say that a worker looks here, until that is released.
 
+        Parameters
+        ----------
+        worker : str
+            Of the worker.
+        processes : int
+            That it works with.
+
         Raises
         ------
         InputError
@@ -195,7 +226,15 @@ class OpenJobs:
         return self.path / f"{key}.job"
 
     def taken(self, key: str, worker: str) -> Path:
-        """Return the file of a job that a worker has taken."""
+        """Return the file of a job that a worker has taken.
+
+        Parameters
+        ----------
+        key : str
+            Of the job.
+        worker : str
+            Of the worker.
+        """
         return self.path / f"{key}.{worker}.taken"
 
     def _failed(self, key: str) -> Path:
