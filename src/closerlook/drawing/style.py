@@ -129,10 +129,7 @@ def add_caption(figure: Figure, text: str) -> None:
     lines = textwrap.wrap(text, max(40, int(width * CHARACTERS_PER_INCH)))
     room = CAPTION_LINE * len(lines) + 0.1
     share = room / (height + room)
-    engine = figure.get_layout_engine()
-    if engine is not None:
-        engine.execute(figure)
-        figure.set_layout_engine(None)
+    _lay_out(figure)
     figure.set_size_inches(width, height + room)
     for axis in figure.axes:
         left, bottom, wide, high = axis.get_position(original=True).bounds
@@ -142,14 +139,19 @@ def add_caption(figure: Figure, text: str) -> None:
     figure.text(0.01, 0.01, verbatim("\n".join(lines)), ha="left", va="bottom", size=7.5, color=QUIET)
 
 
-def _settle(figure: Figure, dpi: int) -> None:
-    """Lay the figure out, for good: the last bits of what the solver finds go by addresses in memory, ids by them."""
-    figure.dpi = dpi
+def _lay_out(figure: Figure) -> None:
+    """Place everything now, and nothing by itself any more."""
     engine = figure.get_layout_engine()
     if engine is not None:
         engine.execute(figure)
     # "none" would leave a placeholder, for which each format draws the figure once more
     figure.set_layout_engine(None)
+
+
+def _settle(figure: Figure, dpi: int) -> None:
+    """Lay the figure out, for good: the last bits of what the solver finds go by addresses in memory, ids by them."""
+    figure.dpi = dpi
+    _lay_out(figure)
     # layout engines differ in last digits from one call to the next: rounded places give equal files
     for axis in figure.axes:
         left, bottom, width, height = (round(place, 9) for place in axis.get_position(original=True).bounds)

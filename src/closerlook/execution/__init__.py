@@ -27,7 +27,7 @@ from closerlook.execution.processes import WorkerError, close_pool, run_in_proce
 from closerlook.execution.serial import run_serially
 from closerlook.execution.sharing import Shared
 from closerlook.results.answers import JobFiles
-from closerlook.results.open_jobs import OPEN
+from closerlook.results.folders import OPEN
 
 __all__ = [
     "Job",

@@ -15,7 +15,8 @@ from closerlook.errors import InputError, in_one_line
 from closerlook.execution.jobs import Job, Result
 from closerlook.execution.processes import close_pool, run_in_processes
 from closerlook.execution.sharing import LOOK_SECONDS, DamagedError, Head, conditions, head_of, unpacked
-from closerlook.results.open_jobs import OpenJobs, runs_at_work
+from closerlook.results.folders import folders_with
+from closerlook.results.open_jobs import OpenJobs
 from closerlook.results.ownership import OWNER, Ownership, Watched, this_host
 
 SEARCH_SECONDS = 2.0
@@ -201,7 +202,7 @@ class _Joined:
 
     def _search(self, now: float) -> None:
         """Join the commands that work, and leave those that do not any more."""
-        alive = {run for run in runs_at_work(self._folder) if self._watched.is_alive(run / OWNER)}
+        alive = {run for run in folders_with(self._folder, [OWNER]) if self._watched.is_alive(run / OWNER)}
         for run in self._runs.keys() - alive:
             self._listener.note(f"the command in {run} has ended")
             self._part(run)

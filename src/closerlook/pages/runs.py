@@ -1,7 +1,6 @@
 """Run folders as a page sees them: what each holds, found below the folders that were given, read and never run."""
 
-import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,6 +9,7 @@ import numpy as np
 
 from closerlook.diagnostics import all_diagnostics
 from closerlook.errors import InputError
+from closerlook.results.folders import CLAIMS, FIGURES, folders_with
 from closerlook.results.store import RECORD, RunFolder
 from closerlook.results.training_log import read_training_log
 
@@ -18,15 +18,9 @@ if TYPE_CHECKING:
 
     from closerlook.diagnostics.diagnostic import Diagnostic
 
-CLAIMS = "claims.json"
-"""What ``closerlook claims`` leaves in a folder."""
-FIGURES = "figures"
-"""Folder of the pictures of a study."""
 DATA = (".json", ".csv", ".nc")
 PICTURES = (".svg", ".png")
 _WORDS = {"train": "training", "sample-regime": "sample regimes", "trust-region": "trust region"}
-_WITHOUT_RUNS = {"jobs", "jobs.old", "shards", "checkpoints"}
-"""Folders of a run that hold no other, however much is in them."""
 
 
 @dataclass(frozen=True)
@@ -121,7 +115,7 @@ def find(folders: Sequence[str | Path]) -> Found:
     seen: dict[Path, Path] = {}
     for path, name in zip(paths, names, strict=True):
         _require_folder(path)
-        within = [*_folders(path)]
+        within = [*folders_with(path, [RECORD, CLAIMS])]
         if not within:
             raise InputError(f"{path} holds no run", f"give the --out of a command: a folder with a {RECORD}")
         for folder in within:
@@ -146,14 +140,6 @@ def _require_folder(path: Path) -> None:
     if path.exists():
         raise InputError(f"{path} is a file", f"give the run folder: {path.parent}")
     raise InputError(f"there is no folder {path}", "give the folder that a command left (its --out)")
-
-
-def _folders(path: Path) -> Iterator[Path]:
-    """Yield each folder that is a run, or holds claims, by path."""
-    for place, inner, files in os.walk(path):
-        inner[:] = sorted(name for name in inner if name not in _WITHOUT_RUNS and not name.startswith("."))
-        if RECORD in files or CLAIMS in files:
-            yield Path(place)
 
 
 def own_files(folder: Path, suffixes: Sequence[str]) -> list[Path]:

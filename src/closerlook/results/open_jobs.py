@@ -14,25 +14,21 @@ runs the command, who puts up again what it had taken; should it only have slept
 lets its answer go. Were it stored all the same, it would be the same answer, written whole.
 """
 
-import os
 import re
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from closerlook.results.ownership import OWNER, Ownership, enter
+from closerlook.results.folders import OPEN
+from closerlook.results.ownership import Ownership, enter
 from closerlook.results.writing import plain_errors, write_bytes
 
-OPEN = "open"
-"""The folder in a run folder."""
 _FILES = re.compile(
     r"(?P<job>[0-9a-f]{32})\.(?:(?P<open>job)|(?P<by>[0-9a-f]{16})\.taken|(?P<failed>failed))"
     r"|(?P<worker>[0-9a-f]{16})\.(?P<processes>\d{1,5})\.worker"
 )
-_WITHOUT_RUNS = {"jobs", "jobs.old", "shards", "checkpoints", "figures", "tensorboard", OPEN}
-"""Folders of a run that hold no other, however much is in them."""
 _LONGEST = 10_000
 """Characters of what a job raised, at most."""
 
@@ -239,20 +235,6 @@ class OpenJobs:
 
     def _failed(self, key: str) -> Path:
         return self.path / f"{key}.failed"
-
-
-def runs_at_work(folder: Path) -> Iterator[Path]:
-    """Yield the run folders that commands own: the folder itself, and those within it.
-
-    Parameters
-    ----------
-    folder : Path
-        Where to look.
-    """
-    for place, inner, files in os.walk(folder):
-        inner[:] = sorted(set(inner) - _WITHOUT_RUNS)
-        if OWNER in files:
-            yield Path(place)
 
 
 def processes_of(run: Path) -> int:

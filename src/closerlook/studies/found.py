@@ -13,6 +13,7 @@ import xarray as xr
 from closerlook.arguments import SHORT_NAMES
 from closerlook.diagnostics import all_diagnostics
 from closerlook.errors import InputError
+from closerlook.results.folders import folders_with
 from closerlook.results.reading import read_dataset
 from closerlook.results.store import RECORD, RunFolder
 from closerlook.results.training_log import read_training_log
@@ -80,8 +81,7 @@ def _within(folder: Path) -> Iterator[Found]:
             raise InputError(f"{folder} is not a dataset of a diagnostic or a study", "give the .nc file of one")
         yield Found(kind, *_place(kind, dataset), dataset, None, folder)
         return
-    for record_file in sorted(folder.rglob(RECORD)):
-        place = record_file.parent
+    for place in folders_with(folder, [RECORD]):
         record = RunFolder(place).read_record() or {}
         kind, day = str(record.get("kind")), record.get("date")
         measured = day if isinstance(day, str) else None

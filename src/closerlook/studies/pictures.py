@@ -25,7 +25,7 @@ from closerlook.studies.columns import Column
 from closerlook.studies.endings import endings
 from closerlook.studies.preset import Preset
 from closerlook.studies.regime_figure import plot_sample_regime
-from closerlook.studies.units import RegimeStudy
+from closerlook.studies.units import RegimeStudy, plain_name
 
 Datasets = Mapping[str, xr.Dataset]
 """Of one column, by the names of its measurements in the preset."""
@@ -72,7 +72,7 @@ def draw(preset: Preset, columns: Sequence[Column], folder: Path) -> list[Path]:
             files += save_figure(_axes(preset, column)[""], column.agents.folder / "sample-regime")
             continue
         task, algorithm = column.agents.task, column.agents.algorithm
-        stem = f"{preset.name}-{''.join(one if one.isalnum() else '-' for one in Path(task).name)}-{algorithm}"
+        stem = f"{preset.name}-{plain_name(task)}-{algorithm}"
         for suffix, axis in _axes(preset, column).items():
             figure: Any = axis.figure
             caption = ". ".join(filter(None, (preset.figure, preset.paper and f"In the paper: {preset.paper}")))

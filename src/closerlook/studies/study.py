@@ -8,11 +8,13 @@
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
 from closerlook.errors import InputError
 from closerlook.execution import content_key
+from closerlook.results.folders import CLAIMS, FIGURES
 from closerlook.results.store import RunFolder
 from closerlook.studies.claims import load_claims
 from closerlook.studies.columns import Column, columns_of, in_order
@@ -24,7 +26,7 @@ from closerlook.studies.preset import Preset, Scale, load_preset, preset_names
 from closerlook.studies.units import How, Measurement, Takes, Training, Unit
 
 State = Literal["done", "runs", "waits", "failed"]
-PLAN, CLAIMS, FIGURES = "study.json", "claims.json", "figures"
+PLAN = "study.json"
 
 
 @dataclass(frozen=True)
@@ -64,7 +66,7 @@ class Study:
     seed: int
     figures: Sequence[Figure]
 
-    @property
+    @cached_property
     def units(self) -> list[Unit]:
         """Everything that is trained and measured, each once."""
         return in_order([column for figure in self.figures for column in figure.columns])

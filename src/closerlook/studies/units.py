@@ -43,6 +43,11 @@ OPTIMIZER_COPIES = 3
 """Copies of the parameters that a checkpoint holds: themselves and Adam's two moments."""
 
 
+def plain_name(task: str) -> str:
+    """Return what a task, or agents, are called in names of files."""
+    return "".join(one if one.isalnum() else "-" for one in Path(task).name)
+
+
 @dataclass(frozen=True)
 class How:
     """How units are run: nothing that numbers depend on.
@@ -304,7 +309,7 @@ class Measurement:
         options = find_diagnostic(self.part.diagnostic).Options.of(self.part.options).settings()
         decides = [as_json(self.agents.decides), list(self.iterations), self.seeds, as_json(options), self.seed]
         key = content_key("measurement", self.part.diagnostic, decides)
-        task = "".join(one if one.isalnum() else "-" for one in Path(self.task).name)[:60]
+        task = plain_name(self.task)[:60]
         return f"{self.part.diagnostic}-{task}-{self.agents.algorithm}-{key[:8]}"
 
     @property
