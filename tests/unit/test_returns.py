@@ -73,6 +73,7 @@ def rollout_of(observations: list[float], terminated: list[int], truncated: list
         continuation_terminated=np.zeros(len(times), bool),
     )
     none = np.zeros(0, dtype=np.int64)
+    no_episodes = Episodes(none, none, none, none, none, np.zeros(0), np.zeros(0, bool), np.zeros(0))
     return Rollout(
         observations=np.array(observations, np.float32).reshape(1, 1, steps, 1),
         actions=np.zeros((1, 1, steps, 1), np.float32),
@@ -80,7 +81,8 @@ def rollout_of(observations: list[float], terminated: list[int], truncated: list
         terminated=flags[0],
         truncated=flags[1],
         boundaries=boundaries,
-        episodes=Episodes(none, none, none, none, none, np.zeros(0), np.zeros(0, bool), np.zeros(0)),
+        episodes=no_episodes,
+        earlier_episodes=no_episodes,
     )
 
 

@@ -84,6 +84,19 @@ class Subject:
         """Return how streams of another length are sampled."""
         return replace(self.sampling, n_steps=n_steps)
 
+    def for_returns(self, streams: int) -> Sampling:
+        """Return how streams are sampled of which episodes alone are wanted: those that begin in the scored steps.
+
+        From a reset each where few may begin otherwise, so that long episodes count too: see `Sampling.begins_few`.
+
+        Parameters
+        ----------
+        streams : int
+            How many there are.
+        """
+        few = self.sampling.begins_few(streams, self.description["time_limit"])
+        return replace(self.sampling, burn_in=0) if few else self.sampling
+
     def key(self, kind: str, decides: Sequence[Any]) -> str:
         """Name what follows from this agent, its environment, and all else that decides it.
 

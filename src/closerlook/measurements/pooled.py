@@ -17,8 +17,9 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from closerlook.measurements.stream_sums import StreamStatistics
+from closerlook.measurements.stream_sums import FINISHED_STREAMS, StreamStatistics
 from closerlook.measurements.true_returns import COVARIATES
+from closerlook.simulation.records import Sampling
 from closerlook.statistics.blocks import Sums, partition, total
 from closerlook.statistics.estimates import gradient_estimate
 from closerlook.statistics.noise import Squares, pair_variance
@@ -68,6 +69,27 @@ class Pooled:
     def of_streams(self, name: str) -> np.ndarray:
         """Put an array of all streams, or of the first ones, together."""
         return np.concatenate([answer[name] for answer in self._answers if name in answer])
+
+    def mean_episode_return(self, sampling: Sampling, time_limit: int | None) -> float:
+        """Return the true return of an episode, undiscounted; NaN where it is not known.
+
+        Of the episodes that began in the scored steps of the first streams; where those have room for few, also of
+        all that began in the burn-in before them. Of either, the mean is total return over their number: which episode
+        is the last of a stream follows from those before it alone, so none is preferred for its length.
+
+        Parameters
+        ----------
+        sampling : Sampling
+            How streams were sampled.
+        time_limit : int or None
+            Of the environment, in steps.
+        """
+        # Wald: E sum_{i <= N} G_i = E N E G where N >= i is known from the episodes before i
+        episodes, returns = self.of_streams("episodes").sum(), self.of_streams("returns").sum()
+        if sampling.begins_few(min(self.pool.streams, FINISHED_STREAMS), time_limit):
+            episodes += self.of_streams("earlier_episodes").sum()
+            returns += self.of_streams("earlier_returns").sum()
+        return float(returns / episodes) if episodes else np.nan
 
     def moments(self) -> np.ndarray:
         """Return the moments of the pool: pairs, then sum and sum of squares for each row of weights."""

@@ -37,7 +37,7 @@ from closerlook.measurements.true_returns import (
 )
 from closerlook.measurements.weightings import OWN, Weighting, Weights, weigh
 from closerlook.simulation.engine import LANES
-from closerlook.simulation.records import Rollout, Sampling
+from closerlook.simulation.records import Episodes, Rollout, Sampling
 from closerlook.simulation.rollout import rollout
 from closerlook.statistics.blocks import MOST_BLOCKS, BlockKeeper, Sums
 
@@ -127,7 +127,8 @@ def sample_sums(
         Blocks of sums (see `closerlook.statistics.blocks.Sums`) as ``streams.*``, weighted by the weightings, then the
         true gradients and their covariates where there are any; as ``first_<N>.*`` for the prefixes, by the weightings.
         For each stream ``trajectories`` (S,) it has pairs of, ``episodes`` (S,) that it began and finished, and the
-        sum of their true ``returns`` (S,). Of the first streams, ``squares`` (R, L, 6), see
+        sum of their true ``returns`` (S,); the same of those that began in the burn-in as ``earlier_episodes`` and
+        ``earlier_returns``. Of the first streams, ``squares`` (R, L, 6), see
         `closerlook.nn.score_squares`, and ``squared_lengths`` (R,), the sum over their trajectories of the
         squared number of pairs. With true gradients, for each stream ``crossed`` (S, 1 + F + K, 1 + F + K): the
         products of one, covariates and true gradients, summed over its pairs; and ``incomplete`` (S, K).
@@ -269,9 +270,11 @@ def require_finite_weights(weights: Sequence[Weights], group: range) -> None:
 def episode_counts(sampled: Rollout, *, finished: bool) -> dict[str, np.ndarray]:
     """Count, for each stream, the trajectories in it, and the episodes begun in it and finished, with their returns.
 
-    Episodes that began in the burn-in are longer than most (a long one is likelier to be cut into), so their returns
-    do not count; nor does any of a stream whose last episode was not finished, else the short ones would. Where
-    one was to be finished and was given up, the returns are NaN: not known. (S,) each.
+    Episodes that began in the burn-in are counted apart, all of them: the one that the burn-in's end cuts into is longer
+    than most (a long one is likelier to be cut into), together with those before it they are as any others. None
+    counts of a stream whose last episode was not finished, else the short ones would. Where one was to be finished and
+    was given up, the returns are NaN: not known. (S,) each: ``trajectories``, ``episodes``, ``returns``,
+    ``earlier_episodes`` and ``earlier_returns``.
 
     Parameters
     ----------
@@ -280,14 +283,29 @@ def episode_counts(sampled: Rollout, *, finished: bool) -> dict[str, np.ndarray]
     finished : bool
         Whether streams were to finish their last episode.
     """
-    own = sampled.episodes
+    own, earlier = sampled.episodes, sampled.earlier_episodes
+    trajectories = np.bincount(own.stream, minlength=sampled.n_streams).astype(np.float64)
+    begun = own.start >= 0
     # length-biased: an episode is cut into by the end of the burn-in in proportion to its length
-    begun = (own.start >= 0) & finished
-    # the mean over those that ended in time would be of the short ones: one that was given up spoils it
-    counted, given_up = begun & own.finished, begun & ~own.finished
-    counts = np.zeros((3, sampled.n_streams))
-    np.add.at(counts[0], own.stream, 1)
-    np.add.at(counts[1], own.stream[counted], 1)
-    np.add.at(counts[2], own.stream[counted], own.episode_return[counted])
-    counts[2, own.stream[given_up]] = np.nan
-    return dict(zip(("trajectories", "episodes", "returns"), counts, strict=True))
+    cut_into = [(earlier, np.ones(len(earlier.start), np.bool_)), (own, ~begun)]
+    episodes, returns = _added_up([(own, begun)], sampled.n_streams, finished=finished)
+    earlier_episodes, earlier_returns = _added_up(cut_into, sampled.n_streams, finished=finished)
+    return {
+        "trajectories": trajectories,
+        "episodes": episodes,
+        "returns": returns,
+        "earlier_episodes": earlier_episodes,
+        "earlier_returns": earlier_returns,
+    }
+
+
+def _added_up(parts: Sequence[tuple[Episodes, np.ndarray]], streams: int, *, finished: bool) -> np.ndarray:
+    """Return number and summed returns of some episodes by stream, (2, S); zero where streams were not finished."""
+    counts = np.zeros((2, streams))
+    for own, chosen in parts if finished else ():
+        # the mean over those that ended in time would be of the short ones: one that was given up spoils it
+        counted, given_up = chosen & own.finished, chosen & ~own.finished
+        np.add.at(counts[0], own.stream[counted], 1)
+        np.add.at(counts[1], own.stream[counted], own.episode_return[counted])
+        counts[1, own.stream[given_up]] = np.nan
+    return counts

@@ -252,6 +252,7 @@ class Lockstep:
     def _stop_streaming(self, lane: int, *, terminated: bool, over: bool, can_go_on: bool) -> bool:
         """Close what ended with a step of the stream; return whether the lane goes beyond it."""
         if self._time[lane] <= 0:
+            self._recorder.earlier_episode(*self._episode_row(lane, finished=True), 0.0)
             return False
         self._finishing[lane] = not over and self._sampling.finish_episodes
         self._return_at_cut[lane] = self._return[lane]
@@ -285,11 +286,14 @@ class Lockstep:
         return goes
 
     def _close_episode(self, lane: int, *, finished: bool) -> None:
-        earned = float(self._return[lane])
         # what was earned past the cut is kept apart: it belongs to the episode, not to the stream's pairs
-        beyond = earned - float(self._return_at_cut[lane])
-        place = *self._place(lane), int(self._start[lane]), int(self._episode[lane]), int(self._elapsed[lane])
-        self._recorder.episode(*place, earned, finished, beyond)
+        beyond = float(self._return[lane]) - float(self._return_at_cut[lane])
+        self._recorder.episode(*self._episode_row(lane, finished=finished), beyond)
+
+    def _episode_row(self, lane: int, *, finished: bool) -> tuple[int, int, int, int, int, float, bool]:
+        """Return policy, stream, start, number, length and return of a lane's episode, and whether it has ended."""
+        times = int(self._start[lane]), int(self._episode[lane]), int(self._elapsed[lane])
+        return *self._place(lane), *times, float(self._return[lane]), finished
 
     def _close_boundary(self, lane: int, *, terminated: bool) -> None:
         rewards = self._beyond_rewards[lane, : self._beyond[lane]].copy()

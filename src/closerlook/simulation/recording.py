@@ -56,6 +56,7 @@ class Recorder:
         self._terminated, self._truncated = np.zeros(cells, np.bool_), np.zeros(cells, np.bool_)
         self._boundaries: list[_Boundary] = []
         self._episodes: list[_Episode] = []
+        self._earlier: list[_Episode] = []
 
     def cell(self, policy: int, stream: int) -> int:
         """Return the row of a stream's first step; its further steps follow.
@@ -114,6 +115,10 @@ class Recorder:
         """Add an episode: policy, stream, start, number, length, return, finished, return past the cut."""
         self._episodes.append(_Episode(*row))
 
+    def earlier_episode(self, *row: Any) -> None:
+        """Add an episode that ended before the first scored step, in the same columns."""
+        self._earlier.append(_Episode(*row))
+
     def rollout(self, moments: RunningMoments | None) -> Rollout:
         """Return everything, rows in the order of policy, stream and time."""
         assert self._actions is not None
@@ -125,22 +130,13 @@ class Recorder:
             truncated=self._truncated.reshape(self._shape),
             boundaries=self._ordered_boundaries(),
             episodes=self.episodes(),
+            earlier_episodes=_in_order(self._earlier),
             observation_moments=moments,
         )
 
     def episodes(self) -> Episodes:
         """Return the episodes alone, in the order of policy, stream and start."""
-        rows = sorted(self._episodes)
-        return Episodes(
-            policy=np.array([row.policy for row in rows], np.int64),
-            stream=np.array([row.stream for row in rows], np.int64),
-            start=np.array([row.start for row in rows], np.int64),
-            number=np.array([row.number for row in rows], np.int64),
-            length=np.array([row.length for row in rows], np.int64),
-            episode_return=np.array([row.episode_return for row in rows], np.float64),
-            finished=np.array([row.finished for row in rows], np.bool_),
-            return_beyond=np.array([row.return_beyond for row in rows], np.float64),
-        )
+        return _in_order(self._episodes)
 
     def _ordered_boundaries(self) -> Boundaries:
         rows = sorted(self._boundaries, key=lambda row: row[:3])
@@ -159,3 +155,17 @@ class Recorder:
             continuation_length=np.array([len(row.rewards) for row in rows], np.int64),
             continuation_terminated=np.array([row.terminated for row in rows], np.bool_),
         )
+
+
+def _in_order(episodes: list[_Episode]) -> Episodes:
+    rows = sorted(episodes)
+    return Episodes(
+        policy=np.array([row.policy for row in rows], np.int64),
+        stream=np.array([row.stream for row in rows], np.int64),
+        start=np.array([row.start for row in rows], np.int64),
+        number=np.array([row.number for row in rows], np.int64),
+        length=np.array([row.length for row in rows], np.int64),
+        episode_return=np.array([row.episode_return for row in rows], np.float64),
+        finished=np.array([row.finished for row in rows], np.bool_),
+        return_beyond=np.array([row.return_beyond for row in rows], np.float64),
+    )

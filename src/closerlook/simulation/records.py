@@ -20,6 +20,9 @@ from numpy.typing import NDArray
 from closerlook.agents.normalization import RunningMoments
 from closerlook.simulation.lanes import BoolArray, FloatArray, IntArray
 
+FEW_EPISODES = 10
+"""Episodes as long as the time limit that scored steps should have room for, if those that begin there are counted."""
+
 
 @dataclass(frozen=True)
 class Sampling:
@@ -47,6 +50,24 @@ class Sampling:
     continuation_steps: int = 0
     finish_episodes: bool = False
     longest_finish: int = 10_000
+
+    def begins_few(self, streams: int, time_limit: int | None) -> bool:
+        """Say whether so few episodes may begin in the scored steps of streams that their returns are not known.
+
+        What begins there is less than `FEW_EPISODES` where episodes last to the time limit, or none where they have no
+        limit. Decided before anything is sampled: what came out must not choose which episodes count.
+
+        Parameters
+        ----------
+        streams : int
+            How many there are.
+        time_limit : int or None
+            Steps after which an episode is truncated; None: never.
+        """
+        # streams that start at a reset begin an episode each
+        if self.burn_in == 0:
+            return False
+        return time_limit is None or streams * self.n_steps < FEW_EPISODES * time_limit
 
 
 @dataclass(frozen=True)
@@ -131,6 +152,8 @@ class Rollout:
         What lies past truncations and cuts.
     episodes : Episodes
         Lengths and returns.
+    earlier_episodes : Episodes
+        Those of the burn-in: they ended before the first scored step.
     observation_moments : RunningMoments or None
         The moments after the rollout, where they were updated.
     """
@@ -142,11 +165,12 @@ class Rollout:
     truncated: BoolArray
     boundaries: Boundaries
     episodes: Episodes
+    earlier_episodes: Episodes
     observation_moments: RunningMoments | None = None
 
     def of_policy(self, policy: int) -> "Rollout":
         """Return what one policy did, as a population of one."""
-        at, own = self.boundaries, self.episodes
+        at, own, earlier = self.boundaries, self.episodes, self.earlier_episodes
         where, which = at.policy == policy, own.policy == policy
         alone = slice(policy, policy + 1)
         return Rollout(
@@ -157,6 +181,7 @@ class Rollout:
             truncated=self.truncated[alone],
             boundaries=_only(at, where),
             episodes=_only(own, which),
+            earlier_episodes=_only(earlier, earlier.policy == policy),
         )
 
     @property

@@ -12,6 +12,8 @@ Verdict = dict[str, Any]
 
 UNMOVED = "Look whether the step moves the policy, and whether rewards depend on what the agent does."
 """What to do where a step changes no return at all."""
+AT_THE_LIMIT = "If rewards count steps, the agent has solved its task, and there is nothing to gain; else look at them."
+"""What to do where that is since every episode lasts to the time limit."""
 COLLAPSED = 1e-4
 """Standard deviation of an action component below which a policy is as good as deterministic."""
 
@@ -30,6 +32,22 @@ def collapsed(action_std: float) -> str:
     """Say so in words."""
     words = f"the smallest standard deviation of an action component is {action_std:.2g}"
     return f"{words}: the policy is almost deterministic"
+
+
+def unmoved(steps: float, time_limit: int) -> tuple[Level, str, str]:
+    """Judge a step that changes no return at all: level, what is added to the statement, and what to do.
+
+    Parameters
+    ----------
+    steps : float
+        Mean length of the agent's episodes.
+    time_limit : int
+        Steps after which an episode is truncated; 0: never.
+    """
+    # where every reward is the same, a return is the length of its episode: all are equal at the limit
+    if time_limit and steps >= time_limit:
+        return "watch", f" Every episode lasts to the time limit of {time_limit:,} steps.", AT_THE_LIMIT
+    return "problem", "", UNMOVED
 
 
 TOO_LARGE = "too large for a number"

@@ -60,14 +60,10 @@ def true_gradient_pairs(true_gradients: Sequence[str]) -> list[tuple[str, str]]:
 
 
 def _of_the_pool(pooled: Pooled) -> Findings:
-    trajectories, episodes, returns = (
-        pooled.of_streams(name).sum() for name in ("trajectories", "episodes", "returns")
-    )
     return {
         "pairs": np.array(pooled.pool.pairs),
         "streams": np.array(pooled.pool.streams),
-        "trajectories": np.array(int(trajectories)),
-        "mean_episode_return": np.array(returns / episodes if episodes else np.nan),
+        "trajectories": np.array(int(pooled.of_streams("trajectories").sum())),
     }
 
 

@@ -28,7 +28,7 @@ from closerlook.measurements.true_returns import COVARIATES, TrueGradient, conti
 from closerlook.nn.score_squares import layer_slices
 from closerlook.statistics.pool import Pool, plan_pool
 
-VERSION = 5
+VERSION = 6
 """Raised whenever the same job would answer otherwise, so that no stored answer is taken for the new one."""
 PURPOSE = "gradients"
 ANSWERS_IN_MEMORY = 2**29
@@ -172,6 +172,8 @@ def measure(subject: Subject, plan: Plan) -> Stages:
     pooled = Pooled(answers[: len(sums)], plan.pool, plan.statistics)
     layers = layer_slices(subject.agent.policy.parameter_shapes)
     found = gradient_findings(pooled, plan.others, layers, normalize=plan.advantages == "normalized")
+    mean_return = pooled.mean_episode_return(subject.sampling, subject.description["time_limit"])
+    found["mean_episode_return"] = np.array(mean_return)
     found["pairs_used"] = np.array([size.used for size in plan.pool.sizes])
     found["is_prefix"] = np.array([size.is_prefix for size in plan.pool.sizes])
     if plan.steps is None:

@@ -185,12 +185,19 @@ def _line(plan: Plan, sums: Mapping[str, np.ndarray], gains: Means) -> Findings:
     points = range(len(plan.line))
     tails = [_tail_parts(sums, point, plan.line_streams) for point in points]
     return {
+        "line_episode_length": _lengths(sums),
         **_laid_out("line_reward", rewards, shape),
         **_laid_out("line_gain", gains, shape),
         **_laid_out("crn_variance_reduction", saved, shape),
         **intervals("line_lower_tail", [tail_interval(tail) for tail in tails]),
         **intervals("line_tail_gain", [_tail_gain(tail, tails[origin]) for tail in tails]),
     }
+
+
+def _lengths(sums: Mapping[str, np.ndarray]) -> np.ndarray:
+    """Return the mean steps of an episode of each point."""
+    count = sums["episodes"].sum(axis=1)
+    return np.asarray(sums["steps"].sum(axis=1) / np.where(count > 0, count, np.nan))
 
 
 @dataclass(frozen=True)
@@ -353,7 +360,7 @@ def _prediction(agent: Agent, plan: Plan, surfaces: Surfaces, surrogates: np.nda
     plain, normalized = SURROGATES.index("plain"), SURROGATES.index("normalized")
     # mean steps of an episode: a gain per pair, times the pairs of an episode, is a gain per episode to first order
     # (performance difference lemma, Kakade and Langford, 2002)
-    length = sums["steps"][origin].sum() / sums["episodes"][origin].sum()
+    length = _lengths(sums)[origin]
     on_batch = surrogates[0, :, at] - surrogates[0, :, origin]
     others = surfaces.heldout_streams[:, :, len(plan.plane) :]
     others = others[:, :, at] - others[:, :, origin]

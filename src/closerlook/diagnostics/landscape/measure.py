@@ -175,6 +175,7 @@ def labels(subjects: Sequence[Subject], plan: Plan) -> tuple[dict[str, Any], dic
         "step_pairs": plan.step.batch_pairs,
         "pairs_per_point": plan.plane_streams * n_steps,
         "line_pairs_per_point": plan.line_streams * n_steps,
+        "time_limit": int(subjects[0].description["time_limit"] or 0),
         "parameter_names": json.dumps({name: list(shape) for name, shape in shapes.items()}),
     }
 
@@ -317,6 +318,7 @@ def _reward_jobs(subject: Subject, plan: Plan, way: Way, what: str) -> list[Job]
         "plane": (plan.plane, plan.plane_streams),
         "line": (plan.line_points, plan.line_streams),
     }[what]
+    sampling = subject.for_returns(streams)
 
     def seed(point: int) -> int:
         # common random numbers: all points have the root seed of the agent, so equal streams are equal draws
@@ -328,7 +330,7 @@ def _reward_jobs(subject: Subject, plan: Plan, way: Way, what: str) -> list[Job]
             sample_point_returns,
             len(points) * len(part) * plan.sampling.n_steps,
             {
-                "sampling": plan.sampling,
+                "sampling": sampling,
                 "streams": subject.streams(RETURNS_PURPOSE, part.start, part.stop),
                 "points": Points(way.directions, multiples[points.start : points.stop]),
                 "seeds": [seed(point) for point in points],

@@ -65,6 +65,7 @@ VARIABLES: list[Variable] = [
     Variable("point_mean_kl", _PLANE, "nats", "Mean KL from the agent's policy to the point's, on the step's pairs."),
     Variable("line_mean_kl", _LINE, "nats", "The same along the line."),
     *interval("line_reward", _LINE, (f"Along the first axis, {_RETURN}.", _BY_STREAM), unit="reward", source=_FIGURES),
+    Variable("line_episode_length", _LINE, "steps", "Mean steps of the episodes that line_reward is the mean of."),
     *interval("line_gain", _LINE, ("line_reward less that at the agent itself.", _DIFFERENCE), unit="reward"),
     *interval(
         "line_lower_tail",

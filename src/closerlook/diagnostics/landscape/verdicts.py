@@ -10,7 +10,6 @@ import xarray as xr
 from closerlook.diagnostics.common.heldout import KEPT_ELSEWHERE, judge_heldout
 from closerlook.diagnostics.common.labels import each_agent
 from closerlook.diagnostics.common.verdict import (
-    UNMOVED,
     Level,
     Verdict,
     as_text,
@@ -19,6 +18,7 @@ from closerlook.diagnostics.common.verdict import (
     is_collapsed,
     make_verdict,
     span,
+    unmoved,
 )
 from closerlook.diagnostics.landscape.options import NOWHERE
 from closerlook.statistics.estimates import Interval
@@ -92,8 +92,10 @@ def _step(name: str, agent: xr.Dataset) -> Verdict | None:
     evidence |= {"probability_worse": float(agent["probability_worse"])}
     change = f"the whole step changes the mean return by {gain:+.3g} ({span(low, high)}) from {base:.4g}"
     if low == high == 0:
-        words = f"The whole step changes no return, which is {base:.4g} on average."
-        return make_verdict("step", "problem", (name, words), evidence, UNMOVED)
+        steps = float(agent["line_episode_length"].sel(line=0.0)) if "line_episode_length" in agent else np.nan
+        level, more, advice = unmoved(steps, int(agent.attrs.get("time_limit", 0)))
+        words = f"The whole step changes no return, which is {base:.4g} on average.{more}"
+        return make_verdict("step", level, (name, words), evidence, advice)
     streams = agent.attrs["line_pairs_per_point"] // agent.attrs["stream_pairs"]
     if streams < ENOUGH_STREAMS:
         words = f"Of this batch, {change}: from {streams} streams, too few to trust the interval."

@@ -280,13 +280,15 @@ def _predictions(
     """
     # a mean over pairs in scaled reward, times the divisor of rewards and the length of an episode, is a gain per
     # episode
-    unit = reward_unit(agent) * np.array([_length(sums) for sums in rewards])
+    lengths = np.array([_length(sums) for sums in rewards])
+    unit = reward_unit(agent) * lengths
     plain = SURROGATES.index("plain")
     rises = stacked["multiple_surrogates"][:, :, plan.whole, plain] - stacked["base_surrogates"][:, :, plain]
     # g . Delta theta, g the gradient of the plain surrogate
     slopes = stacked["slopes"][..., plain]
     return {
         "true_reward_before": np.array([_reward(sums) for sums in rewards]),
+        "mean_episode_length": lengths,
         "return_episodes": np.array([_fewest_episodes(sums) for sums in rewards]),
         "predicted_improvement": slopes[:, 0] * unit,
         "predicted_improvement_heldout": slopes[:, 1] * unit,

@@ -158,13 +158,14 @@ def _reward_jobs(subject: Subject, plan: Plan, repeat: int, audit: Any) -> list[
         return []
     seed = derive_seed(subject.seed, RETURNS_PURPOSE, stream=repeat)
     multiples = np.concatenate([[0.0], plan.multiples])
+    sampling = subject.for_returns(plan.return_streams)
     return [
         subject.job(
             f"true rewards of update {repeat}",
             sample_point_returns,
             len(points) * len(part) * subject.sampling.n_steps,
             {
-                "sampling": subject.sampling,
+                "sampling": sampling,
                 "streams": subject.streams(RETURNS_PURPOSE, part.start, part.stop),
                 "points": Points(audit["displacement"][None], multiples[points.start : points.stop, None]),
                 "seeds": [seed] * len(points),

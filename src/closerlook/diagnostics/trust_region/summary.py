@@ -49,6 +49,7 @@ LATER = (
     "action_std_share",
     "entropy_share",
     "return_episodes",
+    "mean_episode_length",
     "normalized_rise",
     "normalized_rise_heldout",
     "clip_null",

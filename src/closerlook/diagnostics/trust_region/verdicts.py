@@ -12,7 +12,6 @@ from closerlook.diagnostics.common.labels import each_agent
 from closerlook.diagnostics.common.verdict import (
     LITTLE_ENTROPY,
     LITTLE_STD,
-    UNMOVED,
     Level,
     Verdict,
     as_text,
@@ -20,6 +19,7 @@ from closerlook.diagnostics.common.verdict import (
     is_collapsed,
     make_verdict,
     span,
+    unmoved,
 )
 from closerlook.statistics.estimates import Interval
 
@@ -264,8 +264,10 @@ def _improvement(name: str, agent: xr.Dataset) -> Verdict | None:
     first, second, third = (_as_text(agent, key, "+.3g") for key in names)
     words += f"surrogate predicts {first} on its batch, {second} on other pairs, the gradient {third}."
     if low == high == 0:
-        words = f"No update changes any return, which is {before:.4g} on average."
-        return make_verdict("improvement", "problem", (name, words), evidence, UNMOVED)
+        steps = float(agent["mean_episode_length"].mean()) if "mean_episode_length" in agent else np.nan
+        level, more, advice = unmoved(steps, int(agent.attrs.get("time_limit", 0)))
+        words = f"No update changes any return, which is {before:.4g} on average.{more}"
+        return make_verdict("improvement", level, (name, words), evidence, advice)
     if abs(predicted) > abs(before) > 0:
         words += " A prediction beyond the return itself is of its batch alone, to first order: no step keeps it."
     if agent.sizes["repeat"] < ENOUGH_UPDATES:

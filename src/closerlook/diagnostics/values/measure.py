@@ -31,7 +31,7 @@ from closerlook.measurements.value_shards import spill
 from closerlook.measurements.value_sums import sample_value_sums
 from closerlook.statistics.value_errors import near_zero
 
-VERSION = 3
+VERSION = 4
 """Raised whenever the same job would answer otherwise, so that no stored answer is taken for the new one."""
 PURPOSE = "values"
 FIT_PURPOSE = "values to fit"
@@ -306,6 +306,8 @@ def _found(
     pooled = Pooled(sums, plan.pool, StreamStatistics(statistics.prefixes, statistics.fine))
     judged = _judged(agent, critics, pooled)
     found = _of_the_pool(pooled, critics.fit) | audit(judged) | audit_training(updates)
+    mean_return = pooled.mean_episode_return(subject.sampling, subject.description["time_limit"])
+    found["mean_episode_return"] = np.array(mean_return)
     found["update_fresh_optimizer"] = np.array(bool(updates) and not agent.part("optimizer.value"))
     found |= audit_restarts(restarts, near_zero(judged.targets["returns"]))
     found |= compare_baselines(pooled, statistics, normalize=agent.normalize_advantages)
@@ -330,17 +332,13 @@ def _judged(agent: Agent, critics: Critics, pooled: Pooled) -> Judged:
 
 
 def _of_the_pool(pooled: Pooled, fit: Mapping[str, np.ndarray]) -> Statistics:
-    trajectories, episodes, returns = (
-        pooled.of_streams(name).sum() for name in ("trajectories", "episodes", "returns")
-    )
     sizes = pooled.pool.sizes
     return {
         "pairs_used": np.array([size.used for size in sizes]),
         "is_prefix": np.array([size.is_prefix for size in sizes]),
         "pairs": np.array(pooled.pool.pairs),
         "streams": np.array(pooled.pool.streams),
-        "trajectories": np.array(int(trajectories)),
-        "mean_episode_return": np.array(returns / episodes if episodes else np.nan),
+        "trajectories": np.array(int(pooled.of_streams("trajectories").sum())),
         "estimates": np.array([size.count for size in sizes]),
         "incomplete_returns": np.array([int(pooled.of_streams("incomplete").sum())]),
         "fitted_pairs": np.array(int(fit["pairs"]) if fit else 0),
