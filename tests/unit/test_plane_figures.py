@@ -12,7 +12,10 @@ from closerlook.diagnostics.landscape.budget_figure import plot_budgets
 from closerlook.diagnostics.landscape.figure import plot_landscape
 from closerlook.diagnostics.landscape.page import interactive
 from closerlook.diagnostics.trust_region.figure import plot_trust_region
+from closerlook.diagnostics.trust_region.panels import panels
+from closerlook.drawing.panels import draw_panels
 from closerlook.errors import InputError
+from closerlook.pages.plots import plot_of
 from closerlook.results.reading import read_dataset
 
 mpl.use("Agg")
@@ -115,3 +118,26 @@ def test_the_growth_of_an_update_is_drawn_in_divergences_and_ratios():
     assert ratio.get_ydata()[-1] == pytest.approx(float(whole))
     trpo = plot_trust_region(loaded("trust-region-hopper-trpo", 0)).figure.axes
     assert not [axis for axis in trpo if axis.get_title("left") == "how far, over the update"]
+
+
+def test_one_outlying_batch_flattens_no_panel():
+    """One update of 24 whose surrogate promises a million: the others fill the panel, in print and on the page."""
+    found = loaded("trust-region-hopper-ppo", 0).copy(deep=True)
+    for name in ("surrogate_improvement", "true_improvement"):
+        found[name][0, 0] = 1e6
+    views = []
+    for axis in plot_trust_region(found).figure.axes:
+        if axis.get_xlabel() == "improvement the surrogate predicts":
+            views.append((axis.get_xlim(), axis.get_ylim(), [text.get_text() for text in axis.texts]))
+    ((across, up, words),) = views
+    (panel,) = [one for one in panels(found) if one.title.startswith("Predicted and kept")]
+    drawn = plot_of(panel)["layout"]
+    others = [found[name].values[0, 1:] for name in ("surrogate_improvement", "true_improvement")]
+    for values, limits, scale in zip(others, (across, up), ("xaxis", "yaxis"), strict=True):
+        assert limits[0] < values.min() <= values.max() < limits[1] < 1e5
+        assert tuple(drawn[scale]["range"]) == pytest.approx(limits)
+    assert words == ["1 beyond"]
+    assert panel.note == f"Far from all others, 1 of {found.sizes['repeat']} updates lie beyond."
+    usual = [one for one in panels(loaded("trust-region-hopper-ppo", 0)) if one.title.startswith("Predicted and kept")]
+    assert [one.x.range for one in usual] == [None]
+    assert draw_panels([panel]).get_xlim() == pytest.approx(across)

@@ -1,5 +1,7 @@
 """What verdicts say of numbers that are made up: each level is reached, and rests on the right ones."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import xarray as xr
@@ -9,8 +11,11 @@ from closerlook.diagnostics.landscape import landscape
 from closerlook.diagnostics.landscape.verdicts import verdicts as landscape_verdicts
 from closerlook.diagnostics.trust_region import trust_region
 from closerlook.diagnostics.trust_region.verdicts import verdicts as trust_verdicts
+from closerlook.diagnostics.values.verdicts import verdicts as value_verdicts
+from closerlook.results.reading import read_dataset
 from environments import linear_quadratic_agent
 
+DATA = Path(__file__).parents[2] / "docs" / "data"
 LINE = {"pairs": 128, "line_pairs": 512, "grid": 3, "heldout_pairs": 128, "range": (0, 2), "workers": 1}
 UPDATES = {"repeats": 4, "pairs": 128, "return_pairs": 128, "multiples": (0.5, 2.0), "workers": 1}
 
@@ -300,3 +305,32 @@ def test_a_length_is_advised_as_a_setting(updates, interval, level, words):
             f"max_kl of about {4 * float(updates['kl_bound']):.2g}" if trpo else "policy_learning_rate of about 0.0009"
         )
         assert expected in verdict["advice"]
+
+
+@pytest.mark.parametrize("excess", [0.3, 0.9])
+@pytest.mark.parametrize(
+    ("beside_a_constant", "level"),
+    [((0.3, 0.1, 0.6), "ok"), ((1.4, 1.2, 1.7), "problem"), ((0.9, 0.7, 1.2), "not_enough_data")],
+)
+def test_a_fitted_value_that_is_underfitted_is_no_measure_of_the_critic(excess, beside_a_constant, level):
+    """Of what such a value takes off, the critic takes off 295%: a constant baseline judges it, whatever the sign."""
+    (name, *_) = sorted(DATA.glob("values-hopper-ppo*.nc"))
+    one = read_dataset(name).isel(agent=[0])
+    one = with_interval(one, "delivered_reduction", 2.95, 2.0, 4.0)
+    one = with_interval(one, "excess_variance", excess, excess - 0.1, excess + 0.05)
+    one = with_interval(one, "variance_ratio", *beside_a_constant, baseline="critic")
+    verdict = value_verdicts(one)[0]
+    assert (verdict["level"], "%" in verdict["statement"]) == (level, False)
+    assert "fitted to too few pairs" in verdict["statement"]
+    assert verdict["advice"] == "Give more --fit-pairs."
+
+
+@pytest.mark.parametrize(("possible", "told"), [(0.6, "would take off 40%"), (1.3, None), (np.nan, None)])
+def test_without_a_critic_only_a_reduction_is_promised(possible, told):
+    (name, *_) = sorted(DATA.glob("values-hopper-ppo*.nc"))
+    one = read_dataset(name).isel(agent=[0]).assign_attrs(baseline="none")
+    one["explained_variance"] = one["explained_variance"].where(one["target"] != "returns")
+    one["variance_ratio"].loc[{"baseline": "fitted"}] = possible
+    statement = value_verdicts(one)[0]["statement"]
+    assert (told or "advantages.") in statement
+    assert ("take off" in statement) == (told is not None)

@@ -25,11 +25,14 @@ class Scale:
         Whether it is logarithmic.
     names : sequence of str
         Names of the places 0, 1, 2 ..., where the axis has no numbers.
+    range : (float, float) or None
+        What is in view at first; None: everything.
     """
 
     label: str
     log: bool = False
     names: Sequence[str] = ()
+    range: tuple[float, float] | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -237,13 +240,15 @@ def _draw(axis: Axes, panel: Panel) -> None:
     axis.set_title(panel.title)
     axis.set_xlabel(panel.x.label)
     axis.set_ylabel(panel.y.label)
-    for scale, set_scale, set_ticks in (
-        (panel.x, axis.set_xscale, axis.set_xticks),
-        (panel.y, axis.set_yscale, axis.set_yticks),
+    for scale, set_scale, set_ticks, set_limits in (
+        (panel.x, axis.set_xscale, axis.set_xticks, axis.set_xlim),
+        (panel.y, axis.set_yscale, axis.set_yticks, axis.set_ylim),
     ):
         if scale.log:
             set_scale("log")
         if scale.names:
             set_ticks(range(len(scale.names)), list(scale.names))
+        if scale.range is not None:
+            set_limits(*scale.range)
     if any(series.label for series in panel.series):
         axis.legend(fontsize="small", frameon=False)

@@ -285,6 +285,7 @@ def short_number(value: float) -> str:
     return f"{value:.3g}"
 
 
+Range = tuple[float, float]
 OUTLYING = 15.0
 """How many median deviations from the median a point is left outside its panel, which it would flatten."""
 
@@ -299,14 +300,36 @@ def leave_out_outliers(axis: Axes, x: np.ndarray, y: np.ndarray) -> None:
     x, y : ndarray, (n,)
         Of the points.
     """
+    found = ranges_without_outliers(x, y)
+    if found is None:
+        return
+    across, up, beyond = found
+    axis.set_xlim(*across)
+    axis.set_ylim(*up)
+    axis.text(0.98, 0.02, f"{beyond} beyond", transform=axis.transAxes, ha="right", size=7.5, color=QUIET)
+
+
+def ranges_without_outliers(x: np.ndarray, y: np.ndarray) -> tuple[Range, Range, int] | None:
+    """Return the ranges of x and y that show all points (n,) but those far from all others, and how many these are.
+
+    Parameters
+    ----------
+    x, y : ndarray, (n,)
+        Of the points, finite.
+
+    Returns
+    -------
+    (float, float), (float, float), int or None
+        None where no point lies far from the others.
+    """
     inside = ~(_outlying(x) | _outlying(y))
     if inside.all() or inside.sum() < 2:
-        return
-    for values, limit in ((x[inside], axis.set_xlim), (y[inside], axis.set_ylim)):
+        return None
+    ranges = []
+    for values in (x[inside], y[inside]):
         margin = 0.15 * max(float(np.ptp(values)), 1e-9)
-        limit(min(values.min(), 0.0) - margin, max(values.max(), 0.0) + margin)
-    words = f"{int((~inside).sum())} beyond"
-    axis.text(0.98, 0.02, words, transform=axis.transAxes, ha="right", size=7.5, color=QUIET)
+        ranges.append((min(float(values.min()), 0.0) - margin, max(float(values.max()), 0.0) + margin))
+    return ranges[0], ranges[1], int((~inside).sum())
 
 
 def _outlying(values: np.ndarray) -> np.ndarray:

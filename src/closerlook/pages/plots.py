@@ -103,6 +103,8 @@ def _band(series: Series) -> list[dict[str, Any]]:
 def _axis(scale: Scale, *drawn: Any) -> dict[str, Any]:
     """Return an axis; what is drawn along it decides where a logarithmic one is marked."""
     axis: dict[str, Any] = {**_AXIS, "title": {"text": text(scale.label), "standoff": 8}}
+    if scale.range is not None:
+        axis["range"] = [*scale.range]
     if scale.names:
         names = [text(name).replace("\n", "<br>") for name in scale.names]
         crowded = sum(max(map(len, name.split("\n")), default=0) for name in scale.names) > _CROWDED

@@ -7,7 +7,7 @@ import xarray as xr
 
 from closerlook.diagnostics.trust_region.figure import MEASURES, drawn_agents
 from closerlook.drawing.panels import Dash, Mark, Panel, Scale, Series
-from closerlook.drawing.style import COLORS, QUIET, mean_with_interval
+from closerlook.drawing.style import COLORS, QUIET, mean_with_interval, ranges_without_outliers
 
 ON: dict[str, tuple[str, Dash]] = {"batch": ("on its batch", "solid"), "heldout": ("on other pairs", "dash")}
 
@@ -99,9 +99,13 @@ def _improvements(agent: xr.Dataset, where: str) -> Panel:
     if np.isfinite(predicted).any():
         reach = np.array([min(float(np.nanmin(predicted)), 0.0), float(np.nanmax(predicted))])
         series.append(Series("as predicted", reach, reach, color=QUIET, dash="dot", form="thin"))
-    known = np.isfinite(true[0]).any()
-    x, y = Scale("improvement the surrogate predicts"), Scale("true improvement")
-    return Panel(f"Predicted and kept{where}", x, y, series if known else [])
+    known = np.isfinite(predicted) & np.isfinite(true[0])
+    labels, title = ("improvement the surrogate predicts", "true improvement"), f"Predicted and kept{where}"
+    view = ranges_without_outliers(predicted[known], true[0][known]) if known.any() else None
+    if view is None:
+        return Panel(title, Scale(labels[0]), Scale(labels[1]), series if np.isfinite(true[0]).any() else [])
+    x, y = (Scale(label, range=own) for label, own in zip(labels, view[:2], strict=True))
+    return Panel(title, x, y, series, note=f"Far from all others, {view[2]} of {len(predicted)} updates lie beyond.")
 
 
 def _lengths(agent: xr.Dataset, where: str) -> Panel:

@@ -119,7 +119,7 @@ def _evidence(agent: xr.Dataset) -> dict[str, float]:
 def _without_critic(agent: xr.Dataset, name: str, evidence: Mapping[str, float]) -> Verdict:
     if not _has_critic(agent):
         ratio = evidence["possible_variance_ratio"]
-        gain = f" A well-fitted one would take off {1 - ratio:.0%} of the variance." if np.isfinite(ratio) else ""
+        gain = f" A well-fitted one would take off {1 - ratio:.0%} of the variance." if ratio < 1 else ""
         statement = f"There is no critic; returns stand in for advantages.{gain}"
         return _verdict(name, "watch", statement, evidence, "Train with a critic (--baseline value).")
     statement = "The returns are all equal: there is nothing for a critic to predict."
