@@ -125,11 +125,9 @@ def test_one_outlying_batch_flattens_no_panel():
     found = loaded("trust-region-hopper-ppo", 0).copy(deep=True)
     for name in ("surrogate_improvement", "true_improvement"):
         found[name][0, 0] = 1e6
-    views = []
-    for axis in plot_trust_region(found).figure.axes:
-        if axis.get_xlabel() == "improvement the surrogate predicts":
-            views.append((axis.get_xlim(), axis.get_ylim(), [text.get_text() for text in axis.texts]))
-    ((across, up, words),) = views
+    axes = plot_trust_region(found).figure.axes
+    (axis,) = [one for one in axes if one.get_xlabel() == "improvement the surrogate predicts"]
+    across, up, words = axis.get_xlim(), axis.get_ylim(), [text.get_text() for text in axis.texts]
     (panel,) = [one for one in panels(found) if one.title.startswith("Predicted and kept")]
     drawn = plot_of(panel)["layout"]
     others = [found[name].values[0, 1:] for name in ("surrogate_improvement", "true_improvement")]

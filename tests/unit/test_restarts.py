@@ -10,6 +10,9 @@ from closerlook.agents.agent import Agent
 from closerlook.agents.environment import EnvironmentSpec
 from closerlook.diagnostics.values import value_prediction
 from closerlook.errors import InputError
+from closerlook.measurements.fitted_values import Critic
+from closerlook.measurements.restarted_values import sample_restarts
+from closerlook.measurements.stream_sums import StreamRange
 from closerlook.simulation.engine import make_engine
 from closerlook.simulation.records import Sampling
 from closerlook.simulation.restarts import Origin, State, restart
@@ -162,3 +165,18 @@ def test_a_state_whose_episode_began_in_the_burn_in_is_refused():
     agents, origin = origin_of(agent, 20, burn_in=50)
     with pytest.raises(ValueError, match="before its stream"):
         restart(agents, agent.environment, origin, [State(0, 5)], copies=2, steps=3)
+
+
+def test_states_are_those_of_the_pool_where_training_does_not_reset():
+    """Streams of 4 steps from inside episodes of 50: most pairs are of an episode that began before its stream."""
+    agent, streams = gaussian_agent(2, 1), range(40)
+    corridor = EnvironmentSpec("tiny_environments:limited_corridor", {"limit": 50})
+    sampling, part = Sampling(4, burn_in=50), StreamRange(2, "restarts", streams.start, streams.stop)
+    time, mark = (Critic(lambda _, x, place=place: x[..., place], {}) for place in (0, 1))
+    found = sample_restarts(agent, corridor, sampling, part, {"fitted": time}, 2, [time, mark])
+    pool = rollout(agent, corridor, sampling, seeds=[2], purpose="restarts", streams=streams).observations[0]
+    assert found["updated_values"].shape == (40, 2)
+    for stream, state in zip(found["stream"], found["updated_values"], strict=True):
+        assert state.astype(np.float32).tolist() in pool[stream].tolist()
+    assert np.unique(found["values"][:, 1]).size > 20  # and of all times of an episode, which lasts on
+    assert (found["returns"] > found["values"][:, [1]]).all()

@@ -240,6 +240,12 @@ def _draw(axis: Axes, panel: Panel) -> None:
     axis.set_title(panel.title)
     axis.set_xlabel(panel.x.label)
     axis.set_ylabel(panel.y.label)
+    _lay_axes(axis, panel)
+    if any(series.label for series in panel.series):
+        axis.legend(fontsize="small", frameon=False)
+
+
+def _lay_axes(axis: Axes, panel: Panel) -> None:
     for scale, set_scale, set_ticks, set_limits in (
         (panel.x, axis.set_xscale, axis.set_xticks, axis.set_xlim),
         (panel.y, axis.set_yscale, axis.set_yticks, axis.set_ylim),
@@ -250,5 +256,3 @@ def _draw(axis: Axes, panel: Panel) -> None:
             set_ticks(range(len(scale.names)), list(scale.names))
         if scale.range is not None:
             set_limits(*scale.range)
-    if any(series.label for series in panel.series):
-        axis.legend(fontsize="small", frameon=False)

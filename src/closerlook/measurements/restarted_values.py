@@ -22,6 +22,7 @@ from closerlook.measurements.fitted_values import Critic
 from closerlook.measurements.stream_sums import StreamRange
 from closerlook.measurements.true_returns import continuation_steps, discounted_returns
 from closerlook.randomness import generator
+from closerlook.simulation.lockstep import drawn_burn_in
 from closerlook.simulation.records import Rollout, Sampling
 from closerlook.simulation.restarts import Origin, State, restart
 from closerlook.simulation.rollout import rollout
@@ -74,15 +75,19 @@ def sample_restarts(
     dict of str to ndarray
         ``returns`` (M, K) in the critic's units; ``own_returns`` (M,), what the stream itself returned from there on,
         independent of the copies; ``values`` (M, 2) by `SINGLE`, NaN where there is none; ``updated_values`` (M, U);
-        ``stream`` (M,). A stream whose pairs are all of an episode that began before it has no state here.
+        ``stream`` (M,).
+
+    Notes
+    -----
+    States are those of the scored pairs of streams with a burn-in, which is simulated as if it were scored, so that
+    every episode can be played back from its reset.
     """
     agents, numbers = Agent.stack([agent]), range(streams.first, streams.stop)
     steps = restart_steps(agent.gamma)
-    asked = replace(sampling, continuation_steps=steps)
+    # what is played back has to be known from the reset on: the burn-in too
+    asked = replace(sampling, n_steps=sampling.burn_in + sampling.n_steps, burn_in=0, continuation_steps=steps)
     sampled = rollout(agents, environment, asked, seeds=[streams.seed], purpose=streams.purpose, streams=numbers)
-    states = [state for place, key in enumerate(numbers) for state in _draw(sampled, place, streams, key)]
-    if not states:
-        return _nothing(copies, len(updated))
+    states = [_draw(sampled, sampling, place, streams, key) for place, key in enumerate(numbers)]
     origin = Origin(sampled, streams.seed, streams.purpose, numbers)
     found = restart(agents, environment, origin, states, copies=copies, steps=steps)
     rewards = frozen_rewards(agents, found.rewards.reshape(1, -1, found.rewards.shape[-1]))[0]
@@ -99,20 +104,12 @@ def sample_restarts(
     }
 
 
-def _nothing(copies: int, updates: int) -> dict[str, np.ndarray]:
-    shapes = {"returns": (0, copies), "values": (0, len(SINGLE)), "updated_values": (0, updates), "own_returns": (0,)}
-    return {**{name: np.zeros(shape) for name, shape in shapes.items()}, "stream": np.zeros(0, np.int64)}
-
-
-def _draw(sampled: Rollout, place: int, streams: StreamRange, key: int) -> list[State]:
-    """Draw a step of a stream, of an episode that began in it."""
-    # an episode that began before the stream cannot be replayed from its reset
-    starts = sampled.episodes.start[sampled.episodes.stream == place]
-    inside = starts[starts >= 0]
-    if not len(inside):
-        return []
+def _draw(sampled: Rollout, sampling: Sampling, place: int, streams: StreamRange, key: int) -> State:
+    """Draw one of the scored steps of a stream: those that follow its burn-in."""
+    first = drawn_burn_in(sampling.burn_in, streams.seed, streams.purpose, key)
     draws = generator(streams.seed, f"{streams.purpose}, which state", stream=key)
-    return [State(place, int(draws.integers(int(inside.min()), sampled.n_steps)))]
+    # while a meter is on, streams are shorter than was asked
+    return State(place, min(first + int(draws.integers(sampling.n_steps)), sampled.n_steps - 1))
 
 
 @torch.no_grad()

@@ -270,8 +270,8 @@ def require_finite_weights(weights: Sequence[Weights], group: range) -> None:
 def episode_counts(sampled: Rollout, *, finished: bool) -> dict[str, np.ndarray]:
     """Count, for each stream, the trajectories in it, and the episodes begun in it and finished, with their returns.
 
-    Episodes that began in the burn-in are counted apart, all of them: the one that the burn-in's end cuts into is longer
-    than most (a long one is likelier to be cut into), together with those before it they are as any others. None
+    Episodes that began in the burn-in are counted apart, all of them: the one that the burn-in's end cuts into is
+    longer than most (a long one is likelier to be cut into), together with those before it they are as any others. None
     counts of a stream whose last episode was not finished, else the short ones would. Where one was to be finished and
     was given up, the returns are NaN: not known. (S,) each: ``trajectories``, ``episodes``, ``returns``,
     ``earlier_episodes`` and ``earlier_returns``.

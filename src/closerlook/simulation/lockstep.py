@@ -305,7 +305,7 @@ class Lockstep:
 
     def _begin_streams(self) -> None:
         """Let every idle lane take its policy's next stream."""
-        begun = []
+        begun, plan = [], self._plan
         for lane in np.flatnonzero(self._phase == _IDLE).tolist():
             policy = lane // self._plan.lanes
             taken = self._queues[policy].take()
@@ -314,18 +314,11 @@ class Lockstep:
                 self._row[lane] = policy * self._inputs.shape[1] + row
                 self._cell[lane] = self._recorder.cell(policy, taken[0])
                 # a negative time is the burn-in; the reset makes the episode 0
-                self._time[lane], self._episode[lane] = -self._burn_in(policy, taken[0]), -1
+                named = plan.seeds[policy], plan.purpose, plan.streams[taken[0]]
+                self._time[lane], self._episode[lane] = -drawn_burn_in(self._sampling.burn_in, *named), -1
                 begun.append(lane)
         self._aligned = np.array_equal(self._row, np.arange(self._inputs.shape[0] * self._inputs.shape[1]))
         self._reset(begun)
-
-    def _burn_in(self, policy: int, stream: int) -> int:
-        if self._sampling.burn_in == 0:
-            return 0
-        plan = self._plan
-        # uniform on 0 .. burn_in, named by the stream: it depends on nothing else
-        draws = generator(plan.seeds[policy], plan.purpose, stream=plan.streams[stream], kind="burn-in")
-        return int(draws.integers(self._sampling.burn_in + 1))
 
     def _reset(self, lanes: Sequence[int]) -> None:
         """Begin the next episode of each lane's stream."""
@@ -378,6 +371,19 @@ class Lockstep:
             when = f"beyond step {time - 1}"
         whose = f"policy {policy}, " if len(self._plan.seeds) > 1 else ""
         return f"{whose}stream {self._plan.streams[stream]}, {when}"
+
+
+def drawn_burn_in(most: int, seed: int, purpose: str, stream: int) -> int:
+    """Return the unscored steps that a stream begins with, uniform on 0 to `most`.
+
+    Parameters
+    ----------
+    most : int
+        See `Sampling.burn_in`.
+    seed, purpose, stream : int, str, int
+        The stream's name, on which alone it depends.
+    """
+    return int(generator(seed, purpose, stream=stream, kind="burn-in").integers(most + 1)) if most else 0
 
 
 def _where(active: IntArray, lanes: int) -> Index:

@@ -48,8 +48,8 @@ POOL: list[Variable] = [
         "reward",
         "Undiscounted true return of the episodes that began in the pool's first 64 streams, summed, over their "
         "number. Those streams finish their last episode, beyond the pool's pairs, so that long ones count too. Where "
-        "their pairs are fewer than ten episodes of the longest kind, all that began in the burn-in before them count as "
-        "well; missing where one of them had to be given up.",
+        "their pairs are fewer than ten episodes of the longest kind, all that began in the burn-in before them count "
+        "as well; missing where one of them had to be given up.",
     ),
 ]
 """What was sampled, and the estimates of each size that it was divided into."""

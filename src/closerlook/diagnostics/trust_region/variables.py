@@ -110,7 +110,9 @@ VARIABLES: list[Variable] = [
         unit="reward",
     ),
     Variable("true_reward_before", _EACH, "reward", "Mean true, undiscounted episode return before the step."),
-    Variable("mean_episode_length", _EACH, "steps", "Mean steps of the episodes that true_reward_before is the mean of."),
+    Variable(
+        "mean_episode_length", _EACH, "steps", "Mean steps of the episodes that true_reward_before is the mean of."
+    ),
     Variable(
         "return_episodes",
         _EACH,

@@ -195,7 +195,7 @@ def audit_training(answers: Sequence[Mapping[str, np.ndarray]]) -> Findings:
 
 
 def audit_restarts(answers: Sequence[Mapping[str, np.ndarray]], least: float) -> Findings:
-    """Return bias and noise at states that were restarted from; NaN where there were none.
+    """Return bias and noise at states that were restarted from; NaN where none were asked for.
 
     Parameters
     ----------
@@ -205,7 +205,7 @@ def audit_restarts(answers: Sequence[Mapping[str, np.ndarray]], least: float) ->
         Of the Monte Carlo returns of held-out pairs, see `near_zero`.
     """
     nothing = [NOTHING] * len(JUDGED)
-    if not sum(len(answer["stream"]) for answer in answers):
+    if not answers:
         empty = interval("exact_noise_floor_mre", NOTHING) | interval("return_noise", NOTHING)
         return empty | intervals("squared_bias", nothing) | intervals("mean_squared_error", nothing)
     names = ("returns", "own_returns", "values", "updated_values", "stream")

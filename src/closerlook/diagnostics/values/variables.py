@@ -31,8 +31,8 @@ _CENTERED = (
     "costs nothing here either; those of the baselines zero and optimal are as they are."
 )
 _EXACT = (
-    "at states that the simulator was restarted from many times, each group of states of one stream, of episodes that "
-    "began in it (not all of the pool's where training does not reset)"
+    "at states that the simulator was restarted from many times, each group of states of one stream, drawn as the "
+    "pool's pairs are"
 )
 _JUDGED = (
     "Judged: the agent's critic as it is, the fitted value, and the critic after an update, mean over updates, its "
