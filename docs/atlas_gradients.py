@@ -24,6 +24,7 @@ from measured import (
     iterations,
     median,
     replaced,
+    save_picture,
     table,
     take_in,
     take_in_given,
@@ -32,7 +33,6 @@ from measured import (
 
 from closerlook.diagnostics.gradients import variables as gradient_variables
 from closerlook.diagnostics.gradients.figure import plot_gradient_quality
-from closerlook.drawing.style import save_figure
 from closerlook.results.reading import read_dataset
 from closerlook.studies.judging import judge
 
@@ -199,7 +199,7 @@ def main() -> int:
     PAGE.write_text(page)
     LIMITS.write_text(replaced(LIMITS.read_text(), "limits", gradient_table(datasets, steps)))
     for (task, algorithm), dataset in datasets.items():
-        save_figure(plot_gradient_quality(dataset), IMAGES / f"gradients-{task}-{algorithm}", ("png",), dpi=90)
+        save_picture(plot_gradient_quality(dataset), IMAGES / f"gradients-{task}-{algorithm}", 90)
     return 0
 
 

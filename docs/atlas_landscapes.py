@@ -20,6 +20,7 @@ from measured import (
     heading,
     iterations,
     replaced,
+    save_picture,
     table,
     take_in_given,
 )
@@ -27,7 +28,6 @@ from measured import (
 from closerlook.diagnostics.landscape import variables as landscape_variables
 from closerlook.diagnostics.landscape.budget_figure import plot_budgets
 from closerlook.diagnostics.landscape.figure import plot_landscape
-from closerlook.drawing.style import save_figure
 from closerlook.results.reading import read_dataset
 from closerlook.studies.judging import judge
 
@@ -186,11 +186,11 @@ def main() -> int:
     PAGE.write_text(page)
     LIMITS.write_text(replaced(LIMITS.read_text(), "limits", landscape_table(datasets)))
     for (steps_of, column), dataset in datasets.items():
-        save_figure(plot_landscape(dataset), DOCS / image_of(steps_of, column, suffix=""), ("png",), dpi=70)
-    save_figure(plot_budgets(million), DOCS / image_of("budgets", MILLION, suffix=""), ("png",), dpi=70)
+        save_picture(plot_landscape(dataset), DOCS / image_of(steps_of, column, suffix=""), 70)
+    save_picture(plot_budgets(million), DOCS / image_of("budgets", MILLION, suffix=""), 70)
     for column in pairs:
         both = [datasets[steps_of, column] for steps_of in STEPS]
-        save_figure(plot_landscape(both), DOCS / image_of("both", column, suffix=""), ("png",), dpi=70)
+        save_picture(plot_landscape(both), DOCS / image_of("both", column, suffix=""), 70)
     return 0
 
 

@@ -21,6 +21,7 @@ from measured import (
     iterations,
     median,
     replaced,
+    save_picture,
     table,
     take_in,
     take_in_given,
@@ -28,7 +29,6 @@ from measured import (
 
 from closerlook.diagnostics.trust_region import variables as trust_variables
 from closerlook.diagnostics.trust_region.figure import plot_trust_region
-from closerlook.drawing.style import save_figure
 from closerlook.results.reading import read_dataset
 from closerlook.studies.claims import load_claims
 from closerlook.studies.judging import judge
@@ -121,7 +121,7 @@ def main() -> int:
     LIMITS.write_text(replaced(LIMITS.read_text(), "limits", trust_table(datasets)))
     for (task, algorithm), dataset in datasets.items():
         first = dataset.isel(agent=dataset["agent_seed"].values == 0)
-        save_figure(plot_trust_region(first), IMAGES / f"trust-{task}-{algorithm}", ("png",), dpi=90)
+        save_picture(plot_trust_region(first), IMAGES / f"trust-{task}-{algorithm}", 90)
     return 0
 
 

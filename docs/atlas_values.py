@@ -21,6 +21,7 @@ from measured import (
     iterations,
     median,
     replaced,
+    save_picture,
     table,
     take_in,
     take_in_given,
@@ -30,7 +31,6 @@ from measured import (
 from closerlook.diagnostics.gradients import variables as gradient_variables
 from closerlook.diagnostics.values import variables as value_variables
 from closerlook.diagnostics.values.figure import plot_value_prediction
-from closerlook.drawing.style import save_figure
 from closerlook.results.naming import agent_name
 from closerlook.results.reading import read_dataset
 from closerlook.studies.judging import judge
@@ -236,7 +236,7 @@ def main() -> int:
     PAGE.write_text(page)
     LIMITS.write_text(replaced(LIMITS.read_text(), "limits", value_table(datasets)))
     for (task, algorithm), dataset in datasets.items():
-        save_figure(plot_value_prediction(dataset), IMAGES / f"values-{task}-{algorithm}", ("png",), dpi=90)
+        save_picture(plot_value_prediction(dataset), IMAGES / f"values-{task}-{algorithm}", 90)
     return 0
 
 

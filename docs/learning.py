@@ -8,7 +8,7 @@ from pathlib import Path
 import matplotlib.pyplot as plt
 import numpy as np
 import xarray as xr
-from measured import claims_on, claims_text, replaced
+from measured import claims_on, claims_text, replaced, save_picture
 
 from closerlook.drawing.style import COLORS, INK, QUIET, RULE, STYLE, mean_with_interval
 from closerlook.studies import training_variables
@@ -110,7 +110,7 @@ def draw(columns: dict[str, np.ndarray], reference: dict[str, np.ndarray]) -> No
             axis.grid(axis="y", color=RULE, linewidth=0.6)
         figure.supxlabel("iteration of 2,048 steps", size=9)
         figure.supylabel("mean episode return, running mean of 10", size=9)
-        figure.savefig(FIGURE, dpi=130)
+        save_picture(axis, FIGURE.with_suffix(""), 130)
 
 
 def studied(study: str) -> dict[str, dict[str, np.ndarray]]:
@@ -128,7 +128,7 @@ def study_table(study: str, logs: dict[str, dict[str, np.ndarray]]) -> str:
 def marks(ends: dict[tuple[str, str], xr.Dataset], study: str) -> str:
     """Write the claims about how the agents of a study end, and what their logs say."""
     claims = [claim for claim in claims_on({variable.name for variable in training_variables.VARIABLES})
-              if claim.tasks[0].endswith(CLAIMED[study])]  # fmt: skip
+              if claim.tasks and claim.tasks[0].endswith(CLAIMED[study])]  # fmt: skip
     return claims_text((claim, judge(claim, ends)) for claim in claims)
 
 

@@ -6,7 +6,10 @@ from pathlib import Path
 
 import numpy as np
 import xarray as xr
+from matplotlib.axes import Axes
+from PIL import Image
 
+from closerlook.drawing.style import save_figure
 from closerlook.results.reading import read_dataset
 from closerlook.studies.claims import Claim, load_claims
 from closerlook.studies.judging import Judgement
@@ -107,6 +110,14 @@ def number(value: float, digits: int) -> str:
     if value >= 999_500:
         return f"{value / 1e6:.3g}M"
     return f"{value / 1000:.3g}k" if value >= 10_000 else f"{value:,.0f}"
+
+
+def save_picture(axis: Axes, path: Path, dpi: int) -> None:
+    """Save the figure that holds some axes as a PNG of at most 256 colors, a third as large as one of all colors."""
+    (file,) = save_figure(axis, path, ("png",), dpi=dpi)
+    with Image.open(file) as picture:
+        small = picture.convert("RGB").quantize(256, method=Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE)
+    small.save(file, optimize=True)
 
 
 def table(head: Iterable[str], rows: Iterable[Iterable[str]]) -> str:

@@ -9,9 +9,20 @@ import sys
 from functools import partial
 
 import xarray as xr
-from measured import DATA, DOCS, IMAGES, TASKS, claims_on, claims_text, replaced, table, take_in, take_in_given
+from measured import (
+    DATA,
+    DOCS,
+    IMAGES,
+    TASKS,
+    claims_on,
+    claims_text,
+    replaced,
+    save_picture,
+    table,
+    take_in,
+    take_in_given,
+)
 
-from closerlook.drawing.style import save_figure
 from closerlook.results.reading import read_dataset
 from closerlook.studies import regime_variables
 from closerlook.studies.judging import judge
@@ -61,7 +72,7 @@ def main() -> int:
         page = replaced(page, name, content)
     PAGE.write_text(page)
     for task, dataset in datasets.items():
-        save_figure(plot_sample_regime(dataset), IMAGES / f"sample-regime-{task}", ("png",), dpi=80)
+        save_picture(plot_sample_regime(dataset), IMAGES / f"sample-regime-{task}", 80)
     return 0
 
 

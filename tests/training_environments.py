@@ -56,4 +56,14 @@ class Flat(Target):
         return observation, 1.0, terminated, truncated, info
 
 
-make_target, make_spoilt, make_bits, make_flat = Target, Spoilt, Bits, Flat
+class Narrow(Target):
+    """Actions within 0.1, and a charge for the square of what is given, whatever acts."""
+
+    action_space = Box(-0.1, 0.1, (2,))
+
+    def step(self, action: Any) -> tuple[np.ndarray, float, bool, bool, dict]:
+        observation, _, terminated, truncated, info = super().step(action)
+        return observation, -10.0 * float(np.square(action).sum()), terminated, truncated, info
+
+
+make_target, make_spoilt, make_bits, make_flat, make_narrow = Target, Spoilt, Bits, Flat, Narrow

@@ -10,8 +10,10 @@ import pandas as pd
 import pytest
 
 from closerlook.agents.files import load_agent
-from closerlook.agents.loading import checkpoint_folder, find_agents
+from closerlook.agents.loading import checkpoint_folder, checkpoints_of, find_agents
 from closerlook.errors import InputError
+from closerlook.monitor.critic_audit import CriticAudit
+from closerlook.monitor.trust_audit import TrustRegionAudit
 from closerlook.results.store import RunFolder, as_json
 from closerlook.training import COLUMNS
 from closerlook.training import atlas as module
@@ -28,12 +30,38 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
 
 
 def test_the_six_columns_are_table_1() -> None:
-    assert len(ENTRIES) == 6
+    assert len(ENTRIES) == 12
     humanoid = Entry("humanoid-trpo").settings.resolved()
     assert (humanoid.environment, humanoid.algorithm, humanoid.trpo.max_kl) == ("Humanoid-v5", "trpo", 0.07)
     assert (humanoid.seeds, humanoid.iterations) == (10, 488)
     assert humanoid.checkpoints == (0, 150, 300, 450, 488)
     assert (humanoid.bootstrap, humanoid.observation_clip, humanoid.normalize_rewards) == ("correct", None, False)
+
+
+def test_the_second_six_have_other_seeds_and_the_papers_bootstrap() -> None:
+    humanoid = Entry("humanoid-trpo-v2").settings.resolved()
+    assert list(humanoid.numbers) == list(range(10, 20))
+    assert (humanoid.bootstrap, humanoid.action_transform, humanoid.trpo.max_kl) == ("paper", "clip", 0.07)
+    assert Entry("hopper-ppo-v2").settings.action_transform == "none"
+
+
+def test_a_column_of_the_second_atlas_is_audited_and_packed_at_the_iterations_asked_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = module.TrainSettings.of_preset
+    monkeypatch.setattr(
+        module.TrainSettings, "of_preset", lambda *a, **k: replace(whole(*a, **k), checkpoints=(0, 1), n_steps=256)
+    )
+    tiny = Entry("hopper-ppo-v2", seeds=1, steps=2 * 256)
+    audits = (CriticAudit(), TrustRegionAudit())
+    for _ in range(2):  # the second time it is left as it is, though the record names the audits
+        packed = train_entry(tiny, runs=tmp_path / "runs", atlas=tmp_path / "atlas", workers=1, audits=audits)
+    assert sorted(checkpoints_of(packed)) == [(0, 10), (1, 10)]  # not the last one, which nobody asked for
+    log = pd.read_csv(packed / "training.csv.gz")
+    whole_log = pd.read_csv(tmp_path / "runs/hopper-ppo-v2/training.csv")
+    assert {"audit_gae_as_released_train", "audit_quadratic_kl"} <= set(log.columns)
+    np.testing.assert_allclose(log["audit_gae_mre_heldout"], whole_log["audit_gae_mre_heldout"], rtol=6e-3)
+    np.testing.assert_allclose(log["policy_loss"], whole_log["policy_loss"], rtol=6e-5)
 
 
 def test_a_packed_column_is_loaded_by_name(folders: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -125,7 +153,15 @@ def test_columns_are_chosen_by_name() -> None:
         names_of(("ant-ppo",))
 
 
-@pytest.mark.parametrize("name", ENTRIES)
+ATLAS = Path(__file__).parents[2] / "atlas"
+
+
+def test_the_first_atlas_is_there_whole() -> None:
+    assert {name for name in ENTRIES if not name.endswith("-v2")} <= {path.name for path in ATLAS.iterdir()}
+
+
+@pytest.mark.parametrize("name", [name for name in ENTRIES if (ATLAS / name).exists()])
 def test_the_packed_columns_of_the_repository_are_those_of_todays_settings(name: str) -> None:
-    record = RunFolder(Path(__file__).parents[2] / "atlas" / name).read_record()
+    record = RunFolder(ATLAS / name).read_record()
+    record["settings"].pop("callbacks", None)
     assert record["settings"] == as_json(Entry(name).settings.resolved().to_json())

@@ -1,6 +1,7 @@
 """Claims: read, and judged by their rules."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -8,7 +9,9 @@ import xarray as xr
 from scipy import stats
 
 from closerlook.studies.claims import Claim, load_claims
-from closerlook.studies.judging import judge
+from closerlook.studies.found import Found
+from closerlook.studies.judging import holm, judge
+from closerlook.studies.judging import judged as judge_all
 from closerlook.studies.relations import rank_relation
 from closerlook.studies.schema import every_variable
 from closerlook.studies.training_rewards import final_rewards
@@ -41,16 +44,18 @@ def test_every_claim_that_comes_along_means_something():
     assert len({claim.name for claim in claims}) == len({claim.statement for claim in claims}) == len(claims) >= 10
     for claim in claims:
         assert claim.variable in every_variable()
-        assert claim.statistic in ("level", "median", "change", "contrast", "single", "study", "relation")
+        assert claim.statistic in ("level", "median", "change", "contrast", "fraction", "study", "relation")
         assert claim.rule in ("below", "above")
         assert len(claim.iterations) == 2 or claim.statistic != "change"
-        assert len(claim.tasks) == 2 or claim.statistic != "contrast"
+        assert 2 in (len(claim.tasks), len(claim.algorithms)) or claim.statistic != "contrast"
+        assert (len(claim.between) == 2) == (claim.statistic == "fraction")
+        assert claim.written >= "2026-11-24"
         assert bool(claim.beside) == (claim.statistic == "relation")
         assert claim.beside.get("variable", claim.variable) in every_variable()
         assert set(claim.algorithms) <= {"ppo", "trpo"}
         assert claim.statement.endswith(".")
         assert "2020" in claim.source or claim.source.startswith("ours")
-        for place in ({}, *claim.against):
+        for place in ({}, *claim.against, *claim.between):
             variable = every_variable()[place.get("variable", claim.variable)]
             assert {*claim.where, *place} - {"variable"} <= {*variable.dims, *claim.where}
 
@@ -74,18 +79,39 @@ def test_a_change_pairs_seeds_whatever_their_order():
     )
 
 
-def test_a_level_is_judged_at_each_iteration():
-    level = replace(CLAIM, statistic="level", iterations=(0, 150, 300, 450), bound=0.3)
-    judged = judge(level, {("hopper", "ppo"): FALLING})
-    assert [(one.where, one.mark) for one in judged] == [
-        ("hopper, ppo, iteration 0", "does not hold"),
-        ("hopper, ppo, iteration 150", "holds"),
-        ("hopper, ppo, iteration 450", "holds"),
-    ]
+def test_a_level_is_the_mean_over_seeds_of_their_means_over_iterations():
+    level = replace(CLAIM, statistic="level", iterations=(150, 300, 450), bound=0.3)
+    (judged,) = judge(level, {("hopper", "ppo"): FALLING})
+    assert judged.where == "hopper, ppo, mean of iterations 150, 450"  # those that were measured
+    means = (0.1 + DRAWS[1, :, 1] + 0.05 + DRAWS[2, :, 1]) / 2
+    test = stats.ttest_1samp(means, 0.3)
+    assert (judged.value, judged.low, judged.high) == pytest.approx((means.mean(), *test.confidence_interval()))
+    assert (judged.p, judged.seeds, judged.mark) == (pytest.approx(test.pvalue), 5, "holds")
+    (alone,) = judge(replace(level, iterations=(150,)), {("hopper", "ppo"): FALLING})
+    assert alone.where == "hopper, ppo, iteration 150"
     difference = replace(level, size=(128, 2048), rule="above", bound=-0.2)
-    assert {one.mark for one in judge(difference, {("hopper", "ppo"): FALLING})} == {"holds"}
+    assert judge(difference, {("hopper", "ppo"): FALLING})[0].mark == "holds"
     assert judge(replace(level, size=512), {("hopper", "ppo"): FALLING}) == []
     assert judge(replace(level, variable="update_pairwise_cosine"), {("hopper", "ppo"): FALLING}) == []
+
+
+def test_a_seed_that_lacks_a_number_at_one_iteration_has_none():
+    level = replace(CLAIM, statistic="level", iterations=(150, 450), bound=0.3)
+    lost = FALLING.copy(deep=True)
+    lost["pairwise_cosine"][14] = np.nan  # seed 4 at 450
+    (judged,) = judge(level, {("hopper", "ppo"): lost})
+    assert (judged.seeds, judged.mark) == (4, "not enough data")
+    (judged,) = judge(level, {("hopper", "ppo"): lost.isel(agent=slice(0, 14))})
+    assert (judged.seeds, judged.mark) == (4, "not enough data")
+
+
+def test_of_two_sizes_a_logarithm_is_of_their_ratio():
+    ratio = replace(CLAIM, statistic="level", iterations=(150,), size=(128, 2048), log=True)
+    doubled = FALLING.copy(deep=True)
+    doubled["pairwise_cosine"][:, 1] = 2 * doubled["pairwise_cosine"][:, 0]
+    (judged,) = judge(ratio, {("hopper", "ppo"): doubled})
+    assert judged.value == pytest.approx(np.log(2))
+    assert "2,048 over 128 pairs" in ratio.rule_in_words
 
 
 def test_a_median_has_the_interval_of_the_sign_test():
@@ -99,25 +125,106 @@ def test_a_median_has_the_interval_of_the_sign_test():
     (judged,) = judge(claim, {("hopper", "ppo"): ten})
     assert (judged.value, judged.low, judged.high) == (np.median(gains), gains[1], gains[8])
     assert (judged.seeds, judged.mark) == (10, "not enough data")
+    assert judged.p == pytest.approx(stats.binomtest(int((gains > 0.3).sum()), 10).pvalue)
     # fewer than two of ten fair coins are heads with 1.1%: the interval covers with 97.9%
     assert judge(replace(claim, bound=0.4), {("hopper", "ppo"): ten})[0].mark == "holds"
 
 
 def test_a_contrast_compares_tasks_of_one_algorithm():
     contrast = replace(CLAIM, statistic="contrast", tasks=("hopper", "walker2d"), iterations=(0, 450), rule="above")
-    judged = judge(contrast, {("hopper", "ppo"): FLAT, ("walker2d", "ppo"): FALLING, ("walker2d", "trpo"): FLAT})
-    assert [one.mark for one in judged] == ["does not hold", "holds"]
-    left, right = 0.3 + 5 * DRAWS[2, :, 1], 0.05 + DRAWS[2, :, 1]
-    interval = stats.ttest_ind(left, right, equal_var=False).confidence_interval()
-    assert (judged[1].low, judged[1].high) == pytest.approx((interval.low, interval.high))
+    (judged,) = judge(contrast, {("hopper", "ppo"): FLAT, ("walker2d", "ppo"): FALLING, ("walker2d", "trpo"): FLAT})
+    left = 0.3 + 5 * (DRAWS[0, :, 1] + DRAWS[2, :, 1]) / 2
+    right = (0.6 + DRAWS[0, :, 1] + 0.05 + DRAWS[2, :, 1]) / 2
+    test = stats.ttest_ind(left, right, equal_var=False)
+    assert (judged.low, judged.high) == pytest.approx(tuple(test.confidence_interval()))
+    assert judged.p == pytest.approx(test.pvalue)
+    assert judged.where == "hopper against walker2d, ppo, mean of iterations 0, 450"
+
+
+def test_a_contrast_may_be_of_two_algorithms_on_each_task():
+    contrast = replace(CLAIM, statistic="contrast", algorithms=("ppo", "trpo"), iterations=(450,), rule="above")
+    places = {("hopper", "ppo"): FLAT, ("hopper", "trpo"): FALLING, ("walker2d", "trpo"): FLAT}
+    (judged,) = judge(contrast, places)
+    assert (judged.where, judged.mark) == ("hopper, ppo against trpo, iteration 450", "holds")
+    assert judge(replace(contrast, algorithms=("trpo", "ppo")), places)[0].value == pytest.approx(-judged.value)
+
+
+def three_baselines(rng: np.random.Generator, seeds: int, zero=0.1, critic=0.2, fitted=0.4, noise=0.03) -> xr.Dataset:
+    """Cosines of three baselines by seed; what seeds differ in is partly common."""
+    means = np.array([zero, critic, fitted]) + rng.normal(0, noise, (seeds, 1)) + rng.normal(0, noise, (seeds, 3))
+    return xr.Dataset(
+        {"baseline_pairwise_cosine": (("agent", "baseline"), means)},
+        coords={
+            "baseline": ["zero", "critic", "fitted"],
+            "iteration": ("agent", [150] * seeds),
+            "agent_seed": ("agent", np.arange(seeds)),
+        },
+    )
+
+
+FRACTION = Claim(
+    "f", "Near.", "us", "baseline_pairwise_cosine", "fraction", (150,), "below", 0.5,
+    where={"baseline": "critic"}, between=({"baseline": "zero"}, {"baseline": "fitted"}),
+)  # fmt: skip
+
+
+def test_a_fraction_is_how_far_the_mean_is_on_the_way():
+    data = three_baselines(np.random.default_rng(0), 10)
+    (judged,) = judge(FRACTION, {("hopper", "ppo"): data})
+    zero, critic, fitted = data["baseline_pairwise_cosine"].values.T
+    slow = [
+        (np.delete(critic, k).mean() - np.delete(zero, k).mean())
+        / (np.delete(fitted, k).mean() - np.delete(zero, k).mean())
+        for k in range(10)
+    ]
+    value = (critic.mean() - zero.mean()) / (fitted.mean() - zero.mean())
+    reach = stats.t.ppf(0.975, 9) * np.sqrt(9 / 10 * np.square(slow - np.mean(slow)).sum())
+    assert (judged.value, judged.high - judged.value) == pytest.approx((value, reach))
+    assert (judged.mark, judged.seeds) == ("holds", 10)
+    turned = replace(FRACTION, between=FRACTION.between[::-1], rule="above")
+    assert judge(turned, {("hopper", "ppo"): data})[0].value == pytest.approx(1 - value)
+
+
+def test_a_fraction_has_no_number_where_the_ends_may_be_the_same():
+    for zero, seeds in ((0.4, 10), (0.1, 4)):
+        data = three_baselines(np.random.default_rng(1), seeds, zero=zero)
+        (judged,) = judge(FRACTION, {("hopper", "ppo"): data})
+        assert (np.isnan(judged.value), judged.mark, judged.seeds) == (True, "not enough data", seeds)
+
+
+def test_the_interval_of_a_fraction_covers():
+    rng, hits = np.random.default_rng(2), []
+    for _ in range(300):
+        (judged,) = judge(FRACTION, {("hopper", "ppo"): three_baselines(rng, 10)})
+        # no number is an interval that holds everything
+        hits.append(not judged.low > 1 / 3 and not judged.high < 1 / 3)
+    assert 0.925 <= np.mean(hits) <= 0.99
+
+
+def test_holm_takes_all_rows_into_account():
+    p = [0.04, 0.001, np.nan, 0.01, 0.03]
+    # sorted 0.001 0.01 0.03 0.04, times 4 3 2 1, none below the one before
+    assert holm(p) == pytest.approx([0.06, 0.004, np.nan, 0.03, 0.06], nan_ok=True)
+    assert holm([]) == []
+    assert holm([0.9, 0.8]) == [1.0, 1.0]
+
+
+def test_the_rows_of_one_call_are_one_family():
+    level = replace(CLAIM, statistic="level", iterations=(450,), bound=0.3)
+    found = [Found("gradients", task, "ppo", data, None, Path()) for task, data in (("a", FALLING), ("b", FLAT))]
+    rows = judge_all([level, replace(level, name="other", variable="none")], found)
+    assert [row["task"] for row in rows] == ["a", "b", None]
+    assert [row["p_holm"] for row in rows] == [*holm([rows[0]["p"], rows[1]["p"], np.nan])[:2], None]
+    assert rows[0]["p_holm"] == pytest.approx(2 * rows[0]["p"])
 
 
 def test_logarithms_and_few_seeds():
     claim = replace(CLAIM, variable="trajectories", size=None, log=True)
     (judged,) = judge(claim, {("hopper", "ppo"): FALLING})
     assert judged.value == pytest.approx(np.log(4 / 64))
-    two = FALLING.isel(agent=FALLING["agent_seed"].values < 2)
-    assert judge(CLAIM, {("hopper", "ppo"): two})[0].mark == "not enough data"
+    for seeds in (1, 2, 4):
+        few = FALLING.isel(agent=FALLING["agent_seed"].values < seeds)
+        assert judge(CLAIM, {("hopper", "ppo"): few})[0].mark == "not enough data"
 
 
 def test_a_claim_is_not_judged_on_the_seeds_that_happen_to_have_a_number():
@@ -208,17 +315,18 @@ def test_a_single_agent_is_judged_by_the_interval_of_its_own():
         tasks=("hopper few",),
     )
     judged = judge(claim, {("hopper few", "ppo"): agents, ("hopper many", "ppo"): agents})
-    assert [one.mark for one in judged] == ["holds", "not enough data", "does not hold"]
+    assert {one.mark for one in judged} == {"not enough data"}  # an illustration: one agent, one batch
+    assert [(one.value, one.low) for one in judged] == [(3.0, 2.0), (1.0, -1.0), (-4.0, -5.0)]
+    assert np.isnan([one.p for one in judged]).all()
     assert judged[2].where == "hopper few, ppo, iteration 150, seed 1"
     less = replace(
         claim, against=({"variable": "full_update_predicted_improvement", "pairs_of": "batch"},), rule="below"
     )
     judged = judge(less, {("hopper few", "ppo"): agents})
     assert [(one.value, one.low, one.high) for one in judged][1] == (-1.5, -3.5, 0.5)
-    assert [one.mark for one in judged] == ["holds", "not enough data", "does not hold"]
     alone = {("hopper few", "ppo"): agents.isel(agent=2)}
     assert [(one.mark, one.where) for one in judge(claim, alone)] == [(judged[2].mark, judged[2].where)]
-    assert judge(replace(claim, statistic="level"), alone)[0].value == -4.0
+    assert judge(replace(claim, statistic="level", iterations=(150,)), alone)[0].value == -4.0
     assert not judge(replace(claim, algorithms=("trpo",)), {("hopper few", "ppo"): agents})
     assert not judge(replace(claim, where={"region": "plane"}, variable="unknown"), {("hopper few", "ppo"): agents})
 
@@ -241,7 +349,7 @@ def test_a_study_is_judged_over_its_seeds():
     interval = stats.ttest_1samp(differences, 0).confidence_interval()
     assert (judged.value, judged.low, judged.high) == pytest.approx((differences.mean(), *interval))
     (judged,) = judge(replace(claim, variable="regime_final", log=False), {("hopper", "ppo"): study})
-    assert (judged.value, judged.mark) == (-6.0, "does not hold")
+    assert judged.value == -6.0
     assert not judge(replace(claim, where={"batch_pairs": 4}), {("hopper", "ppo"): study})
     assert not judge(replace(claim, variable="none"), {("hopper", "ppo"): study})
 
@@ -259,7 +367,7 @@ def test_a_study_in_which_a_rate_failed_is_not_judged_and_says_so():
     assert (judged.mark, judged.seeds, np.isnan(judged.value)) == ("not enough data", 0, True)
     assert judged.where == "hopper, ppo, not known everywhere"
     (judged,) = judge(replace(claim, against=()), {("hopper", "ppo"): study})
-    assert judged.mark == "holds"
+    assert (judged.value, judged.seeds) == (2.5, 3)
 
 
 def test_seeds_of_a_study_that_choose_for_one_another_are_jackknifed():
@@ -274,7 +382,6 @@ def test_seeds_of_a_study_that_choose_for_one_another_are_jackknifed():
     spread = np.sqrt(2 / 3 * ((2.5 - 3.0) ** 2 + (3.5 - 3.0) ** 2))
     assert judged.value == pytest.approx(3.0)
     assert judged.high - judged.value == pytest.approx(stats.t.ppf(0.975, 2) * spread)
-    assert judged.mark == "holds"
     study["regime_decline_without"][0, 0, 0] = np.nan
     assert judge(claim, {("hopper", "ppo"): study})[0].mark == "not enough data"
 
@@ -337,6 +444,8 @@ def test_agents_end_with_the_mean_of_the_last_ten_iterations():
     found = final_rewards(rewards_log(10.0))
     assert found["final_reward"].values == pytest.approx([10.9, 20.0])
     assert found["iteration"].values.tolist() == [12, 12]
+    # two iterations of 99, then 9 or 10 of it; an iteration without an episode does not count
+    assert found["training_reward"].values == pytest.approx([(2 * 99 + 9 * 10 + 19) / 12, (2 * 99 + 9 * 20) / 11])
     silent = rewards_log(10.0)
     silent["mean_reward"][4::2] = np.nan
     assert np.isnan(final_rewards(silent)["final_reward"].values[0])

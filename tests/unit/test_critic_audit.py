@@ -1,5 +1,7 @@
 """The audit of critics during training: the same agents, and numbers that a slow twin gives too."""
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -16,6 +18,7 @@ from closerlook.training.segment import gather, improve
 from closerlook.training.settings import agent_seed, initial_agents
 
 GAMMA = 0.9
+CLIP = 0.05
 TINY = TrainSettings(
     environment="training_environments:make_target",
     seeds=3,
@@ -45,13 +48,19 @@ def relative(values, targets) -> float:
     return float(np.mean(np.abs(values - targets) / np.maximum(np.abs(targets), near_zero(targets))))
 
 
+def deviation(agent) -> float:
+    """Of the running discounted return, by which rewards are divided."""
+    return float(np.sqrt(float(agent.state["returns.squares"][0]) / (float(agent.state["returns.count"]) - 1) + 1e-8))
+
+
 def test_the_numbers_are_those_of_a_slow_twin():
-    settings = TINY.resolved()
+    ppo = replace(TINY.ppo, value_clip=CLIP, value_learning_rate=0.01)
+    settings = replace(TINY, ppo=ppo).resolved()
     seeds = [agent_seed(settings, number) for number in range(3)]
     agents = Agent.stack(initial_agents(settings, range(3)))
-    before, batch, *_ = gather(agents, settings, seeds, 0)
+    before, batch, _, rolled = gather(agents, settings, seeds, 0)
     after, _ = improve(before, batch, settings, seeds, 0)
-    found = audit_critics(before, after, batch, settings, seeds, 0)
+    found = audit_critics(before, after, batch, rolled, settings, seeds)
     number = 1
     (_, old, _), (_, new, _) = (list(agents.unstack()) for agents in (before, after))  # noqa: PD010
     targets = batch.gae_targets[number, 0].numpy()
@@ -60,11 +69,25 @@ def test_the_numbers_are_those_of_a_slow_twin():
     assert found["audit_bootstrapped_returns_mre_train"][number] == pytest.approx(
         relative(values, batch.returns[number, 0].numpy()), rel=1e-4
     )
+    # returns of the batch that stop with zero at every end, in the agent's units
+    scaled = np.clip(rolled.rewards[number, 0] / deviation(old), -10, 10)
+    short, following = np.zeros(64), 0.0
+    for t in range(63, -1, -1):
+        over = t == 63 or rolled.truncated[number, 0, t] or rolled.terminated[number, 0, t]
+        following = scaled[t] + (0.0 if over else GAMMA * following)
+        short[t] = following
+    assert found["audit_cut_off_returns_mre_train"][number] == pytest.approx(relative(values, short), rel=1e-4)
+    olds = old.value(old.value_parameters, batch.observations[number, 0]).detach().numpy()
+    held = olds + np.clip(values - olds, -CLIP, CLIP)
+    worst = np.maximum((values - targets) ** 2, (held - targets) ** 2)
+    released = float(np.mean(worst / np.maximum(np.abs(targets), near_zero(targets))))
+    assert found["audit_gae_as_released_train"][number] == pytest.approx(released, rel=1e-4)
+    assert np.abs(values - olds).max() > CLIP  # so that the bound counts
     asked = Sampling(64, continuation_steps=44)
     alone = rollout(
         Agent.stack([old]), settings.spec, asked, seeds=[seeds[number]], purpose=PURPOSE, streams=[0], lanes=1
     )
-    scale = np.sqrt(float(old.state["returns.squares"][0]) / (float(old.state["returns.count"]) - 1) + 1e-8)
+    scale = deviation(old)
     rewards = np.clip(alone.rewards[0, 0] / scale, -10, 10)
     further = np.clip(alone.boundaries.continuation_rewards / scale, -10, 10)
     returns, cut = np.zeros(64), np.zeros(64)

@@ -201,6 +201,8 @@ def test_the_others_of_a_segment_go_on_when_one_fails() -> None:
         ({"steps": 63}, r"steps must be at least one batch, 64 \(got 63\)"),
         ({"seeds": 0}, r"seeds must be at least 1 \(got 0\)"),
         ({"gamma": 1.01}, r"gamma must be from 0 to 1 \(got 1\.01\)"),
+        ({"first_seed": -1}, r"first_seed must be from 0 to 10,000 \(got -1\)"),
+        ({"action_transform": "fold"}, "action_transform"),
         ({"checkpoints": (-1,)}, "negative"),
         ({"checkpoints": (0, 15, 3)}, "at iteration 15, and the run ends after 14; give other --checkpoints"),
     ],
@@ -239,6 +241,44 @@ def test_the_paper_preset_is_table_1(task: str) -> None:
     )
     update = trpo.trpo
     assert (update.fisher_fraction, update.cg_steps, update.damping, update.backtracks) == (0.1, 10, 0.1, 10)
+
+
+@pytest.mark.parametrize("algorithm", ["ppo", "trpo"])
+@pytest.mark.parametrize(("task", "transform"), [("hopper", "none"), ("walker2d", "none"), ("humanoid", "clip")])
+def test_the_second_paper_preset_changes_bootstrap_and_humanoids_controls_alone(
+    task: str, transform: str, algorithm: str
+) -> None:
+    both = [TrainSettings.of_preset(name, environment=task, algorithm=algorithm) for name in ("paper", "paper-v2")]
+    assert both[1] == dataclasses.replace(both[0], bootstrap="paper", action_transform=transform)
+
+
+def test_agents_of_later_numbers_are_the_same_alone(tmp_path: Path) -> None:
+    whole = train(dataclasses.replace(TINY, seeds=3), out=tmp_path / "whole", workers=1)
+    later = train(dataclasses.replace(TINY, seeds=2, first_seed=1), out=tmp_path / "later", workers=1)
+    checkpoints = sorted(path.relative_to(later.folder) for path in later.folder.glob("checkpoints/*/*/*"))
+    assert {path.parts[2] for path in checkpoints} == {"01", "02"}
+    assert all((later.folder / path).read_bytes() == (whole.folder / path).read_bytes() for path in checkpoints)
+    assert [agent.agent_seed for agent in later.agents] == [1, 2]
+    own = whole.log["agent_seed"] > 0
+    np.testing.assert_array_equal(whole.log["agent_seed"][own], later.log["agent_seed"])
+    np.testing.assert_array_equal(whole.log["policy_loss"][own], later.log["policy_loss"])
+
+
+def test_settings_that_came_later_stand_in_records_only_where_they_say_something() -> None:
+    assert not {"first_seed", "action_transform"} & set(TINY.resolved().to_json())
+    changed = dataclasses.replace(TINY, first_seed=2, action_transform="clip").resolved().to_json()
+    assert (changed["first_seed"], changed["action_transform"]) == (2, "clip")
+
+
+def test_agents_trained_with_clipped_actions_are_charged_for_those(tmp_path: Path) -> None:
+    # the environment's cost is of the action it is given: wide actions pay nothing more beyond the bounds
+    narrow = dataclasses.replace(TINY, environment="training_environments:make_narrow", seeds=1)
+    free, clipped = (
+        train(dataclasses.replace(narrow, action_transform=how), out=tmp_path / how, workers=1)
+        for how in ("none", "clip")
+    )
+    assert clipped.agents[0].action_transform == "clip"
+    assert np.nanmin(free.log["mean_reward"]) < -10 < np.nanmin(clipped.log["mean_reward"])
 
 
 def test_ppo_m_is_ppo_without_its_optimizations() -> None:

@@ -342,6 +342,30 @@ def test_what_others_find_again_is_of_the_unclipped_surrogate_over_all_updates(f
     np.testing.assert_array_equal(found["stage_normalized_rise"].isel(stage=-1).sel(pairs_of="heldout"), over)
 
 
+def test_agreement_along_the_update_is_the_share_of_multiples_that_move_the_same_way(found):
+    climbed = int(found["surrogate_kind"])
+    for kind, name in ((climbed, "surrogate"), (1, "normalized")):
+        for pairs in ("batch", "heldout"):
+            shares = []
+            for repeat in range(found.sizes["repeat"]):
+                same = []
+                for multiple in found["multiple"].values:
+                    at = {"repeat": repeat}
+                    rise = float(found[f"multiple_{name}_rise"].isel(at).sel(pairs_of=pairs, multiple=multiple))
+                    gain = float(found["multiple_gain"].isel(at).sel(multiple=multiple))
+                    same.append((rise > 0) == (gain > 0))
+                shares.append(np.mean(same))
+            own = found["agreement_along_update"].sel(pairs_of=pairs).isel(surrogate_name=kind)
+            assert float(own) == pytest.approx(np.mean(shares)), (name, pairs)
+            low, high = (
+                float(found[f"agreement_along_update_{end}"].sel(pairs_of=pairs).isel(surrogate_name=kind))
+                for end in ("low", "high")
+            )
+            if np.std(shares) > 0:
+                ends = np.clip(stats.ttest_1samp(shares, 0).confidence_interval(), 0, 1)
+                assert (low, high) == pytest.approx(tuple(ends))
+
+
 def test_a_ratio_of_means_covers_and_is_blank_where_nothing_rises():
     draws = np.random.default_rng(0)
     inside = []

@@ -10,8 +10,9 @@ from typing import Any, Literal
 
 from closerlook.errors import InputError
 
-PresetName = Literal["paper", "ppo-m"]
-"""``paper``: Table 1. ``ppo-m``: PPO without the optimizations the table does not call part of the algorithm."""
+PresetName = Literal["paper", "paper-v2", "ppo-m"]
+"""``paper``: Table 1. ``paper-v2``: the same as the paper's code and engine had it. ``ppo-m``: PPO without the
+optimizations the table does not call part of the algorithm."""
 
 _PPO: Mapping[str, Mapping[str, float | None]] = {
     "Humanoid-v5": {"policy_learning_rate": 2.5e-4, "value_learning_rate": 1e-4, "value_clip": 0.2},
@@ -30,6 +31,14 @@ _PLAIN: Mapping[str, Any] = {
     "reward_clip": None,
 }
 """Observations standardized but not clipped, rewards as they are: TRPO's columns, and PPO-M."""
+
+
+_AS_RUN: Mapping[str, Any] = {"bootstrap": "paper"}
+"""What the released code does whatever the task: time limits count as terminations, and the last value of a batch
+stands in for the one that would follow it."""
+_AS_RUN_IN: Mapping[str, Mapping[str, Any]] = {"Humanoid-v5": {"action_transform": "clip"}}
+"""What the engine of its day did: until MuJoCo 2.2.1 controls were clamped in place, and Humanoid-v2 charged for them
+after that."""
 
 
 @dataclass(frozen=True)
@@ -53,7 +62,7 @@ def find_preset(name: str, environment: str, algorithm: str) -> Preset:
 
     Parameters
     ----------
-    name : {"paper", "ppo-m"}
+    name : {"paper", "paper-v2", "ppo-m"}
         Which one.
     environment : str
         Gymnasium id. PPO-M is for any; its learning rates are Table 1's on the paper's tasks.
@@ -71,12 +80,13 @@ def find_preset(name: str, environment: str, algorithm: str) -> Preset:
                 f"preset ppo-m is a kind of PPO, not of {algorithm}", "leave --algorithm out, or take another preset"
             )
         return Preset(_PLAIN, {**_PPO.get(environment, {}), "value_clip": None, "anneal": False})
-    if name != "paper":
-        raise InputError(f"there is no preset {name!r}", "choose paper or ppo-m, or none")
+    if name not in {"paper", "paper-v2"}:
+        raise InputError(f"there is no preset {name!r}", "choose paper, paper-v2 or ppo-m, or none")
     if environment not in _PPO:
         raise InputError(f"the paper has no settings for {environment}", f"its tasks are {', '.join(_PPO)}")
+    as_run = {**_AS_RUN, **_AS_RUN_IN.get(environment, {})} if name == "paper-v2" else {}
     if algorithm == "ppo":
-        return Preset({}, _PPO[environment])
+        return Preset(as_run, _PPO[environment])
     if algorithm == "trpo":
-        return Preset(_PLAIN, _TRPO[environment])
+        return Preset({**_PLAIN, **as_run}, _TRPO[environment])
     raise InputError(f"the paper has no settings for {algorithm}", "its algorithms are ppo and trpo")

@@ -11,6 +11,8 @@ from closerlook.cli.console import Terminal
 from closerlook.cli.live import PopulationBar
 from closerlook.cli.options import Output, option
 from closerlook.drawing.tables import make_table
+from closerlook.monitor.critic_audit import CriticAudit
+from closerlook.monitor.trust_audit import TrustRegionAudit
 from closerlook.training.atlas import Entry, names_of, require_free_folder, require_small, size_of, train_entry
 
 
@@ -18,15 +20,16 @@ from closerlook.training.atlas import Entry, names_of, require_free_folder, requ
 class Atlas(Output):
     """Train the agents of the atlas, and pack them.
 
-    Ten seeds of each column of Table 1: PPO and TRPO on Hopper, Walker2d and Humanoid. The whole takes hours; given
-    again, the command goes on where it was interrupted. Afterwards atlas/walker2d-ppo names an agent for every other
-    command.
+    Ten seeds of each column of Table 1, PPO and TRPO on Hopper, Walker2d and Humanoid: seeds 0 to 9 of --preset paper,
+    and for the columns that end in -v2 seeds 10 to 19 of --preset paper-v2, their critics and trust regions audited.
+    The whole takes hours; given again, the command goes on where it was interrupted. Afterwards atlas/walker2d-ppo
+    names an agent for every other command.
     """
 
     out: Annotated[Path | None, option("DIR", "atlas/ beside the sources")] = None
     """Folder of the packed atlas."""
-    columns: Annotated[tuple[str, ...], tyro.conf.Positional, option("COLUMN ...", "all six")] = ()
-    """Which columns, for example walker2d-ppo."""
+    columns: Annotated[tuple[str, ...], tyro.conf.Positional, option("COLUMN ...", "all twelve")] = ()
+    """Which columns, for example walker2d-ppo or walker2d-ppo-v2."""
     runs: Path = Path("runs/atlas")
     """Folder of the training runs."""
     seeds: int = 10
@@ -55,7 +58,13 @@ class Atlas(Output):
             bar = PopulationBar(console, settings.spec.id, self.crew, trained=settings.seeds)
             console.note(f"atlas/{entry.name}")
             packed = train_entry(
-                entry, runs=self.runs, atlas=self.folder, workers=self.crew, resume=self.resume, progress=bar
+                entry,
+                runs=self.runs,
+                atlas=self.folder,
+                workers=self.crew,
+                resume=self.resume,
+                progress=bar,
+                audits=(CriticAudit(), TrustRegionAudit()),
             )
             rows.append((entry.name, size_of(packed)))
         total = require_small(self.folder)

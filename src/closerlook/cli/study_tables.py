@@ -10,6 +10,7 @@ from closerlook.cli.console import usual_rate
 from closerlook.drawing.tables import make_table
 from closerlook.statistics.seeds import FEWEST
 from closerlook.studies.endings import Ending
+from closerlook.studies.judging import FEWEST_SEEDS
 from closerlook.studies.study import Row, Study
 from closerlook.studies.units import Takes, Training
 
@@ -172,7 +173,7 @@ def claims_table(claims: Sequence[Mapping[str, Any]]) -> Table:
     claims : sequence of mapping
         See `closerlook.studies.claims.judged`.
     """
-    rows, names = [], ["holds", "value", "95% interval", "seeds", "data of"]
+    rows, names = [], ["holds", "value", "95% interval", "seeds", "p", "p (Holm)", "data of"]
     for name in dict.fromkeys(one["id"] for one in claims):
         own = [one for one in claims if one["id"] == name]
         mark = MARKS["not_tested"] if own[0]["mark"] == "not_tested" else ""
@@ -181,10 +182,13 @@ def claims_table(claims: Sequence[Mapping[str, Any]]) -> Table:
             place = ", ".join(str(one[key]) for key in ("task", "algorithm", "where") if one[key])
             interval = "" if one["low"] is None else f"{one['low']:.3g} to {one['high']:.3g}"
             value = "" if one["value"] is None else f"{one['value']:.3g}"
-            rows.append(
-                [f"  {place}", MARKS[one["mark"]], value, interval, str(one["seeds"] or ""), one["measured"] or ""]
-            )
-    return make_table("Claims", ["", *names], rows)
+            chances = ["" if one[key] is None else f"{one[key]:.2g}" for key in ("p", "p_holm")]
+            numbers = [value, interval, str(one["seeds"] or ""), *chances]
+            rows.append([f"  {place}", MARKS[one["mark"]], *numbers, one["measured"] or ""])
+    table = make_table("Claims", ["", *names], rows)
+    table.caption = f"By the interval of each row alone, from {FEWEST_SEEDS} seeds on; Holm: of all rows together."
+    table.caption_justify = "left"
+    return table
 
 
 def figures_in_short(names: Sequence[str]) -> str:

@@ -31,17 +31,20 @@ class Train(Output):
     """Train agents, and keep checkpoints to measure.
 
     Several agents are trained at once, each from a seed of its own; none depends on the others. --preset paper takes
-    Table 1 of "A Closer Look at Deep Policy Gradients" for PPO or TRPO on Hopper, Walker2d or Humanoid; --preset ppo-m
-    takes PPO without reward normalization, annealing, value clipping, orthogonal initial weights and clipping of
-    observations and rewards. A preset only changes defaults: options that are given win.
+    Table 1 of "A Closer Look at Deep Policy Gradients" for PPO or TRPO on Hopper, Walker2d or Humanoid; --preset
+    paper-v2 the same as the paper's code and the engine of its day ran it: time limits count as terminations, and
+    Humanoid is charged for clipped controls; --preset ppo-m takes PPO without reward normalization, annealing, value
+    clipping, orthogonal initial weights and clipping of observations and rewards. A preset only changes defaults:
+    options that are given win.
 
     Leaves training.csv (a row for each iteration and agent), checkpoints/, training.svg, training.png and run.json in
     its folder, which is what the other commands take as an agent; with --audit-critic also audit.svg and audit.png.
     """
 
     settings: Annotated[TrainSettings, tyro.conf.arg(name="")] = field(default_factory=TrainSettings)
-    preset: Annotated[PresetName | None, option("{paper,ppo-m}", "none")] = None
-    """Take other defaults: paper (Table 1 for the task and the algorithm), or ppo-m."""
+    preset: Annotated[PresetName | None, option("{paper,paper-v2,ppo-m}", "none")] = None
+    """Take other defaults: paper (Table 1 for the task and the algorithm), paper-v2 (as the paper's code and engine ran
+    it), or ppo-m."""
     audit_critic: bool = False
     """Judge the critic after every update, on its batch and on held-out pairs with Monte Carlo returns, in the columns
     audit_* of the log; the agents stay the same. About as much sampling again, and half."""

@@ -20,6 +20,7 @@ HELD_OUT = {
 TRAINED = {
     "own target": "audit_gae_mre_train",
     "bootstrapped returns": "audit_bootstrapped_returns_mre_train",
+    "returns cut as released": "audit_cut_off_returns_mre_train",
 }
 """Lines of the second, in the first panel's order of colors."""
 
@@ -35,7 +36,8 @@ def plot_critic_audit(log: Mapping[str, Any], ax: Axes | None = None) -> Axes:
 
     On held-out pairs (Figures 3 and 12 of Ilyas et al., 2020), to the critic's own target ``V_old + A``, to complete
     returns, and to returns that stop with zero at the end of the batch, as in the released code; on the batch that the
-    critic was updated on (Figure 11), to its own target and to returns bootstrapped as the agent does.
+    critic was updated on (Figure 11), to its own target, to returns bootstrapped as the agent does, and to returns cut
+    as in the released code.
 
     Parameters
     ----------

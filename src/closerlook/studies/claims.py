@@ -21,7 +21,7 @@ class Claim:
         Its key, what it says, and who said it where.
     variable : str
         Of the dataset.
-    statistic : {"level", "median", "change", "contrast", "single", "study", "relation"}
+    statistic : {"level", "median", "change", "contrast", "fraction", "single", "study", "relation"}
         What is made of it.
     iterations : tuple of int
         At which, or from which to which.
@@ -36,11 +36,13 @@ class Claim:
     tasks : tuple of str
         The two tasks of a contrast; of other statistics the only tasks meant, where there are any.
     algorithms : tuple of str
-        The only ones meant, where there are any.
+        The two algorithms of a contrast that names no tasks; else the only ones meant, where there are any.
     where : mapping
         Where in the variable: labels by dimension.
     against : tuple of mappings
         Other places in it, which override `where` and may name another ``variable``: their mean is subtracted.
+    between : tuple of mappings
+        The two places between which a fraction is told: 0 at the first, 1 at the second.
     beside : mapping
         The other quantity of a relation: its ``variable``, ``where`` and ``size``.
     written : str
@@ -51,7 +53,7 @@ class Claim:
     statement: str
     source: str
     variable: str
-    statistic: Literal["level", "median", "change", "contrast", "single", "study", "relation"]
+    statistic: Literal["level", "median", "change", "contrast", "fraction", "single", "study", "relation"]
     iterations: tuple[int, ...]
     rule: Literal["below", "above"]
     bound: float
@@ -61,6 +63,7 @@ class Claim:
     algorithms: tuple[str, ...] = ()
     where: Mapping[str, Any] = field(default_factory=dict)
     against: tuple[Mapping[str, Any], ...] = ()
+    between: tuple[Mapping[str, Any], ...] = ()
     beside: Mapping[str, Any] = field(default_factory=dict)
     written: str = ""
 
@@ -72,11 +75,13 @@ class Claim:
             pairs = (
                 f" at {self.size:,} pairs"
                 if isinstance(self.size, int)
-                else ", {1:,} less {0:,} pairs".format(*self.size)
+                else ", {1:,} {2} {0:,} pairs".format(*self.size, "over" if self.log else "less")
             )
         what = f"`{self.variable}`{_labels(self.where)}{pairs}{', logarithm' if self.log else ''}"
         what += f", less {' and '.join(map(_other, self.against))}" if self.against else ""
         what += ", halved" if len(self.against) > 1 else ""
+        if self.between:
+            what += f", as a fraction of the way from that{_labels(self.between[0])} to that{_labels(self.between[1])}"
         if self.beside:
             what += f", with {_other({**self.beside.get('where', {}), 'variable': self.beside['variable']})}"
         return f"{what}: {self.statistic} {self.rule} {self.bound:g}"
@@ -144,11 +149,15 @@ def _claim(where: str, name: str, said: Any) -> Claim:
         "size": _size,
         "iterations": _iterations,
         "against": _places,
+        "between": _places,
         "written": _day,
     }
     values = {key: readers[key](where, key, value) for key, value in content.items()}
-    if values["statistic"] == "contrast" and len(values.get("tasks", ())) != 2:
-        raise InputError(f"{where}: a contrast is of two tasks", "say tasks: [hopper, walker2d]")
+    if values["statistic"] == "contrast" and 2 not in (len(values.get("tasks", ())), len(values.get("algorithms", ()))):
+        raise InputError(f"{where}: a contrast is of two tasks or two algorithms", "say tasks: [hopper, walker2d]")
+    if values["statistic"] == "fraction" and len(values.get("between", ())) != 2:
+        hint = "say between: [{baseline: zero}, {baseline: fitted}]"
+        raise InputError(f"{where}: a fraction is told between two places", hint)
     if values["statistic"] == "change" and len(values.get("iterations", ())) != 2:
         raise InputError(f"{where}: a change is from one iteration to another", "say iterations: [0, 450]")
     if values["statistic"] not in {"study", "change"} and not values.get("iterations"):

@@ -59,7 +59,7 @@ def columns_of(preset: Preset, home: Path, seed: int) -> list[Column]:
     if preset.draw == "sample_regime":
         return [Column(RegimeStudy(task, _regimes(preset, task, seed), home), {}) for task in preset.tasks]
     agents: list[Training | Given] = [Given(name) for name in preset.agents] or [
-        Training(task, _settings(preset, task, algorithm), bool(preset.audit), home)
+        Training(task, _settings(preset, task, algorithm), bool(preset.audit), home, preset.iterations)
         for task in preset.tasks
         for algorithm in preset.algorithms
     ]

@@ -71,6 +71,7 @@ def endings(columns: Sequence[Column]) -> list[Ending]:
         log = read_training_log(agents.folder)
         if log is not None:
             # a run that holds more seeds than were asked for, as the atlas may
-            rewards = np.asarray(final_rewards(log)["final_reward"].values)[: agents.settings.seeds]
-            found.append(Ending(agents.task, agents.algorithm, rewards))
+            rewards = final_rewards(log)
+            own = np.isin(rewards["agent_seed"].values, agents.settings.numbers)
+            found.append(Ending(agents.task, agents.algorithm, np.asarray(rewards["final_reward"].values)[own]))
     return found

@@ -20,7 +20,7 @@ from closerlook.results.training_log import read_training_log
 from closerlook.studies.training_rewards import final_rewards
 
 FEW, MANY = 8192, 65_536
-"""Pairs of a landscape's step up to which they are few, and from which on they are many."""
+"""Pairs up to which those behind a landscape's step are few, and from which on they, or an update's, are many."""
 _REGIMES = "sample-regime"
 
 
@@ -98,7 +98,9 @@ def _place(kind: str, dataset: xr.Dataset) -> tuple[str, str]:
     if kind == "landscape":
         pairs = int(dataset.attrs["step_pairs"])
         task += " few" if pairs <= FEW else " many" if pairs >= MANY else f" {pairs}"
-    return task, algorithm
+    if kind == "trust-region" and int(dataset.attrs.get("step_pairs", 0)) >= MANY:
+        task += " many"
+    return task + (" with returns targets" if dataset.attrs.get("value_target") == "returns" else ""), algorithm
 
 
 def _place_of_training(settings: Mapping[str, Any]) -> tuple[str, str]:

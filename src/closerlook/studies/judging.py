@@ -9,8 +9,8 @@ I      iterations
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import astuple, dataclass, replace
-from typing import Any, Literal
+from dataclasses import dataclass, replace
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import xarray as xr
@@ -18,7 +18,7 @@ from numpy.typing import ArrayLike
 from scipy import stats
 
 from closerlook.statistics.estimates import plain_jackknife
-from closerlook.statistics.student import t_quantile
+from closerlook.statistics.student import t_probability, t_quantile
 from closerlook.studies.claims import Claim
 from closerlook.studies.found import Found
 from closerlook.studies.relations import FEWEST_SEEDS as FEWEST_RELATED
@@ -28,12 +28,27 @@ Mark = Literal["holds", "does not hold", "not enough data"]
 Datasets = Mapping[tuple[str, str], xr.Dataset]
 """Datasets of several agents, with the coordinates ``iteration`` and ``agent_seed``, by task and algorithm."""
 
-FEWEST_SEEDS = 3
+FEWEST_SEEDS = 5
+"""With fewer nothing is decided: Student's t of three or four rests on their being normal, and a single agent's own
+interval is an illustration."""
 FEWEST_EQUAL = 6
 """Seeds of a study that must be equal before they decide anything: their interval has no width, and fewer are on one
 side of the bound by chance in more than 5% of studies (sign test, 2 / 2^n)."""
 MISSING = 0.1
 """Share of seeds without a number above which nothing is judged: those that have one are not any seeds."""
+
+
+class Numbers(NamedTuple):
+    """A statistic over seeds: its value, the ends of its 95% interval, seeds, and degrees of freedom if others."""
+
+    value: float
+    low: float
+    high: float
+    seeds: int
+    freedom: float | None = None
+
+
+NOTHING = Numbers(np.nan, np.nan, np.nan, 0)
 
 
 @dataclass(frozen=True)
@@ -45,11 +60,13 @@ class Judgement:
     claim : Claim
         The claim.
     where : str
-        Task, algorithm and iteration, with commas between them.
+        Task, algorithm and iterations, with commas between them.
     value, low, high : float
         The statistic and its 95% interval.
     seeds : int
         Seeds it rests on: of the smaller group for a contrast, 1 for a single agent.
+    p : float
+        Two-sided, of the statistic being the bound; NaN where there is no interval, or a single agent's own.
     mark : {"holds", "does not hold", "not enough data"}
         The verdict of the rule.
     """
@@ -60,6 +77,7 @@ class Judgement:
     low: float
     high: float
     seeds: int
+    p: float
     mark: Mark
 
 
@@ -76,9 +94,10 @@ def judged(claims: Sequence[Claim], found: Sequence[Found]) -> list[dict[str, An
     Returns
     -------
     list of dict
-        ``{id, statement, source, task, algorithm, where, mark, value, low, high, seeds, rule, written, measured}``;
-        mark is ``holds``, ``does_not_hold``, ``not_enough_data`` or ``not_tested``. One for each place where a claim
-        was judged; one, without a place, where it was nowhere.
+        ``{id, statement, source, task, algorithm, where, mark, value, low, high, seeds, p, p_holm, rule, written,
+        measured}``; mark is ``holds``, ``does_not_hold``, ``not_enough_data`` or ``not_tested``, by the 95% interval of
+        that row alone; ``p_holm`` is ``p`` with all rows taken into account. One for each place where a claim was
+        judged; one, without a place, where it was nowhere.
     """
     rows: list[dict[str, Any]] = []
     for claim in claims:
@@ -94,8 +113,35 @@ def judged(claims: Sequence[Claim], found: Sequence[Found]) -> list[dict[str, An
                 if beside in one.dataset and one.kind not in kinds
             }
             own += [_row(one, days) for one in judge(claim, datasets, others)]
-        rows += own or [_row(Judgement(claim, "", np.nan, np.nan, np.nan, 0, "not enough data"), {})]
-    return rows
+        rows += own or [_row(Judgement(claim, "", np.nan, np.nan, np.nan, 0, np.nan, "not enough data"), {})]
+    adjusted = holm([np.nan if row["p"] is None else row["p"] for row in rows])
+    return [row | {"p_holm": _known(p)} for row, p in zip(rows, adjusted, strict=True)]
+
+
+def holm(p: ArrayLike) -> list[float]:
+    """Adjust probabilities of error for being many: Holm's step-down procedure; NaN stays, and does not count.
+
+    Parameters
+    ----------
+    p : array_like, (m,)
+        Of each test alone.
+
+    Returns
+    -------
+    list of float, (m,)
+        At most 5% of all such families have any true null hypothesis among those of 0.05 and less.
+
+    References
+    ----------
+    Holm, 1979, "A Simple Sequentially Rejective Multiple Test Procedure".
+    """
+    values = np.asarray(p, dtype=np.float64)
+    order = np.argsort(values)[: int(np.isfinite(values).sum())]
+    # p~_(i) = max over j <= i of min(1, (m - j + 1) p_(j))
+    steps = np.minimum(1.0, values[order] * np.arange(len(order), 0, -1))
+    adjusted = np.full(len(values), np.nan)
+    adjusted[order] = np.maximum.accumulate(steps)
+    return [float(one) for one in adjusted]
 
 
 Days = Mapping[str, str | None]
@@ -135,6 +181,7 @@ def _row(one: Judgement, days: Days) -> dict[str, Any]:
         "low": _known(one.low),
         "high": _known(one.high),
         "seeds": one.seeds,
+        "p": _known(one.p),
         "rule": claim.rule_in_words.replace("`", ""),
         "written": claim.written or None,
         "measured": max(measured) if measured else None,
@@ -160,8 +207,8 @@ def judge(claim: Claim, datasets: Datasets, others: Datasets | None = None) -> l
     Returns
     -------
     list of Judgement
-        One for each task and algorithm, or pair of tasks; and iteration, unless the claim is of a change or a relation;
-        and agent, where it is of single ones.
+        One for each task and algorithm, or pair of them: each seed counts by its mean over the iterations. One for each
+        agent and iteration, where the claim is of single ones.
     """
     datasets = {place: _of_agents(dataset) for place, dataset in datasets.items()}
     if claim.statistic == "relation":
@@ -173,19 +220,31 @@ def judge(claim: Claim, datasets: Datasets, others: Datasets | None = None) -> l
         return [one for place, dataset in _meant(claim, datasets).items() for one in _study(claim, place, dataset)]
     if claim.statistic == "contrast":
         return _contrasts(claim, datasets)
+    if claim.statistic == "fraction":
+        return _fractions(claim, datasets)
     found: list[Judgement] = []
     for (task, algorithm), dataset in _meant(claim, datasets).items():
-        rows = {iteration: _values(claim, dataset, iteration) for iteration in claim.iterations}
         if claim.statistic == "change":
-            before, after = (rows[iteration] for iteration in claim.iterations)
+            before, after = (_values(claim, dataset, iteration) for iteration in claim.iterations)
             # seed by seed, so that what agents differ in throughout cancels
             both = [after[seed] - before[seed] for seed in before if seed in after]
-            where = f"{task}, {algorithm}, iterations {claim.iterations[0]} to {claim.iterations[1]}"
-            found += _over_seeds(claim, where, both)
+            where = f"iterations {claim.iterations[0]} to {claim.iterations[1]}"
         else:
-            for iteration, row in rows.items():
-                found += _over_seeds(claim, f"{task}, {algorithm}, iteration {iteration}", list(row.values()))
+            both, where = _averaged(claim, dataset)
+        found += _over_seeds(claim, f"{task}, {algorithm}, {where}", both)
     return found
+
+
+def _averaged(claim: Claim, dataset: xr.Dataset) -> tuple[list[float], str]:
+    """Return each seed's mean over the iterations that were measured, and which those are, in words."""
+    rows = {iteration: row for iteration in claim.iterations if (row := _values(claim, dataset, iteration))}
+    if not rows:
+        return [], ""
+    seeds = sorted({seed for row in rows.values() for seed in row})
+    # a seed without a number at one of them has none: a mean over other iterations is another quantity
+    means = [float(np.mean([row.get(seed, np.nan) for row in rows.values()])) for seed in seeds]
+    there = list(rows)
+    return means, f"iteration {there[0]}" if len(there) == 1 else f"mean of iterations {', '.join(map(str, there))}"
 
 
 def _of_agents(dataset: xr.Dataset) -> xr.Dataset:
@@ -198,25 +257,65 @@ def _of_agents(dataset: xr.Dataset) -> xr.Dataset:
 
 def _over_seeds(claim: Claim, where: str, values: Sequence[float]) -> list[Judgement]:
     """Judge the mean or the median over seeds; nothing where there is none, not known where none has a number."""
-    known, middle = _finite(values), _median if claim.statistic == "median" else _mean
+    known = _finite(values)
     if not values:
         return []
-    numbers = middle(known) if known else (np.nan, np.nan, np.nan, 0)
-    return [_mark(claim, where, *numbers, complete=_complete(values))]
+    if claim.statistic == "median" and known:
+        p = float(stats.binomtest(int(np.sum(np.array(known) > claim.bound)), len(known)).pvalue)
+        return [_mark(claim, where, _median(known), p=p, complete=_complete(values))]
+    return [_mark(claim, where, _mean(known) if known else NOTHING, complete=_complete(values))]
 
 
 def _contrasts(claim: Claim, datasets: Datasets) -> list[Judgement]:
-    """Judge the difference of the means over seeds between two tasks, by algorithm and iteration."""
-    found, (first, second) = [], claim.tasks
-    for algorithm in sorted({algorithm for _, algorithm in datasets}):
-        pair = [datasets.get((task, algorithm)) for task in (first, second)]
-        for iteration in claim.iterations:
-            groups = [list(_values(claim, data, iteration).values()) for data in pair if data is not None]
-            if len(groups) == 2 and all(groups):
-                where = f"{first} against {second}, {algorithm}, iteration {iteration}"
-                numbers, complete = _contrast(*map(_finite, groups)), all(map(_complete, groups))
-                found.append(_mark(claim, where, *numbers, complete=complete))
+    """Judge the difference of the means over seeds between two tasks, or between two algorithms on each task."""
+    pairs: dict[str, tuple[tuple[str, str], tuple[str, str]]] = {}
+    if len(claim.tasks) == 2:
+        one, other = claim.tasks
+        for algorithm in sorted({algorithm for _, algorithm in datasets}):
+            pairs[f"{one} against {other}, {algorithm}"] = (one, algorithm), (other, algorithm)
+    else:
+        one, other = claim.algorithms
+        for task in dict.fromkeys(task for task, _ in datasets):
+            pairs[f"{task}, {one} against {other}"] = (task, one), (task, other)
+    found = []
+    for names, pair in pairs.items():
+        groups = [_averaged(claim, datasets[place]) for place in pair if place in datasets]
+        if len(groups) == 2 and all(values for values, _ in groups):
+            (left, where), (right, _) = groups
+            numbers, complete = _contrast(_finite(left), _finite(right)), _complete(left) and _complete(right)
+            found.append(_mark(claim, f"{names}, {where}", numbers, complete=complete))
     return found
+
+
+def _fractions(claim: Claim, datasets: Datasets) -> list[Judgement]:
+    """Judge how far a variable is on the way from one place in it to another: 0 at the first, 1 at the second."""
+    found = []
+    for (task, algorithm), dataset in _meant(claim, datasets).items():
+        rows = [_averaged(replace(claim, where={**claim.where, **place}), dataset) for place in ({}, *claim.between)]
+        if not all(values for values, _ in rows):
+            continue
+        values = np.array([row for row, _ in rows])
+        known = values[:, np.isfinite(values).all(axis=0)]
+        where, complete = f"{task}, {algorithm}, {rows[0][1]}", _complete(values)
+        found.append(_mark(claim, where, _way(known) if known.shape[1] else NOTHING, complete=complete))
+    return found
+
+
+def _way(values: np.ndarray) -> Numbers:
+    """Return ``(mean x - mean a) / (mean b - mean a)`` of (3, n), seeds last, and its interval: x, a, b by seed.
+
+    No number where the two ends are not known to differ: the way from one to the other is nowhere then.
+    """
+    apart, n = _mean((values[2] - values[1]).tolist()), values.shape[1]
+    if not (n >= FEWEST_SEEDS and (apart.low > 0 or apart.high < 0)):
+        return NOTHING._replace(seeds=n)
+
+    def fraction(x: np.ndarray) -> np.ndarray:
+        return np.asarray((x[0] - x[1]) / (x[2] - x[1]))
+
+    without = (values.sum(axis=1, keepdims=True) - values) / (n - 1)
+    one = plain_jackknife(float(fraction(values.mean(axis=1))), fraction(without))
+    return Numbers(one.value, one.low, one.high, n)
 
 
 def _finite(values: Sequence[float]) -> list[float]:
@@ -250,15 +349,16 @@ def _study(claim: Claim, place: tuple[str, str], dataset: xr.Dataset) -> list[Ju
     values = rows[0] - (np.mean(rows[1:], axis=0) if len(rows) > 1 else 0.0)
     known, named = values[np.isfinite(values)], f"{place[0]}, {place[1]}"
     if not len(known):
-        return [_mark(claim, f"{named}, not known everywhere", np.nan, np.nan, np.nan, 0)]
+        return [_mark(claim, f"{named}, not known everywhere", NOTHING)]
     # equal values have an interval of no width: their sign alone decides, which takes six seeds for 95%
     fewest = FEWEST_EQUAL if np.allclose(known, known[0], rtol=1e-9, atol=0) else FEWEST_SEEDS
     if f"{claim.variable}_without" in dataset and not claim.against:  # seeds that choose for one another
         without = _over_the_rest(claim, dataset[f"{claim.variable}_without"], claim.where)
-        numbers = (*astuple(plain_jackknife(float(values.mean()), without)), len(known))
+        one = plain_jackknife(float(values.mean()), without)
+        numbers = Numbers(one.value, one.low, one.high, len(known))
     else:
         numbers = _mean(known.tolist())
-    return [_mark(claim, named, *numbers, fewest=fewest, complete=_complete(values.tolist()))]
+    return [_mark(claim, named, numbers, fewest=fewest, complete=_complete(values.tolist()))]
 
 
 def _over_the_rest(claim: Claim, data: xr.DataArray, where: Mapping[str, Any]) -> np.ndarray:
@@ -282,13 +382,13 @@ def _relations(claim: Claim, datasets: Datasets, others: Datasets) -> list[Judge
         first, second = np.split(both[:, np.isfinite(both).all(axis=0)], 2)
         if first.shape[1] > 2:
             what = rank_relation(first, second)
-            numbers, where = (what.value, what.low, what.high, first.shape[1]), f"{place[0]}, {place[1]}"
-            found.append(_mark(claim, where, *numbers, fewest=FEWEST_RELATED, complete=_complete(both)))
+            numbers, where = Numbers(what.value, what.low, what.high, first.shape[1]), f"{place[0]}, {place[1]}"
+            found.append(_mark(claim, where, numbers, fewest=FEWEST_RELATED, complete=_complete(both)))
     return found
 
 
 def _singles(claim: Claim, place: tuple[str, str], dataset: xr.Dataset) -> list[Judgement]:
-    """Judge each agent by the interval of its own variable; what is subtracted counts as known."""
+    """Return each agent's own variable with its interval, which decides nothing; what is subtracted counts as known."""
     names = [f"{claim.variable}{end}" for end in ("", "_low", "_high")]
     places = [{"variable": name, **claim.where} for name in names]
     places += [{"variable": claim.variable, **claim.where, **other} for other in claim.against]
@@ -303,7 +403,7 @@ def _singles(claim: Claim, place: tuple[str, str], dataset: xr.Dataset) -> list[
         value, low, high = (float(column[at] - taken[at]) for column in columns[:3])
         if iteration in claim.iterations:  # also one without a number: those that have one are not any agents
             where = f"{place[0]}, {place[1]}, iteration {iteration}, seed {seed}"
-            found.append(_mark(claim, where, value, low, high, 1, fewest=1))
+            found.append(Judgement(claim, where, value, low, high, 1, np.nan, "not enough data"))
     return found
 
 
@@ -328,7 +428,10 @@ def _at(claim: Claim, dataset: xr.Dataset, place: Mapping[str, Any]) -> np.ndarr
     data = dataset[name]
     if any(label not in dataset[dim].values for dim, label in where.items() if dim in data.dims):
         return None
-    data = data.sel({dim: label for dim, label in where.items() if dim in data.dims})
+    data = data.sel({dim: label for dim, label in where.items() if dim in data.dims}).astype(np.float64)
+    if claim.log:
+        with np.errstate(divide="ignore", invalid="ignore"):
+            data = np.log(data)
     dim = next((str(dim) for dim in data.dims if str(dim).endswith("size")), None)
     if dim is not None and claim.size is not None:
         sizes = claim.size if isinstance(claim.size, tuple) else (claim.size,)
@@ -336,53 +439,58 @@ def _at(claim: Claim, dataset: xr.Dataset, place: Mapping[str, Any]) -> np.ndarr
             return None
         parts = [data.sel({dim: size}) for size in sizes]
         data = parts[0] if len(parts) == 1 else parts[1] - parts[0]
-    values = data.values.astype(np.float64)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        return np.asarray(np.log(values) if claim.log else values)
+    return np.asarray(data.values)
 
 
-def _mean(values: Sequence[float]) -> tuple[float, float, float, int]:
+def _mean(values: Sequence[float]) -> Numbers:
     """Return a mean over seeds with its interval, Student's t, and the number of seeds."""
     n = len(values)
     if n < 2:
-        return float(np.mean(values)), np.nan, np.nan, n
+        return Numbers(float(np.mean(values)), np.nan, np.nan, n)
     # Student's t over seeds
     reach = float(t_quantile(0.975, n - 1) * np.std(values, ddof=1) / np.sqrt(n))
-    return float(np.mean(values)), float(np.mean(values)) - reach, float(np.mean(values)) + reach, n
+    return Numbers(float(np.mean(values)), float(np.mean(values)) - reach, float(np.mean(values)) + reach, n)
 
 
-def _median(values: Sequence[float]) -> tuple[float, float, float, int]:
+def _median(values: Sequence[float]) -> Numbers:
     """Return a median over seeds with the interval of the sign test, which fewer than six seeds have not."""
     # the sign test's interval: order statistics, whatever the distribution
     interval: Any = stats.quantile_test(values, p=0.5).confidence_interval()
-    return float(np.median(values)), float(interval.low), float(interval.high), len(values)
+    return Numbers(float(np.median(values)), float(interval.low), float(interval.high), len(values))
 
 
-def _contrast(left: Sequence[float], right: Sequence[float]) -> tuple[float, float, float, int]:
+def _contrast(left: Sequence[float], right: Sequence[float]) -> Numbers:
     """Return a difference of two means with its interval, Welch's t, and the seeds of the smaller group."""
     if not (left and right):
-        return np.nan, np.nan, np.nan, 0
+        return NOTHING
     value, n = float(np.mean(left) - np.mean(right)), min(len(left), len(right))
     if n < 2:
-        return value, np.nan, np.nan, n
-    interval = stats.ttest_ind(left, right, equal_var=False).confidence_interval()
-    return value, float(interval.low), float(interval.high), n
+        return Numbers(value, np.nan, np.nan, n)
+    test = stats.ttest_ind(left, right, equal_var=False)
+    interval = test.confidence_interval()
+    return Numbers(value, float(interval.low), float(interval.high), n, float(test.df))
 
 
 def _mark(
     claim: Claim,
     where: str,
-    value: float,
-    low: float,
-    high: float,
-    seeds: int,
+    numbers: Numbers,
     *,
     fewest: int = FEWEST_SEEDS,
     complete: bool = True,
+    p: float | None = None,
 ) -> Judgement:
+    """Decide by the rule; p is that of the t whose interval this is, where it is not given."""
+    value, low, high, seeds, freedom = numbers
+    if p is None:
+        freedom = seeds - 1 if freedom is None else freedom
+        with np.errstate(divide="ignore", invalid="ignore"):
+            # |m - b| / se, where the interval reaches t_0.975 se to either side
+            t = abs(value - claim.bound) / ((high - low) / 2 / t_quantile(0.975, freedom))
+        p = float(2 * t_probability(-t, freedom))
     inside, outside = (high < claim.bound, low > claim.bound)
     if claim.rule == "above":
         inside, outside = outside, inside
     known = seeds >= fewest and complete
     mark: Mark = "holds" if known and inside else "does not hold" if known and outside else "not enough data"
-    return Judgement(claim, where, value, low, high, seeds, mark)
+    return Judgement(claim, where, value, low, high, seeds, p, mark)

@@ -22,7 +22,7 @@ LAST = 10
 
 
 def final_rewards(log: Mapping[str, Any]) -> xr.Dataset:
-    """Return what each seed of a training run ends with.
+    """Return what each seed of a training run ends with, and what it had on the way.
 
     Parameters
     ----------
@@ -32,14 +32,15 @@ def final_rewards(log: Mapping[str, Any]) -> xr.Dataset:
     Returns
     -------
     xarray.Dataset
-        ``final_reward`` by agent, NaN where none of the last ten iterations has one, with the coordinates
-        ``agent_seed`` and ``iteration``, the number of iterations trained.
+        ``final_reward`` by agent, NaN where none of the last ten iterations has one, and ``training_reward``, with the
+        coordinates ``agent_seed`` and ``iteration``, the number of iterations trained.
     """
     iteration, seed = (np.asarray(log[name]).astype(int) for name in ("iteration", "agent_seed"))
     reward = np.asarray(log["mean_reward"], dtype=np.float64)
     trained, seeds = int(iteration.max()) + 1, np.unique(seed)
-    late = (iteration >= trained - LAST) & np.isfinite(reward)
-    ends = [reward[late & (seed == one)] for one in seeds]
-    means = np.array([end.mean() if len(end) else np.nan for end in ends])
+    known = np.isfinite(reward)
+    spans = {"final_reward": known & (iteration >= trained - LAST), "training_reward": known}
+    rows = {name: [reward[span & (seed == one)] for one in seeds] for name, span in spans.items()}
+    means = {name: np.array([row.mean() if len(row) else np.nan for row in own]) for name, own in rows.items()}
     coordinates = {"iteration": ("agent", np.full(len(seeds), trained)), "agent_seed": ("agent", seeds)}
-    return validate(xr.Dataset({"final_reward": ("agent", means)}, coordinates), VARIABLES)
+    return validate(xr.Dataset({name: ("agent", own) for name, own in means.items()}, coordinates), VARIABLES)

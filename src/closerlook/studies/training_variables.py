@@ -11,4 +11,11 @@ VARIABLES: list[Variable] = [
         "each, iterations in which none ended left out.",
         "Ilyas et al. (2020), Figure 8",
     ),
+    Variable(
+        "training_reward",
+        ("agent",),
+        "reward",
+        "Mean over all iterations of training of the same: the area under the curve, per step.",
+        "Ilyas et al. (2020), Figure 8",
+    ),
 ]

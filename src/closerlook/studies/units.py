@@ -117,12 +117,15 @@ class Training:
         Whether critics are judged after every update; agents are the same.
     home : Path
         Folder of the study.
+    wanted : tuple of int
+        Iterations that are asked for; a run keeps its last one besides.
     """
 
     task: str
     settings: TrainSettings
     audited: bool
     home: Path
+    wanted: tuple[int, ...]
 
     @property
     def algorithm(self) -> str:
@@ -150,7 +153,11 @@ class Training:
     @property
     def decides(self) -> dict[str, Any]:
         """All that decides what an agent is, whatever is kept of it and however many others there are."""
-        return {name: value for name, value in self.settings.to_json().items() if name not in {"seeds", "checkpoints"}}
+        return {
+            name: value
+            for name, value in self.settings.to_json().items()
+            if name not in {"seeds", "first_seed", "checkpoints"}
+        }
 
     @property
     def folder(self) -> Path:
@@ -161,8 +168,8 @@ class Training:
         """Whether this one holds all agents that another would."""
         return (
             self.decides == other.decides
-            and self.settings.seeds >= other.settings.seeds
-            and set(self.settings.checkpoints) >= set(other.settings.checkpoints)
+            and set(self.settings.numbers) >= set(other.settings.numbers)
+            and set(self.settings.checkpoints) >= set(other.wanted)
             and (self.audited or not other.audited)
         )
 
@@ -178,13 +185,13 @@ class Training:
         if record is None:
             return False
         found = dict(record["settings"])
-        seeds, kept, callbacks = (found.pop(name, None) for name in ("seeds", "checkpoints", "callbacks"))
-        if found != as_json(self.decides) or not isinstance(seeds, int) or seeds < self.settings.seeds:
+        *_, kept, callbacks = (found.pop(name, None) for name in ("seeds", "first_seed", "checkpoints", "callbacks"))
+        if found != as_json(self.decides):
             return False
         if self.audited and not callbacks:
             return False
         there = checkpoints_of(place).keys()
-        wanted = {(it, seed) for it in self.settings.checkpoints for seed in range(self.settings.seeds)}
+        wanted = {(it, seed) for it in self.wanted for seed in self.settings.numbers}
         return wanted <= there and isinstance(kept, list)
 
     @property
@@ -206,7 +213,7 @@ class Training:
 
     def example(self) -> Agent:
         """Return an agent as it is before training, which is built as all of them are."""
-        return initial_agents(self.settings, [0])[0]
+        return initial_agents(self.settings, self.settings.numbers[:1])[0]
 
     def run(self, how: How) -> None:
         """Train."""
@@ -341,7 +348,7 @@ class Measurement:
     def run(self, how: How) -> None:
         """Measure."""
         source = str(self.agents.folder)
-        seeds: Sequence[int | None] = range(self.seeds) if isinstance(self.agents, Training) else [None]
+        seeds: Sequence[int | None] = self.agents.settings.numbers if isinstance(self.agents, Training) else [None]
         agents = [
             agent
             for iteration in self.iterations or (None,)

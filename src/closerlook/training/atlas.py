@@ -1,39 +1,51 @@
-"""The atlas: sixty trained agents that everything later measures, ten seeds of each column of Table 1.
+"""The atlases: trained agents that everything later measures, ten seeds of each column of Table 1, twice.
+
+The first has the settings of the table and a bootstrap that is correct. The second, whose columns end in ``-v2``, was
+trained as the paper's code and the engine of its day had it, from ten other seeds, its critics and trust regions
+audited after every update.
 
 Each column is trained as a run of its own, which can be taken up again, and then packed::
 
     atlas/walker2d-ppo/
       run.json                      settings and versions
-      training.csv.gz               the log, to five digits
+      training.csv.gz               the log, to five digits; audits to three
       checkpoints/000150/03/        agent 3 after 150 updates: agent.json, state.packed
 
-The first seeds keep their optimizer's state, without which a PPO step is not defined; the others do without.
+The iterations that were asked for are packed, the last one only of runs that are shorter than those. The first seeds
+keep their optimizer's state, without which a PPO step is not defined; the others do without.
 """
 
 import gzip
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from closerlook.agents.files import DESCRIPTION, PACKED, load_agent, save_agent
-from closerlook.agents.loading import ATLAS, CHECKPOINTS
+from closerlook.agents.loading import ATLAS, CHECKPOINTS, checkpoint_folder
+from closerlook.algorithms.presets import PresetName
 from closerlook.arguments import Algorithm
 from closerlook.errors import InputError
 from closerlook.execution import Progress
 from closerlook.results.ownership import OWNER, owned
 from closerlook.results.store import RECORD, RunFolder, as_json
 from closerlook.results.writing import is_half_written, remove
+from closerlook.training.callback import Callback
 from closerlook.training.log import COLUMNS, as_line, header
 from closerlook.training.run import TrainingRun, train
 from closerlook.training.settings import TrainSettings
 
-ENTRIES: dict[str, tuple[str, Algorithm]] = {
-    f"{task}-{algorithm}": (task, algorithm)
+_ALGORITHMS: tuple[Algorithm, ...] = ("ppo", "trpo")
+ENTRIES: dict[str, tuple[str, Algorithm, PresetName]] = {
+    f"{task}-{algorithm}{ending}": (task, algorithm, preset)
+    for ending, preset in cast("dict[str, PresetName]", {"": "paper", "-v2": "paper-v2"}).items()
     for task in ("hopper", "walker2d", "humanoid")
-    for algorithm in ("ppo", "trpo")
+    for algorithm in _ALGORITHMS
 }
-"""The six columns by name: task and algorithm."""
+"""The columns by name: task, algorithm and preset."""
+SECOND_SEEDS = 10
+"""First seed of the second atlas: none of its agents is one of the first."""
 
 _LOG = "training.csv.gz"
 LARGEST = 40_000_000
@@ -70,10 +82,14 @@ class Entry:
         """
         if self.name not in ENTRIES:
             raise InputError(f"the atlas has no {self.name!r}", f"choose from {', '.join(ENTRIES)}")
-        task, algorithm = ENTRIES[self.name]
-        return TrainSettings.of_preset(
-            "paper", environment=task, algorithm=algorithm, seeds=self.seeds, steps=self.steps
-        )
+        task, algorithm, preset = ENTRIES[self.name]
+        numbers = {"seeds": self.seeds, "first_seed": SECOND_SEEDS if self.is_second else 0}
+        return TrainSettings.of_preset(preset, environment=task, algorithm=algorithm, steps=self.steps, **numbers)
+
+    @property
+    def is_second(self) -> bool:
+        """Whether it is of the second atlas."""
+        return ENTRIES[self.name][2] == "paper-v2"
 
 
 def train_entry(
@@ -84,6 +100,7 @@ def train_entry(
     workers: int | None = None,
     resume: bool = True,
     progress: Progress | None = None,
+    audits: Sequence[Callback] = (),
 ) -> Path:
     """Train one column, or go on with it, and pack it into the atlas.
 
@@ -97,6 +114,8 @@ def train_entry(
         Folder of the atlas.
     workers, resume, progress
         As in `closerlook.training.train`.
+    audits : sequence of Callback
+        Of every update, where the column is of the second atlas.
 
     Returns
     -------
@@ -113,8 +132,15 @@ def train_entry(
     packed = atlas / entry.name
     if resume and _settings_of(packed) is not None:
         return packed
-    run = train(entry.settings, out=runs / entry.name, workers=workers, resume=resume, progress=progress)
-    return pack_run(run, packed, with_optimizer=entry.with_optimizer)
+    run = train(
+        entry.settings,
+        out=runs / entry.name,
+        workers=workers,
+        resume=resume,
+        progress=progress,
+        callbacks=audits if entry.is_second else (),
+    )
+    return pack_run(run, packed, settings=entry.settings, with_optimizer=entry.with_optimizer)
 
 
 def require_free_folder(entry: Entry, *, runs: Path, atlas: Path, resume: bool) -> None:
@@ -151,7 +177,9 @@ def require_free_folder(entry: Entry, *, runs: Path, atlas: Path, resume: bool) 
 
 def _settings_of(packed: Path) -> Any:
     """Return what a packed column was trained with; None where it was not packed to the end."""
-    return (RunFolder(packed).read_record() or {}).get("settings")
+    settings = (RunFolder(packed).read_record() or {}).get("settings")
+    # agents do not depend on who watched
+    return {k: v for k, v in settings.items() if k != "callbacks"} if isinstance(settings, dict) else settings
 
 
 def _is_packed(path: Path) -> bool:
@@ -164,7 +192,7 @@ def _is_packed(path: Path) -> bool:
     return folders[0] == CHECKPOINTS and len(folders) == 3 and name in {DESCRIPTION, PACKED}
 
 
-def pack_run(run: TrainingRun, out: Path, *, with_optimizer: int) -> Path:
+def pack_run(run: TrainingRun, out: Path, *, settings: TrainSettings, with_optimizer: int) -> Path:
     """Pack a finished run: its checkpoints, its log and its record, the record last.
 
     Parameters
@@ -173,16 +201,22 @@ def pack_run(run: TrainingRun, out: Path, *, with_optimizer: int) -> Path:
         What `train` returned.
     out : Path
         Folder of the packed run; a packed run there is replaced.
+    settings : TrainSettings
+        What it was asked for: which iterations are packed.
     with_optimizer : int
         The first seeds, which keep their optimizer's state.
     """
     with owned(out):
         for name in (RECORD, _LOG, CHECKPOINTS):
             remove(out / name)
-        for folder in sorted((run.folder / CHECKPOINTS).glob("*/*")):
-            keep = int(folder.name) < with_optimizer
-            place = out / CHECKPOINTS / folder.parent.name / folder.name
-            save_agent(load_agent(folder), place, optimizer=keep, packed=True)
+        last = settings.iterations
+        kept = {it for it in settings.checkpoints if it <= last} | (
+            {last} if last < max(settings.checkpoints) else set()
+        )
+        for iteration, number in itertools.product(sorted(kept), settings.numbers):
+            optimizer = number < settings.first_seed + with_optimizer
+            agent = load_agent(checkpoint_folder(run.folder, iteration, number))
+            save_agent(agent, checkpoint_folder(out, iteration, number), optimizer=optimizer, packed=True)
         packed = RunFolder(out)
         packed.write_bytes(_LOG, gzip.compress(_short_log(run).encode(), 9, mtime=0))
         record = RunFolder(run.folder).read_json(RECORD) or {}
@@ -191,13 +225,16 @@ def pack_run(run: TrainingRun, out: Path, *, with_optimizer: int) -> Path:
 
 
 def _short_log(run: TrainingRun) -> str:
-    """Write the log with numbers of five digits."""
-    rows = zip(*(run.log[name].tolist() for name in COLUMNS), strict=True)
-    short = ({name: _short(value) for name, value in zip(COLUMNS, row, strict=True)} for row in rows)
-    return "\n".join([header(), *(as_line(row) for row in short)]) + "\n"
+    """Write the log with numbers of five digits, those of audits with three."""
+    columns = {name: COLUMNS.get(name, "") for name in run.log}
+    rows = zip(*(run.log[name].tolist() for name in columns), strict=True)
+    short = ({name: _short(name, value) for name, value in zip(columns, row, strict=True)} for row in rows)
+    return "\n".join([header(columns), *(as_line(row, columns) for row in short)]) + "\n"
 
 
-def _short(value: float | str) -> float | str:
+def _short(name: str, value: float | str) -> float | str:
+    if name.startswith("audit_"):
+        return float(f"{value:.3g}")
     return float(f"{value:.5g}") if isinstance(value, float) and abs(value) < 1e5 else value
 
 

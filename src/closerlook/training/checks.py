@@ -23,6 +23,7 @@ Baseline = Literal["value", "none"]
 _CHOICES: dict[str, tuple[str, ...]] = {
     "algorithm": tuple(ALGORITHMS),
     "initialization": get_args(Initialization),
+    "action_transform": CHOICES["action_transform"],
     "bootstrap": CHOICES["bootstrap"],
     "baseline": get_args(Baseline),
     "value_target": CHOICES["value_target"],
@@ -49,6 +50,8 @@ def _require_numbers(settings: "TrainSettings") -> None:
     for name in ("seeds", "n_envs", "n_steps"):
         if getattr(settings, name) < 1:
             raise InputError(f"{name} must be at least 1 (got {getattr(settings, name)})", "give 1 or more")
+    if not 0 <= settings.first_seed <= MOST_SEEDS:
+        raise InputError(f"first_seed must be from 0 to {MOST_SEEDS:,} (got {settings.first_seed})", "give 0 or more")
     _require_size(settings)
     require_fractions(settings, ("gamma", "gae_lambda"))
     for name in ("observation_clip", "reward_clip"):

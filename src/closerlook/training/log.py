@@ -68,7 +68,10 @@ _WHOLE = {"iteration", "agent_seed", "environment_steps", "episodes", "constant_
 
 
 def log_rows(
-    answers: Sequence[Mapping[str, np.ndarray]], first: int, columns: Iterable[str] = COLUMNS
+    answers: Sequence[Mapping[str, np.ndarray]],
+    agents: Sequence[int],
+    first: int,
+    columns: Iterable[str] = COLUMNS,
 ) -> list[dict[str, Any]]:
     """Return the log of a segment, a row for each iteration and agent, in that order.
 
@@ -76,6 +79,8 @@ def log_rows(
     ----------
     answers : sequence of mapping of str to ndarray
         What each agent's segment answered.
+    agents : sequence of int
+        Numbers of the agents.
     first : int
         Iteration that the segment begins with.
     columns : iterable of str
@@ -87,7 +92,7 @@ def log_rows(
     return [
         _row(answer, i, {"iteration": first + i, "agent_seed": number}, numbers)
         for i in range(longest)
-        for number, answer in enumerate(answers)
+        for number, answer in zip(agents, answers, strict=True)
         if first + i < answer["done"]
     ]
 

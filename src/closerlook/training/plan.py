@@ -73,18 +73,20 @@ class Plan:
         self.callbacks = tuple(callbacks)
         self.settings, self.workers, self.cache, self.folder = settings, workers, cache, folder
         self.segments = segment_bounds(settings)
-        self.seeds = [agent_seed(settings, number) for number in range(settings.seeds)]
+        self.numbers = list(settings.numbers)
+        self.seeds = [agent_seed(settings, number) for number in self.numbers]
         # agent k does not depend on how many there are, nor on which checkpoints are kept
-        decided = {k: v for k, v in settings.to_json().items() if k not in {"seeds", "seed", "checkpoints"}}
+        others = {"seeds", "seed", "first_seed", "checkpoints"}
+        decided = {k: v for k, v in settings.to_json().items() if k not in others}
         decided |= {"callbacks": [callback.identity() for callback in callbacks]} if callbacks else {}
         start = content_key("training", VERSION, torch.__version__, decided, environment)
         self.keys = [[content_key(start, seed, bounds) for seed in self.seeds] for bounds in self.segments]
         self.reached: list[set[int]] = [set() for _ in self.seeds]
         """Iterations after which each agent was stored, whether or not its state was let go since."""
-        missing = [self._missing(number) for number in range(settings.seeds)]
+        missing = [self._missing(at) for at in range(settings.seeds)]
         self.work = [[k for k, own in enumerate(missing) if j in own] for j in range(len(self.segments))]
 
-    def _missing(self, number: int) -> set[int]:
+    def _missing(self, at: int) -> set[int]:
         """Find the segments that an agent has to be trained through, from the last to the first.
 
         A segment's state is needed where the next one has to be computed from it, where a checkpoint of it is not
@@ -94,20 +96,20 @@ class Plan:
         # backwards: a segment's state is needed only where the next one is missing, or where its checkpoint is not on
         # disk
         for j in reversed(range(len(self.segments))):
-            answer = self.cache.load(self.keys[j][number])
+            answer = self.cache.load(self.keys[j][at])
             if answer is None:
                 missing.add(j)
                 continue
-            self.reached[number].add(int(answer["done"]))
+            self.reached[at].add(int(answer["done"]))
             is_last = j == len(self.segments) - 1
-            if not has_state(answer) and (j + 1 in missing or is_last or not self._is_saved(j, number)):
+            if not has_state(answer) and (j + 1 in missing or is_last or not self._is_saved(j, at)):
                 missing.add(j)
         return missing
 
-    def _is_saved(self, segment: int, number: int) -> bool:
+    def _is_saved(self, segment: int, at: int) -> bool:
         first, last = self.segments[segment]
         ends = {last, *([0] if first == 0 else [])} & set(self.settings.checkpoints)
-        return all(_is_whole(checkpoint_folder(self.folder, it, number)) for it in ends)
+        return all(_is_whole(checkpoint_folder(self.folder, it, self.numbers[at])) for it in ends)
 
     def missing_pairs(self) -> float:
         """Count the environment steps still to be made."""
@@ -139,7 +141,7 @@ class Plan:
         first, _ = self.segments[number]
         for k in missing:
             if number > 0 and agents[k].iteration != first:
-                raise self._gone(f"the state of agent {k} after {first} iterations")
+                raise self._gone(f"the state of agent {self.numbers[k]} after {first} iterations")
         # no number of an agent depends on which others it is trained with
         hands = self.workers + processes_of(self.folder)
         chunks = [chunk.tolist() for chunk in np.array_split(missing, hands) if chunk.size]
@@ -161,7 +163,7 @@ class Plan:
     def _stored(self, number: int, agent: int) -> Answer:
         answer = self.cache.load(self.keys[number][agent])
         if answer is None:
-            raise self._gone("agent {} through iterations {} to {}".format(agent, *self.segments[number]))
+            raise self._gone("agent {} through iterations {} to {}".format(self.numbers[agent], *self.segments[number]))
         return answer
 
     def _gone(self, what: str) -> InputError:
@@ -178,8 +180,9 @@ class Plan:
 
     def _job(self, number: int, agents: Sequence[Agent], chunk: Sequence[int]) -> Job:
         first, last = self.segments[number]
+        agents_named = ", ".join(str(self.numbers[k]) for k in chunk)
         return Job(
-            name=f"training of agents {', '.join(str(k) for k in chunk)}, iterations {first} to {last - 1}",
+            name=f"training of agents {agents_named}, iterations {first} to {last - 1}",
             key=content_key([self.keys[number][k] for k in chunk]),
             function=train_segment,
             arguments={

@@ -131,7 +131,7 @@ def train(
     recorded = {"callbacks": [callback.identity() for callback in callbacks]} if callbacks else {}
     environment = describe_environment(settings.spec)
     events = EventFiles(Path(out) / "tensorboard") if tensorboard else NoEvents()
-    agents = initial_agents(settings, range(settings.seeds))
+    agents = initial_agents(settings, settings.numbers)
     with RunFolder(out).open_for("train", settings.to_json() | recorded, resume=resume) as folder, events:
         plan = Plan(settings, environment, crew, folder.jobs(), folder.path, callbacks)
         if resume and folder.is_new:
@@ -150,7 +150,7 @@ def train(
                     with_answer(*pair) if has_state(pair[1]) else pair[0] for pair in zip(agents, answers, strict=True)
                 ]
                 folder.require_own()
-                log.add(log_rows(answers, first, columns))
+                log.add(log_rows(answers, plan.numbers, first, columns))
                 _save_checkpoints(folder.path, settings, agents, answers, first, last)
                 # states of the segment before are no longer needed to go on
                 if number > 0:
@@ -179,7 +179,11 @@ def _delete_strangers(run: Path, plan: Plan, first: Sequence[Mapping[str, np.nda
 
     An agent is this run's where an answer is stored of its iteration, or is the first, which has come by now.
     """
-    own = {(it, k) for k, answer in enumerate(first) for it in {0, int(answer["done"]), *plan.reached[k]}}
+    own = {
+        (it, number)
+        for number, answer, reached in zip(plan.numbers, first, plan.reached, strict=True)
+        for it in {0, int(answer["done"]), *reached}
+    }
     for place, agent in checkpoints_of(run).items():
         if place not in own:
             delete_agent(agent)
@@ -218,7 +222,7 @@ def _save_checkpoints(
     last: int,
 ) -> None:
     """Save what is asked for at the two ends of a segment; stop where an agent failed, its last good state saved."""
-    for number, (agent, answer) in enumerate(zip(agents, answers, strict=True)):
+    for number, agent, answer in zip(settings.numbers, agents, answers, strict=True):
         if not has_state(answer):
             continue
         if first == 0 and 0 in settings.checkpoints:
@@ -226,12 +230,12 @@ def _save_checkpoints(
         done = int(answer["done"])
         if (done == last and last in settings.checkpoints) or (str(answer["failure"]) and done > 0):
             save_agent(agent, checkpoint_folder(run, done, number))
-    for failing in _failures(answers):
+    for failing in _failures(settings.numbers, answers):
         raise failing
 
 
-def _failures(answers: Sequence[Mapping[str, Any]]) -> Iterator[NonFiniteError]:
-    for number, answer in enumerate(answers):
+def _failures(numbers: Sequence[int], answers: Sequence[Mapping[str, Any]]) -> Iterator[NonFiniteError]:
+    for number, answer in zip(numbers, answers, strict=True):
         if str(answer["failure"]):
             what, hint = str(answer["failure"]).split("\n", 1)
             where = f"agent seed {number}, iteration {int(answer['done'])}"

@@ -9,7 +9,7 @@ import torch
 import tyro
 from gymnasium.spaces import Discrete
 
-from closerlook.agents.agent import Agent, Bootstrap, Regime, ValueTarget, moments_state
+from closerlook.agents.agent import ActionTransform, Agent, Bootstrap, Regime, ValueTarget, moments_state
 from closerlook.agents.environment import EnvironmentSpec
 from closerlook.agents.normalization import RunningMoments, Scaling
 from closerlook.agents.policies import CategoricalMLP, GaussianMLP, MLPValue
@@ -27,6 +27,10 @@ from closerlook.training.checks import Baseline, require_sensible
 
 CHECKPOINTS = (0, 150, 300, 450)
 """Iterations at which agents are saved where nothing else is asked; a shorter run saves those it reaches."""
+
+
+_SINCE = {"first_seed": 0, "action_transform": "none"}
+"""Settings that came after runs had been stored, and what they were until then."""
 
 
 @dataclass(frozen=True)
@@ -57,6 +61,8 @@ class TrainSettings:
     """Environment steps of each agent; whole batches, the rest is left out."""
     seed: int = 0
     """Root seed of the run: agent k is the same whatever the number of agents."""
+    first_seed: int = 0
+    """Number of the first agent: 10 trains agents 10, 11, ..., none of which a run from 0 of ten seeds has."""
     checkpoints: tuple[int, ...] = CHECKPOINTS
     """Iterations at which agents are saved, 0 before any update; the last is added. A shorter run leaves out those of
     the default that it does not reach."""
@@ -80,6 +86,9 @@ class TrainSettings:
     """Divide rewards by the running deviation of the discounted return."""
     reward_clip: float | None = 10.0
     """Bound on scaled rewards; none: free."""
+    action_transform: ActionTransform = "none"
+    """What the environment is given. none: the action as it was drawn. clip: clipped to the action space, so that costs
+    of control are charged on what acts. squash, rescale: see `closerlook.Agent`."""
     bootstrap: Bootstrap = "correct"
     """correct: terminated is not truncated. paper: time limits count as terminations, as in the released code."""
     baseline: Baseline = "value"
@@ -107,8 +116,10 @@ class TrainSettings:
 
         Parameters
         ----------
-        name : {"paper", "ppo-m"}
-            ``paper``: Table 1's column for the task and the algorithm. ``ppo-m``: PPO without reward normalization,
+        name : {"paper", "paper-v2", "ppo-m"}
+            ``paper``: Table 1's column for the task and the algorithm. ``paper-v2``: the same as the released code and
+            the engine of its day ran it, time limits as terminations and Humanoid charged for clipped controls.
+            ``ppo-m``: PPO without reward normalization,
             annealing, value clipping, orthogonal initial weights, and the clipping of observations and rewards.
         environment : str
             Gymnasium id, or a short name.
@@ -135,6 +146,11 @@ class TrainSettings:
     def regime(self) -> Regime:
         """How a batch is gathered."""
         return Regime(self.n_envs, self.n_steps, reset_each_iteration=True)
+
+    @property
+    def numbers(self) -> range:
+        """Of the agents: those that folders, logs and datasets call them by."""
+        return range(self.first_seed, self.first_seed + self.seeds)
 
     @property
     def iterations(self) -> int:
@@ -165,9 +181,13 @@ class TrainSettings:
         return getattr(self, self.algorithm)  # type: ignore[no-any-return]
 
     def to_json(self) -> dict[str, Any]:
-        """Return every setting that counts as a JSON value, those of the update as ``ppo.<name>``."""
+        """Return every setting that counts as a JSON value, those of the update as ``ppo.<name>``.
+
+        Settings that came after runs had been stored stand there only where they say something.
+        """
         names = [entry.name for entry in fields(self) if entry.name not in ALGORITHMS]
         flat = {name: getattr(self, name) for name in names}
+        flat = {name: value for name, value in flat.items() if name not in _SINCE or value != _SINCE[name]}
         return flat | {f"{self.algorithm}.{name}": value for name, value in asdict(self.update).items()}
 
 
@@ -192,7 +212,7 @@ def initial_agents(settings: TrainSettings, numbers: Sequence[int]) -> list[Agen
     settings : TrainSettings
         Resolved settings.
     numbers : sequence of int
-        Which agents of the run.
+        Their numbers, see `TrainSettings.numbers`.
 
     Returns
     -------
@@ -237,6 +257,7 @@ def _initial_agent(
         gae_lambda=settings.gae_lambda,
         observation_scaling=Scaling(clip=settings.observation_clip) if settings.normalize_observations else None,
         reward_scaling=Scaling(clip=settings.reward_clip) if settings.normalize_rewards else None,
+        action_transform=settings.action_transform,
         bootstrap=settings.bootstrap,
         value_target=settings.value_target,
         algorithm=settings.algorithm,

@@ -144,7 +144,7 @@ def _draw_line(axis: Axes, agent: xr.Dataset, first: str) -> None:
 
 def _draw_saving(axis: Axes, agent: xr.Dataset, first: str) -> None:
     """Draw how many times fewer pairs a difference to the agent takes with common random numbers, with its band."""
-    axis.set_title("pairs saved by common random numbers")
+    axis.set_title("pairs saved by shared draws")
     line, saving = agent["line"].values, agent["crn_variance_reduction"].values
     known = np.isfinite(saving)
     if not known.any():

@@ -39,11 +39,7 @@ def interactive(dataset: xr.Dataset) -> go.Figure:
     """
     agents = [dataset.isel(agent=at) for at in range(dataset.sizes["agent"])] if "agent" in dataset.dims else [dataset]
     flat = dataset.sizes["random"] < 2
-    what = (
-        ("surrogate", "true reward", "pairs saved by common random numbers")
-        if flat
-        else ("surrogate", "true reward") * 2
-    )
+    what = ("surrogate", "true reward", "pairs saved by shared draws") if flat else ("surrogate", "true reward") * 2
     titles = [f"{_name(agent)}{words}" for agent in agents for words in what]
     scene, plane = {"type": "scene"}, {"type": "xy"}
     figure = make_subplots(

@@ -55,4 +55,4 @@ def _lines(agent: xr.Dataset, first: str, where: str) -> Iterator[Panel]:
     if np.isfinite(saving[0]).any():
         y = Scale("times fewer pairs for a gain", log=True)
         series = [Series("", line, *saving, color=COLORS[2])]
-        yield Panel(f"Pairs saved by common random numbers{where}", x, y, series)
+        yield Panel(f"Pairs saved by shared draws{where}", x, y, series)

@@ -120,7 +120,7 @@ def trust_region_findings(
     gains = [_gains(sums, plan) for sums in rewards]
     asked = np.array([sums is not None for sums in rewards])
     found |= _rewards(gains, asked, plan) | _predictions(agent, stacked, rewards, plan)
-    found |= _along(found, asked, rule, plan)
+    found |= _along(found, asked, rule, plan) | _agreement(stacked, found["multiple_gain"], asked)
     found |= step_settings(found, plan.multiples)
     return found | intervals("average", [_average(name, found[name], asked) for name in AVERAGED])
 
@@ -256,6 +256,20 @@ def _rewards(gains: Sequence[tuple[np.ndarray, np.ndarray, np.ndarray]], asked: 
     unknown = (~np.isfinite(ends[""]) & asked[:, None]).sum(axis=0)
     found = {**whole, **all_of_them, **intervals("mean_multiple_gain", over_updates), "unknown_gains": unknown}
     return found | interval("fraction_worse", fraction_worse(whole["true_improvement"][asked]))
+
+
+def _agreement(stacked: Mapping[str, np.ndarray], gains: np.ndarray, asked: np.ndarray) -> Findings:
+    """Return at which share of the multiples a surrogate and the true reward move the same way: gains (R, M)."""
+    rises = stacked["multiple_surrogates"] - stacked["base_surrogates"][:, :, None]
+    # 1 where sign(L(theta + m step) - L(theta)) = sign(J(theta + m step) - J(theta)), 0 where not, 1/2 where one is 0
+    same = (1 + np.sign(rises) * np.sign(gains)[:, None, :, None]) / 2
+    shares = same.mean(axis=2)  # (R, pairs_of, surrogate_name)
+    found = [_share(over_known(column, asked)) for column in shares.reshape(len(shares), -1).T]
+    return intervals("agreement_along_update", found, shares.shape[1:])
+
+
+def _share(one: Interval) -> Interval:
+    return Interval(*(float(np.clip(end, 0.0, 1.0)) for end in (one.value, one.low, one.high)))
 
 
 def over_known(values: np.ndarray, asked: np.ndarray) -> Interval:

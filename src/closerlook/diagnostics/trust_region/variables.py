@@ -279,6 +279,17 @@ VARIABLES: list[Variable] = [
         ),
         source="Clopper and Pearson (1934)",
     ),
+    *interval(
+        "agreement_along_update",
+        ("agent", "pairs_of", "surrogate_name"),
+        (
+            "Share of the multiples of the step at which a surrogate and the true reward move the same way, both from "
+            "their value at the agent; mean over updates. Noise in the gains pulls it to one half. Missing where a "
+            "gain is not known: see unknown_gains.",
+            "Student's t over updates, within 0 and 1.",
+        ),
+        source="Ilyas et al. (2020), section 2.3",
+    ),
     Variable(
         "stage_change",
         ("agent", "repeat", "pairs_of", "change", "stage"),
