@@ -62,7 +62,7 @@ def help_of(command: str, capsys: pytest.CaptureFixture) -> str:
 
 def test_help_spells_values_as_they_are_given(capsys: pytest.CaptureFixture) -> None:
     for command, spelt in (
-        ("train", ("--ppo.value-clip FLOAT|none", "--checkpoints INT ...", "--preset {paper,ppo-m}")),
+        ("train", ("--ppo.value-clip FLOAT|none", "--checkpoints INT ...", "--preset {paper,paper-v2,ppo-m}")),
         ("atlas", ("[OPTIONS] COLUMN ...", "(default: atlas/ beside")),
         ("gradients", ("--iteration INT ...",)),
     ):

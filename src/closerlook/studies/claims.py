@@ -47,6 +47,8 @@ class Claim:
         The other quantity of a relation: its ``variable``, ``where`` and ``size``.
     written : str
         The day since which its rule reads as it does; empty where that is not known.
+    paper : str
+        The paper's own number, where it has one.
     """
 
     name: str
@@ -66,6 +68,7 @@ class Claim:
     between: tuple[Mapping[str, Any], ...] = ()
     beside: Mapping[str, Any] = field(default_factory=dict)
     written: str = ""
+    paper: str = ""
 
     @property
     def rule_in_words(self) -> str:
@@ -141,7 +144,7 @@ def _claim(where: str, name: str, said: Any) -> Claim:
                 f"{where}: there is no {key} {content[key]!r:.60}", f"choose from {', '.join(get_args(choices[key]))}"
             )
     readers: dict[str, Any] = {
-        **dict.fromkeys(("statement", "source", "variable", "statistic", "rule"), text),
+        **dict.fromkeys(("statement", "source", "variable", "statistic", "rule", "paper"), text),
         **dict.fromkeys(("tasks", "algorithms"), texts),
         **dict.fromkeys(("where", "beside"), mapping),
         "bound": number,

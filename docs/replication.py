@@ -1,0 +1,503 @@
+"""Write replication.md: what the paper's statements come to on the measured atlases: `python docs/replication.py`.
+
+Every number is judged or computed here from the datasets in docs/data and the logs of the atlases.
+"""
+
+import re
+import sys
+import textwrap
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import matplotlib.pyplot as plt
+import numpy as np
+import xarray as xr
+from matplotlib.axes import Axes
+from matplotlib.patches import Rectangle
+from measured import COLUMNS, DATA, DOCS, TASKS, current, replaced, save_picture, table
+
+from closerlook.agents.loading import atlas_folder
+from closerlook.drawing.style import INK, STYLE
+from closerlook.results.training_log import read_training_log
+from closerlook.studies.claims import Claim, load_claims
+from closerlook.studies.found import Found, find_results
+from closerlook.studies.judging import holm, judged
+from closerlook.studies.preset import load_preset
+from closerlook.studies.training_rewards import final_rewards
+from learning import CLAIMED, read
+
+PAGE, README = DOCS / "replication.md", DOCS.parent / "README.md"
+FIRST_SCREEN = (0, 3, 4, 5, 7)
+"""Findings that stand in README too."""
+BOTH = ("gradients", "trust-region")
+"""Diagnostics of which all six columns were measured."""
+SECTIONS: Mapping[str, tuple[str, ...]] = {
+    "Gradient estimates": (
+        "correlation-near-zero",
+        "correlation-zero-or-negative",
+        "correlation-decays",
+        "correlation-decays-late",
+        "complexity-hopper-walker2d",
+        "complexity-walker2d-humanoid",
+        "complexity-hopper-humanoid",
+        "far-from-the-true-gradient",
+        "more-pairs-help",
+        "trajectories-fall",
+        "trajectories-are-the-samples",
+        "steps-near-zero",
+        "steps-decay",
+    ),
+    "Value prediction": (
+        "critic-fits-its-target",
+        "critic-misses-returns-as-released",
+        "critic-misses-returns",
+        "true-value-beats-critic",
+        "critic-beats-zero",
+        "critic-nearer-to-zero",
+        "critic-help-does-not-grow",
+        "no-baseline-ends-lower",
+        "no-baseline-ends-lower-walker2d",
+        "no-baseline-ends-lower-humanoid",
+        "returns-target-explains-more",
+        "returns-target-explains-more-walker2d",
+        "returns-target-ends-higher",
+        "returns-target-ends-higher-walker2d",
+    ),
+    "Surrogate and true reward": (
+        "jagged-at-2k",
+        "smooth-at-1m",
+        "early-updates-gain",
+        "directions-lower-the-reward",
+        "disagree-late",
+        "disagree-late-climbed",
+        "trpo-agrees-again-at-many",
+        "trpo-gains-at-many",
+        "ppo-loses-at-many",
+    ),
+    "Trust regions": (
+        "bound-holds-on-other-states",
+        "worst-state-exceeds-bound",
+        "ratios-leave-the-clip",
+        "quadratic-model-not-below",
+        "quadratic-model-not-above",
+    ),
+    "Training": ("ppo-more-sample-efficient", "best-rate-higher-where-few", "large-batches-deteriorate"),
+}
+"""The paper's statements, in its order; those of our own are on the pages of the measured atlas."""
+WORDS = {"holds": "**yes**", "does_not_hold": "**no**", "not_enough_data": "open", "not_tested": "not tested"}
+PICTURES: Mapping[str, tuple[str, str, str]] = {
+    "table1": ("learning.png", "1e6 steps of ten seeds", "1e6 steps"),
+    "fig1": ("gradients-humanoid-{}.png", "2e5 pairs of ten seeds", "1e7 pairs"),
+    "fig2": ("gradients-humanoid-{}.png", "2e5 pairs of ten seeds, 1e7 of one", "1e7 pairs"),
+    "fig3": ("values-walker2d-ppo.png", "1e5 pairs at three iterations", "every iteration"),
+    "fig4": ("values-{}-ppo.png", "1e5 pairs, V* from as many", "V* from 5e6 pairs"),
+    "fig5": ("landscape-few-humanoid-trpo.png", "8,192 pairs a point", "2,000, 20,000 and 100,000 pairs a point"),
+    "fig6": ("landscape-few-humanoid-trpo.png", "8,192 pairs a point, few only", "1e6 pairs a point"),
+    "fig7": ("landscape-few-humanoid-ppo.png", "8,192 pairs a point, few only", "1e6 pairs a point"),
+    "fig8": ("learning.png", "ten seeds", "24 seeds, 10 shown"),
+    "fig9": ("gradients-walker2d-{}.png", "2e5 pairs of ten seeds", "1e6 pairs"),
+    "fig10": ("gradients-hopper-{}.png", "2e5 pairs of ten seeds, 1e7 of one", "1e6 pairs"),
+    "fig11": ("", "not measured yet: audits of the second atlas", "every iteration"),
+    "fig12": ("values-hopper-ppo.png", "1e5 pairs at three iterations", "every iteration"),
+    "fig13": ("landscape-few-humanoid-trpo.png", "8,192 pairs a point, few only", "1e6 pairs a point"),
+    "fig14": ("landscape-few-humanoid-ppo.png", "8,192 pairs a point, few only", "1e6 pairs a point"),
+    "fig15": ("landscape-both-walker2d-trpo.png", "20,480 pairs a point", "1e6 pairs a point"),
+    "fig16": ("landscape-both-walker2d-ppo.png", "20,480 pairs a point, one of 1e6", "1e6 pairs a point"),
+    "fig17": ("landscape-both-hopper-trpo.png", "20,480 pairs a point", "1e6 pairs a point"),
+    "fig18": ("landscape-both-hopper-ppo.png", "20,480 pairs a point", "1e6 pairs a point"),
+    "fig19": ("landscape-few-walker2d-trpo.png", "20,480 pairs a point", "2,000 to 100,000 pairs a point"),
+    "fig20": ("landscape-few-hopper-trpo.png", "20,480 pairs a point", "2,000 to 100,000 pairs a point"),
+    "sample-regime": ("sample-regime-humanoid.png", "our grid, four seeds", "2e3 to 2e4 pairs, eight agents"),
+}
+"""Of each of the paper's figures: our picture, what it is made from, and what the paper's is made from."""
+GAMMA = 0.99
+LOGARITHMS = "of a logarithm, written as the ratio it stands for"
+
+
+def first_atlas() -> list[Found]:
+    """Find all that was measured of seeds 0 to 9, which many rules were learnt from."""
+    paths = [
+        *(
+            DATA / f"{kind}-{task}-{algorithm}.nc"
+            for kind in ("gradients", "trust-region")
+            for task, algorithm in COLUMNS
+        ),
+        *sorted(DATA.glob("gradients-steps-*.nc")),
+        *sorted(DATA.glob("landscape-few-*.nc")),
+        *sorted(DATA.glob("landscape-many-*.nc")),
+        *sorted(DATA.glob("trust-region-big-*.nc")),
+        *(DATA / f"values-{task}-ppo.nc" for task in ("hopper", "walker2d", "humanoid")),
+        *(DATA / f"values-{task}-returns.nc" for task in ("hopper", "walker2d")),
+        *sorted(DATA.glob("sample-regime-*.nc")),
+    ]
+    found = [_blanked(one) for one in find_results(paths)]
+    for task, algorithm in COLUMNS:
+        found += _ends(task, algorithm, read_training_log(atlas_folder() / f"{task}-{algorithm}"))
+    for study, words in CLAIMED.items():
+        for path in sorted(DATA.glob(f"*-{study}.csv.gz")):
+            task = path.name.split("-")[0].removesuffix(".csv.gz")
+            found += _ends(f"{task} {words}", "ppo", read(path))
+    return found
+
+
+def second_atlas() -> list[Found]:
+    """Find what was measured of seeds 10 to 19, for which the rules were written before."""
+    paths = sorted((DATA / "v2").glob("*.nc")) if (DATA / "v2").is_dir() else []
+    found = find_results(paths) if paths else []
+    for task, algorithm in COLUMNS:
+        found += _ends(task, algorithm, read_training_log(atlas_folder() / f"{task}-{algorithm}-v2"))
+    return found
+
+
+def _blanked(one: Found) -> Found:
+    return Found(one.kind, one.task, one.algorithm, current(one.dataset), one.measured, one.folder)
+
+
+def _ends(task: str, algorithm: str, log: Mapping[str, Any] | None) -> list[Found]:
+    return [] if log is None else [Found("train", task, algorithm, final_rewards(log), None, Path())]
+
+
+def most_seeds(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Leave out rows of a place that another one of the same statement and place rests on more seeds for."""
+    best: dict[tuple[str, ...], int] = {}
+    for row in rows:
+        key = place_of(row)
+        best[key] = max(best.get(key, 0), row["seeds"])
+    kept = {}
+    for row in rows:
+        if row["seeds"] == best[place_of(row)]:
+            kept.setdefault(place_of(row), row)
+    left = list(kept.values())
+    adjusted = holm([np.nan if row["p"] is None else row["p"] for row in left])
+    return [row | {"p_holm": p if np.isfinite(p) else None} for row, p in zip(left, adjusted, strict=True)]
+
+
+def place_of(row: Mapping[str, Any]) -> tuple[str, ...]:
+    """Return statement, task and algorithm of a row."""
+    return row["id"], str(row["task"]), str(row["algorithm"])
+
+
+def cell(rows: Sequence[Mapping[str, Any]]) -> str:
+    """Write verdicts of one statement in one column; blank where there is none."""
+    return ", ".join(dict.fromkeys(WORDS[row["mark"]] for row in rows))
+
+
+def in_column(row: Mapping[str, Any], column: tuple[str, str]) -> bool:
+    """Say whether a row belongs below a task and an algorithm: contrasts stand below the second of a pair."""
+    if row["task"] is None:
+        return False
+    task = row["task"].split(" against ")[-1].split(" ")[0]
+    return task == column[0] and column[1] in row["algorithm"].split(" against ")[:1]
+
+
+def below(rows: Sequence[Mapping[str, Any]], name: str, column: tuple[str, str]) -> list[Mapping[str, Any]]:
+    """Return a statement's rows below a column: of the plain task where there are some, else of what is unusual."""
+    own = [row for row in rows if row["id"] == name and in_column(row, column)]
+    plain = [row for row in own if row["task"] in TASKS or " against " in row["task"]]
+    return plain or own
+
+
+def overview(rows: Sequence[Mapping[str, Any]], claims: Mapping[str, Claim]) -> str:
+    """Lay out one verdict for each statement, task and algorithm."""
+    if all(row["task"] is None for row in rows):
+        trained = sum((atlas_folder() / f"{task}-{algorithm}-v2").is_dir() for task, algorithm in COLUMNS)
+        return f"Nothing of it has been measured yet; {trained} of its {len(COLUMNS)} columns are trained.\n"
+    head = ["", *(f"{task.capitalize()} {algorithm.upper()}" for task, algorithm in COLUMNS)]
+    lines = []
+    for section, names in SECTIONS.items():
+        lines.append([f"*{section}*", *[""] * len(COLUMNS)])
+        for name in names:
+            link = f"[{short(claims[name])}](#{name})"
+            cells = [cell(below(rows, name, column)) for column in COLUMNS]
+            lines.append([link, *(cells if any(cells) else [WORDS["not_tested"], *cells[1:]])])
+    return table(head, lines)
+
+
+def short(claim: Claim) -> str:
+    """Write a statement without how it is read as a number."""
+    first, _, rest = claim.statement.rstrip(".").partition("; ")
+    return f"{first}: {rest.removeprefix('here ')}" if rest.startswith("here ") else first
+
+
+def number(value: float | None, claim: Claim) -> str:
+    """Write a number of a claim; of a logarithm the ratio it stands for."""
+    if value is None:
+        return "-"
+    return f"{np.exp(value):.3g}" if claim.log else f"{value:.3g}"
+
+
+def details(rows: Sequence[Mapping[str, Any]], claims: Mapping[str, Claim]) -> str:
+    """Write every statement with the paper's number, its rule, and what was found where."""
+    if all(row["task"] is None for row in rows):
+        return "Not measured yet.\n"
+    parts = []
+    for section, names in SECTIONS.items():
+        parts.append(f"### {section}\n")
+        for name in names:
+            claim, own = claims[name], [row for row in rows if row["id"] == name]
+            said = f"; the paper: {claim.paper}" if claim.paper else ""
+            bound = number(claim.bound, claim)
+            parts.append(f'<a id="{name}"></a>\n\n**{claim.statement}** {claim.source}{said}. *{rule(claim, bound)}*\n')
+            judged_rows = [
+                [
+                    ", ".join(row[key] for key in ("task", "algorithm") if row[key]),
+                    WORDS[row["mark"]],
+                    number(row["value"], claim),
+                    "-" if row["low"] is None else f"{number(row['low'], claim)} to {number(row['high'], claim)}",
+                    str(row["seeds"]),
+                    chance(row["p_holm"]),
+                ]
+                for row in own
+                if row["task"] is not None
+            ]
+            head = ["where", "verdict", "number", "95% interval", "seeds", "p (Holm)"]
+            parts.append(table(head, judged_rows) if judged_rows else "Not tested yet.\n")
+    return "\n".join(parts)
+
+
+def rule(claim: Claim, bound: str) -> str:
+    """Write the rule: what is computed, and on which side of what it has to lie."""
+    what = re.sub(r": \w+ (below|above) .*$", "", claim.rule_in_words)
+    how = {"level": "mean", "change": "change", "contrast": "difference", "fraction": "fraction", "study": "mean"}
+    ratio = f" ({LOGARITHMS})" if claim.log else ""
+    return f"{what}; {how.get(claim.statistic, claim.statistic)}{ratio} {claim.rule} {bound}."
+
+
+def chance(p: float | None) -> str:
+    """Write a probability."""
+    return "-" if p is None else "< 0.001" if p < 0.001 else f"{p:.2g}"
+
+
+def cut_error(gamma: float, steps: Sequence[int]) -> float:
+    """Return the mean relative error of an exact critic against returns that stop, rewards being all alike.
+
+    Parameters
+    ----------
+    gamma : float
+        Discount factor.
+    steps : sequence of int
+        Lengths of the stretches that a batch's returns stop at the end of.
+    """
+    # V = r / (1 - gamma); with k steps left G = r (1 - gamma^k) / (1 - gamma); |V - G| / G = gamma^k / (1 - gamma^k)
+    left = np.concatenate([np.arange(1, length + 1) for length in steps]).astype(np.float64)
+    return float((gamma**left / (1 - gamma**left)).mean())
+
+
+def findings(found: Sequence[Found], rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Write what stands out, each line with its numbers."""
+    gradients = [one.dataset for one in found if one.kind == "gradients" and "update_size" not in one.dataset.dims]
+    values = {one.task: one.dataset for one in found if one.kind == "values"}
+    regions = [one.dataset for one in found if one.kind == "trust-region" and one.algorithm == "ppo"]
+    counts = {mark: sum(row["mark"] == mark for row in rows) for mark in WORDS}
+    held = sum(row["mark"] == "holds" and (row["p_holm"] or 1) < 0.05 for row in rows)
+    off, share = prediction_error(gradients)
+    fractions = [float(np.nanmean(of(data, "effective_sample_fraction"))) for data in gradients]
+    lost = [row for row in rows if row["id"].startswith("no-baseline-ends-lower") and row["task"] is not None]
+    costs = [1 / np.exp(row["value"]) for row in lost]
+    errors = {name: errors_of(data) for name, data in values.items() if " " not in name}
+    cut, true = ([pair[place] for pair in errors.values()] for place in (0, 1))
+    falls = [(mean_of(data, "surrogate_rise_heldout"), mean_of(data, "clip_null_heldout")) for data in regions]
+    falls = [pair for pair in falls if np.isfinite(pair).all()]
+    covered = [bootstrap_coverage(signal) for signal in (0.02, 0.1, 0.5)]
+    return [
+        f"Of {len(rows) - counts['not_tested']} tests of the paper's statements, one for each statement, task and "
+        f"algorithm, {counts['holds']} come out yes ({held} of them with all tests taken into account), "
+        f"{counts['does_not_hold']} no, {counts['not_enough_data']} open; {counts['not_tested']} statements were not "
+        f"tested.",
+        verdict_of(
+            "Gradient estimates of a training batch hardly agree once agents have learned something",
+            rows,
+            "correlation-near-zero",
+        ),
+        verdict_of("Their agreement falls as training goes on", rows, "correlation-decays"),
+        f"One number, the noise scale, predicts the whole curve of agreement against pairs: measured and predicted "
+        f"cosines differ by {off:.3f} at the median, over all agents and sizes, and by less than {share:.3f} in nine "
+        f"cases of ten.",
+        f"Pairs of a trajectory are nearly as good as independent ones: {spread(fractions)} of them count (means of "
+        f"columns). The number of samples is not the number of trajectories.",
+        f"The critic's error of 50% is mostly the cut return. Against returns that stop at the batch's end it errs by "
+        f"{spread(cut)}; against returns that are followed to their end by {spread(true)}. An exact critic of rewards "
+        f"that are all alike errs by {cut_error(GAMMA, [2048]):.2f} against returns that are cut once in 2,048 steps, "
+        f"by {cut_error(GAMMA, [1000, 1000, 48]):.2f} where time limits at 1,000 cut them too.",
+        f"Training without a baseline costs a factor of {spread(costs, 1)} in final reward, not almost ten.",
+        verdict_of(
+            "An update from a training batch lowers the true reward late in training",
+            rows,
+            "directions-lower-the-reward",
+        ),
+        f"PPO's clipped surrogate falls on pairs it was not made from, by {spread([-fall for fall, _ in falls], 4)} "
+        f"(means of columns from iteration 150 on); clipping alone, with advantages that do not depend on ratios, "
+        f"makes that {spread([-null for _, null in falls], 4)}: the fall is no overfitting."
+        if falls
+        else "PPO's clipped surrogate beside what clipping alone does to it: not measured.",
+        f"Intervals by bootstrap over the pairs of ten estimates, as the paper drew them, hold the truth in "
+        f"{min(covered):.0%} to {max(covered):.0%} of simulated studies, not in 95%: pairs that share an estimate are "
+        f"not independent.",
+    ]
+
+
+def verdict_of(words: str, rows: Sequence[Mapping[str, Any]], name: str) -> str:
+    """Write in how many columns a statement comes out how, and between which numbers."""
+    own = [row for row in rows if row["id"] == name and row["task"] is not None]
+    counts = [f"{WORDS[mark].strip('*')} in {n}" for mark in WORDS if (n := sum(row["mark"] == mark for row in own))]
+    known = [row["value"] for row in own if row["value"] is not None]
+    between = f"; means of {min(known):.2g} to {max(known):.2g}" if known else ""
+    return f"{words}: {', '.join(counts)} of {len(own)} columns{between}." if own else f"{words}: not tested yet."
+
+
+def of(dataset: xr.Dataset, name: str, **where: Any) -> np.ndarray:
+    """Return a variable of trained agents, from iteration 150 on."""
+    data = dataset[name].sel(where).values.astype(np.float64)
+    return np.asarray(data[dataset["iteration"].values >= 150])
+
+
+def mean_of(dataset: xr.Dataset, quantity: str) -> float:
+    """Return the mean over trained agents of a quantity's mean over updates; NaN where none has one."""
+    if quantity not in dataset["quantity"].values:
+        return np.nan
+    values = of(dataset, "average", quantity=quantity)
+    return float(np.nanmean(values)) if np.isfinite(values).any() else np.nan
+
+
+def errors_of(dataset: xr.Dataset) -> tuple[float, float]:
+    """Return the updated critic's mean relative error to returns that are cut, and to complete ones."""
+    both = [
+        of(dataset, "mean_relative_error", critic="updated", target=name) for name in ("cut_off_returns", "returns")
+    ]
+    return float(np.nanmean(both[0])), float(np.nanmean(both[1]))
+
+
+def prediction_error(datasets: Sequence[xr.Dataset]) -> tuple[float, float]:
+    """Return by how much the noise scale's cosines miss the measured ones: median, and nine cases of ten."""
+    off = [
+        np.abs(data["pairwise_cosine"].values - data["predicted_pairwise_cosine"].values)[:, ~data["is_prefix"].values]
+        for data in datasets
+    ]
+    flat = np.concatenate([one.ravel() for one in off])
+    return float(np.nanmedian(flat)), float(np.nanquantile(flat, 0.9))
+
+
+def spread(values: Sequence[float], digits: int = 2) -> str:
+    """Write the least and the largest of some numbers."""
+    return f"{min(values):.{digits}f} to {max(values):.{digits}f}"
+
+
+def bootstrap_coverage(signal: float, repeats: int = 400, estimates: int = 10, size: int = 400) -> float:
+    """Return how often a bootstrap interval over pairs of estimates holds their expected cosine, in simulation.
+
+    Parameters
+    ----------
+    signal : float
+        The expected cosine, about.
+    repeats : int
+        Simulated studies.
+    estimates, size : int
+        Estimates of a study, and their parameters.
+    """
+    rng = np.random.default_rng(0)
+    first, second = np.triu_indices(estimates, 1)
+    # g = mu + noise of unit length on average; |mu|^2 / (|mu|^2 + 1) = signal
+    mean = np.zeros(size)
+    mean[0] = np.sqrt(signal / (1 - signal))
+    rows = mean + rng.standard_normal((repeats, estimates, size)) / np.sqrt(size)
+    rows /= np.linalg.norm(rows, axis=2, keepdims=True)
+    cosines = np.einsum("rid,rjd->rij", rows, rows)[:, first, second]
+    drawn = cosines[:, rng.integers(len(first), size=(500, len(first)))].mean(axis=2)
+    low, high = np.quantile(drawn, [0.025, 0.975], axis=1)
+    truth = cosines.mean()  # over all studies: far nearer to the expectation than one of them
+    return float(np.mean((low <= truth) & (truth <= high)))
+
+
+def index() -> str:
+    """Lay out the paper's figures: picture, command, and size beside the paper's."""
+    rows = []
+    for name, (picture, ours, theirs) in PICTURES.items():
+        preset = load_preset(name, "paper")
+        names = [picture.format(part) for part in parts_of(picture)] if picture else []
+        missing = [one for one in names if not (DOCS / "images" / one).exists()]
+        if missing:
+            sys.exit(f"docs/images/{missing[0]} is not there")
+        links = ", ".join(f"[{place}](images/{one})" for place, one in enumerate(names, 1))
+        rows.append([preset.figure, preset.title, links or "-", f"`closerlook study {name}`", ours, theirs])
+    return table(["", "what it shows", "pictures", "command", "ours", "the paper's"], rows)
+
+
+def parts_of(picture: str) -> tuple[str, ...]:
+    """Return what stands in a picture's name for each of its parts."""
+    if "{}" not in picture:
+        return ("",)
+    return ("hopper", "walker2d") if picture.startswith("values") else ("ppo", "trpo")
+
+
+COLORS = {"holds": "#2f7d4f", "does_not_hold": "#b5452c", "not_enough_data": "#c9ced6"}
+SYMBOLS = {"holds": "yes", "does_not_hold": "no", "not_enough_data": "open"}
+
+
+def draw(rows: Sequence[Mapping[str, Any]], claims: Mapping[str, Claim]) -> Axes:
+    """Draw one field for each statement, task and algorithm."""
+    names = [name for section in SECTIONS.values() for name in section if any(
+        row["id"] == name and row["task"] is not None for row in rows)]  # fmt: skip
+    with plt.rc_context(STYLE):
+        axis: Axes = plt.figure(figsize=(11.0, 0.27 * len(names) + 1.0), layout="constrained").subplots()
+        for down, name in enumerate(names):
+            for across, column in enumerate(COLUMNS):
+                own = below(rows, name, column)
+                if own:
+                    mark = own[0]["mark"]
+                    axis.add_patch(Rectangle((across + 0.03, down + 0.06), 0.94, 0.88, color=COLORS[mark], linewidth=0))
+                    ink = INK if mark == "not_enough_data" else "white"
+                    axis.text(across + 0.5, down + 0.5, SYMBOLS[mark], ha="center", va="center", color=ink, size=8)
+        labels = [short(claims[name]) for name in names]
+        axis.set(xlim=(0, len(COLUMNS)), ylim=(len(names), 0))
+        axis.set_yticks(np.arange(len(names)) + 0.5, [textwrap.shorten(one, 92, placeholder=" ...") for one in labels])
+        heads = [f"{task.capitalize()}\n{algorithm.upper()}" for task, algorithm in COLUMNS]
+        axis.set_xticks(np.arange(len(COLUMNS)) + 0.5, heads)
+        axis.xaxis.tick_top()
+        axis.tick_params(length=0, labelsize=8.5)
+        axis.spines[:].set_visible(False)
+    return axis
+
+
+def texts_of(
+    page: str, readme: str, first: Sequence[Found], second: Sequence[Found]
+) -> tuple[str, str, list[dict[str, Any]]]:
+    """Put all that is found into the page, and a part into README; return both, and what the first atlas comes to.
+
+    Parameters
+    ----------
+    page, readme : str
+        As they were.
+    first, second : sequence of Found
+        What was measured of the two atlases.
+    """
+    claims = {claim.name: claim for claim in load_claims()}
+    named = {name for names in SECTIONS.values() for name in names}
+    asked = [claim for name, claim in claims.items() if name in named]
+    explored, verdicts = (most_seeds(judged(asked, found)) for found in (first, second))
+    lines = findings(first, explored)
+    for name, content in (
+        ("findings", "".join(f"{place}. {line}\n" for place, line in enumerate(lines, 1))),
+        ("index", index()),
+        ("verdicts", overview(verdicts, claims)),
+        ("explored", overview(explored, claims)),
+        ("details of the second", details(verdicts, claims)),
+        ("details of the first", details(explored, claims)),
+    ):
+        page = replaced(page, name, content)
+    short_answer = "".join(f"- {lines[place]}\n" for place in FIRST_SCREEN)
+    return page, replaced(readme, "answer", short_answer), explored
+
+
+def main() -> int:
+    """Write the page."""
+    page, readme, explored = texts_of(PAGE.read_text(), README.read_text(), first_atlas(), second_atlas())
+    PAGE.write_text(page)
+    README.write_text(readme)
+    claims = {claim.name: claim for claim in load_claims()}
+    save_picture(draw(explored, claims), DOCS / "images" / "replication", 110)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,168 @@
+"""The page on the replication: made from datasets by its script, and readable without it."""
+
+import re
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import xarray as xr
+
+sys.path.insert(0, str(Path(__file__).parents[2] / "docs"))
+
+import replication
+from measured import DOCS, found
+
+from closerlook.algorithms.returns import discounted_sums
+from closerlook.statistics.value_errors import near_zero, relative_errors
+from closerlook.studies.claims import load_claims
+from closerlook.studies.found import Found
+from closerlook.studies.judging import judge
+
+PAGE, README = (DOCS / "replication.md").read_text(), (DOCS.parent / "README.md").read_text()
+ITERATIONS, SEEDS = (0, 150, 300, 450), 6
+AGENTS = len(ITERATIONS) * SEEDS
+PLACES = {
+    "iteration": ("agent", np.repeat(ITERATIONS, SEEDS)),
+    "agent_seed": ("agent", np.tile(np.arange(SEEDS), len(ITERATIONS))),
+}
+
+
+def small_gradients(cosine: float) -> xr.Dataset:
+    """Agents whose estimates agree so much once they are trained."""
+    rng = np.random.default_rng(0)
+    mean = np.where(PLACES["iteration"][1] == 0, 0.5, cosine)
+    pairwise = mean[:, None] + rng.normal(0, 0.002, (AGENTS, 2))
+    return xr.Dataset(
+        {
+            "pairwise_cosine": (("agent", "size"), pairwise),
+            "predicted_pairwise_cosine": (("agent", "size"), pairwise + 0.01),
+            "is_prefix": ("size", [False, False]),
+            "effective_sample_fraction": ("agent", np.full(AGENTS, 0.9) + rng.normal(0, 0.01, AGENTS)),
+        },
+        {"size": [2048, 16384], **PLACES},
+    )
+
+
+def small_values() -> xr.Dataset:
+    errors = np.full((AGENTS, 1, 2), [0.4, 0.1]) + np.random.default_rng(1).normal(0, 0.01, (AGENTS, 1, 2))
+    places = {"critic": ["updated"], "target": ["cut_off_returns", "returns"], **PLACES}
+    return xr.Dataset({"mean_relative_error": (("agent", "critic", "target"), errors)}, places)
+
+
+def small_ends(reward: float) -> xr.Dataset:
+    own = reward + np.random.default_rng(2).normal(0, 1, SEEDS)
+    places = {"iteration": ("agent", [488] * SEEDS), "agent_seed": ("agent", np.arange(SEEDS))}
+    return xr.Dataset({"final_reward": ("agent", own), "training_reward": ("agent", own)}, places)
+
+
+def small() -> list[Found]:
+    data = [
+        ("gradients", "hopper", "ppo", small_gradients(0.05)),
+        ("gradients", "humanoid", "ppo", small_gradients(0.2)),
+        ("values", "hopper", "ppo", small_values()),
+        ("train", "hopper", "ppo", small_ends(1000.0)),
+        ("train", "hopper without a baseline", "ppo", small_ends(250.0)),
+    ]
+    return [Found(*one, None, Path()) for one in data]
+
+
+def test_the_page_is_made_of_datasets_alone():
+    text, readme, rows = replication.texts_of(PAGE, README, small(), [])
+    assert "- Pairs of a trajectory are nearly as good as independent ones: 0.90 to 0.90" in readme
+    assert "Pairs of a trajectory are nearly as good as independent ones: 0.90 to 0.90" in text
+    assert "differ by 0.010 at the median" in text
+    assert "costs a factor of 4.0 to 4.0 in final reward" in text
+    assert re.search(r"errs by 0\.40 to 0\.40; against returns that are followed to their end by 0\.10 to 0\.10", text)
+    near = {row["task"]: row["mark"] for row in rows if row["id"] == "correlation-near-zero"}
+    assert near == {"hopper": "holds", "humanoid": "does_not_hold"}
+    (line,) = [line for line in text.splitlines() if "(#correlation-near-zero)" in line]
+    assert [cell.strip() for cell in line.split("|")[2:-1]] == ["**yes**", "", "", "", "**no**", ""]
+
+
+def test_what_the_second_atlas_says_stands_in_its_own_tables():
+    text, *_ = replication.texts_of(PAGE, README, small(), small()[:1])
+    verdicts = text.split("<!-- verdicts -->")[1].split("<!-- end of verdicts -->")[0]
+    assert "**yes**" in verdicts
+    assert "not tested" in verdicts
+    nothing, *_ = replication.texts_of(PAGE, README, small(), [])
+    assert nothing.split("<!-- verdicts -->")[1].lstrip().startswith("Nothing of it")
+
+
+def test_an_exact_critic_errs_by_the_cut_alone():
+    # rewards of 1 throughout; returns stop at a time limit after 1,000 steps, and at the batch's end
+    ends = torch.zeros(2048, dtype=torch.bool)
+    ends[[999, 1999, 2047]] = True
+    returns = discounted_sums(torch.ones(1, 2048, dtype=torch.float64), ends[None], 0.99).numpy()
+    values = np.full_like(returns, 1 / (1 - 0.99))
+    errors = relative_errors(values, returns, near_zero(returns))
+    # targets below 1% of their root mean square count as that; here none is
+    assert errors.mean() == pytest.approx(replication.cut_error(0.99, [1000, 1000, 48]), rel=1e-9)
+    assert replication.cut_error(0.99, [2048]) == pytest.approx(0.25, abs=0.01)
+    assert replication.cut_error(0.99, [1000, 1000, 48]) == pytest.approx(0.7, abs=0.02)
+
+
+def test_a_bootstrap_over_pairs_of_estimates_holds_too_seldom():
+    assert replication.bootstrap_coverage(0.1, repeats=200) < 0.9
+
+
+QUESTIONS = {
+    "Are gradient estimates of Humanoid's PPO nearly uncorrelated at 2,048 pairs?": (
+        "correlation-near-zero",
+        "humanoid, ppo",
+    ),
+    "Does Hopper's TRPO lose correlation as it trains?": ("correlation-decays", "hopper, trpo"),
+    "Is Walker2d harder than Hopper for PPO's estimates?": (
+        "complexity-hopper-walker2d",
+        "hopper against walker2d, ppo",
+    ),
+    "Do eight times the pairs help TRPO on Humanoid?": ("more-pairs-help", "humanoid, trpo"),
+    "Are trajectories the samples, for PPO on Walker2d?": ("trajectories-are-the-samples", "walker2d, ppo"),
+    "Does Hopper's critic miss the complete returns?": ("critic-misses-returns", "hopper, ppo"),
+    "Does it miss the returns of the released code?": ("critic-misses-returns-as-released", "hopper, ppo"),
+    "Is the critic of Walker2d nearer to no baseline?": ("critic-nearer-to-zero", "walker2d, ppo"),
+    "Do updates of Hopper's PPO lower the reward late?": ("directions-lower-the-reward", "hopper, ppo"),
+    "Does TRPO's bound hold on states it has not seen, on Walker2d?": ("bound-holds-on-other-states", "walker2d, trpo"),
+}
+KINDS = {"critic": "values", "directions": "trust-region", "bound": "trust-region"}
+
+
+def answer(name: str, where: str) -> tuple[str, str, str]:
+    """Read verdict, number and interval of a statement in a place off the page's text, first atlas."""
+    section = PAGE.split("## Every statement, first atlas")[1].split(f'<a id="{name}"></a>')[1].split("<a id=")[0]
+    (line,) = [line for line in section.splitlines() if line.startswith(f"| {where} |")]
+    _, verdict, value, interval, *_ = (cell.strip() for cell in line.strip("|").split("|"))
+    return verdict.strip("*"), value, interval
+
+
+@pytest.fixture(scope="module")
+def datasets() -> dict[str, dict[tuple[str, str], xr.Dataset]]:
+    return {kind: found(kind) for kind in ("gradients", "values", "trust-region")}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("question", QUESTIONS)
+def test_the_page_answers_what_a_reviewer_asks(question, datasets):
+    name, where = QUESTIONS[question]
+    (claim,) = [claim for claim in load_claims() if claim.name == name]
+    rows = judge(claim, datasets[KINDS.get(name.split("-")[0], "gradients")])
+    (row,) = [row for row in rows if row.where.startswith(f"{where}, ")]
+    verdict, value, interval = answer(name, where)
+    assert {"yes": "holds", "no": "does not hold", "open": "not enough data"}[verdict] == row.mark
+    ends = [replication.number(end, claim) for end in (row.value, row.low, row.high)]
+    assert (value, interval) == (ends[0], f"{ends[1]} to {ends[2]}")
+
+
+def test_questions_have_answers_on_the_page():
+    for name, where in QUESTIONS.values():
+        verdict, value, interval = answer(name, where)
+        assert verdict in ("yes", "no", "open")
+        low, high = map(float, interval.split(" to "))
+        assert low <= float(value) <= high
+
+
+@pytest.mark.slow
+def test_the_page_is_what_its_script_makes():
+    own = replication.first_atlas(), replication.second_atlas()
+    assert replication.texts_of(PAGE, README, *own)[:2] == (PAGE, README)
