@@ -16,8 +16,6 @@ from measured import (
     IMAGES,
     TASKS,
     at,
-    claims_on,
-    claims_text,
     endless,
     found,
     heading,
@@ -31,10 +29,8 @@ from measured import (
     with_interval,
 )
 
-from closerlook.diagnostics.gradients import variables as gradient_variables
 from closerlook.diagnostics.gradients.figure import plot_gradient_quality
 from closerlook.results.reading import read_dataset
-from closerlook.studies.judging import judge
 
 PAGE, LIMITS = DOCS / "atlas_gradients.md", DOCS / "gradients.md"
 BATCH = 2048
@@ -183,9 +179,6 @@ def main() -> int:
     take_in_given(__doc__, partial(take_in, kind="gradients"))
     datasets, steps = found("gradients"), found("gradients-steps")
     large = {f"{task}-1e7": f"{TASKS[task]}, PPO, iteration 450, seed 0" for task in TASKS}
-    names = {variable.name for variable in gradient_variables.VARIABLES}
-    claims = claims_on(names)
-    judged = [(claim, judge(claim, steps if claim.variable.startswith("update") else datasets)) for claim in claims]
     page = PAGE.read_text()
     for name, content in (
         ("signal", signal_table(datasets)),
@@ -193,7 +186,6 @@ def main() -> int:
         ("steps", steps_table(steps)),
         ("bigsteps", big_steps_table("gradients-bigsteps-hopper-ppo", "Hopper-v5, PPO, iteration 450, seed 0")),
         ("large", single_table(large)),
-        ("claims", claims_text(judged)),
     ):
         page = replaced(page, name, content)
     PAGE.write_text(page)

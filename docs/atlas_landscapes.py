@@ -15,8 +15,6 @@ from measured import (
     DATA,
     DOCS,
     IMAGES,
-    claims_on,
-    claims_text,
     heading,
     iterations,
     replaced,
@@ -25,11 +23,9 @@ from measured import (
     take_in_given,
 )
 
-from closerlook.diagnostics.landscape import variables as landscape_variables
 from closerlook.diagnostics.landscape.budget_figure import plot_budgets
 from closerlook.diagnostics.landscape.figure import plot_landscape
 from closerlook.results.reading import read_dataset
-from closerlook.studies.judging import judge
 
 PAGE = DOCS / "atlas_landscapes.md"
 LIMITS = DOCS / "landscape.md"
@@ -81,13 +77,12 @@ def each(datasets: dict[tuple[str, Column], xr.Dataset], cells) -> list[list[str
 
 def agreement(datasets: dict[tuple[str, Column], xr.Dataset]) -> str:
     """Lay out how surrogate and reward agree over the plane and along the step."""
-    head = ["", "iteration", "correlation, plane", "held-out surrogate", "along the step", "same sign", "best step"]
+    head = ["", "iteration", "correlation, plane", "held-out surrogate", "along the step"]
 
     def cells(agent: xr.Dataset) -> list[str]:
         places = (("plane", "batch"), ("plane", "heldout"), ("line", "batch"))
         linear = [number(agent, "correlation", 2, region=region, pairs_of=pairs) for region, pairs in places]
-        sign = number(agent, "sign_agreement", 2, region="plane", pairs_of="batch")
-        return [*linear, sign, number(agent, "best_step", 2)]
+        return linear
 
     return table(head, each(datasets, cells))
 
@@ -128,14 +123,13 @@ def found_again(agent: xr.Dataset) -> str:
 
 
 def noise(datasets: dict[tuple[str, Column], xr.Dataset]) -> str:
-    """Lay out how much of a plane is noise at usual budgets, and what common random numbers save."""
-    budgets = next(iter(datasets.values()))["usual_budget"].values.tolist()
-    multiples = (0.1, 0.25, 0.5, 1.0)
+    """Lay out how much of a plane is noise at two budgets, and what shared draws save."""
+    budgets, multiples = (2048, 20_480), (0.1, 1.0)
     head = ["", "iteration", *(f"noise, {one:,}" for one in budgets), *(f"saving, {one:g} step" for one in multiples)]
 
     def cells(agent: xr.Dataset) -> list[str]:
-        shares = [number(agent, "noise_fraction", 3, usual_budget=one) for one in budgets]
-        return [*shares, *(number(agent, "crn_variance_reduction", 1, line=one) for one in multiples)]
+        shares = [number(agent, "noise_fraction", 2, usual_budget=one) for one in budgets]
+        return [*shares, *(number(agent, "crn_variance_reduction", 0, line=one) for one in multiples)]
 
     return table(head, each(datasets, cells))
 
@@ -164,13 +158,6 @@ def main() -> int:
     take_in_given(__doc__, take_in)
     datasets = found()
     million = read_dataset(MILLION_DATA)
-    names = {variable.name for variable in landscape_variables.VARIABLES}
-    by_task = {(f"{task} {steps_of}", algorithm): data for (steps_of, (task, algorithm)), data in datasets.items()}
-    of_noise = {(f"{MILLION[0]} few, a million a point", MILLION[1]): million}  # its step is judged among the others
-    judged = [
-        (claim, judge(claim, by_task | (of_noise if claim.variable == "noise_fraction" else {})))
-        for claim in claims_on(names)
-    ]
     pairs = [column for column in COLUMNS if all((steps_of, column) in datasets for steps_of in STEPS)]
     page = PAGE.read_text()
     for name, content in (
@@ -178,7 +165,6 @@ def main() -> int:
         ("steps", steps(datasets)),
         ("noise", noise(datasets)),
         ("million", budgets_of_a_million(datasets["few", MILLION], million)),
-        ("claims", claims_text(judged)),
         ("figures", "".join(f"![{steps_of} pairs]({image_of(steps_of, column)})\n" for steps_of, column in datasets)),
         ("paper", "".join(f"![few and many pairs]({image_of('both', column)})\n" for column in pairs)),
     ):

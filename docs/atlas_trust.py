@@ -44,7 +44,8 @@ def rows_of(datasets: dict[Column, xr.Dataset], names: dict[str, tuple[str, int]
     for column, dataset in datasets.items():
         for iteration in iterations(dataset):
             cells = [
-                median(at(dataset, iteration, "average", quantity=name), digits) for name, (_, digits) in names.items()
+                median(at(dataset, iteration, "average", quantity=name), digits).split(" (")[0]
+                for name, (_, digits) in names.items()
             ]
             first = heading(column) if iteration == iterations(dataset)[0] else ""
             rows.append([first, str(iteration), *cells])
@@ -52,7 +53,6 @@ def rows_of(datasets: dict[Column, xr.Dataset], names: dict[str, tuple[str, int]
 
 
 POLICY = {
-    "mean_kl_batch": ("mean KL, batch", 3),
     "mean_kl_heldout": ("mean KL, others", 3),
     "max_kl_heldout": ("worst KL, others", 2),
     "quadratic_kl": ("quadratic model", 3),
@@ -65,12 +65,9 @@ STEPS = {
     "surrogate_rise_heldout": ("the one climbed, on others", 3),
     "clip_null_heldout": ("of it by chance, where clipped", 4),
     "step_fraction": ("share of the full step", 2),
-    "cg_residual": ("unsolved, own states", 2),
-    "natural_residual": ("unsolved, batch", 2),
     "natural_efficiency": ("efficiency", 2),
 }
 REWARD = {
-    "predicted_improvement": ("predicted by the gradient", 1),
     "surrogate_improvement": ("by the surrogate", 1),
     "surrogate_improvement_heldout": ("on others", 1),
     "true_improvement": ("true improvement", 1),

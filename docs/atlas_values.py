@@ -84,8 +84,8 @@ def errors_table(datasets: dict[Column, xr.Dataset]) -> str:
 
 def baselines_table(datasets: dict[Column, xr.Dataset]) -> str:
     """Lay out pairwise cosines by baseline, and variances at lambda 1."""
-    names = ("zero", "mean", "critic", "fitted")
-    words = {"zero": "zero", "mean": "constant", "critic": "critic", "fitted": "fitted value"}
+    names = ("zero", "critic", "fitted")
+    words = {"zero": "zero", "critic": "critic", "fitted": "fitted value"}
     head = ["", "iteration", *(f"{words[name]}, {size:,}" for size in SIZES for name in names)]
 
     def cells(dataset: xr.Dataset, iteration: int) -> list[str]:
@@ -105,16 +105,14 @@ def variances_table(datasets: dict[Column, xr.Dataset]) -> str:
         "zero / constant",
         "critic / constant",
         "fitted value / constant",
-        "optimal / constant",
         "delivered",
         "critic / fitted value",
         "best lambda, one batch",
         "ten",
-        "gain, one batch",
     ]
 
     def cells(dataset: xr.Dataset, iteration: int) -> list[str]:
-        names = ("zero", "critic", "fitted", "optimal")
+        names = ("zero", "critic", "fitted")
         ratios = [at(dataset, iteration, "variance_ratio", baseline=name) for name in names]
         return [
             median(ratios[0], 1),
@@ -122,7 +120,6 @@ def variances_table(datasets: dict[Column, xr.Dataset]) -> str:
             median(at(dataset, iteration, "delivered_reduction"), 3),
             median(at(dataset, iteration, "excess_variance"), 2),
             *(median(at(dataset, iteration, "best_lambda", batches=times)) for times in (1, 10)),
-            median(at(dataset, iteration, "lambda_gain", batches=1)),
         ]
 
     return table(head, rows_of(datasets, cells))

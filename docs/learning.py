@@ -8,10 +8,11 @@ from pathlib import Path
 import matplotlib.pyplot as plt
 import numpy as np
 import xarray as xr
-from measured import claims_on, claims_text, replaced, save_picture
+from measured import claims_text, replaced, save_picture
 
 from closerlook.drawing.style import COLORS, INK, QUIET, RULE, STYLE, mean_with_interval
 from closerlook.studies import training_variables
+from closerlook.studies.claims import load_claims
 from closerlook.studies.judging import judge
 from closerlook.studies.training_rewards import final_rewards
 
@@ -127,8 +128,9 @@ def study_table(study: str, logs: dict[str, dict[str, np.ndarray]]) -> str:
 
 def marks(ends: dict[tuple[str, str], xr.Dataset], study: str) -> str:
     """Write the claims about how the agents of a study end, and what their logs say."""
-    claims = [claim for claim in claims_on({variable.name for variable in training_variables.VARIABLES})
-              if claim.tasks and claim.tasks[0].endswith(CLAIMED[study])]  # fmt: skip
+    names = {variable.name for variable in training_variables.VARIABLES}
+    claims = [one for one in load_claims() if one.variable in names and one.tasks]
+    claims = [one for one in claims if one.tasks[0].endswith(CLAIMED[study])]
     return claims_text((claim, judge(claim, ends)) for claim in claims)
 
 

@@ -139,36 +139,29 @@ def with_interval(here: xr.Dataset, name: str, digits: int = 3) -> str:
 
 
 def claims_on(names: Iterable[str]) -> list[Claim]:
-    """Return the claims on variables of one diagnostic alone."""
+    """Return our own claims on variables of one diagnostic alone; the paper's are on the page of the replication."""
     known = set(names)
-    return [claim for claim in load_claims() if claim.variable in known and claim.statistic != "relation"]
+    own = [claim for claim in load_claims() if claim.source.startswith("ours")]
+    return [claim for claim in own if claim.variable in known and claim.statistic != "relation"]
 
 
-def claims_table(judgements: list[Judgement]) -> str:
-    """Lay out one claim's judgements."""
-    rows = [[one.where, statistic(one), str(one.seeds), f"**{one.mark}**"] for one in judgements]
-    return table(["where", "statistic, 95% interval", "seeds", "mark"], rows)
+MARKS = {"holds": "**yes**", "does not hold": "**no**", "not enough data": "open"}
+
+
+def claims_text(judged: Iterable[tuple[Claim, list[Judgement]]]) -> str:
+    """Lay out claims, a row each, with what was found where."""
+    rows = []
+    for claim, judgements in judged:
+        places = [", ".join(one.where.split(", ")[:2]) for one in judgements]
+        found = [f"{place}: {MARKS[one.mark]}, {statistic(one)}" for place, one in zip(places, judgements, strict=True)]
+        rows.append([claim.statement, claim.rule_in_words.replace("|", "&#124;"), "<br>".join(found) or "not measured"])
+    return table(["statement", "rule", "verdict, statistic, 95% interval"], rows) if rows else "Not measured.\n"
 
 
 def statistic(one: Judgement) -> str:
     """Write a judgement's number and its interval, where it has them."""
-    interval = "" if np.isnan(one.low) else f" ({one.low:.3f} to {one.high:.3f})"
-    return "-" if np.isnan(one.value) else f"{one.value:.3f}{interval}"
-
-
-def claims_text(judged: Iterable[tuple[Claim, list[Judgement]]]) -> str:
-    """Write claims with their rules and judgements."""
-    parts = []
-    for claim, judgements in judged:
-        marks = [one.mark for one in judgements]
-        count = ", ".join(
-            f"{mark} {marks.count(mark)}" for mark in ("holds", "does not hold", "not enough data") if mark in marks
-        )
-        body = claims_table(judgements) if judgements else "Not measured.\n"
-        parts.append(
-            f"### {claim.statement}\n\n{claim.source}. Rule: {claim.rule_in_words}.{count and f' {count}'}\n\n{body}"
-        )
-    return "\n".join(parts)
+    interval = "" if np.isnan(one.low) else f" ({one.low:.3g} to {one.high:.3g})"
+    return "-" if np.isnan(one.value) else f"{one.value:.3g}{interval}"
 
 
 def replaced(text: str, name: str, content: str) -> str:
