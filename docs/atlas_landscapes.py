@@ -92,7 +92,6 @@ def steps(datasets: dict[tuple[str, Column], xr.Dataset]) -> str:
     head = [
         "",
         "iteration",
-        "reward before",
         "predicted",
         "on other pairs",
         "realized",
@@ -106,7 +105,6 @@ def steps(datasets: dict[tuple[str, Column], xr.Dataset]) -> str:
             for pairs in ("batch", "heldout")
         ]
         return [
-            f"{float(agent['line_reward'].sel(line=0.0)):,.0f}",
             *predicted,
             number(agent, "full_update_realized_improvement", 1),
             f"{float(agent['probability_worse']):.2f}",
