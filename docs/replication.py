@@ -91,7 +91,7 @@ PICTURES: Mapping[str, tuple[str, str, str]] = {
     "fig1": ("gradients-humanoid-{}.png", "2e5 pairs of ten seeds", "1e7 pairs"),
     "fig2": ("gradients-humanoid-{}.png", "2e5 pairs of ten seeds, 1e7 of one", "1e7 pairs"),
     "fig3": ("values-walker2d-ppo.png", "1e5 pairs at three iterations", "every iteration"),
-    "fig4": ("values-{}-ppo.png", "1e5 pairs, V* from as many", "V* from 5e6 pairs"),
+    "fig4": ("values-{}-ppo.png", "1e5 pairs, a fitted value from as many", "a fitted value from 5e6 pairs"),
     "fig5": ("landscape-few-humanoid-trpo.png", "8,192 pairs a point", "2,000, 20,000 and 100,000 pairs a point"),
     "fig6": ("landscape-few-humanoid-trpo.png", "8,192 pairs a point, few only", "1e6 pairs a point"),
     "fig7": ("landscape-few-humanoid-ppo.png", "8,192 pairs a point, few only", "1e6 pairs a point"),
@@ -361,7 +361,7 @@ def mean_of(dataset: xr.Dataset, quantity: str) -> float:
 
 
 def errors_of(dataset: xr.Dataset) -> tuple[float, float]:
-    """Return the updated critic's mean relative error to returns that are cut, and to complete ones."""
+    """Return the updated critic's mean relative error to returns that are cut, and to those that are not."""
     both = [
         of(dataset, "mean_relative_error", critic="updated", target=name) for name in ("cut_off_returns", "returns")
     ]

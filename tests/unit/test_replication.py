@@ -119,7 +119,7 @@ QUESTIONS = {
     ),
     "Do eight times the pairs help TRPO on Humanoid?": ("more-pairs-help", "humanoid, trpo"),
     "Are trajectories the samples, for PPO on Walker2d?": ("trajectories-are-the-samples", "walker2d, ppo"),
-    "Does Hopper's critic miss the complete returns?": ("critic-misses-returns", "hopper, ppo"),
+    "Does Hopper's critic miss Monte Carlo returns?": ("critic-misses-returns", "hopper, ppo"),
     "Does it miss the returns of the released code?": ("critic-misses-returns-as-released", "hopper, ppo"),
     "Is the critic of Walker2d nearer to no baseline?": ("critic-nearer-to-zero", "walker2d, ppo"),
     "Do updates of Hopper's PPO lower the reward late?": ("directions-lower-the-reward", "hopper, ppo"),

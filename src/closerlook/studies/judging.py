@@ -39,7 +39,17 @@ MISSING = 0.1
 
 
 class Numbers(NamedTuple):
-    """A statistic over seeds: its value, the ends of its 95% interval, seeds, and degrees of freedom if others."""
+    """A statistic over seeds.
+
+    Parameters
+    ----------
+    value, low, high : float
+        Its value, and the ends of its 95% interval.
+    seeds : int
+        It rests on.
+    freedom : float or None
+        Degrees of freedom of the interval, where they are not one less than the seeds.
+    """
 
     value: float
     low: float
