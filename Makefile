@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
-.PHONY: help demo test test-slow test-slow-coverage test-slow-trouble test-slow-others lint bench docs atlas clean
+.PHONY: help demo test test-slow test-slow-coverage test-slow-trouble test-slow-engines test-slow-others lint bench docs atlas clean
 
 help:  ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | column -ts "$$(printf '\t')"
@@ -39,13 +39,18 @@ $(VENV)/tensorboard.stamp: $(VENV)/dev.stamp
 	$(PIP) install --quiet --constraint constraints.txt --editable '.[tensorboard]'
 	@touch $@
 
+$(VENV)/ray.stamp: $(VENV)/dev.stamp
+	$(PIP) install --quiet --constraint constraints.txt --editable '.[ray]'
+	@touch $@
+
 SLOW := $(BIN)/python -m pytest -m slow --numprocesses 2
 COVERAGE := $(addprefix tests/reference/test_,coverage.py gradient_quality.py monitor_estimates.py value_prediction.py) \
 	$(addprefix tests/unit/test_,landscape_coverage.py landscape_trouble.py trust_region.py)
 TROUBLE := tests/learning/test_chaos.py \
 	$(addprefix tests/unit/test_,extreme_commands.py folder_trouble.py fuzz.py hostile_files.py)
+ENGINES := $(addprefix tests/learning/test_,engines.py ray.py)
 
-test-slow: test-slow-coverage test-slow-trouble test-slow-others  ## The tests that take minutes, in three pieces
+test-slow: test-slow-coverage test-slow-trouble test-slow-engines test-slow-others  ## The tests that take minutes
 
 test-slow-coverage: $(VENV)/dev.stamp  ## How often intervals hold the truth
 	$(SLOW) $(COVERAGE)
@@ -53,8 +58,11 @@ test-slow-coverage: $(VENV)/dev.stamp  ## How often intervals hold the truth
 test-slow-trouble: $(VENV)/dev.stamp  ## Kills, full disks, extreme commands, hostile files
 	$(SLOW) $(TROUBLE)
 
+test-slow-engines: $(VENV)/ray.stamp  ## Workers of every kind: same bytes, kills, odd machines
+	$(SLOW) --numprocesses 0 $(ENGINES)
+
 test-slow-others: $(VENV)/tensorboard.stamp  ## Equality with other libraries, learning, the wheel
-	$(SLOW) $(addprefix --ignore=,$(COVERAGE) $(TROUBLE))
+	$(SLOW) $(addprefix --ignore=,$(COVERAGE) $(TROUBLE) $(ENGINES))
 
 bench: $(VENV)/dev.stamp  ## Speed of sampling and of measurements, as ratios with medians: docs/development/benchmarks.md
 	$(BIN)/python benchmarks/sampling.py

@@ -48,6 +48,7 @@ if TYPE_CHECKING:
     from closerlook.drawing.training import plot_training as plot_training
     from closerlook.errors import InputError as InputError
     from closerlook.errors import NonFiniteError as NonFiniteError
+    from closerlook.execution.engines import Executor as Executor
     from closerlook.inspection import inspect as inspect
     from closerlook.monitor.batch import Batch as Batch
     from closerlook.monitor.census import census as census
@@ -67,6 +68,7 @@ _HOMES = {
     "Callback": "training.callback",
     "CriticAudit": "monitor.critic_audit",
     "EnvironmentSpec": "agents.environment",
+    "Executor": "execution.engines",
     "InputError": "errors",
     "NonFiniteError": "errors",
     "Monitor": "monitor.monitor",

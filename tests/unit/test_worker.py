@@ -13,15 +13,19 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from closerlook.agents.loading import load
 from closerlook.cli import main
+from closerlook.diagnostics import find_diagnostic
+from closerlook.diagnostics.subjects import resolve
 from closerlook.errors import InputError, NonFiniteError
-from closerlook.execution import Job, Silence, content_key, joining, run_jobs, sharing
+from closerlook.execution import Job, Silence, content_key, joining, packing, run_jobs, sharing
 from closerlook.execution.jobs import Source
 from closerlook.execution.joining import Done, answer_open_job, work
-from closerlook.execution.sharing import Shared, head_of, packed, unpacked
+from closerlook.execution.packing import head_of, packed, unpacked
+from closerlook.execution.sharing import Shared
 from closerlook.results import open_jobs, ownership
 from closerlook.results.answers import JobFiles
-from closerlook.results.open_jobs import OpenJobs
+from closerlook.results.open_jobs import OpenJobs, note_crew
 from closerlook.results.ownership import OWNER, Watched, owned
 from closerlook.results.store import RunFolder
 from failing_disk import FailingDisk
@@ -163,10 +167,11 @@ def test_nothing_is_written_where_nobody_has_come(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["jobs"]
 
 
-def test_few_jobs_lie_open_however_many_there_are(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("processes", "open_jobs"), [(2, 2 * sharing.AHEAD), (200, sharing.MOST), (500, 500)])
+def test_few_jobs_lie_open_however_many_there_are(tmp_path: Path, processes: int, open_jobs: int) -> None:
     jobs = [replace(jobs_of(1)[0], key=content_key("many", n)) for n in range(3000)]
-    shared = offered(tmp_path, jobs, workers=1000)
-    assert len(OpenJobs(tmp_path).look().open) == sharing.MOST
+    shared = offered(tmp_path, jobs, workers=processes)
+    assert len(OpenJobs(tmp_path).look().open) == open_jobs
     shared.close()
     assert OpenJobs(tmp_path).look().open == []
 
@@ -323,7 +328,7 @@ def test_a_module_that_is_not_here_ends_the_worker_in_one_line_and_loses_nothing
     (path,) = OpenJobs(tmp_path).path.glob("*.job")
     content = path.read_bytes().replace(b"small_jobs", b"smalljobs2")
     body = content.partition(b"\n")[2]
-    head = replace(head_of(content), digest=sharing._digest(body))
+    head = replace(head_of(content), digest=packing._digest(body))
     path.write_bytes(json.dumps(vars(head)).encode() + b"\n" + body)
     with working(tmp_path, heard):
         refused(heard)
@@ -345,7 +350,7 @@ def refusal(tmp_path: Path) -> str:
 
 
 def test_jobs_of_other_versions_are_refused(tmp_path: Path, in_threads: None, monkeypatch: pytest.MonkeyPatch) -> None:
-    ours = sharing.conditions()
+    ours = packing.conditions()
     monkeypatch.setattr(joining, "conditions", lambda: {**ours, "torch": "1.0"})
     said = refusal(tmp_path)
     assert f"has other versions (torch {ours['torch']} there, 1.0 here); numbers would differ" in said
@@ -354,7 +359,7 @@ def test_jobs_of_other_versions_are_refused(tmp_path: Path, in_threads: None, mo
 def test_another_processor_is_refused_unless_both_compute_compatibly(
     tmp_path: Path, in_threads: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    ours = sharing.conditions()
+    ours = packing.conditions()
     monkeypatch.setattr(joining, "conditions", lambda: {**ours, "processor": "Abacus"})
     assert "set MKL_CBWR=COMPATIBLE for both" in refusal(tmp_path)
     monkeypatch.setattr(joining, "conditions", lambda: {**ours, "processor": "Abacus", "MKL_CBWR": "COMPATIBLE"})
@@ -398,6 +403,112 @@ def test_paths_in_the_run_folder_are_those_of_who_reads_them(tmp_path: Path) -> 
     }
     assert isinstance(store, JobFiles)
     assert store.path == here.resolve() / "jobs"
+
+
+LARGE = np.arange(packing.LARGE)
+
+
+def shared_jobs(count: int) -> list[Job]:
+    large = {"numbers": LARGE}
+    return [Job(f"sum {n}", content_key("sum", n), add_up, {"large": large, "number": n}) for n in range(count)]
+
+
+def add_up(large: dict, number: int) -> dict:
+    return {"sum": np.array(large["numbers"].sum() + number)}
+
+
+def parcels_in(run: Path) -> list[Path]:
+    return sorted(OpenJobs(run).path.glob("*.parcel"))
+
+
+def test_what_jobs_share_travels_once_and_goes_with_them(tmp_path: Path, in_threads: None) -> None:
+    jobs = shared_jobs(4)
+    shared = offered(tmp_path, jobs)
+    (parcel,) = parcels_in(tmp_path)
+    assert parcel.stat().st_size > LARGE.nbytes
+    assert all(path.stat().st_size < 5000 for path in OpenJobs(tmp_path).path.glob("*.job"))
+    with working(tmp_path, Heard()) as done:
+        wait_for(lambda: not OpenJobs(tmp_path).look().open)
+        answers = finished(shared)
+    assert same([answer for _, answer in sorted(answers.items())], run_jobs(jobs, workers=1))
+    assert done[0].jobs == 4
+    shared.close()
+    assert parcels_in(tmp_path) == []
+
+
+def test_a_process_unpacks_what_jobs_share_once_and_forgets_it_in_the_end(tmp_path: Path) -> None:
+    offered(tmp_path, shared_jobs(2))
+    contents = [path.read_bytes() for path in sorted(OpenJobs(tmp_path).path.glob("*.job"))]
+    first, second = (unpacked(content, tmp_path)[0].arguments["large"] for content in contents)
+    assert first is second
+    for number in range(packing.LATELY):
+        run = tmp_path / str(number)
+        offered(run, shared_jobs(2))
+        unpacked(next(OpenJobs(run).path.glob("*.job")).read_bytes(), run)
+    assert len(packing._lately) == packing.LATELY
+    assert unpacked(contents[0], tmp_path)[0].arguments["large"] is not first
+
+
+@pytest.mark.parametrize("spoil", [Path.unlink, torn])
+def test_jobs_whose_parcel_is_spoilt_are_run_by_the_command(tmp_path: Path, spoil: Callable[[Path], None]) -> None:
+    jobs = shared_jobs(3)
+    shared = offered(tmp_path, jobs)
+    keys = take_all(tmp_path)
+    spoil(parcels_in(tmp_path)[0])
+    for key in keys[:2]:
+        assert "failed" in answer_open_job(tmp_path, key, WORKER, "a job")
+    OpenJobs(tmp_path).give_back(keys[2], WORKER)
+    answers = finished(shared)
+    assert same([answer for _, answer in sorted(answers.items())], run_jobs(jobs, workers=1))
+    OpenJobs(tmp_path).taken(keys[0], WORKER).write_bytes(b"")
+    OpenJobs(tmp_path).taken(keys[0], WORKER).unlink()
+    assert answer_open_job(tmp_path, keys[0], WORKER, "a job") == {}
+
+
+def test_small_things_that_jobs_share_travel_with_each(tmp_path: Path) -> None:
+    small = {"numbers": LARGE[:4]}
+    jobs = [Job(f"sum {n}", content_key("small", n), add_up, {"large": small, "number": 0}) for n in range(2)]
+    shared = offered(tmp_path, jobs)
+    assert parcels_in(tmp_path) == []
+    assert len(finished(shared)) == 2
+
+
+def test_an_agent_does_not_travel_with_each_of_its_jobs(tmp_path: Path) -> None:
+    agent = load("atlas/hopper-ppo", iteration=0, seed=0)
+    asked = find_diagnostic("gradients")
+    subjects = resolve([agent], None, 0, tmp_path / "shards")
+    plan = asked.plan(subjects, asked.Options.of({"pairs": 2**17, "sizes": (2048,)}))
+    jobs = next(asked.measure(subjects[0], plan))
+    whole = packed(jobs[0], JobFiles(tmp_path / "jobs"), tmp_path)
+    offered(tmp_path, jobs)
+    (parcel,) = parcels_in(tmp_path)
+    assert parcel.stat().st_size > 0.8 * len(whole)
+    assert all(path.stat().st_size < 0.2 * len(whole) for path in OpenJobs(tmp_path).path.glob("*.job"))
+
+
+def test_who_works_is_told_and_nothing_is_joined(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    with owned(tmp_path / "run"):
+        offered(tmp_path / "run", jobs_of(2))
+        own = OpenJobs(tmp_path / "run").enter(WORKER, 3)
+        take_all(tmp_path / "run")
+        note_crew(tmp_path / "run", {"executor": "slurm", "states": {"RUNNING": 3}, "logs": "slurm"})
+        assert main(["worker", str(tmp_path), "--status", "--json"]) == 0
+        found = json.loads(capsys.readouterr().out)
+        assert main(["worker", str(tmp_path), "--status"]) == 0
+        shown = capsys.readouterr().out
+        own.release()
+    command, worker = found["at_work"]
+    assert command["who"] == worker["who"] == f"process {os.getpid()} on {ownership.this_host()[0]}"
+    assert (command["processes"], worker["processes"]) == (None, 3)
+    assert worker["jobs"] == ["draw 0", "draw 1"]
+    assert found["brought"][0]["states"] == {"RUNNING": 3}
+    assert "draw 0, draw 1" in shown
+    assert "3 RUNNING" in shown
+
+
+def test_where_nobody_works_that_is_told(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    assert main(["worker", str(tmp_path), "--status", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out) == {"folder": str(tmp_path), "at_work": [], "brought": []}
 
 
 def test_a_disk_that_fails_at_any_write_loses_nothing(

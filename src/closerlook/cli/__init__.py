@@ -17,8 +17,9 @@ import tyro
 
 from closerlook.cli.commands import commands as all_commands
 from closerlook.cli.console import OutputError, Terminal, warnings_as_notes
-from closerlook.cli.options import REGISTRY
+from closerlook.cli.options import REGISTRY, Distributed
 from closerlook.errors import InputError
+from closerlook.execution import executing
 from closerlook.results.ownership import kept, taking_over
 from closerlook.results.store import commanded, versions
 from closerlook.streams import forgiving_stderr
@@ -149,9 +150,16 @@ def _run(command: Any) -> int:
     console = Terminal(as_json=command.json)
     aside = _only_for(console) if command.json else contextlib.nullcontext()
     takes = taking_over() if getattr(command, "take_over", False) else contextlib.nullcontext()
-    with aside, warnings_as_notes(console), takes, kept():
+    with aside, warnings_as_notes(console), takes, kept(), _engine_of(command):
         code = command.run(console)
     return int(code or 0)
+
+
+def _engine_of(command: Any) -> contextlib.AbstractContextManager[None]:
+    """Have a command's jobs answered by whom it names."""
+    if not isinstance(command, Distributed):
+        return contextlib.nullcontext()
+    return executing(command.engine, command.workers, command.folder)
 
 
 @contextlib.contextmanager

@@ -13,7 +13,7 @@ from closerlook.checkups.answer import ORDER
 from closerlook.checkups.text import WIDTH, written
 from closerlook.cli.console import Bar, Terminal
 from closerlook.cli.measuring import OfAgents
-from closerlook.cli.options import option
+from closerlook.cli.options import Distributed, option
 from closerlook.errors import InputError
 
 REACHED, INTERRUPTED = 3, 130
@@ -21,7 +21,7 @@ REACHED, INTERRUPTED = 3, 130
 
 
 @dataclass(frozen=True, kw_only=True)
-class Checkup(OfAgents):
+class Checkup(OfAgents, Distributed):
     """Say what is wrong with an agent, and what to change.
 
     Checks run in layers, cheapest first: is it the agent that was trained, does it earn more than chance, inputs,

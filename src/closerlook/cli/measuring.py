@@ -13,7 +13,7 @@ import tyro
 
 from closerlook.arguments import environment_id
 from closerlook.cli.console import Bar, Terminal
-from closerlook.cli.options import Output, folder_name, option
+from closerlook.cli.options import Distributed, Output, folder_name, option
 from closerlook.diagnostics import summary
 from closerlook.diagnostics.diagnostic import Diagnostic
 from closerlook.diagnostics.options import about, flag_of, listed
@@ -79,7 +79,7 @@ class OfAgents(Output):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Measuring(OfAgents):
+class Measuring(OfAgents, Distributed):
     """Agents to measure."""
 
     diagnostic: ClassVar[Diagnostic]

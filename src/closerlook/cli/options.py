@@ -9,7 +9,9 @@ from typing import Annotated, Any, ClassVar, get_args
 
 import tyro
 
-from closerlook.execution import crew_of
+from closerlook.errors import InputError
+from closerlook.execution import Executor, crew_of
+from closerlook.execution.engines import EngineName
 
 
 def option(metavar: str, default: str) -> Any:
@@ -57,6 +59,32 @@ class Output:
     def crew(self) -> int:
         """Number of workers, given or not."""
         return crew_of(self.workers)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Distributed(Output):
+    """Work that others may do."""
+
+    executor: EngineName = "processes"
+    """Who works: this process, processes of its own, or workers that Ray or SLURM bring, for which every machine has to
+    see the folder. Numbers are the same."""
+    address: Annotated[str | None, option("HOST:PORT", "a cluster of its own, on this machine")] = None
+    """With --executor ray: the cluster to join (auto, HOST:PORT or ray://HOST:PORT)."""
+    slurm: Annotated[tuple[str, ...], option("NAME=VALUE ...", "SLURM's own")] = ()
+    """With --executor slurm: options of sbatch (partition=cpu time=4:00:00 mem=4G cpus-per-task=1 ...), and python=...,
+    what starts Python there."""
+
+    @property
+    def engine(self) -> Executor:
+        """Who works."""
+        return Executor(self.executor, self.address, dict(map(_setting, self.slurm)))
+
+
+def _setting(text: str) -> tuple[str, str]:
+    name, equals, value = text.partition("=")
+    if not (name and equals and value):
+        raise InputError(f"--slurm takes NAME=VALUE (got {text!r})", "give --slurm partition=cpu, for example")
+    return name, value
 
 
 def folder_name(text: str) -> str:

@@ -10,7 +10,7 @@ from rich.table import Table
 from closerlook.arguments import environment_id
 from closerlook.cli.console import LONG_SECONDS, START_SECONDS, Bar, Terminal, duration
 from closerlook.cli.live import PopulationBar, WithTable
-from closerlook.cli.options import Output, option
+from closerlook.cli.options import Distributed, option
 from closerlook.cli.study_tables import (
     claims_table,
     endings_table,
@@ -21,6 +21,7 @@ from closerlook.cli.study_tables import (
     settings_table,
     table_of,
 )
+from closerlook.cli.worker import who_works
 from closerlook.drawing.tables import make_table
 from closerlook.errors import InputError
 from closerlook.execution import Progress
@@ -40,7 +41,7 @@ MOST_SHOWN = 20
 
 
 @dataclass(frozen=True, kw_only=True)
-class StudyCommand(Output):
+class StudyCommand(Distributed):
     """Run the paper's figures by name: train what is missing, measure, draw, and judge the claims.
 
     Studies: fig1 to fig20 and table1 (of "A Closer Look at Deep Policy Gradients"), sample-regime (Figure 3 of its
@@ -133,7 +134,8 @@ class StudyCommand(Output):
         units = [
             {"label": row.label, "figures": list(row.figures), "state": row.state, "jobs": row.jobs} for row in rows
         ]
-        console.result({"study": str(self.folder), "units": units}, table)
+        summary, tables = who_works(self.folder)
+        console.result({"study": str(self.folder), "units": units, **summary}, table, *tables)
 
     def _planned(self) -> Study:
         """Lay out what is asked.

@@ -12,7 +12,7 @@ from rich.table import Table
 from closerlook.algorithms.presets import PresetName
 from closerlook.cli.console import Terminal
 from closerlook.cli.live import PopulationBar
-from closerlook.cli.options import Output, folder_name, option
+from closerlook.cli.options import Distributed, folder_name, option
 from closerlook.drawing.critic_audit import has_audit, plot_critic_audit
 from closerlook.drawing.style import save_figure, verbatim
 from closerlook.drawing.tables import make_table
@@ -27,7 +27,7 @@ LONGEST = 10
 
 
 @dataclass(frozen=True, kw_only=True)
-class Train(Output):
+class Train(Distributed):
     """Train agents, and keep checkpoints to measure.
 
     Several agents are trained at once, each from a seed of its own; none depends on the others. --preset paper takes

@@ -7,12 +7,15 @@ from typing import Annotated, Any
 
 import tyro
 from rich.status import Status
+from rich.table import Table
 
 from closerlook.cli.console import Terminal
 from closerlook.cli.options import option
+from closerlook.drawing.tables import make_table
 from closerlook.errors import InputError
 from closerlook.execution import crew_of
 from closerlook.execution.joining import work
+from closerlook.execution.watching import at_work, brought
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,11 +37,17 @@ class Worker:
     """Worker processes."""
     wait: float = 60.0
     """Seconds without a command after which it ends."""
+    status: tyro.conf.FlagCreatePairsOff[bool] = False
+    """Say who works in the folder, and at what, and join nothing."""
     json: tyro.conf.FlagCreatePairsOff[bool] = False
     """Print one JSON object on stdout, and everything else on stderr."""
 
     def run(self, console: Terminal) -> None:
-        """Work, and say what was done."""
+        """Work, and say what was done; or say who works."""
+        if self.status:
+            summary, tables = who_works(self.folder)
+            console.result({"folder": str(self.folder), **summary}, *tables)
+            return
         if not 0 <= self.wait < float("inf"):
             raise InputError(f"wait must be 0 or more seconds (got {self.wait:g})", "give --wait 60")
         crew = crew_of(self.workers)
@@ -61,6 +70,33 @@ class Worker:
             }
         )
         console.note(f"{done.ended}: {done.jobs} jobs answered, {done.pairs:,.0f} pairs")
+
+
+def who_works(folder: Path) -> tuple[dict[str, Any], list[Table]]:
+    """Return who works in a folder as JSON values, and as tables: commands, workers, and who brings some.
+
+    Parameters
+    ----------
+    folder : Path
+        A run folder, or one that holds some.
+    """
+    workers, crews = list(at_work(folder)), brought(folder)
+    rows = [
+        [str(one.run), one.who, "its command" if one.processes is None else str(one.processes), ", ".join(one.jobs)]
+        for one in workers
+    ]
+    tables = [make_table(f"at work in {folder}", ["run", "who", "processes", "jobs"], rows)] if rows else []
+    for crew in crews:
+        known = [[name, _spelled(value)] for name, value in crew.items()]
+        tables.append(make_table("workers that are brought", ["", ""], known))
+    listed = [{"run": str(one.run), "who": one.who, "processes": one.processes, "jobs": one.jobs} for one in workers]
+    return {"at_work": listed, "brought": crews}, tables
+
+
+def _spelled(value: Any) -> str:
+    if isinstance(value, dict):
+        return ", ".join(f"{count} {name}" for name, count in value.items())
+    return "; ".join(map(str, value)) if isinstance(value, list) else str(value)
 
 
 class _Told:

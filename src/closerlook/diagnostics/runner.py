@@ -30,7 +30,17 @@ from closerlook.diagnostics.foretelling import Foretelling
 from closerlook.diagnostics.options import BaseOptions
 from closerlook.diagnostics.subjects import Subject, resolve
 from closerlook.errors import InputError
-from closerlook.execution import JobCache, Progress, Silence, Whole, content_key, crew_of, offer_trial, run_jobs
+from closerlook.execution import (
+    JobCache,
+    Progress,
+    Silence,
+    Whole,
+    content_key,
+    crew_of,
+    executing,
+    offer_trial,
+    run_jobs,
+)
 from closerlook.execution.threads import single_thread
 from closerlook.results.leavings import digests, finished_files
 from closerlook.results.reading import read_dataset
@@ -62,10 +72,11 @@ def run(
     options : Options or mapping, optional
         The diagnostic's own options.
     **how
-        Options by name as well; and ``workers`` (processes, default one per core), ``executor`` (``"serial"`` or
-        ``"processes"``), on neither of which any number depends; ``out``, a folder for results and finished jobs,
-        from which the same call goes on, or answers where it is finished; ``resume``, False to compute what it holds
-        again; ``progress`` (`closerlook.execution.Progress`), who is told how far the work has come.
+        Options by name as well; and ``workers`` (processes, default one per core), ``executor`` (``"serial"``,
+        ``"processes"``, ``"ray"``, ``"slurm"``, or a `closerlook.Executor`), on neither of which any number depends;
+        ``out``, a folder for results and finished jobs, from which the same call goes on, or answers where it is
+        finished; ``resume``, False to compute what it holds again; ``progress`` (`closerlook.execution.Progress`), who
+        is told how far the work has come.
 
     Returns
     -------
@@ -83,6 +94,7 @@ def run(
     --------
     closerlook.verdicts : what the numbers mean.
     closerlook.summary : the numbers as JSON values.
+    closerlook.Executor : who answers jobs.
 
     Examples
     --------
@@ -93,11 +105,12 @@ def run(
     'gradients'
     """
     asked = find_diagnostic(diagnostic) if isinstance(diagnostic, str) else diagnostic
-    call = _Call.of(how)
     given = {name: value for name, value in how.items() if name not in _Call.NAMES}
     wanted = _options(asked, options, given)
     singles = as_agents(agents)
     with ExitStack() as stack:
+        stack.enter_context(executing(how.get("executor"), how.get("workers"), how.get("out")))
+        call = _Call.of(how)
         folder = RunFolder(stack.enter_context(TemporaryDirectory()) if call.out is None else call.out)
         subjects = resolve(singles, environment, wanted.seed, folder.path.resolve() / "shards")
         others = {name: as_agents(some) for name, some in wanted.agents().items() if some}
@@ -147,10 +160,7 @@ class _Call:
 
     @classmethod
     def of(cls, how: Mapping[str, Any]) -> "_Call":
-        executor = how.get("executor")
-        if executor not in {None, "serial", "processes"}:
-            raise InputError(f"there is no executor {executor!r}", "choose from serial, processes")
-        workers = 1 if executor == "serial" else crew_of(how.get("workers"))
+        workers = crew_of(how.get("workers"))
         return cls(workers, how.get("out"), how.get("resume", True), how.get("progress") or Silence())
 
 

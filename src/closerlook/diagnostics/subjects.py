@@ -9,6 +9,7 @@ A `Subject` is a value: what is below it takes it as it is, and asks nothing aga
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -62,6 +63,11 @@ class Subject:
     seed: int
     identity: Mapping[str, Any]
     scratch: Path
+
+    @cached_property
+    def sampler(self) -> Agent:
+        """The agent as far as sampling needs it, always the same object, which its jobs share as they travel."""
+        return sampling_part(self.agent)
 
     @property
     def regime(self) -> Regime:
@@ -136,7 +142,7 @@ class Subject:
         decides = [dict(asked), self.agent.part(state) if state else None, *more.get("named_by", ())]
         arguments = {
             # jobs that only sample do not carry the optimizer's moments
-            "agent": self.agent if state else sampling_part(self.agent),
+            "agent": self.agent if state else self.sampler,
             "environment": self.environment,
             **asked,
             **more.get("carried", {}),

@@ -1,13 +1,10 @@
 """One map for jobs: in this process, in one process per core, and by whoever joins in; the same numbers in all."""
 
-import os
 from collections.abc import Generator, Sequence
 from contextlib import closing
 from functools import partial
 
-import numpy as np
-
-from closerlook.errors import InputError
+from closerlook.execution.engines import Executor, active, crew_of, executing, hands, pieces
 from closerlook.execution.jobs import (
     Job,
     JobCache,
@@ -23,13 +20,14 @@ from closerlook.execution.jobs import (
     offer_trial,
     same_streams,
 )
-from closerlook.execution.processes import WorkerError, close_pool, run_in_processes
+from closerlook.execution.processes import WorkerError, close_pool, may_start_processes, run_in_processes
 from closerlook.execution.serial import run_serially
 from closerlook.execution.sharing import Shared
 from closerlook.results.answers import JobFiles
 from closerlook.results.folders import OPEN
 
 __all__ = [
+    "Executor",
     "Job",
     "JobCache",
     "Progress",
@@ -43,47 +41,13 @@ __all__ = [
     "close_pool",
     "content_key",
     "crew_of",
-    "default_workers",
+    "executing",
     "hands",
     "offer_trial",
+    "pieces",
     "run_jobs",
     "same_streams",
 ]
-
-
-def most_workers() -> int:
-    """Return how many workers may be asked for: more than any use has, fewer than would bring the machine down."""
-    return max(64, 4 * default_workers())
-
-
-def default_workers() -> int:
-    """Cores this process may use: one worker for each."""
-    # cores that this process may use, not those that there are
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
-
-
-def hands(workers: int) -> int:
-    """Return how many of some workers have a core of their own."""
-    return min(workers, default_workers())
-
-
-def crew_of(workers: int | None) -> int:
-    """Return how many workers were asked for, one for each core where none were.
-
-    Raises
-    ------
-    InputError
-        Where there are too few to run anything, or more than `most_workers`.
-    """
-    if workers is None:
-        return default_workers()
-    if not isinstance(workers, int | np.integer) or workers < 1:
-        raise InputError(f"workers must be at least 1 (got {workers})", "give --workers 1 or more")
-    if workers > most_workers():
-        raise InputError(f"workers must be at most {most_workers()} (got {workers!s:.20})", "give fewer --workers")
-    return int(workers)
 
 
 def run_jobs(
@@ -159,11 +123,22 @@ def _answers(
     """Yield number and answer of each job, and whether another process has stored it."""
     if not jobs:
         return
-    run = run_serially if workers == 1 else partial(run_in_processes, workers=workers)
     if not isinstance(cache, SharedCache):
+        run = run_serially if workers == 1 else partial(run_in_processes, workers=workers)
         with closing(run(Listed(jobs))) as answers:
             yield from ((number, result, False) for number, result in answers)
         return
-    shared = Shared(jobs, cache, progress.note)
-    with closing(shared), closing(run(shared)) as answers:
+    shared = Shared(jobs, cache, progress.note, active().crew)
+    with closing(shared), closing(_together(shared, workers)) as answers:
         yield from ((number, result, number in shared.elsewhere) for number, result in answers)
+
+
+def _together(shared: Shared, workers: int) -> Generator[tuple[int, Result]]:
+    """Answer jobs here and elsewhere: all of them elsewhere where workers are brought, but what those cannot do."""
+    alone = workers == 1 or active().crew is not None
+    if alone:
+        # beside others this process is to look after them, also in the midst of a long job
+        leaves = workers == 1 and active().name == "processes" and may_start_processes()
+        yield from run_serially(shared, until=lambda: leaves and shared.has_company)
+    if not shared.is_done:
+        yield from run_in_processes(shared, workers)

@@ -13,17 +13,20 @@ import numpy as np
 
 from closerlook.errors import InputError, in_one_line
 from closerlook.execution.jobs import Job, Result
+from closerlook.execution.packing import HEAD, DamagedError, Head, conditions, head_of, own_bytes, unpacked
 from closerlook.execution.processes import close_pool, run_in_processes
-from closerlook.execution.sharing import LOOK_SECONDS, DamagedError, Head, conditions, head_of, unpacked
+from closerlook.execution.sharing import LOOK_SECONDS
 from closerlook.results.folders import folders_with
 from closerlook.results.open_jobs import OpenJobs
 from closerlook.results.ownership import OWNER, Ownership, Watched, this_host
 
 SEARCH_SECONDS = 2.0
 """Between two searches for commands that work."""
+CROWD = 16
+"""Workers of one run that look as often as that; more look less often, so that all of them together do not."""
+LONGEST_LOOK_SECONDS = 10.0
 MOST_FAILURES = 3
 """Jobs that fail one after the other until a worker gives up: it is its machine that does not work."""
-_HEAD = 2**20
 
 
 class Listener(Protocol):
@@ -61,7 +64,7 @@ class Done:
     ended: str = ""
 
 
-def work(folder: Path, processes: int, wait: float, listener: Listener) -> Done:
+def work(folder: Path, processes: int, wait: float, listener: Listener, name: str | None = None) -> Done:
     """Answer jobs of the commands that work in a folder, or in folders within it, until none does.
 
     The jobs are code, which is run: the folder has to be trusted. Files of other users are refused.
@@ -76,6 +79,8 @@ def work(folder: Path, processes: int, wait: float, listener: Listener) -> Done:
         Seconds without a command after which the worker ends.
     listener : Listener
         Hears how it goes.
+    name : str, optional
+        Of this worker, 16 hexadecimal digits that no other one has.
 
     Returns
     -------
@@ -88,7 +93,7 @@ def work(folder: Path, processes: int, wait: float, listener: Listener) -> Done:
         Where no command ever came; a job is another user's, or of a command with other versions; something that a job
         needs is not there; the disk is full; one job after the other fails; a process died.
     """
-    joined = _Joined(folder, processes, wait, listener)
+    joined = _Joined(folder, processes, wait, listener, name or secrets.token_hex(8))
     try:
         for number, answer in run_in_processes(joined, processes):
             joined.hear(number, answer)
@@ -105,16 +110,16 @@ def work(folder: Path, processes: int, wait: float, listener: Listener) -> Done:
 class _Joined:
     """The source of a worker's jobs: whatever lies open in the folders where commands work."""
 
-    def __init__(self, folder: Path, processes: int, wait: float, listener: Listener) -> None:
+    def __init__(self, folder: Path, processes: int, wait: float, listener: Listener, name: str) -> None:
         self._folder, self._processes, self._wait, self._listener = folder, processes, wait, listener
-        self._name = secrets.token_hex(8)
+        self._name = name
         self._watched = Watched()
         self._runs: dict[Path, Ownership] = {}
         self._held: dict[int, tuple[Path, str, Head]] = {}
         self._open: list[tuple[Path, str]] = []
         self._last = time.monotonic()
         self._searched = self._looked = -float("inf")
-        self._count = self._failures = 0
+        self._count, self._failures, self._crowd = 0, 0, 1.0
         self.done = Done()
 
     @property
@@ -143,7 +148,7 @@ class _Joined:
             # held from now on, so that it is given back whatever comes
             self._held[self._count] = (run, key, Head("a job", 0.0, {}, (), ""))
             try:
-                head = head_of(_own_bytes(taken, _HEAD))
+                head = head_of(own_bytes(taken, HEAD))
             except DamagedError as error:
                 self._refuse(self._count, str(error))
                 continue
@@ -195,9 +200,11 @@ class _Joined:
         if now - self._searched > SEARCH_SECONDS:
             self._searched = now
             self._search(now)
-        if not self._open and now - self._looked > LOOK_SECONDS:
+        if not self._open and now - self._looked > min(LOOK_SECONDS * self._crowd, LONGEST_LOOK_SECONDS):
+            seen = {run: OpenJobs(run).look() for run in self._runs}
+            self._crowd = max([1.0, *(len(look.workers) / CROWD for look in seen.values())])
+            self._open = [(run, key) for run, look in seen.items() for key in look.open]
             self._looked = now
-            self._open = [(run, key) for run in self._runs for key in OpenJobs(run).look().open]
             random.shuffle(self._open)  # so that workers do not all reach for the same one; no number depends on it
 
     def _search(self, now: float) -> None:
@@ -260,7 +267,7 @@ def answer_open_job(run: Path, key: str, worker: str, name: str) -> Result:
     """
     files = OpenJobs(run)
     try:
-        job, store = unpacked(_own_bytes(files.taken(key, worker)), run)
+        job, store = unpacked(own_bytes(files.taken(key, worker)), run)
     except FileNotFoundError:
         return {}
     except DamagedError as error:
@@ -282,23 +289,11 @@ def answer_open_job(run: Path, key: str, worker: str, name: str) -> Result:
 
 
 def _failed(files: OpenJobs, key: str, worker: str, error: Exception) -> Result:
+    if not files.has(key, worker):
+        return {}
     why = in_one_line(error)
     files.fail(key, worker, f"{why} (process {os.getpid()} on {this_host()[0]})")
     return {"failed": np.array(why)}
-
-
-def _own_bytes(path: Path, most: int = -1) -> bytes:
-    """Read a file, or its beginning, of this user's.
-
-    Raises
-    ------
-    InputError
-        Where it is another user's.
-    """
-    with path.open("rb") as file:
-        if os.fstat(file.fileno()).st_uid != os.geteuid():
-            raise InputError(f"{path} is a file of another user", "jobs are code: work in folders of your own alone")
-        return file.read(most)
 
 
 def _require_same(theirs: Mapping[str, str], run: Path) -> None:

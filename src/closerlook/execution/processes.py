@@ -304,6 +304,12 @@ def close_pool() -> None:
 atexit.register(close_pool)
 
 
+def may_start_processes() -> bool:
+    """Whether this process may start others."""
+    process = multiprocessing.current_process()
+    return not (getattr(process, "_inheriting", False) or process.daemon)
+
+
 def _require_children() -> None:
     process = multiprocessing.current_process()
     if getattr(process, "_inheriting", False):

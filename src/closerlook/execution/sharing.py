@@ -4,34 +4,32 @@ Nobody has to be expected. Whoever runs jobs looks every now and then whether th
 call, and puts up a few jobs for each process that it has; the rest stay in memory, however many there are.
 """
 
-import json
 import os
-import sys
 import time
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from functools import cache
-from hashlib import blake2b
-from io import BytesIO
 from pathlib import Path
-from pickle import Unpickler
-from typing import Any
-
-import cloudpickle
 
 from closerlook.errors import InputError
-from closerlook.execution.jobs import Job, JobCache, Result, SharedCache
+from closerlook.execution.crews import Crew
+from closerlook.execution.jobs import Job, Result, SharedCache
+from closerlook.execution.packing import Parcels, packed
+from closerlook.results import ownership
+from closerlook.results.folders import ANSWERS
 from closerlook.results.open_jobs import Look, OpenJobs
 from closerlook.results.ownership import Watched, read_lease
-from closerlook.results.store import host, versions
 
 LOOK_SECONDS = 0.5
 """Between two looks."""
 AHEAD, MOST = 4, 256
-"""Jobs that lie open for each process of others, and for all of them."""
+"""Jobs that lie open for each process of others, and for all of them: one for each where they are more."""
+LATE_SECONDS = 5.0
+"""For which the answer of a job that lies open no more is waited for, as files come late from other machines."""
+FEW = 3
+"""Workers that are told of one by one as they come."""
 _KEY_LENGTH = 32
-_LONGEST_HEAD = 2**20
 
 
 class Shared:
@@ -45,14 +43,26 @@ class Shared:
         Where answers are stored, here and by others.
     note : callable
         Told in words who comes, and what went wrong.
+    crew : Crew, optional
+        Who brings workers: then nothing is run here that they can do.
     """
 
-    def __init__(self, jobs: Sequence[tuple[int, Job]], store: SharedCache, note: Callable[[str], None]) -> None:
-        self._cache, self._note = store, note
+    def __init__(
+        self,
+        jobs: Sequence[tuple[int, Job]],
+        store: SharedCache,
+        note: Callable[[str], None],
+        crew: Crew | None = None,
+    ) -> None:
+        self._cache, self._note, self._crew = store, note, crew
+        if crew is not None:
+            crew.works_in(store.folder)
+        self._parcels = Parcels(store.folder, (job for _, job in jobs))
         self._waiting, self._here = deque(jobs), deque[tuple[int, Job]]()
         self._files = OpenJobs(store.folder)
         self._out: dict[str, tuple[int, Job]] = {}
-        self._gone: set[str] = set()
+        self._gone: dict[str, float] = {}
+        self._takers: dict[str, str] = {}
         self._arrived: list[tuple[int, Result]] = []
         self._others = _others(store.folder.absolute())
         self._seen, self._looked, self._offers = Look(), -float("inf"), True
@@ -69,9 +79,16 @@ class Shared:
         """Whether all were taken here, or answered elsewhere."""
         return not (self.most or self._arrived)
 
+    @property
+    def has_company(self) -> bool:
+        """Whether others work here too, as far as was seen."""
+        return bool(self._seen.workers)
+
     def take(self) -> tuple[int, Job] | None:
         """Return a job to run here: one that nobody else was offered, or else one that nobody has taken."""
         self._look()
+        if self._crew is not None:
+            return self._here.popleft() if self._here else None
         if self._here or self._waiting:
             return (self._here or self._waiting).popleft()
         for key in [key for key in self._out if key not in self._seen.taken]:
@@ -89,19 +106,23 @@ class Shared:
         """Take back what nobody has taken."""
         for key in self._out:
             self._files.withdraw(key)
+        self._parcels.clear()
 
     def _look(self) -> None:
         now = time.monotonic()
         if now - self._looked < LOOK_SECONDS:
             return
         self._looked, first = now, self._looked < 0
+        if self._crew is not None:
+            self._crew.look(self._note)
         seen = self._seen = self._files.look()
         if not (self._out or seen.workers or seen.taken or seen.open):
             return
-        alive = self._others.alive(seen, self._note)
+        alive = self._others.alive(seen, self._note) - (set() if self._crew is None else self._crew.gone)
         if first:
             self._adopt(alive)
         # what a worker that is dead, or has left, had taken is anybody's again
+        self._takers |= seen.taken if self._crew is not None else {}
         for key, who in seen.taken.items():
             if who not in alive:
                 self._files.give_back(key, who)
@@ -122,29 +143,34 @@ class Shared:
 
     def _collect(self) -> None:
         """Find out what became of the jobs that others were offered."""
-        there = {*self._seen.open, *self._seen.taken}
+        there, now = {*self._seen.open, *self._seen.taken}, time.monotonic()
         for key in self._out.keys() & set(self._seen.failed):
             number, job = self._out.pop(key)
             # it is run again here, where what it raises is raised
             self._note(f"{job.name} failed elsewhere and is run here: {self._files.reason(key)}")
             self._here.append((number, job))
-        for key in self._out.keys() - there:
+        missing = self._out.keys() - there
+        if missing:
+            # a share remembers for half a minute that a file was not there, unless its folder is listed
+            with suppress(OSError), os.scandir(self._cache.folder / ANSWERS) as entries:
+                next(entries, None)
+        for key in missing:
             number, job = self._out[key]
             answer = self._cache.load(key)
             if answer is not None:
                 del self._out[key]
+                if self._crew is not None:
+                    self._crew.credit(self._takers.pop(key, ""))
                 self.elsewhere.add(number)
                 self._arrived.append((number, answer))
-            elif key in self._gone:
+            elif now - self._gone.setdefault(key, now) > LATE_SECONDS:
                 self._here.append(self._out.pop(key))
-            else:  # while a folder is listed, a file that is being renamed may be seen by neither name
-                self._gone.add(key)
-        self._gone &= self._out.keys() - there
+        self._gone = {key: since for key, since in self._gone.items() if key in self._out and key not in there}
 
     def _put_up(self, processes: int) -> None:
         """Have enough lie open for so many processes."""
         lying = len(self._out.keys() & set(self._seen.open))
-        for _ in range(min(AHEAD * processes, MOST) - lying):
+        for _ in range(min(AHEAD * processes, max(MOST, processes)) - lying):
             if not (self._waiting and self._offers):
                 return
             number, job = self._waiting.pop()
@@ -156,14 +182,15 @@ class Shared:
     def _offer(self, job: Job) -> bool:
         """Let others take a job: whether that could be done."""
         try:
-            content = packed(job, self._cache.for_others(), self._cache.folder)
-        except Exception:  # pickling runs the arguments' own code, which may raise anything; here it need not travel
-            return False
-        try:
+            content = packed(job, self._cache.for_others(), self._cache.folder, self._parcels)
             self._files.put_up(job.key, content)
         except InputError as error:
+            if self._crew is not None:
+                raise
             self._offers = False
             self._note(f"others are offered no more jobs: {error}")
+            return False
+        except Exception:  # pickling runs the arguments' own code, which may raise anything; here it need not travel
             return False
         return True
 
@@ -173,14 +200,26 @@ class _Others:
 
     def __init__(self) -> None:
         self._watched, self._known = Watched(), set[str]()
+        self._alive, self._read = set[str](), -float("inf")
 
     def alive(self, seen: Look, note: Callable[[str], None]) -> set[str]:
         """Return those that beat, and tell of new ones."""
-        alive = {who for who, path in seen.workers.items() if self._watched.is_alive(path)}
-        for who in alive - self._known:
-            self._known.add(who)
-            count, lease = seen.processes[who], read_lease(seen.workers[who])
-            note(f"{lease} works along, with {count} {'process' if count == 1 else 'processes'}")
+        # leases change with every beat: to read those of thousands of workers at every look would take all of the time
+        now, all_of_them = time.monotonic(), seen.workers.keys()
+        if now - self._read >= ownership.BEAT / 2 or all_of_them - self._known:
+            self._read = now
+            self._alive = {who for who, path in seen.workers.items() if self._watched.is_alive(path)}
+        alive = self._alive & all_of_them
+        new = alive - self._known
+        self._known |= new
+        counts = {who: seen.processes[who] for who in new}
+        if len(new) > FEW:
+            note(f"{len(new)} more workers work along, with {sum(counts.values())} processes")
+            return alive
+        for who, count in counts.items():
+            note(
+                f"{read_lease(seen.workers[who])} works along, with {count} {'process' if count == 1 else 'processes'}"
+            )
         return alive
 
 
@@ -188,135 +227,3 @@ class _Others:
 def _others(_run: Path) -> _Others:
     """Return the workers of a run folder: always the same object."""
     return _Others()
-
-
-@dataclass(frozen=True)
-class Head:
-    """What is said of a job before it is unpickled.
-
-    Parameters
-    ----------
-    name : str
-        Of the job.
-    pairs : float
-        That it simulates.
-    conditions : mapping of str to str
-        What its last digits depend on, see `conditions`.
-    path : list of str
-        Where Python looked for modules.
-    digest : str
-        Of what follows.
-    """
-
-    name: str
-    pairs: float
-    conditions: Mapping[str, str]
-    path: Sequence[str]
-    digest: str
-
-
-def packed(job: Job, store: JobCache, run: Path) -> bytes:
-    """Return a job and what stores its answer as bytes; paths in the run folder are those of whoever reads them.
-
-    Parameters
-    ----------
-    job : Job
-        What is asked.
-    store : JobCache
-        What stores the answer.
-    run : Path
-        The run folder.
-
-    Raises
-    ------
-    Exception
-        Any, where something in it cannot be pickled.
-    """
-    content = BytesIO()
-    _Packing(content, run).dump((replace(job, smaller=None, before=()), store))
-    path = [os.path.abspath(place) for place in sys.path]  # noqa: PTH100 - the empty one is where this process is
-    head = Head(job.name, job.pairs, conditions(), path, _digest(content.getvalue()))
-    return json.dumps(vars(head)).encode() + b"\n" + content.getvalue()
-
-
-def head_of(content: bytes) -> Head:
-    """Read what is said of a job, which runs nothing.
-
-    Raises
-    ------
-    DamagedError
-        Where it cannot be read.
-    """
-    try:
-        return Head(**json.loads(content[:_LONGEST_HEAD].partition(b"\n")[0]))
-    except (ValueError, TypeError, RecursionError):
-        raise DamagedError("its file is damaged") from None
-
-
-class DamagedError(ValueError):
-    """A job file that is not what was written."""
-
-
-def unpacked(content: bytes, run: Path) -> tuple[Job, JobCache]:
-    """Return a job and what stores its answer. This runs what is in the bytes: they have to be of this user.
-
-    Parameters
-    ----------
-    content : bytes
-        What `packed` made.
-    run : Path
-        The run folder, as it is called here.
-
-    Raises
-    ------
-    DamagedError
-        Where the bytes are not what `packed` made.
-    Exception
-        Any, where something in it cannot be imported here.
-    """
-    head, body = head_of(content), content.partition(b"\n")[2]
-    if _digest(body) != head.digest:
-        raise DamagedError("its file is damaged")
-    sys.path += [place for place in head.path if place not in sys.path and Path(place).exists()]
-    job, store = _Unpacking(BytesIO(body), run).load()
-    return job, store
-
-
-def conditions() -> dict[str, str]:
-    """Return what the last digits of an answer depend on."""
-    python = {"python": ".".join(map(str, sys.version_info[:2]))}
-    return {
-        **versions(),
-        **python,
-        "processor": str(host()["processor"]),
-        "MKL_CBWR": os.environ.get("MKL_CBWR", ""),
-    }
-
-
-class _Packing(cloudpickle.Pickler):  # type: ignore[misc]
-    """Names what is in the run folder by its place there: elsewhere that folder may be called otherwise."""
-
-    def __init__(self, file: BytesIO, run: Path) -> None:
-        super().__init__(file)
-        self._roots = [f"{root}{os.sep}" for root in {str(run.absolute()), str(run.resolve())}]
-
-    def persistent_id(self, value: Any) -> tuple[bool, str] | None:
-        if isinstance(value, str | Path):
-            for root in self._roots:
-                if str(value).startswith(root):
-                    return isinstance(value, Path), str(value).removeprefix(root)
-        return None
-
-
-class _Unpacking(Unpickler):
-    def __init__(self, file: BytesIO, run: Path) -> None:
-        super().__init__(file)
-        self._run = run.resolve()
-
-    def persistent_load(self, place: Any) -> Any:
-        is_path, within = place
-        return self._run / within if is_path else str(self._run / within)
-
-
-def _digest(body: bytes) -> str:
-    return blake2b(body, digest_size=16).hexdigest()

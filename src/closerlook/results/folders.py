@@ -8,9 +8,11 @@ CLAIMS = "claims.json"
 """What judged claims are written to."""
 FIGURES = "figures"
 """Folder of the pictures of a study."""
+ANSWERS = "jobs"
+"""Folder of a run's finished jobs."""
 OPEN = "open"
 """Folder of a run's jobs that others may take."""
-_WITHOUT_RUNS = {"jobs", "jobs.old", "shards", "checkpoints"}
+_WITHOUT_RUNS = {ANSWERS, "jobs.old", "shards", "checkpoints"}
 """Folders of a run that hold no other, however much is in them."""
 
 

@@ -7,6 +7,8 @@
       <key>.job                       a job that anybody may take
       <key>.<worker>.taken            ... that this worker has taken
       <key>.failed                    ... that raised something there: what, as text
+      <digest>.parcel                 what several jobs share: written before them, and gone after them
+      crew.json                       who brings workers, where the command has somebody do that
 
 A file changes hands by being renamed, which one process alone succeeds with on every file system. A job that is no
 longer there was answered: its answer is where the run keeps its answers. A worker that no longer beats is dead for who
@@ -14,17 +16,21 @@ runs the command, who puts up again what it had taken; should it only have slept
 lets its answer go. Were it stored all the same, it would be the same answer, written whole.
 """
 
+import json
 import re
 import shutil
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
+from closerlook.errors import InputError
 from closerlook.results.folders import OPEN
 from closerlook.results.ownership import Ownership, enter
 from closerlook.results.writing import plain_errors, write_bytes
 
+CREW = "crew.json"
 _FILES = re.compile(
     r"(?P<job>[0-9a-f]{32})\.(?:(?P<open>job)|(?P<by>[0-9a-f]{16})\.taken|(?P<failed>failed))"
     r"|(?P<worker>[0-9a-f]{16})\.(?P<processes>\d{1,5})\.worker"
@@ -102,6 +108,45 @@ class OpenJobs:
             Where the disk refuses.
         """
         write_bytes(self._job(key), content, durable=False)
+
+    def parcel(self, digest: str) -> Path:
+        """Return the file of what several jobs share.
+
+        Parameters
+        ----------
+        digest : str
+            Of its content.
+        """
+        return self.path / f"{digest}.parcel"
+
+    def put_parcel(self, digest: str, content: bytes) -> None:
+        """Put what several jobs share where they find it; where it lies there, it is the same.
+
+        Parameters
+        ----------
+        digest : str
+            Of its content.
+        content : bytes
+            As it travels.
+
+        Raises
+        ------
+        InputError
+            Where the disk refuses.
+        """
+        if not self.parcel(digest).exists():
+            write_bytes(self.parcel(digest), content, durable=False)
+
+    def drop_parcel(self, digest: str) -> None:
+        """Delete what jobs shared that are done.
+
+        Parameters
+        ----------
+        digest : str
+            Of its content.
+        """
+        with suppress(OSError):
+            self.parcel(digest).unlink()
 
     def withdraw(self, key: str) -> bool:
         """Take a job back: whether nobody was quicker."""
@@ -240,3 +285,32 @@ class OpenJobs:
 def processes_of(run: Path) -> int:
     """Return how many processes of others look into a run folder, whether or not they still beat."""
     return sum(OpenJobs(run).look().processes.values())
+
+
+def note_crew(folder: Path, state: Mapping[str, object]) -> None:
+    """Note who brings workers to a folder, for whoever asks how far the work is.
+
+    Parameters
+    ----------
+    folder : Path
+        The command's.
+    state : mapping
+        As JSON.
+    """
+    with suppress(InputError):  # a full disk is told where it matters
+        write_bytes(folder / OPEN / CREW, json.dumps(state).encode(), durable=False)
+
+
+def read_crew(folder: Path) -> dict[str, Any]:
+    """Read what `note_crew` has noted; empty where there is nothing.
+
+    Parameters
+    ----------
+    folder : Path
+        The command's.
+    """
+    try:
+        found = json.loads((folder / OPEN / CREW).read_bytes()[:_LONGEST])
+    except (OSError, ValueError, RecursionError):
+        return {}
+    return found if isinstance(found, dict) else {}

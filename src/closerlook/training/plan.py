@@ -18,8 +18,7 @@ from closerlook.agents.agent import Agent
 from closerlook.agents.files import load_agent
 from closerlook.agents.loading import checkpoint_folder
 from closerlook.errors import InputError
-from closerlook.execution import Job, Progress, SharedCache, Within, content_key, run_jobs
-from closerlook.results.open_jobs import processes_of
+from closerlook.execution import Job, Progress, SharedCache, Within, content_key, pieces, run_jobs
 from closerlook.training.callback import Callback
 from closerlook.training.segment import train_segment
 from closerlook.training.settings import TrainSettings, agent_seed
@@ -143,8 +142,8 @@ class Plan:
             if number > 0 and agents[k].iteration != first:
                 raise self._gone(f"the state of agent {self.numbers[k]} after {first} iterations")
         # no number of an agent depends on which others it is trained with
-        hands = self.workers + processes_of(self.folder)
-        chunks = [chunk.tolist() for chunk in np.array_split(missing, hands) if chunk.size]
+        split_in = pieces(self.workers, self.folder)
+        chunks = [chunk.tolist() for chunk in np.array_split(missing, split_in) if chunk.size]
         jobs = [self._job(number, agents, chunk) for chunk in chunks]
         names = {job.key: [self.keys[number][k] for k in chunk] for job, chunk in zip(jobs, chunks, strict=True)}
         results = run_jobs(

@@ -14,6 +14,7 @@ frozen standardization would be undefined.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
@@ -24,7 +25,7 @@ from closerlook.agents.agent import Agent
 from closerlook.agents.files import delete_agent, save_agent
 from closerlook.agents.loading import CHECKPOINTS, checkpoint_folder, checkpoints_of
 from closerlook.errors import InputError, NonFiniteError
-from closerlook.execution import Progress, Silence, crew_of, offer_trial
+from closerlook.execution import Executor, Progress, Silence, crew_of, executing, offer_trial
 from closerlook.execution.threads import single_thread
 from closerlook.results.store import RunFolder
 from closerlook.simulation.engine import describe_environment
@@ -73,6 +74,7 @@ def train(
     progress: Progress | None = None,
     tensorboard: bool = False,
     callbacks: Sequence[Callback] = (),
+    executor: Executor | str | None = None,
 ) -> TrainingRun:
     """Train agents, or go on where an earlier run with the same settings was ended.
 
@@ -93,6 +95,8 @@ def train(
         Write the log as TensorBoard events too.
     callbacks : sequence of Callback
         Who hears of every update, and may add columns to the log: `closerlook.CriticAudit`, for example.
+    executor : Executor or str, optional
+        Who trains: ``"serial"``, ``"processes"``, ``"ray"`` or ``"slurm"``. No number depends on it.
 
     Returns
     -------
@@ -124,7 +128,7 @@ def train(
     >>> run.log["iteration"].tolist()
     [0, 1]
     """
-    settings, crew = settings.resolved(), crew_of(workers)
+    settings = settings.resolved()
     columns = all_columns(columns_of(callbacks))
     for callback in callbacks:
         callback.check(settings)
@@ -132,7 +136,11 @@ def train(
     environment = describe_environment(settings.spec)
     events = EventFiles(Path(out) / "tensorboard") if tensorboard else NoEvents()
     agents = initial_agents(settings, settings.numbers)
-    with RunFolder(out).open_for("train", settings.to_json() | recorded, resume=resume) as folder, events:
+    with ExitStack() as stack:
+        stack.enter_context(executing(executor, workers, out))
+        crew = crew_of(workers)
+        folder = stack.enter_context(RunFolder(out).open_for("train", settings.to_json() | recorded, resume=resume))
+        stack.enter_context(events)
         plan = Plan(settings, environment, crew, folder.jobs(), folder.path, callbacks)
         if resume and folder.is_new:
             _require_own_agents(folder.path, plan)

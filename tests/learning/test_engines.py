@@ -1,0 +1,152 @@
+"""One study and one training by every executor: the same bytes; and each, killed midway, goes on by another.
+
+A command beside three workers that come at different times, a Ray cluster of two nodes, and SLURM by way of submitit on
+this machine are executors like this process and its own. Ray is not installed by `make test`: `make test-slow-engines`.
+"""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, ExitStack
+from pathlib import Path
+
+import pytest
+import xarray as xr
+
+from killing import errors_of, left_of, running, wait_for
+from ray_cluster import Handle, cluster
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(sys.platform != "linux", reason="processes are found in /proc"),
+]
+TESTS = Path(__file__).parents[1]
+TARGET = "training_environments:make_target"
+STUDY = f"""
+title: A small study
+tasks: ["{TARGET}"]
+algorithms: [ppo]
+train: {{n_steps: 128, hidden: [8], gamma: 0.9, ppo: {{policy_epochs: 1, value_epochs: 1, minibatches: 1}}}}
+measure:
+  pool: {{diagnostic: gradients, options: {{estimates: 2, sizes: [128]}}}}
+draw: pairwise_cosine
+scales:
+  smoke: {{seeds: 2, iterations: [0, 2], train: {{steps: 256}}, measure: {{pool: {{options: {{pairs: PAIRS}}}}}}}}
+"""
+TRAIN = ["train", "--env", TARGET, "--seeds", "3", "--steps", "5120", "--n-steps", "128", "--hidden", "8"]
+TRAIN += ["--gamma", "0.9", "--checkpoints", "0", "20"]
+ORDER = ["serial", "processes", "workers", "ray", "slurm"]
+
+
+def given(*command: str) -> AbstractContextManager[subprocess.Popen]:
+    search = os.pathsep.join([str(TESTS), os.environ.get("PYTHONPATH", "")])
+    options = {"stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE, "text": True}
+    return running(["-m", "closerlook", *command], env=os.environ | {"PYTHONPATH": search}, **options)
+
+
+@pytest.fixture(scope="module")
+def ray() -> Iterator[Handle]:
+    pytest.importorskip("ray")
+    with cluster() as handle:
+        yield handle
+
+
+def options_of(engine: str, ray: Handle) -> list[str]:
+    return {
+        "serial": ["--executor", "serial"],
+        "processes": ["--workers", "2"],
+        "workers": ["--workers", "1"],
+        "ray": ["--executor", "ray", "--address", ray.address, "--workers", "2"],
+        "slurm": ["--executor", "slurm", "--slurm", "cluster=local", "--workers", "2"],
+    }[engine]
+
+
+def work(
+    command: Sequence[str], folder: Path, engine: str, ray: Handle, until: Callable[[], object] | None = None
+) -> str:
+    """Give a command, with workers beside it where that is the executor; kill it once something holds."""
+    with ExitStack() as stack:
+        process = stack.enter_context(given(*command, "--out", str(folder), *options_of(engine, ray)))
+        for moment in range(3 if engine == "workers" else 0):
+            stack.enter_context(given("worker", str(folder), "--workers", "1", "--wait", "20"))
+            time.sleep(moment)
+        if until is not None:
+            wait_for(lambda: until() or process.poll() is not None)
+            assert process.poll() is None, "it was done before it could be killed"
+            process.send_signal(signal.SIGKILL)
+        errors = errors_of(process)
+        assert process.returncode == (0 if until is None else -signal.SIGKILL), errors
+        assert "Traceback" not in errors
+        wait_for(lambda: not left_of(process.pid))
+        return errors
+
+
+def results(folder: Path) -> dict[str, object]:
+    """Return datasets, and logs of training without the seconds that it took."""
+    found: dict[str, object] = {}
+    for path in sorted(folder.rglob("*")):
+        name = str(path.relative_to(folder))
+        if path.suffix == ".nc":
+            found[name] = xr.load_dataset(path)
+        elif path.name == "training.csv":
+            rows = [line.split(",") for line in path.read_text().splitlines()]
+            kept = [at for at, column in enumerate(rows[0]) if not column.startswith("seconds_")]
+            found[name] = [[row[at] for at in kept] for row in rows]
+        elif path.suffix == ".safetensors":
+            found[name] = path.read_bytes()
+    return found
+
+
+def require_same(folder: Path, expected: dict[str, object]) -> None:
+    found = results(folder)
+    assert found.keys() == expected.keys()
+    for name, one in found.items():
+        if isinstance(one, xr.Dataset):
+            xr.testing.assert_identical(one, expected[name])
+        else:
+            assert one == expected[name], name
+    assert not list(folder.rglob("open"))
+    assert not list(folder.rglob("*.tmp"))
+
+
+def study_of(folder: Path, pairs: int) -> list[str]:
+    file = folder / "small.yaml"
+    file.write_text(STUDY.replace("PAIRS", str(pairs)))
+    return ["study", str(file), "--scale", "smoke", "--tasks", TARGET]
+
+
+@pytest.mark.parametrize("what", ["study", "training"])
+def test_every_executor_gives_the_same(what: str, ray: Handle, tmp_path: Path) -> None:
+    command = study_of(tmp_path, 32768) if what == "study" else TRAIN
+    work(command, tmp_path / "serial", "serial", ray)
+    expected = results(tmp_path / "serial")
+    assert len(expected) >= 3
+    for engine in ORDER[1:]:
+        said = work(command, tmp_path / engine, engine, ray)
+        assert engine == "processes" or "works along, with 1 process" in said
+        require_same(tmp_path / engine, expected)
+
+
+def test_what_one_began_another_ends(ray: Handle, tmp_path: Path) -> None:
+    command = study_of(tmp_path, 262144)
+    work(command, tmp_path / "whole", "processes", ray)
+    expected = results(tmp_path / "whole")
+    for first, second in zip(ORDER, [*ORDER[1:], ORDER[0]], strict=True):
+        folder = tmp_path / f"{first}-{second}"
+
+        def answers(of: Path = folder) -> dict[Path, tuple[int, int]]:
+            files = of.glob("measured/*/jobs/*.npz")
+            return {file: (file.stat().st_ino, file.stat().st_mtime_ns) for file in files}
+
+        work(command, folder, first, ray, until=lambda: len(answers()) >= 4)
+        before = answers()
+        assert len(before) >= 4
+        work(command, folder, second, ray)
+        require_same(folder, expected)
+        after = answers()
+        assert len(after) == len(list((tmp_path / "whole").glob("measured/*/jobs/*.npz")))
+        assert len(before) < len(after)
+        assert before.items() <= after.items()  # what was finished was not done again
