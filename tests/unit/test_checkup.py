@@ -12,11 +12,11 @@ from closerlook.agents.environment import EnvironmentSpec
 from closerlook.checkups import data, learning, outcome
 from closerlook.checkups.answer import DIAGNOSES, LAYERS, Checkup, Finding
 from closerlook.checkups.case import Case, gravest
+from closerlook.checkups.fits import fitted_values
 from closerlook.checkups.limits import load_limits, own_limits
 from closerlook.checkups.numbers import (
     episode_numbers,
     exactly,
-    fitted_values,
     mean_of,
     means_without_each,
     stream_numbers,

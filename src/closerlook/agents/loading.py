@@ -180,9 +180,7 @@ def find_agents(
     """
     if isinstance(source, Agent):
         return source.unstack()
-    path = _path_of(source)
-    if not path.exists() and path.parts[:1] == (ATLAS,):
-        path = atlas_folder().joinpath(*path.parts[1:])
+    path = _found(source)
     if (path / CHECKPOINTS).is_dir():
         return _from_run(path, iteration, seed)
     if (path / DESCRIPTION).is_file():
@@ -194,6 +192,25 @@ def find_agents(
         if imported is not None:
             return _asked([imported], str(path), iteration, seed)
     raise _nothing_there(path)
+
+
+def run_folder(source: str | Path) -> Path | None:
+    """Return the folder of a run of ours, or of the atlas, by the name its agents are given by; None if it is none.
+
+    Parameters
+    ----------
+    source : str or Path
+        See `find_agents`.
+    """
+    path = _found(source)
+    return path if (path / CHECKPOINTS).is_dir() else None
+
+
+def _found(source: object) -> Path:
+    path = _path_of(source)
+    if not path.exists() and path.parts[:1] == (ATLAS,):
+        return atlas_folder().joinpath(*path.parts[1:])
+    return path
 
 
 def _imported(path: Path, importing: Importing) -> Agent | None:

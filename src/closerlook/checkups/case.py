@@ -83,6 +83,8 @@ class Case:
         Names of the components of an observation.
     spreads : sequence of float
         Their deviations, as the networks see them.
+    shares : sequence of float
+        Of each component in what the policy's first layer sees; empty where not known.
     standardized : bool
         Whether inputs are standardized.
     solved_at : float or None
@@ -99,6 +101,8 @@ class Case:
         Pairs of each pool.
     record : sequence of float
         Returns of the last episodes of training, in their order.
+    seed_returns : sequence of float
+        What agents of the same training from other seeds, and this one, earn at its end.
     """
 
     numbers: Mapping[str, Interval]
@@ -109,6 +113,7 @@ class Case:
     missing: Mapping[str, str] = field(default_factory=dict)
     features: Sequence[str] = ()
     spreads: Sequence[float] = ()
+    shares: Sequence[float] = ()
     standardized: bool = False
     solved_at: float | None = None
     lint: Sequence[Check] | None = None
@@ -117,6 +122,7 @@ class Case:
     has_critic: bool = True
     spent: Mapping[str, float] = field(default_factory=dict)
     record: Sequence[float] = ()
+    seed_returns: Sequence[float] = ()
 
     def __getitem__(self, number: str) -> Interval:
         return self.numbers.get(number, UNKNOWN)

@@ -16,7 +16,7 @@ def check_inputs(case: Case) -> Finding:
     none = case.not_known("broken_inputs", "input_spread_high")
     if none is not None:
         return none
-    evidence = ("input_spread_high", "input_spread_low", "saturated_units")
+    evidence = ("input_spread_high", "input_spread_low", "saturated_units", "input_top_share")
     worst, narrow = int(np.argmax(case.spreads)), int(np.argmin(case.spreads))
     levels = {name: case.level(name) for name in ("input_spread_high", "saturated_units")}
     low = case.level("input_spread_low") if case.standardized else "ok"
@@ -26,6 +26,10 @@ def check_inputs(case: Case) -> Finding:
     flat = case.value("saturated_units")
     if np.isfinite(flat):
         said += f"; {flat:.0%} of the first layer's units are saturated"
+    alone = case.level("input_top_share") == "watch"
+    if alone:
+        top = case.features[int(np.argmax(case.shares))] if len(case.shares) else feature
+        said += f"; input {top} is {case.value('input_top_share'):.1%} of what the first layer sees"
     if faults:
         size = case.value("input_spread_high")
         advice = f"Standardize observations, or divide input {feature} by {size:.2g} where it is made."
@@ -34,7 +38,7 @@ def check_inputs(case: Case) -> Finding:
     if low == "watch":
         own = f"standardized input {case.features[narrow]} hardly varies ({case.value('input_spread_low'):.2g})"
         return case.finding("broken_inputs", "watch", f"{own[:1].upper()}{own[1:]}.", evidence)
-    level: Level = "watch" if "watch" in levels.values() else "ok"
+    level: Level = "watch" if alone or "watch" in levels.values() else "ok"
     return case.finding("broken_inputs", level, f"{said}.", evidence)
 
 

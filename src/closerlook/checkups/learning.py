@@ -12,6 +12,8 @@ GOOD_KL = 0.02
 LARGE_MULTIPLE = 8.0
 """Of an update, at which it still gains most: it is far too short."""
 WANTED_COSINE = 0.2
+WORN = 0.5
+"""Part of what a fresh network's features explain, below which a critic's own are worn out."""
 
 
 def _critic_numbers(case: Case, diagnosis: str) -> Finding | None:
@@ -269,12 +271,29 @@ def check_direction(case: Case) -> Finding:
 
 
 def check_lambda(case: Case) -> Finding:
-    """Leave lambda to the measurement that sweeps it."""
-    return case.unknown("lambda_off", "Not judged: closerlook gradients AGENT --lambdas 0.9 0.95 1 sweeps it.")
+    """Judge whether another lambda would make a batch's gradient much better, by another half of the streams."""
+    if not case.has_critic:
+        return case.unknown("lambda_off", NO_CRITIC)
+    none = case.not_known("lambda_off", "lambda_gain")
+    if none is not None:
+        return none
+    gain, best = case["lambda_gain"], case.value("best_lambda")
+    level, own = case.level("lambda_gain"), case.value("gae_lambda")
+    evidence = ("lambda_gain", "best_lambda", "gae_lambda")
+    # not surely better is no reason to sample more: what is lost is little, and a lambda is soon tried
+    if not gain.low > case.limits["lambda_gain"].watch[1] or best == own:
+        return case.finding("lambda_off", "ok", f"No other lambda is surely better than {own:g}.", evidence)
+    said = f"With lambda {best:g} a batch's gradient has {shown(gain)} times the cosine to that of Monte Carlo returns"
+    advice = f"Try {case.setting('gae_lambda')} {best:g}; closerlook values AGENT sweeps it."
+    change = case.change("gae_lambda", best, f"a batch knows the gradient {gain.value:.2g} times as well")
+    level = "problem" if level == "problem" else "watch"
+    return case.finding(
+        "lambda_off", level, f"{said} that it has with {own:g}.", evidence, advice=advice, settings=change
+    )
 
 
 def check_network(case: Case) -> Finding:
-    """Judge whether hidden units still answer."""
+    """Judge whether hidden units still answer, and whether the critic's tell apart what fresh ones do."""
     none = case.not_known("network_worn_out", "policy_constant_units")
     if none is not None:
         return none
@@ -282,7 +301,15 @@ def check_network(case: Case) -> Finding:
     levels = [case.level(name) for name in names]
     said = f"{case.value('policy_constant_units'):.0%} of the policy's hidden units hardly vary"
     said += f", {case.value('critic_constant_units'):.0%} of the critic's" if len(names) > 1 else ""
-    evidence = (*names, "policy_feature_rank")
+    evidence = (*names, "policy_feature_rank", "critic_features_explained", "fitted_explained")
+    own, fresh = case["critic_features_explained"], case["fitted_explained"]
+    if fresh.low > case.limits["fitted_explained"].problem[1] and own.high < WORN * fresh.low:
+        said += (
+            f"; from the critic's last layer a fit explains {_share(own.value)} of the returns' variance, from one that"
+        )
+        statement = f"{said} was never trained {_share(fresh.value)}."
+        advice = "Start the critic anew, with a smaller learning rate: its network no longer tells states apart."
+        return case.finding("network_worn_out", "problem", statement, evidence, advice=advice)
     if "problem" in levels or "watch" in levels:
         advice = "Start anew with a smaller learning rate, or with standardized observations."
         return case.finding("network_worn_out", gravest(*levels), f"{said}.", evidence, advice=advice)

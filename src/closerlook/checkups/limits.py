@@ -23,7 +23,8 @@ _MEND = "see closerlook/checkups/limits.yaml for the form"
 EXACT = frozenset(
     {
         *("input_spread_high", "input_spread_low", "saturated_units", "policy_constant_units", "critic_constant_units"),
-        *("return_variance_top_share", "critic_loss_top_share", "returns_rms", "distinct_returns"),
+        *("return_variance_top_share", "critic_loss_top_share", "returns_rms", "distinct_returns", "seed_spread"),
+        "input_top_share",
         *("horizon_steps", "horizon_to_episode", "batch_pairs", "batch_to_episode", "update_reach", "clip"),
     }
 )

@@ -19,10 +19,11 @@ from closerlook.agents.agent import Agent
 from closerlook.algorithms.joint import JointSettings
 from closerlook.algorithms.ppo import PPOSettings
 from closerlook.algorithms.rules import Rule, clip_of
+from closerlook.checkups.choices import lambda_numbers
+from closerlook.checkups.fits import cross_fitted, fitted_values
 from closerlook.measurements.policy_change import CHANGES
 from closerlook.monitor.batch import Batch
 from closerlook.monitor.census import census
-from closerlook.randomness import generator
 from closerlook.statistics.estimates import NOTHING, Interval, log_jackknife, mean_interval, plain_jackknife
 from closerlook.statistics.noise import true_cosine_at
 from closerlook.statistics.splits import split_explained_variance, split_noise_scale
@@ -34,8 +35,6 @@ Numbers = dict[str, Interval]
 MULTIPLES = (0.25, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0)
 """Of an update's step, at which the policy is looked at."""
 USUAL = 0.95
-_FEATURES, _RIDGE = 128, 1e-2
-"""Of the fitted value: random units, and how much they are held to 0, relative to their variance."""
 
 
 def exactly(value: float) -> Interval:
@@ -159,10 +158,11 @@ def stream_numbers(agent: Agent, answers: Answers, batch_pairs: int, confidence:
     """
     joined = {name: np.concatenate([one[name] for one in answers]) for name in answers[0]}
     found = {
-        **_inputs(joined),
+        **_inputs(agent, joined),
         **_tails(joined),
         **_actions(joined, confidence),
         **_gradient(joined, batch_pairs, confidence),
+        **lambda_numbers(joined, agent.gae_lambda, batch_pairs, confidence),
     }
     for name in ("saturated_units", "policy_constant_units", "policy_feature_rank"):
         found[name] = exactly(float(joined[name].mean()))
@@ -179,9 +179,30 @@ def input_spreads(answers: Answers) -> np.ndarray:
     return np.asarray(np.sqrt(np.maximum(squares.mean(0) - np.square(means.mean(0)), 0.0)))
 
 
-def _inputs(joined: Mapping[str, np.ndarray]) -> Numbers:
+def input_shares(agent: Agent, spreads: np.ndarray) -> np.ndarray:
+    """Return the share of each component of the inputs in what the policy's first layer sees; none where not known.
+
+    Parameters
+    ----------
+    agent : Agent
+        Whose policy.
+    spreads : ndarray, (obs,)
+        Deviation of each component.
+    """
+    rows = (one for one in agent.policy_parameters.values() if one.ndim == 2 and one.shape[1] == len(spreads))
+    first = next(rows, None)
+    if first is None:
+        return np.empty(0)
+    # Var of sum_i w_ui x_i over states, summed over units u: sum_i Var x_i sum_u w_ui^2, were components independent
+    parts = np.square(spreads) * first.double().square().sum(0).numpy()
+    return np.asarray(parts / parts.sum()) if parts.sum() > 0 else np.empty(0)
+
+
+def _inputs(agent: Agent, joined: Mapping[str, np.ndarray]) -> Numbers:
     spread = input_spreads([joined])
-    return {"input_spread_high": exactly(spread.max()), "input_spread_low": exactly(spread.min())}
+    found = {"input_spread_high": exactly(spread.max()), "input_spread_low": exactly(spread.min())}
+    shares = input_shares(agent, spread)
+    return found | ({"input_top_share": exactly(shares.max())} if len(shares) > 1 else {})
 
 
 def _tails(joined: Mapping[str, np.ndarray]) -> Numbers:
@@ -227,6 +248,10 @@ def _critic(joined: Mapping[str, np.ndarray], confidence: float) -> Numbers:
     numbers = np.broadcast_to(np.arange(len(thin))[:, None], thin.shape).ravel()
     fitted = fitted_values(joined["thin_inputs"].astype(np.float64), thin)
     found["fitted_explained"] = split_explained_variance(fitted.ravel(), thin.ravel(), numbers, confidence=confidence)
+    if "thin_features" in joined:
+        # the same fit to what the critic's own last layer answers: what its network can still tell apart
+        own = cross_fitted(joined["thin_features"].astype(np.float64), thin).ravel()
+        found["critic_features_explained"] = split_explained_variance(own, thin.ravel(), numbers, confidence=confidence)
     return found
 
 
@@ -240,42 +265,6 @@ def _skill(returns: np.ndarray, values: np.ndarray, confidence: float) -> Interv
     without = (errors.sum() - errors) / np.maximum(spread.sum() - spread, 1e-300)
     found = log_jackknife(float(errors.mean() / spread.mean()), without, confidence=confidence)
     return Interval(1 - found.value, 1 - found.high, 1 - found.low)
-
-
-def fitted_values(inputs: np.ndarray, returns: np.ndarray) -> np.ndarray:
-    """Predict the returns of each half of the streams by a ridge regression on the other half.
-
-    Parameters
-    ----------
-    inputs : ndarray, (S, K, obs)
-        What networks see at K pairs of each stream.
-    returns : ndarray, (S, K)
-        Monte Carlo discounted returns.
-
-    Returns
-    -------
-    ndarray, (S, K)
-        From the standardized inputs, random units of tanh of them and a constant.
-    """
-    draws = generator(0, "checkup fitted value")
-    mean, std = inputs.mean((0, 1)), inputs.std((0, 1))
-    standard = (inputs - mean) / np.where(std > 0, std, 1.0)
-    size = standard.shape[-1]
-    # random features (Rahimi and Recht, 2007): phi(x) = (x, tanh(W x + b), 1) with W ~ N(0, 1 / obs), never trained
-    weights = draws.standard_normal((size, _FEATURES)) / np.sqrt(max(size, 1))
-    hidden = np.tanh(standard @ weights + draws.standard_normal(_FEATURES))
-    few = standard if size <= _FEATURES else standard[..., :0]
-    features = np.concatenate([few, hidden, np.ones((*hidden.shape[:2], 1))], axis=-1)
-    found = np.zeros_like(returns)
-    # cross-fitting: no stream is predicted by what was fitted to it
-    even = np.arange(len(returns)) % 2 == 0
-    for own in (even, ~even):
-        known, goal = features[~own].reshape(-1, features.shape[-1]), returns[~own].ravel()
-        level = goal.mean() if goal.size else 0.0
-        # (X'X + n c I) w = X'(G - mean G)
-        gram = known.T @ known + _RIDGE * len(known) * np.eye(features.shape[-1])
-        found[own] = features[own] @ np.linalg.solve(gram, known.T @ (goal - level)) + level
-    return found
 
 
 def _gradient(joined: Mapping[str, np.ndarray], batch_pairs: int, confidence: float) -> Numbers:
@@ -365,6 +354,7 @@ def setting_numbers(agent: Agent, rule: Rule | None) -> dict[str, float]:
     settings: Any = None if rule is None else rule.settings
     found = {
         "gamma": agent.gamma,
+        **({"gae_lambda": agent.gae_lambda} if agent.value is not None else {}),
         # sum of gamma^k over k: the number of steps whose rewards count in full, taken together
         "horizon_steps": 1 / (1 - agent.gamma) if agent.gamma < 1 else np.inf,
         "n_steps": float(agent.regime.n_steps),

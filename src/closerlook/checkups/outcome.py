@@ -9,6 +9,10 @@ from closerlook.checkups.case import Case, shown
 
 ENOUGH = 0.6
 """Share of the checks that has to be judged before an agent is called healthy."""
+FEWEST_SEEDS = 3
+"""Of which a deviation is told."""
+SEED_ERROR = 0.1
+"""Of the mean over seeds, relative to what they earn above random actions, at which settings can be compared."""
 FEWEST_OF_RECORD = 20
 """Episodes of a record that a slope is judged from."""
 
@@ -96,8 +100,23 @@ def check_more_steps(case: Case) -> Finding:
 
 
 def check_more_seeds(case: Case) -> Finding:
-    """Say that one agent tells nothing of others."""
-    return case.unknown("more_seeds", "Not judged: one agent does not tell how others from other seeds end.")
+    """Judge how differently agents of other seeds end, and say how many would tell settings apart."""
+    ends = np.asarray(case.seed_returns, dtype=np.float64)
+    if len(ends) < FEWEST_SEEDS:
+        return case.unknown("more_seeds", "Not judged: one agent does not tell how others from other seeds end.")
+    none = case.not_known("more_seeds", "seed_spread")
+    if none is not None:
+        return none
+    spread = case.value("seed_spread")
+    said = (
+        f"{len(ends)} seeds end at {ends.min():.4g} to {ends.max():.4g}: a deviation of {spread:.0%} of what they earn"
+    )
+    # s / sqrt(n) = error, solved for n
+    wanted = int(np.ceil((spread / SEED_ERROR) ** 2))
+    if case.level("seed_spread") != "watch" or wanted <= len(ends):
+        return case.finding("more_seeds", "ok", f"{said} above random actions.", ("seed_spread",))
+    advice = f"Compare settings by {wanted} seeds or more: their mean is then known to {SEED_ERROR:.0%}."
+    return case.finding("more_seeds", "watch", f"{said} above random actions.", ("seed_spread",), advice=advice)
 
 
 def conclude(case: Case, findings: Sequence[Finding]) -> Finding:

@@ -13,7 +13,7 @@ from closerlook.execution import Job, Progress, Result, run_jobs
 from closerlook.results.store import RunFolder
 from closerlook.simulation.records import Sampling
 
-VERSION = 1
+VERSION = 2
 """Raised whenever the same job would answer otherwise."""
 PURPOSE = "checkup"
 _EPISODES_A_JOB, _STREAMS_A_JOB = 16, 4

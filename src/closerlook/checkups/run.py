@@ -22,10 +22,12 @@ from closerlook.agents.origin import Recorded
 from closerlook.checkups import data, learning, outcome
 from closerlook.checkups.answer import Checkup, Finding
 from closerlook.checkups.case import Case, pool_of
+from closerlook.checkups.choices import returns_of_seeds, seed_numbers
 from closerlook.checkups.limits import Limit, load_limits
 from closerlook.checkups.numbers import (
     Numbers,
     episode_numbers,
+    input_shares,
     input_spreads,
     setting_numbers,
     stream_numbers,
@@ -45,6 +47,7 @@ from closerlook.measurements.true_returns import continuation_steps
 from closerlook.monitor.batch import Batch
 from closerlook.monitor.lint import lint
 from closerlook.results.store import RunFolder
+from closerlook.statistics.estimates import NOTHING
 
 CHECKS = (
     outcome.check_identity,
@@ -102,7 +105,8 @@ def checkup(
     **more
         ``expect_return``, what it should earn with drawn actions; ``limits``, a file in place of parts of
         ``limits.yaml``; ``seed``; ``workers``; ``out``, a folder for results; ``resume``; ``progress``; ``name``, what
-        the agent is called.
+        the agent is called; ``seed_returns``, what agents of the same training from all seeds earn at its end: the log
+        of a run folder says so by itself.
 
     Returns
     -------
@@ -128,6 +132,8 @@ def checkup(
     closerlook.lint : a training batch recomputed.
     closerlook.compare : two agents by the same numbers.
     """
+    if not isinstance(agent, Agent):
+        more = {"seed_returns": returns_of_seeds(agent), **more}
     asked = _Asked.of(minutes, more)
     name, one = _agent_of(agent, environment, asked.name)
     given = Batch.load(batch) if isinstance(batch, str | Path) else batch
@@ -162,6 +168,7 @@ class _Asked:
     workers: int = 1
     out: Path | None = None
     resume: bool = True
+    seed_returns: tuple[float, ...] = ()
     progress: Progress = field(default_factory=Silence)
     name: str = ""
 
@@ -208,6 +215,7 @@ def _settings(subject: Subject, asked: _Asked, limits: Mapping[str, Limit]) -> d
         "minutes": asked.minutes,
         "seed": asked.seed,
         "expect_return": asked.expect_return,
+        "seed_returns": list(asked.seed_returns),
         "limits": content_key({name: vars(limit) for name, limit in limits.items()}),
     }
 
@@ -323,6 +331,8 @@ def _case(pools: Pools, plan: Plan, known: _Known) -> Case:
     if pools.looks.get("episodes", -1) >= 0 and "episodes" not in pools.failed:
         episodes = {kind: answers[kind] for kind in KINDS}
         numbers |= episode_numbers(episodes, pools.subject.description["time_limit"], plan.confidence)
+        random = numbers.get("random_return", NOTHING).value
+        numbers |= seed_numbers(known.asked.seed_returns, random)
     if answers["streams"]:
         batch = agent.regime.batch_pairs
         numbers |= stream_numbers(agent, answers["streams"], batch, plan.confidence)
@@ -343,6 +353,7 @@ def _case(pools: Pools, plan: Plan, known: _Known) -> Case:
         missing={} if origin is None else origin.missing,
         features=[str(number) for number in range(len(spreads))],
         spreads=spreads.tolist(),
+        shares=input_shares(agent, spreads).tolist(),
         standardized=agent.observation_scaling is not None,
         solved_at=_solved_at(pools.subject.environment),
         has_critic=agent.value is not None,
@@ -351,6 +362,7 @@ def _case(pools: Pools, plan: Plan, known: _Known) -> Case:
         not_sampled={**waiting, **plan.reasons, **pools.failed},
         spent=pools.spent,
         record=_record(agent),
+        seed_returns=known.asked.seed_returns,
     )
 
 
@@ -358,7 +370,8 @@ _SHORT = "Monte Carlo discounted returns take more steps than the budget has, or
 _OF_COMPLETE_RETURNS = frozenset(
     {
         *("returns_rms", "values_rms", "returns_to_values", "critic_skill", "critic_explained", "fitted_explained"),
-        *("direction", "return_variance_top_share", "critic_loss_top_share"),
+        *("direction", "return_variance_top_share", "critic_loss_top_share", "lambda_gain", "best_lambda"),
+        "critic_features_explained",
     }
 )
 

@@ -22,14 +22,16 @@ from torch import Tensor
 from closerlook.agents.agent import Agent
 from closerlook.agents.environment import EnvironmentSpec
 from closerlook.agents.rewards import frozen_rewards
-from closerlook.algorithms.batch import make_batch
+from closerlook.algorithms.batch import evaluate_critic, make_batch
 from closerlook.algorithms.rules import Rule, clip_of
 from closerlook.algorithms.surrogate import SURROGATES
+from closerlook.checkups.choices import LAMBDAS
 from closerlook.inspection.evidence import play
 from closerlook.measurements.policy_change import ComparisonBatch
 from closerlook.measurements.policy_updates import attempt_step, sample_batch
 from closerlook.measurements.stream_sums import StreamRange
 from closerlook.measurements.true_returns import discounted_returns
+from closerlook.measurements.weightings import Weighting, weigh
 from closerlook.monitor.batch import Batch
 from closerlook.monitor.gradient_estimates import group_gradients
 from closerlook.monitor.own_training import batches_of
@@ -109,8 +111,10 @@ def sample_streams(
         Of each pair, (S, T): ``rewards, returns, values, advantages, terminated, truncated``, rewards as the critic
         sees them. Of each stream, (S, ...): ``input_means, input_squares``; ``clipped``, the share of the inputs at
         the bound of their standardization; ``entropy, std, outside, choices``, see `_acting`; ``thin_inputs``
-        (S, `THINNED`, obs) and ``thin_returns``; ``gradients`` and ``true_gradients`` (S, D), sums of A grad log pi
-        with the agent's advantages and with Monte Carlo returns in their place. Of the range: ``saturated_units``,
+        (S, `THINNED`, obs) and ``thin_returns``, and what the critic's last hidden layer answers there,
+        ``thin_features`` (S, `THINNED`, H); ``gradients`` and ``true_gradients`` (S, D), sums of A grad log pi
+        with the agent's advantages and with Monte Carlo returns in their place; ``lambda_gradients`` (S, L, D), the
+        same with advantages by other lambdas. Of the range: ``saturated_units``,
         ``policy_constant_units, critic_constant_units, policy_feature_rank``.
     """
     agents, numbers = Agent.stack([agent]), range(streams.first, streams.stop)
@@ -135,8 +139,9 @@ def sample_streams(
         "thin_inputs": inputs[:, thin].astype(np.float32),
         "thin_returns": returns[:, thin],
         **_acting(agent, environment, sampled),
-        **_gradients(batch, returns),
+        **_gradients(batch, returns, _by_lambda(agents, sampled)),
         **_units(batch),
+        **_features(batch, thin),
     }
     # sums depend on the order in memory, which files do not keep
     return {name: np.ascontiguousarray(array) for name, array in found.items()}
@@ -241,20 +246,43 @@ def _mean_and_std(policy: RowPolicy, seen: Tensor) -> Tensor:
     return torch.stack([answer.mean, std], dim=1).double()
 
 
-def _gradients(batch: Batch, returns: np.ndarray) -> dict[str, np.ndarray]:
-    """Return sums of A grad log pi of each stream, by the agent's advantages and by Monte Carlo returns."""
+def _by_lambda(agents: Agent, sampled: Rollout) -> list[np.ndarray]:
+    """Return advantages by other lambdas, (T, S) each; none without a critic."""
+    if agents.value is None:
+        return []
+    critic = {"critic": evaluate_critic(agents, sampled, agents.bootstrap)}
+    return [one.whole.T.numpy() for one in weigh(agents, sampled, critic, [Weighting(one) for one in LAMBDAS])]
+
+
+def _gradients(batch: Batch, returns: np.ndarray, by_lambda: Sequence[np.ndarray]) -> dict[str, np.ndarray]:
+    """Return sums of A grad log pi of each stream: by the agent's advantages, Monte Carlo returns, other lambdas."""
     streams, size = batch.environments, sum(tensor.numel() for tensor in batch.policy.parameters.values())
     if size * streams > MOST_NUMBERS or batch.advantages is None or batch.values is None:
         return {}
     of_stream = np.broadcast_to(np.arange(streams), batch.rewards.shape)
     # weights of the scores: A by the agent's own lambda and critic; G - V, which trusts the critic with nothing
     weights = {"gradients": batch.advantages, "true_gradients": returns.T - batch.values}
-    found = {}
-    for name, weight in weights.items():
+
+    def summed(weight: np.ndarray) -> np.ndarray:
         # E[grad log pi] = 0: what is subtracted changes the noise alone
         own = replace(batch, advantages=weight - weight.mean(), normalize_advantages="none")
-        found[name] = group_gradients(own, of_stream)[0].astype(np.float32)
-    return found
+        return group_gradients(own, of_stream)[0].astype(np.float32)
+
+    found = {name: summed(weight) for name, weight in weights.items()}
+    fits = size * streams * len(by_lambda) <= MOST_NUMBERS
+    return found | ({"lambda_gradients": np.stack([summed(one) for one in by_lambda], 1)} if by_lambda and fits else {})
+
+
+def _features(batch: Batch, thin: np.ndarray) -> dict[str, np.ndarray]:
+    """Return what the critic's last hidden layer answers at some pairs of each stream, (S, K, H); none without one."""
+    if batch.critic is None:
+        return {}
+    assert batch.observations is not None
+    seen = batch.observations[thin]
+    layers = activations(batch.critic, rows_of(seen, batch.critic))
+    if not layers or layers[-1].size > MOST_NUMBERS or not np.isfinite(layers[-1]).all():
+        return {}
+    return {"thin_features": layers[-1].reshape(*seen.shape[:2], -1).swapaxes(0, 1).astype(np.float32)}
 
 
 def _units(batch: Batch) -> dict[str, np.ndarray]:

@@ -10,6 +10,7 @@ import tyro
 from closerlook.checkups import Checkup as Found
 from closerlook.checkups import checkup
 from closerlook.checkups.answer import ORDER
+from closerlook.checkups.choices import returns_of_seeds
 from closerlook.checkups.text import WIDTH, written
 from closerlook.cli.console import Bar, Terminal
 from closerlook.cli.measuring import OfAgents
@@ -70,6 +71,7 @@ class Checkup(OfAgents, Distributed):
             resume=self.resume,
             progress=Bar(console, name, self.crew),
             name=self.agent,
+            seed_returns=returns_of_seeds(self.agent),
         )
         for notice in found.notices:
             console.note(f"note: {notice}")

@@ -217,7 +217,9 @@ def best_lambda(comparisons: Sequence[Comparison], pairs: float) -> Best:
     return Best(place, among)
 
 
-def gain_of_best(halves: Sequence[Sequence[Comparison]], own: int, pairs: float) -> Interval:
+def gain_of_best(
+    halves: Sequence[Sequence[Comparison]], own: int, pairs: float, *, confidence: float = 0.95
+) -> Interval:
     """Return the cosine to the true gradient of the best estimator over that of the agent's own.
 
     None is judged by those that chose it.
@@ -237,6 +239,8 @@ def gain_of_best(halves: Sequence[Sequence[Comparison]], own: int, pairs: float)
         Place of the agent's own among them.
     pairs : float
         Of an estimate.
+    confidence : float
+        Of the interval, from 0 to 1.
 
     Returns
     -------
@@ -251,7 +255,7 @@ def gain_of_best(halves: Sequence[Sequence[Comparison]], own: int, pairs: float)
         return Interval(1.0, 1.0, 1.0)
     # first half judged by the choice of the second, and the other way round
     above, below = _sums(first[chosen[1]], second[chosen[0]]), _sums(first[own], second[own])
-    return ratio([above], [below], ANYTHING)
+    return ratio([above], [below], ANYTHING, confidence=confidence)
 
 
 def _sums(first: np.ndarray, second: np.ndarray) -> np.ndarray:
