@@ -75,6 +75,7 @@ bench: $(VENV)/dev.stamp  ## Speed of sampling and of measurements, as ratios wi
 	$(BIN)/python benchmarks/imported.py
 	$(BIN)/python benchmarks/foretold.py
 	$(BIN)/python benchmarks/studies.py
+	$(BIN)/python benchmarks/workers.py
 
 atlas: $(VENV)/run.stamp  ## Train the sixty agents of atlas/ and pack them: hours on two cores; goes on where it stopped
 	$(BIN)/closerlook atlas --runs runs/atlas --out atlas

@@ -30,8 +30,8 @@ from closerlook.agents.agent import Agent
 from closerlook.agents.environment import EnvironmentSpec
 from closerlook.agents.loading import find_agents
 from closerlook.agents.policies import GaussianMLP, MLPValue
-from closerlook.algorithms import stream_sums
 from closerlook.diagnostics.gradients import gradient_quality
+from closerlook.measurements import stream_sums
 from closerlook.measurements.stream_sums import FINISHED_STREAMS, PAIRS_IN_MEMORY, StreamRange, stream_groups
 from closerlook.measurements.true_returns import TrueGradient, continuation_steps
 from closerlook.nn.networks import MLP

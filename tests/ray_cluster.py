@@ -77,7 +77,8 @@ def cluster(**second: str) -> Iterator[Handle]:
     **second
         Variables of the environment of its second node.
     """
-    options = {"env": os.environ | {"RAY_USAGE_STATS_ENABLED": "0", "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0"}}
+    quiet = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0", "RAY_worker_niceness": "0"}
+    options = {"env": os.environ | quiet}
     with running([__file__, json.dumps(second)], stdin=PIPE, stdout=PIPE, text=True, **options) as process:
         yield Handle(process)
         process.stdin.close()

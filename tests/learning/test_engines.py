@@ -54,18 +54,18 @@ def ray() -> Iterator[Handle]:
         yield handle
 
 
-def options_of(engine: str, ray: Handle) -> list[str]:
+def options_of(engine: str, ray: Handle | None) -> list[str]:
     return {
         "serial": ["--executor", "serial"],
         "processes": ["--workers", "2"],
         "workers": ["--workers", "1"],
-        "ray": ["--executor", "ray", "--address", ray.address, "--workers", "2"],
+        "ray": ["--executor", "ray", "--address", ray.address if ray else "", "--workers", "2"],
         "slurm": ["--executor", "slurm", "--slurm", "cluster=local", "--workers", "2"],
     }[engine]
 
 
 def work(
-    command: Sequence[str], folder: Path, engine: str, ray: Handle, until: Callable[[], object] | None = None
+    command: Sequence[str], folder: Path, engine: str, ray: Handle | None, until: Callable[[], object] | None = None
 ) -> str:
     """Give a command, with workers beside it where that is the executor; kill it once something holds."""
     with ExitStack() as stack:
@@ -118,16 +118,26 @@ def study_of(folder: Path, pairs: int) -> list[str]:
     return ["study", str(file), "--scale", "smoke", "--tasks", TARGET]
 
 
-@pytest.mark.parametrize("what", ["study", "training"])
-def test_every_executor_gives_the_same(what: str, ray: Handle, tmp_path: Path) -> None:
-    command = study_of(tmp_path, 32768) if what == "study" else TRAIN
-    work(command, tmp_path / "serial", "serial", ray)
-    expected = results(tmp_path / "serial")
+@pytest.fixture(scope="module", params=["study", "training"])
+def asked(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[list[str], dict]:
+    """A command, and what this process alone comes to."""
+    home = tmp_path_factory.mktemp(request.param)
+    command = study_of(home, 131072) if request.param == "study" else TRAIN
+    work(command, home / "serial", "serial", None)
+    expected = results(home / "serial")
     assert len(expected) >= 3
-    for engine in ORDER[1:]:
-        said = work(command, tmp_path / engine, engine, ray)
-        assert engine == "processes" or "works along, with 1 process" in said
-        require_same(tmp_path / engine, expected)
+    return command, expected
+
+
+@pytest.mark.parametrize("engine", ["slurm", "ray", "workers", "processes"])
+def test_every_executor_gives_the_same(
+    engine: str, asked: tuple[list[str], dict], tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    command, expected = asked
+    ray = request.getfixturevalue("ray") if engine == "ray" else None
+    said = work(command, tmp_path / "run", engine, ray)
+    assert engine == "processes" or "works along, with 1 process" in said
+    require_same(tmp_path / "run", expected)
 
 
 def test_what_one_began_another_ends(ray: Handle, tmp_path: Path) -> None:

@@ -243,6 +243,19 @@ def test_a_worker_that_slept_while_its_job_was_done_lets_its_answer_go(tmp_path:
     assert files.look().taken == {}
 
 
+def test_a_worker_that_comes_back_by_its_name_is_alive_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    shared, files = offered(tmp_path, jobs_of(8)), OpenJobs(tmp_path)
+    (files.path / f"{WORKER}.1.worker").touch()  # as it is before the first beat is written
+    time.sleep(ownership.BEAT)
+    shared.arrived()
+    assert not files.look().workers
+    monkeypatch.setattr(ownership, "BEAT", 1e6)  # leases that are known are not read again
+    own = files.enter(WORKER, 1)
+    shared.arrived()
+    assert own.is_held
+    own.release()
+
+
 def test_an_answer_that_is_stored_twice_is_the_same(tmp_path: Path) -> None:
     offered(tmp_path, jobs_of(1))
     (key,) = take_all(tmp_path)

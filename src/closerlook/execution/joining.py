@@ -15,7 +15,7 @@ from closerlook.errors import InputError, in_one_line
 from closerlook.execution.jobs import Job, Result
 from closerlook.execution.packing import HEAD, DamagedError, Head, conditions, head_of, own_bytes, unpacked
 from closerlook.execution.processes import close_pool, run_in_processes
-from closerlook.execution.sharing import LOOK_SECONDS
+from closerlook.execution.sharing import AHEAD, LOOK_SECONDS
 from closerlook.results.folders import folders_with
 from closerlook.results.open_jobs import OpenJobs
 from closerlook.results.ownership import OWNER, Ownership, Watched, this_host
@@ -203,9 +203,11 @@ class _Joined:
         if not self._open and now - self._looked > min(LOOK_SECONDS * self._crowd, LONGEST_LOOK_SECONDS):
             seen = {run: OpenJobs(run).look() for run in self._runs}
             self._crowd = max([1.0, *(len(look.workers) / CROWD for look in seen.values())])
-            self._open = [(run, key) for run, look in seen.items() for key in look.open]
+            lying = [(run, key) for run, look in seen.items() for key in look.open]
+            # no more than are soon begun: of the others most are taken by then. At random, so that workers do not all
+            # reach for the same one; no number depends on it
+            self._open = random.sample(lying, min(len(lying), AHEAD * self._processes))
             self._looked = now
-            random.shuffle(self._open)  # so that workers do not all reach for the same one; no number depends on it
 
     def _search(self, now: float) -> None:
         """Join the commands that work, and leave those that do not any more."""

@@ -37,6 +37,7 @@ _QUIET = {
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
     "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",  # it would send the working directory along
+    "RAY_worker_niceness": "0",  # else other programs of the machine come first
 }
 
 

@@ -206,7 +206,7 @@ class _Others:
         """Return those that beat, and tell of new ones."""
         # leases change with every beat: to read those of thousands of workers at every look would take all of the time
         now, all_of_them = time.monotonic(), seen.workers.keys()
-        if now - self._read >= ownership.BEAT / 2 or all_of_them - self._known:
+        if now - self._read >= ownership.BEAT / 2 or all_of_them - self._alive:
             self._read = now
             self._alive = {who for who, path in seen.workers.items() if self._watched.is_alive(path)}
         alive = self._alive & all_of_them
