@@ -35,7 +35,15 @@ from closerlook.statistics.noise import (
 from closerlook.statistics.ratios import COSINES, SIZES, ratio
 from closerlook.statistics.surfaces import best_point
 from closerlook.statistics.tails import effective_rank, generalized_pareto_shape, pareto_k
-from closerlook.statistics.value_errors import calibration, mean_squared_error, split_error
+from closerlook.statistics.value_errors import (
+    calibration,
+    explained_variance,
+    mean_over_streams,
+    mean_squared_error,
+    median_interval,
+    split_error,
+)
+from closerlook.statistics.variance_reduction import reduce_variance
 
 
 @pytest.fixture
@@ -450,3 +458,57 @@ def test_a_calibration_curve_by_leaving_each_stream_out(draws):
         without = np.array([mean_of([one for one in range(6) if one != stream]) for stream in range(6)])
         assert found.predicted[place] == pytest.approx(values[inside].mean())
         assert ends_of(found.targets[place]) == pytest.approx(ends_of(plain_jackknife(mean_of(range(6)), without)))
+
+
+def test_means_over_streams_by_leaving_each_out(draws):
+    numbers = draws.uniform(1, 3, (7, 5))
+    without = without_each(numbers, np.mean)
+    assert ends_of(mean_over_streams(numbers)) == pytest.approx(ends_of(log_jackknife(numbers.mean(), without)))
+    signed = numbers - 2
+    low, high = stats.t.interval(0.95, 6, signed.mean(), stats.sem(signed.mean(axis=1)))
+    assert ends_of(mean_over_streams(signed)) == pytest.approx((signed.mean(), low, high))
+
+
+def test_a_median_has_woodruffs_interval_with_ties_as_halves(draws):
+    """Some streams have many numbers that are the median itself: quantiles at a half, t errors of the share around."""
+    numbers = draws.standard_normal((8, 30)) + draws.standard_normal((8, 1))
+    for stream, ties in enumerate((0, 2, 4, 6, 8, 10, 12, 14)):
+        numbers[stream, :ties] = 0.0
+    numbers -= np.median(numbers)
+    assert (numbers == 0).sum() > 50
+    shares = [np.mean(own < 0) + np.mean(own == 0) / 2 for own in numbers]
+    reach = stats.t.ppf(0.975, 7) * stats.sem(shares)
+    known = (0.0, *np.quantile(numbers, [0.5 - reach, 0.5 + reach]))
+    assert ends_of(median_interval(numbers)) == pytest.approx(known)
+    assert known[1] < 0 < known[2]
+
+
+def test_explained_variance_by_leaving_each_stream_out(draws):
+    targets = draws.standard_normal((6, 20)) + 3
+    values = targets + 0.5 * draws.standard_normal((6, 20)) + 1
+
+    def unexplained(some):
+        return np.var(targets[some] - values[some]) / np.var(targets[some])
+
+    without = np.array([unexplained([one for one in range(6) if one != stream]) for stream in range(6)])
+    odd = log_jackknife(unexplained(range(6)), without)
+    assert ends_of(explained_variance(values, targets)) == pytest.approx((1 - odd.value, 1 - odd.high, 1 - odd.low))
+
+
+def test_what_baselines_take_off_by_traces_of_covariances(draws):
+    shared = draws.standard_normal((12, 3))
+    means = {"mean": 3 * shared, "critic": 2 * shared + draws.standard_normal((12, 3)), "fitted": shared}
+    means = {name: rows + 0.1 * draws.standard_normal((12, 3)) for name, rows in means.items()}
+
+    def trace(rows):
+        return np.trace(np.cov(rows.T))
+
+    traces = {name: np.array([trace(rows), *without_each(rows, trace)]) for name, rows in means.items()}
+    found = reduce_variance(means, "mean", "critic", "fitted")
+    for one, parts in ((found.ratios["critic"], ("critic", "mean")), (found.excess, ("critic", "fitted"))):
+        shares = traces[parts[0]] / traces[parts[1]]
+        assert ends_of(one) == pytest.approx(ends_of(skewed_jackknife(shares[0], shares[1:], least=0.0)))
+    saved = [traces["mean"] - traces[name] for name in ("critic", "fitted")]
+    known = ratio([saved[0]], [saved[1]], (-np.inf, np.inf))
+    assert ends_of(found.delivered) == pytest.approx(ends_of(known))
+    assert 0 < found.delivered.value < 1
