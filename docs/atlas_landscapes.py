@@ -81,8 +81,7 @@ def agreement(datasets: dict[tuple[str, Column], xr.Dataset]) -> str:
 
     def cells(agent: xr.Dataset) -> list[str]:
         places = (("plane", "batch"), ("plane", "heldout"), ("line", "batch"))
-        linear = [number(agent, "correlation", 2, region=region, pairs_of=pairs) for region, pairs in places]
-        return linear
+        return [number(agent, "correlation", 2, region=region, pairs_of=pairs) for region, pairs in places]
 
     return table(head, each(datasets, cells))
 
