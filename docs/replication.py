@@ -3,6 +3,7 @@
 Every number is judged or computed here from the datasets in docs/data and the logs of the atlases.
 """
 
+import json
 import re
 import sys
 import textwrap
@@ -430,6 +431,35 @@ def parts_of(picture: str) -> tuple[str, ...]:
     return ("hopper", "walker2d") if picture.startswith("values") else ("ppo", "trpo")
 
 
+def by_another_hand() -> str:
+    """Lay out what a script that shares no code with the library reaches, and what it costs; `benchmarks/plain.py`."""
+    told = json.loads((DATA / "plain.json").read_text())
+    numbers = [row for row in told if "id" in row]
+    rows = [
+        [row["what"], TASKS[row["task"]], *(ends_of(row[whose]) for whose in ("plain", "library")), yes(row["agrees"])]
+        for row in numbers
+    ]
+    costs = [
+        f"{TASKS[row['task']]} {1e6 * row['plain']:,.0f} and {1e6 * row['library']:,.0f}"
+        for row in told
+        if "batches" in row
+    ]
+    head = ["", "task", "plain script", "library", "within both intervals"]
+    return (
+        f"{table(head, rows)}\nProcessor time of a pair, plain script and library, microseconds: {'; '.join(costs)}.\n"
+    )
+
+
+def ends_of(found: Sequence[float]) -> str:
+    """Write a number and its interval."""
+    return "{:.3f} ({:.3f} to {:.3f})".format(*found)
+
+
+def yes(agrees: bool) -> str:
+    """Write a yes or a no."""
+    return "yes" if agrees else "no"
+
+
 COLORS = {"holds": "#2f7d4f", "does_not_hold": "#b5452c", "not_enough_data": "#c9ced6"}
 SYMBOLS = {"holds": "yes", "does_not_hold": "no", "not_enough_data": "open"}
 
@@ -479,6 +509,7 @@ def texts_of(
     for name, content in (
         ("findings", "".join(f"{place}. {line}\n" for place, line in enumerate(lines, 1))),
         ("index", index()),
+        ("plain", by_another_hand()),
         ("verdicts", overview(verdicts, claims)),
         ("explored", overview(explored, claims)),
         ("details of the second", details(verdicts, claims)),
