@@ -34,8 +34,8 @@ def has_audit(log: Mapping[str, Any]) -> bool:
 def plot_critic_audit(log: Mapping[str, Any], ax: Axes | None = None) -> Axes:
     """Draw mean relative errors of critics along training, after each update: means over seeds, 95% t intervals.
 
-    On held-out pairs (Figures 3 and 12 of Ilyas et al., 2020), to the critic's own target ``V_old + A``, to
-    Monte Carlo returns, and to returns that stop with zero at the end of the batch, as in the released code; on the batch that the
+    On held-out pairs (Figures 3 and 12 of Ilyas et al., 2020), to the critic's own target ``V_old + A``, to Monte Carlo
+    returns, and to returns that stop with zero at the end of the batch, as in the released code; on the batch that the
     critic was updated on (Figure 11), to its own target, to returns bootstrapped as the agent does, and to returns cut
     as in the released code.
 
