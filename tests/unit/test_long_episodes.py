@@ -20,8 +20,9 @@ from closerlook.diagnostics.trust_region import trust_region
 from closerlook.diagnostics.trust_region.verdicts import verdicts as trust_verdicts
 from closerlook.diagnostics.values import value_prediction
 from closerlook.diagnostics.values.verdicts import verdicts as value_verdicts
-from closerlook.measurements.stream_sums import episode_counts
-from closerlook.nn.networks import MLP
+from closerlook.measurements.episode_returns import sample_returns
+from closerlook.measurements.stream_sums import StreamRange, episode_counts
+from closerlook.nn.networks import MLP, flatten
 from closerlook.randomness import generator
 from closerlook.simulation.records import FEW_EPISODES, Sampling
 from closerlook.simulation.rollout import rollout
@@ -83,6 +84,22 @@ def test_episodes_of_burn_in_and_scored_steps_are_those_of_one_run_from_the_rese
         for name, chosen in (("earlier_", before), ("", ~before)):
             assert counts[f"{name}episodes"][stream] == chosen.sum()
             assert counts[f"{name}returns"][stream] == pytest.approx(own.episode_return[chosen].sum())
+
+
+def test_true_rewards_count_no_episode_that_began_in_the_burn_in():
+    agent, environment, streams = gaussian_agent(11, 3), EnvironmentSpec("Hopper-v5"), range(4)
+    own = flatten(agent.policy_parameters, list(agent.policy.parameter_shapes)).double().numpy()[None]
+    sampling, part = Sampling(40, burn_in=90), StreamRange(3, "test", streams.start, streams.stop)
+    found, left_out = sample_returns(agent, own, environment, sampling, part, [3]), 0
+    for stream in streams:
+        burnt = int(generator(3, "test", stream=stream, kind="burn-in").integers(91))
+        whole = Sampling(burnt + 40, finish_episodes=True)
+        all_of_them = rollout(agent, environment, whole, seeds=[3], purpose="test", streams=[stream]).episodes
+        begun = all_of_them.episode_return[all_of_them.start >= burnt]
+        left_out += len(all_of_them.start) - len(begun)
+        assert found["episodes"][0, stream] == len(begun)
+        assert found["returns"][0, stream] == pytest.approx(begun.sum())
+    assert left_out > 0
 
 
 def test_the_mean_of_all_episodes_of_streams_is_not_that_of_long_ones():
