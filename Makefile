@@ -48,7 +48,7 @@ COVERAGE := $(addprefix tests/reference/test_,coverage.py gradient_quality.py mo
 	$(addprefix tests/unit/test_,landscape_coverage.py landscape_trouble.py trust_region.py)
 TROUBLE := tests/learning/test_chaos.py \
 	$(addprefix tests/unit/test_,extreme_commands.py folder_trouble.py fuzz.py hostile_files.py)
-ENGINES := $(addprefix tests/learning/test_,engines.py ray.py)
+ENGINES := $(addprefix tests/learning/test_,engines.py engine_chaos.py ray.py)
 
 test-slow: test-slow-coverage test-slow-trouble test-slow-engines test-slow-others  ## The tests that take minutes
 

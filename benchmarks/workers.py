@@ -184,7 +184,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--agent", default="atlas/hopper-ppo", help="a run folder, or the task of a fresh agent")
     parser.add_argument("--iteration", type=int, default=450)
-    parser.add_argument("--jobs", nargs=2, type=int, default=(2, 8), help="few, and many")
+    parser.add_argument("--jobs", nargs=2, type=int, default=(4, 12), help="few, no fewer than workers, and many")
     parser.add_argument("--workers", nargs="+", type=int, default=(1, 2, 4))
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--limits", action="store_true")

@@ -36,7 +36,8 @@ def command(line: str) -> None:
 
 
 def shell(text: str) -> None:
-    sys.exit(subprocess.run(["sh", "-ec", text], check=False).returncode)
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    sys.exit(subprocess.run(["sh", "-ec", text], check=False, env=os.environ | {"PATH": path}).returncode)
 
 
 def processes(kind: str, text: str) -> Iterator[Callable[[], None]]:
