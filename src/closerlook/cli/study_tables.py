@@ -173,17 +173,18 @@ def claims_table(claims: Sequence[Mapping[str, Any]]) -> Table:
     claims : sequence of mapping
         See `closerlook.studies.claims.judged`.
     """
-    rows, names = [], ["holds", "value", "95% interval", "seeds", "p", "p (Holm)", "data of"]
+    rows, names = [], ["holds", "value", "95% interval", "seeds", "p (Holm)", "data of"]
     for name in dict.fromkeys(one["id"] for one in claims):
         own = [one for one in claims if one["id"] == name]
         mark = MARKS["not_tested"] if own[0]["mark"] == "not_tested" else ""
-        rows.append([f"{name} (rule of {own[0]['written'] or 'no day'})", mark, *[""] * (len(names) - 1)])
+        rows.append([f"{name}\n  rule of {own[0]['written'] or 'no day'}", mark, *[""] * (len(names) - 1)])
         for one in own if not mark else ():
             place = ", ".join(str(one[key]) for key in ("task", "algorithm", "where") if one[key])
             interval = "" if one["low"] is None else f"{one['low']:.3g} to {one['high']:.3g}"
             value = "" if one["value"] is None else f"{one['value']:.3g}"
-            chances = ["" if one[key] is None else f"{one[key]:.2g}" for key in ("p", "p_holm")]
-            numbers = [value, interval, str(one["seeds"] or ""), *chances]
+            chance = "" if one["p_holm"] is None else f"{one['p_holm']:.2g}"
+            numbers = [value, interval, str(one["seeds"] or ""), chance]
+            place = place.replace("mean of iterations", "mean of")
             rows.append([f"  {place}", MARKS[one["mark"]], *numbers, one["measured"] or ""])
     table = make_table("Claims", ["", *names], rows)
     table.caption = f"By the interval of each row alone, from {FEWEST_SEEDS} seeds on; Holm: of all rows together."
