@@ -273,7 +273,7 @@ CRITICS = {
 
 @pytest.mark.slow
 def test_verdicts_rank_critics_by_what_they_are_worth():
-    more = {"fitted value and noise": {"pairs": 64 * 1024}}  # to tell it from the fitted value
+    more = {"fitted value and noise": {"pairs": 128 * 1024}}  # to tell it from the fitted value
     judged = [
         value_prediction(with_critic(**changes), **PAIRS | more.get(name, {})) for name, changes in CRITICS.items()
     ]
