@@ -8,6 +8,7 @@ import re
 import sys
 import textwrap
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,7 @@ from closerlook.drawing.style import INK, STYLE
 from closerlook.results.training_log import read_training_log
 from closerlook.studies.claims import Claim, load_claims
 from closerlook.studies.found import Found, find_results
-from closerlook.studies.judging import holm, judged
+from closerlook.studies.judging import judged, with_holm
 from closerlook.studies.preset import load_preset
 from closerlook.studies.training_rewards import final_rewards
 from learning import CLAIMED, read
@@ -132,12 +133,12 @@ def first_atlas() -> list[Found]:
         *(DATA / f"values-{task}-returns.nc" for task in ("hopper", "walker2d")),
         *sorted(DATA.glob("sample-regime-*.nc")),
     ]
-    found = [_blanked(one) for one in find_results(paths)]
+    found = [replace(one, dataset=current(one.dataset)) for one in find_results(paths)]
     for task, algorithm in COLUMNS:
         found += _ends(task, algorithm, read_training_log(atlas_folder() / f"{task}-{algorithm}"))
     for study, words in CLAIMED.items():
         for path in sorted(DATA.glob(f"*-{study}.csv.gz")):
-            task = path.name.split("-")[0].removesuffix(".csv.gz")
+            task = path.name.split("-")[0]
             found += _ends(f"{task} {words}", "ppo", read(path))
     return found
 
@@ -151,27 +152,17 @@ def second_atlas() -> list[Found]:
     return found
 
 
-def _blanked(one: Found) -> Found:
-    return Found(one.kind, one.task, one.algorithm, current(one.dataset), one.measured, one.folder)
-
-
 def _ends(task: str, algorithm: str, log: Mapping[str, Any] | None) -> list[Found]:
     return [] if log is None else [Found("train", task, algorithm, final_rewards(log), None, Path())]
 
 
 def most_seeds(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     """Leave out rows of a place that another one of the same statement and place rests on more seeds for."""
-    best: dict[tuple[str, ...], int] = {}
+    best: dict[tuple[str, ...], dict[str, Any]] = {}
     for row in rows:
-        key = place_of(row)
-        best[key] = max(best.get(key, 0), row["seeds"])
-    kept = {}
-    for row in rows:
-        if row["seeds"] == best[place_of(row)]:
-            kept.setdefault(place_of(row), row)
-    left = list(kept.values())
-    adjusted = holm([np.nan if row["p"] is None else row["p"] for row in left])
-    return [row | {"p_holm": p if np.isfinite(p) else None} for row, p in zip(left, adjusted, strict=True)]
+        if row["seeds"] > best.setdefault(place_of(row), row)["seeds"]:
+            best[place_of(row)] = row
+    return with_holm(list(best.values()))
 
 
 def place_of(row: Mapping[str, Any]) -> tuple[str, ...]:
@@ -189,7 +180,7 @@ def in_column(row: Mapping[str, Any], column: tuple[str, str]) -> bool:
     if row["task"] is None:
         return False
     task = row["task"].split(" against ")[-1].split(" ")[0]
-    return task == column[0] and column[1] in row["algorithm"].split(" against ")[:1]
+    return task == column[0] and column[1] == row["algorithm"].split(" against ")[0]
 
 
 def below(rows: Sequence[Mapping[str, Any]], name: str, column: tuple[str, str]) -> list[Mapping[str, Any]]:

@@ -124,8 +124,19 @@ def judged(claims: Sequence[Claim], found: Sequence[Found]) -> list[dict[str, An
             }
             own += [_row(one, days) for one in judge(claim, datasets, others)]
         rows += own or [_row(Judgement(claim, "", np.nan, np.nan, np.nan, 0, np.nan, "not enough data"), {})]
+    return with_holm(rows)
+
+
+def with_holm(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Return rows of claims with ``p_holm``: their ``p`` with all of these rows taken into account.
+
+    Parameters
+    ----------
+    rows : sequence of mapping
+        With ``p``, None where there is none.
+    """
     adjusted = holm([np.nan if row["p"] is None else row["p"] for row in rows])
-    return [row | {"p_holm": _known(p)} for row, p in zip(rows, adjusted, strict=True)]
+    return [{**row, "p_holm": _known(p)} for row, p in zip(rows, adjusted, strict=True)]
 
 
 def holm(p: ArrayLike) -> list[float]:
