@@ -25,6 +25,7 @@ from closerlook.agents.policies import CategoricalMLP, GaussianMLP
 from closerlook.agents.trial import example_of
 from closerlook.errors import InputError
 from closerlook.nn.distributions import (
+    AnyDistribution,
     Categorical,
     DiagonalGaussian,
     IndependentBernoulli,
@@ -103,7 +104,8 @@ class ObservationFilter:
     def all_rows(self, observations: FloatArray) -> NDArray[np.float32]:
         """Turn observations (P, L, obs) into policy inputs."""
         if self._scaling is None:
-            return observations.astype(np.float32)
+            with np.errstate(over="ignore"):  # beyond single precision is infinite, which the lockstep finds
+                return observations.astype(np.float32)
         self._prepare()
         standard = np.subtract(observations, self._mean[:, None])
         standard /= self._divisor[:, None]
@@ -311,7 +313,7 @@ def check_actions(agents: Agent, name: str, offered_kind: str, offered_size: int
     InputError
         Where they are not.
     """
-    kind, size = _actions_of(agents)
+    kind, size = _actions_of(agents, bits=offered_kind == "binary")
     if kind != offered_kind or (size is not None and size != offered_size):
         chosen = f"{kind} actions" + (f" of size {size}" if size is not None else "")
         raise InputError(
@@ -330,8 +332,11 @@ _KINDS: dict[type[Any], Callable[[Any], tuple[str, int | tuple[int, ...]]]] = {
 """The kind and size of actions of each distribution that is known."""
 
 
-def _actions_of(agents: Agent) -> tuple[str, int | tuple[int, ...] | None]:
-    """Return the kind of a population's actions, and their size (or number) where the distribution tells."""
+def _actions_of(agents: Agent, *, bits: bool) -> tuple[str, int | tuple[int, ...] | None]:
+    """Return the kind of a population's actions, and their size (or number) where the distribution tells.
+
+    Zeros and ones of torch's distributions are real numbers to it; here they are binary where `bits` are wanted.
+    """
     policy = agents.policy
     if isinstance(policy, GaussianMLP | CategoricalMLP):
         return "continuous" if isinstance(policy, GaussianMLP) else "discrete", policy.network.sizes[-1]
@@ -342,6 +347,14 @@ def _actions_of(agents: Agent) -> tuple[str, int | tuple[int, ...] | None]:
         if known is not None:
             return known(probe)
         action = probe.sample(torch.zeros(1, 1, dtype=torch.int64))
-    if action.is_floating_point() and action.ndim == 2:
-        return "continuous", int(action.shape[-1])
-    return ("continuous" if action.is_floating_point() else "discrete"), None
+        binary = bits and isinstance(probe, AnyDistribution) and _draws_bits(probe.inner)
+    if not action.is_floating_point():
+        return ("several discrete" if action.ndim > 1 else "discrete"), None
+    return ("binary" if binary else "continuous"), int(action.shape[-1]) if action.ndim == 2 else None
+
+
+def _draws_bits(distribution: torch.distributions.Distribution) -> bool:
+    support: Any = distribution.support
+    while isinstance(support, torch.distributions.constraints.independent):
+        support = support.base_constraint
+    return support is torch.distributions.constraints.boolean

@@ -58,6 +58,7 @@ _STEP = "fix its step(), which returns (observation, reward, terminated, truncat
 _STEP_ON = (
     "let its step() go on past its own limit, or leave the limit to Gymnasium (max_episode_steps), which is lifted"
 )
+_OUTSIDE = 'give the agent action_transform="clip" or "squash", as its training did, or let step() take such actions'
 _RESET = "fix its reset(), which returns (observation, info)"
 _MODULES = f"{_NAMES}, and check the folder you are in"
 
@@ -130,7 +131,8 @@ def build_environment(spec: EnvironmentSpec) -> tuple[AnyEnv, int | None]:
         else:
             built, limit = _bare(source(**spec.arguments))
         # wrappers of other libraries stand where those libraries put them, inside of the flattening
-        return _flat(wrap(built, spec.wrappers)), limit
+        wrapped, limit = wrap(built, limit, spec.wrappers)
+        return _flat(wrapped), limit
     except InputError:
         raise
     except (Exception, SystemExit) as error:  # the constructor is anybody's code
@@ -258,10 +260,18 @@ class GymnasiumEngine:
         observations, rewards = np.empty((len(lanes), self.observation_size)), np.empty(len(lanes))
         terminated, truncated = np.empty(len(lanes), np.bool_), np.empty(len(lanes), np.bool_)
         environments, name, size = self._environments, self._name, self.observation_size
-        with users_code(name, _STEP_ON if self._past_limit[lanes].any() else _STEP):
-            for row, (lane, action) in enumerate(zip(lanes.tolist(), self._to_actions(actions), strict=True)):
-                answer = read_step(environments[lane].step(action), name, size)
-                observations[row], rewards[row], terminated[row], truncated[row] = answer
+        taken = self._to_actions(actions)
+        row = 0
+        try:
+            with users_code(name, _STEP_ON if self._past_limit[lanes].any() else _STEP):
+                for row, (lane, action) in enumerate(zip(lanes.tolist(), taken, strict=True)):
+                    answer = read_step(environments[lane].step(action), name, size)
+                    observations[row], rewards[row], terminated[row], truncated[row] = answer
+        except InputError as error:
+            space = self.action_space
+            if error.__cause__ is None or not isinstance(space, Box) or space.contains(taken[row]):
+                raise
+            raise InputError(f"{error.what}, at an action outside of its action space", _OUTSIDE) from error.__cause__
         self._past_limit[lanes] |= truncated
         return StepResult(observations, rewards, terminated, truncated)
 
@@ -376,7 +386,21 @@ def _action_reader(
         return lambda actions: actions.reshape(-1, *shape).astype(dtype, copy=False)
     if isinstance(space, MultiDiscrete | MultiBinary):
         several, offset = space.shape, getattr(space, "start", 0)
-        return lambda actions: actions.reshape(-1, *several).astype(space.dtype) + offset
+        each: Any = space.nvec if isinstance(space, MultiDiscrete) else 2
+
+        def choose_each(actions: NDArray[Any]) -> NDArray[Any]:
+            own, there = actions[0].size if len(actions) else 0, int(np.prod(several))
+            if len(actions) and own != there:
+                what = f"the policy makes {own} choices, environment {spec.id!r} takes {there}"
+                raise InputError(what, "give a distribution over as many choices as there are")
+            choices = actions.reshape(-1, *several)
+            beyond = (choices < 0) | (choices >= each)
+            if beyond.any():
+                what = f"the policy chose {choices[beyond][0]:g}, and environment {spec.id!r} takes less there"
+                raise InputError(what, "give a distribution over as many choices as there are, others masked")
+            return np.asarray(choices.astype(space.dtype) + offset)
+
+        return choose_each
     raise InputError(
         f"environment {spec.id!r} has actions of type {type(space).__name__}, which is not supported",
         "wrap it in an environment with one of these and name that",

@@ -174,6 +174,7 @@ class Lockstep:
         """Return policy inputs (a, obs) and the actions (a, A) or (a,) drawn at them."""
         every = self._filter.all_rows(self._observation.reshape(*self._grid, -1))
         inputs = every.reshape(len(self._phase), -1)[where]
+        self._check(active, inputs, "observation", " (as policies see it, in single precision)")
         noise = self._noise.draw(active, where)
         # all lanes at their own rows of the tiles: nothing has to be gathered or scattered
         if self._aligned and isinstance(where, slice):

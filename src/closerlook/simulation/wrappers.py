@@ -13,9 +13,17 @@ from gymnasium.spaces import Box, Dict, Space
 from numpy.typing import NDArray
 
 from closerlook.errors import InputError
-
-AnyEnv = gymnasium.Env[Any, Any]
-_HINT = "give an environment that does the same: --env package.module:function"
+from closerlook.simulation.step_wrappers import (
+    HINT,
+    ActionSmoothing,
+    Answer,
+    AnyEnv,
+    DelayedReward,
+    FrameSkip,
+    TruncatedOnSuccess,
+    box_of,
+    whole,
+)
 
 
 class _Stateful(gymnasium.Wrapper[Any, Any, Any, Any]):
@@ -30,7 +38,7 @@ class _Stateful(gymnasium.Wrapper[Any, Any, Any, Any]):
         observation, info = self.env.reset(**options)
         return self.observed(observation, first=True), info
 
-    def step(self, action: Any) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
+    def step(self, action: Any) -> Answer:
         """Take a step."""
         observation, *rest = self.env.step(action)
         return self.observed(observation, first=False), *rest
@@ -51,7 +59,7 @@ class TimeFeature(_Stateful):
 
     def __init__(self, env: AnyEnv, max_steps: int = 1000, test_mode: bool = False) -> None:
         super().__init__(env)
-        space = _box(env.observation_space, "TimeFeatureWrapper")
+        space = box_of(env.observation_space, "TimeFeatureWrapper")
         self.observation_space = _bounded(np.append(space.low, 0.0), np.append(space.high, 1.0), space)
         self._steps, self._limit, self._constant = 0, max_steps, test_mode
 
@@ -75,7 +83,7 @@ class FrameStack(_Stateful):
 
     def __init__(self, env: AnyEnv, n_stack: int = 4) -> None:
         super().__init__(env)
-        space = _box(env.observation_space, "VecFrameStack")
+        space, n_stack = box_of(env.observation_space, "VecFrameStack"), whole(n_stack, "n_stack")
         # images carry their colors on the shorter end
         self._axis = 0 if len(space.shape) == 3 and space.shape[0] < space.shape[-1] else -1
         self._zero, self._frames = np.zeros(space.shape, space.dtype), deque[Any](maxlen=n_stack)
@@ -136,8 +144,8 @@ class MaskVelocity(gymnasium.ObservationWrapper[Any, Any, Any]):
         super().__init__(env)
         name = env.spec.id if env.spec is not None else ""
         if name not in self._VELOCITIES:
-            raise InputError(f"MaskVelocityWrapper knows no velocities of {name or 'the environment'}", _HINT)
-        self._mask = np.ones_like(_box(env.observation_space, "MaskVelocityWrapper").low)
+            raise InputError(f"MaskVelocityWrapper knows no velocities of {name or 'the environment'}", HINT)
+        self._mask = np.ones_like(box_of(env.observation_space, "MaskVelocityWrapper").low)
         self._mask[list(self._VELOCITIES[name])] = 0.0
 
     def observation(self, observation: Any) -> NDArray[Any]:
@@ -158,7 +166,8 @@ class History(_Stateful):
 
     def __init__(self, env: AnyEnv, horizon: int = 2) -> None:
         super().__init__(env)
-        seen, done = _box(env.observation_space, "HistoryWrapper"), _box(env.action_space, "HistoryWrapper")
+        horizon = whole(horizon, "horizon")
+        seen, done = box_of(env.observation_space, "HistoryWrapper"), box_of(env.action_space, "HistoryWrapper")
         low, high = (
             np.concatenate([np.repeat(getattr(part, end), horizon) for part in (seen, done)]) for end in ("low", "high")
         )
@@ -166,10 +175,14 @@ class History(_Stateful):
         self._seen, self._done = (np.zeros((horizon, *part.shape), np.float32) for part in (seen, done))
         self._last: Any = None
 
-    def step(self, action: Any) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
+    def step(self, action: Any) -> Answer:
         """Take a step, and remember the action."""
-        self._last = action
+        self.remember(action)
         return super().step(action)
+
+    def remember(self, action: Any) -> None:
+        """Take note of the action of the step that is taken."""
+        self._last = action
 
     def observed(self, observation: Any, *, first: bool) -> Any:
         """Append observation and action, and forget the oldest."""
@@ -181,24 +194,77 @@ class History(_Stateful):
         return np.concatenate([self._seen.reshape(-1), self._done.reshape(-1)])
 
 
+class HistoryOfPart(_Stateful):
+    """The same of the part ``observation`` of a Dict (the zoo's ``HistoryWrapperObsDict``).
+
+    Parameters
+    ----------
+    env : gymnasium.Env
+        With a Dict of observations and a Box of actions.
+    horizon : int
+        How many of each.
+    """
+
+    def __init__(self, env: AnyEnv, horizon: int = 2) -> None:
+        super().__init__(env)
+        space = env.observation_space
+        if not isinstance(space, Dict) or "observation" not in space.spaces:
+            raise InputError("HistoryWrapperObsDict is only known on a Dict with an observation in it", HINT)
+        self._part = History(_Part(env, space["observation"]), horizon)
+        self.observation_space = Dict({**space.spaces, "observation": self._part.observation_space})
+
+    def step(self, action: Any) -> Answer:
+        """Take a step, and remember the action."""
+        self._part.remember(action)
+        return super().step(action)
+
+    def observed(self, observation: Any, *, first: bool) -> Any:
+        """Put the history in the place of the part."""
+        return {**observation, "observation": self._part.observed(observation["observation"], first=first)}
+
+
+class _Part(gymnasium.Wrapper[Any, Any, Any, Any]):
+    """An environment as one that has a part of its observations alone; to look at, not to be stepped."""
+
+    def __init__(self, env: AnyEnv, space: Space[Any]) -> None:
+        super().__init__(env)
+        self.observation_space = space
+
+
 KNOWN: Mapping[str, Callable[..., AnyEnv]] = {
     "TimeFeatureWrapper": TimeFeature,
     "VecFrameStack": FrameStack,
     "VecTransposeImage": TransposeImage,
     "MaskVelocityWrapper": MaskVelocity,
     "HistoryWrapper": History,
+    "HistoryWrapperObsDict": HistoryOfPart,
+    "FrameSkip": FrameSkip,
+    "DelayedRewardWrapper": DelayedReward,
+    "ActionSmoothingWrapper": ActionSmoothing,
+    "TruncatedOnSuccessWrapper": TruncatedOnSuccess,
     "Monitor": lambda env: env,  # only writes down what happens
 }
 """By the last part of their names there."""
 
 
-def wrap(env: AnyEnv, wrappers: Sequence[tuple[str, Mapping[str, Any]]]) -> AnyEnv:
-    """Put wrappers around an environment, the innermost first.
+_NOT_MEASURED: Mapping[str, str] = {
+    "AtariWrapper": "works on games of the Arcade Learning Environment, which are not measured",
+    "ActionNoiseWrapper": "draws noise that no seed decides",
+}
+"""Wrappers that people train in and that are refused, and why."""
+
+
+def wrap(
+    env: AnyEnv, limit: int | None, wrappers: Sequence[tuple[str, Mapping[str, Any]]]
+) -> tuple[AnyEnv, int | None]:
+    """Put wrappers around an environment, the innermost first, and return it with its time limit outside of them.
 
     Parameters
     ----------
     env : gymnasium.Env
-        The innermost.
+        The innermost, its time limit taken off.
+    limit : int or None
+        Which that was.
     wrappers : sequence of (str, mapping)
         Names as the library has them, and arguments.
 
@@ -208,24 +274,21 @@ def wrap(env: AnyEnv, wrappers: Sequence[tuple[str, Mapping[str, Any]]]) -> AnyE
         Where one is not known, or does not take its arguments or the environment.
     """
     for name, arguments in wrappers:
-        made = KNOWN.get(name.rpartition(".")[2])
+        last = name.rpartition(".")[2]
+        made = KNOWN.get(last)
         if made is None:
-            raise InputError(f"the wrapper {name[:80]} is not known", _HINT)
+            raise InputError(f"the wrapper {name[:80]} {_NOT_MEASURED.get(last, 'is not known')}", HINT)
         try:
             env = made(env, **arguments)
-        except (TypeError, ValueError) as error:
-            raise InputError(f"the wrapper {name[:80]} does not fit ({str(error)[:80]})", _HINT) from None
-    return env
-
-
-def _box(space: Space[Any], name: str) -> Box:
-    if not isinstance(space, Box):
-        raise InputError(f"{name} is only known on boxes, not on a {type(space).__name__}", _HINT)
-    return space
+        except (TypeError, ValueError, AssertionError) as error:
+            raise InputError(f"the wrapper {name[:80]} does not fit ({str(error)[:80]})", HINT) from None
+        if isinstance(env, FrameSkip | DelayedReward):
+            limit = env.lift(limit)
+    return env, limit
 
 
 def _turned(space: Space[Any]) -> Box:
-    box = _box(space, "VecTransposeImage")
+    box = box_of(space, "VecTransposeImage")
     return _bounded(np.moveaxis(box.low, -1, 0), np.moveaxis(box.high, -1, 0), box)
 
 

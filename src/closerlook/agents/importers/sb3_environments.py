@@ -58,7 +58,10 @@ def environment_of(
         The one given, or the nearest to the one it was trained on that is there and fits; None where no name is known.
     """
     live = model.live.environment if model.live is not None else None
-    if live is not None and given is None:
+    if isinstance(live, str) and given is None:
+        settings.missing["environment"] = live
+        return None
+    if isinstance(live, EnvironmentSpec) and given is None:
         return replace(live, wrappers=_completed(live.wrappers, _build(live), spaces[0]))
     named, source = _named(model)
     arguments = model.settings("env_kwargs.yml")
@@ -157,7 +160,7 @@ def _build(spec: EnvironmentSpec) -> _Built | None:
 def _fits(built: _Built, wrappers: Wrappers, space: Space) -> bool:
     """Whether an environment's observations are as many as the agent's, wrappers taken off."""
     names = [name.rpartition(".")[2] for name, _ in wrappers]
-    if "HistoryWrapper" in names or not built.observations.is_np_flattenable:
+    if any(name.startswith("HistoryWrapper") for name in names) or not built.observations.is_np_flattenable:
         return True
     here = gym_spaces.flatdim(built.observations) + names.count("TimeFeatureWrapper")
     stacked = [int(arguments.get("n_stack", 4)) for name, arguments in wrappers if name == "VecFrameStack"]

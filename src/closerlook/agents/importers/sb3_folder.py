@@ -72,14 +72,14 @@ class Live:
     ----------
     statistics : Statistics or None
         Of its environment.
-    environment : EnvironmentSpec or None
-        Where it acts.
+    environment : EnvironmentSpec or str or None
+        Where it acts; or why that cannot be said.
     policy : Any
         Its own torch module, for networks that are not the library's.
     """
 
     statistics: "Statistics | None"
-    environment: EnvironmentSpec | None
+    environment: EnvironmentSpec | str | None
     policy: Any
 
 

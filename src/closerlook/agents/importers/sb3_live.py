@@ -4,9 +4,11 @@ import copy
 import io
 from collections.abc import Mapping
 from dataclasses import replace
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
+import gymnasium
 import numpy as np
 import torch
 from torch import Tensor, nn
@@ -24,6 +26,26 @@ from closerlook.arguments import environment_id
 from closerlook.errors import InputError
 
 _NAME = "the model"
+
+_ARGUMENTS: Mapping[str, Mapping[str, str]] = {
+    "TimeFeatureWrapper": {"max_steps": "_max_steps", "test_mode": "_test_mode"},
+    "MaskVelocityWrapper": {},
+    "HistoryWrapper": {"horizon": "horizon"},
+    "HistoryWrapperObsDict": {"horizon": "horizon"},
+    "FrameSkip": {"skip": "_skip"},
+    "DelayedRewardWrapper": {"delay": "delay"},
+    "ActionSmoothingWrapper": {"smoothing_coef": "smoothing_coef"},
+    "TruncatedOnSuccessWrapper": {"reward_offset": "reward_offset", "n_successes": "n_successes"},
+    "VecFrameStack": {"n_stack": "stacked_obs.n_stack"},
+}
+"""Wrappers that are followed, and where those of the libraries keep what they were given."""
+
+_WITHOUT_EFFECT = {
+    *("Monitor", "RecordEpisodeStatistics", "RecordVideo", "RenderCollection", "Autoreset", "VecMonitor"),
+    *("OrderEnforcing", "PassiveEnvChecker", "VecCheckNan", "VecVideoRecorder"),
+    *("TimeLimit", "VecNormalize", "VecTransposeImage"),  # read elsewhere
+}
+"""Wrappers that leave observations, actions and rewards as they are, or that the agent itself holds."""
 
 
 def from_sb3(
@@ -117,8 +139,8 @@ def _statistics(model: Any) -> Statistics | None:
     )
 
 
-def _environment(model: Any) -> EnvironmentSpec | None:
-    """Return what the model's environment was made from, where it says so."""
+def _environment(model: Any) -> EnvironmentSpec | str | None:
+    """Return what the model's environment was made from, where it says so; why not, where it says only a part of it."""
     env = model.get_env()
     try:
         spec = env.get_attr("spec")[0] if env is not None else None
@@ -126,20 +148,36 @@ def _environment(model: Any) -> EnvironmentSpec | None:
         spec = None
     if spec is None:
         return None
-    wrappers: list[tuple[str, dict[str, Any]]] = []
-    layer = getattr(getattr(env, "unwrapped", env), "envs", [None])[0]
-    while layer is not None and layer is not layer.unwrapped:
-        if type(layer).__name__ in {"TimeFeatureWrapper", "MaskVelocityWrapper", "HistoryWrapper"}:
-            wrappers.insert(0, (type(layer).__name__, {}))
-        layer = layer.env
+    outer: list[Any] = []
     while hasattr(env, "venv"):
-        if type(env).__name__ == "VecFrameStack":
-            stacked = getattr(env, "stacked_obs", env)
-            wrappers.append(
-                ("VecFrameStack", {"n_stack": int(getattr(env, "n_stack", getattr(stacked, "n_stack", 4)))})
-            )
+        outer.insert(0, env)
         env = env.venv
-    return EnvironmentSpec(str(spec.id), dict(spec.kwargs), wrappers=tuple(wrappers))
+    layers = [*_layers(getattr(env, "envs", [None])[0]), *outer]
+    names = [type(layer).__name__ for layer in layers]
+    if not hasattr(env, "envs"):  # in processes of its own, of which the wrappers' names alone are known
+        names += [wrapper.name for wrapper in spec.additional_wrappers]
+        layers += [None] * len(spec.additional_wrappers)
+    wrappers: list[tuple[str, dict[str, Any]]] = []
+    for name, layer in zip(names, layers, strict=True):
+        if name in _ARGUMENTS and layer is not None:
+            wrappers.append((name, {ours: attrgetter(theirs)(layer) for ours, theirs in _ARGUMENTS[name].items()}))
+        elif name not in _WITHOUT_EFFECT:
+            return f"{name} is around the environment, which from_sb3 does not follow; give one that does the same (env)"
+    arguments = dict(spec.kwargs)
+    limits = [layer._max_episode_steps for layer in layers if type(layer).__name__ == "TimeLimit"]
+    registered = gymnasium.registry.get(str(spec.id))
+    if layers and registered is not None and min(limits, default=None) != registered.max_episode_steps:
+        arguments["max_episode_steps"] = min(limits, default=-1)
+    return EnvironmentSpec(str(spec.id), arguments, wrappers=tuple(wrappers))
+
+
+def _layers(env: Any) -> list[Any]:
+    """Return the wrappers of an environment, the innermost first."""
+    found: list[Any] = []
+    while env is not None and env is not env.unwrapped:
+        found.insert(0, env)
+        env = env.env
+    return found
 
 
 class LiveBranch(nn.Module):
