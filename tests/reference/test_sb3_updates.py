@@ -47,7 +47,9 @@ CASES: dict[str, tuple[str, Any, Any, dict[str, Any]]] = {
         {"policy": "CnnPolicy", "policy_kwargs": {"features_extractor_kwargs": {"features_dim": 8}}},
     ),
     "ppo, choices": ("PPO", spaces.Discrete(4), spaces.MultiDiscrete([3, 2]), {"ent_coef": 0.05}),
+    "ppo, less entropy": ("PPO", None, spaces.Discrete(3), {"ent_coef": -0.05}),
     "a2c": ("A2C", None, None, {"ent_coef": 0.01}),
+    "a2c, less entropy": ("A2C", None, None, {"ent_coef": -0.3}),
     "a2c, as in tensorflow": (
         "A2C",
         None,
@@ -164,6 +166,12 @@ def test_updates_equal_the_library(name: str, tmp_path: Path, monkeypatch: pytes
             np.testing.assert_allclose(agent.state[ours], tensor, rtol=1e-5, atol=1e-6, err_msg=ours)
             compared += ours.startswith(("policy.", "value."))
     assert compared >= len(theirs)
+    told = [notice for notice in again.origin.notices if "ent_coef" in notice] if again.origin is not None else []
+    assert told == (
+        [f"its ent_coef is {model.ent_coef:g}: updates lower entropy, as the library does with it"]
+        if "less entropy" in name
+        else []
+    )
     if name == "ppo, early stop":
         assert info.minibatches[0] < 8 * 3
     if isinstance(info, JointInfo) and name.startswith("ppo"):

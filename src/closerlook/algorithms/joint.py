@@ -71,7 +71,7 @@ class JointSettings(OptimizerFields):
     value_coefficient: float = 0.5
     """Weight of the critic's squared error in the loss."""
     entropy_coefficient: float = 0.0
-    """Weight of the policy's entropy in the loss."""
+    """Weight of the policy's entropy in the loss; a negative one lowers entropy."""
     max_grad_norm: float | None = 0.5
     """Longer gradients of policy and critic together are shortened to this norm; none: never."""
     target_kl: float | None = None
@@ -81,7 +81,8 @@ class JointSettings(OptimizerFields):
         """Refuse settings that mean nothing."""
         super().__post_init__()
         require_numbers(self, ("epochs", "batch_size", "clip", "value_clip", "target_kl"), positive=True)
-        require_numbers(self, ("value_coefficient", "entropy_coefficient", "max_grad_norm"), positive=False)
+        require_numbers(self, ("value_coefficient", "max_grad_norm"), positive=False)
+        require_numbers(self, ("entropy_coefficient",), positive=None)
 
 
 @dataclass(frozen=True)

@@ -28,8 +28,8 @@ class CriticFields:
         require_numbers(self, ("value_learning_rate", "value_epochs"), positive=False)
 
 
-def require_numbers(settings: object, names: Iterable[str], *, positive: bool) -> None:
-    """Raise where a setting is not a finite number that is positive, or at least not negative; None passes.
+def require_numbers(settings: object, names: Iterable[str], *, positive: bool | None) -> None:
+    """Raise where a setting is not a finite number of the sign that is asked for; None passes.
 
     Parameters
     ----------
@@ -37,8 +37,8 @@ def require_numbers(settings: object, names: Iterable[str], *, positive: bool) -
         Whose fields are checked.
     names : iterable of str
         Which of them.
-    positive : bool
-        Whether zero is refused too.
+    positive : bool or None
+        True: above zero; False: zero or above; None: of either sign.
 
     Raises
     ------
@@ -47,6 +47,7 @@ def require_numbers(settings: object, names: Iterable[str], *, positive: bool) -
     """
     for name in names:
         value = getattr(settings, name)
-        if value is not None and not (math.isfinite(value) and (value > 0 if positive else value >= 0)):
-            kind = "a positive number" if positive else "zero or a positive number"
+        fits = value is None or (math.isfinite(value) and (positive is None or value > 0 or (value == 0 and not positive)))
+        if not fits:
+            kind = {True: "a positive number", False: "zero or a positive number", None: "a finite number"}[positive]
             raise InputError(f"{name} must be {kind} (got {value})", f"give {kind}")

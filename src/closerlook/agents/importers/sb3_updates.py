@@ -1,5 +1,6 @@
 """The next update of a Stable-Baselines3 agent: its settings at this point of training, and its optimizer."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -86,7 +87,7 @@ def update_settings(
     joint = {
         **common,
         "value_coefficient": settings.number("vf_coef", 0.5),
-        "entropy_coefficient": settings.number("ent_coef", 0.0),
+        "entropy_coefficient": _entropy_coefficient(settings),
         "max_grad_norm": bound,
     }
     if algorithm == "sb3-a2c":
@@ -99,6 +100,14 @@ def update_settings(
         "value_clip": values.clip("clip_range_vf"),
         "target_kl": settings.number_or_none("target_kl"),
     }
+
+
+def _entropy_coefficient(settings: Settings) -> float:
+    """Return the weight of entropy, which the library takes of either sign."""
+    found = settings.number("ent_coef", 0.0, low=-math.inf)
+    if found < 0:
+        settings.notices.append(f"its ent_coef is {found:g}: updates lower entropy, as the library does with it")
+    return found
 
 
 class _Values:
