@@ -1,8 +1,10 @@
 """A user's torch modules, as they are taken over: copied, freed of what only trains them, checked."""
 
 import copy
+import copyreg
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -10,6 +12,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.conv import _ConvNd
 from torch.nn.modules.dropout import _DropoutNd
 from torch.nn.parameter import is_lazy
+from torch.nn.utils import parametrize
 
 from closerlook.errors import InputError, users_code
 
@@ -33,19 +36,27 @@ def take_over(module: torch.nn.Module, name: str) -> torch.nn.Module:
     Raises
     ------
     InputError
-        Where it is no module, cannot be copied, is compiled by torch.jit, or has parameters without shape, without
-        numbers or in half precision.
+        Where it is no module, cannot be copied, is compiled by torch.jit or quantized, or has parameters without shape,
+        without numbers, in half precision or with hooks on their gradients.
     """
     if not isinstance(module, torch.nn.Module):
         raise InputError(f"the {name} is a {type(module).__name__}", "give a torch.nn.Module")
     if any(isinstance(part, torch.jit.ScriptModule) for part in module.modules()):
         what = f"the {name} is compiled by torch.jit, so that its parameters cannot be exchanged for others"
         raise InputError(what, "give the module that it was made from")
+    quantized = [type(part).__name__ for part in module.modules() if ".quantized" in type(part).__module__]
+    if quantized:
+        what = f"the {name} is quantized ({quantized[0]}), and whole numbers have no gradient"
+        raise InputError(what, "give the module that it was made from")
     _require_numbers(module, name)
     with users_code(f"the copy of the {name}", "keep what cannot be copied (files, environments, locks) out of it"):
         copied = _without_wrappers(copy_module(module))
     _tell_of_training_mode(copied, name)
     _tell_of_frozen(copied, name)
+    for part in copied.modules():
+        if isinstance(part, torch.nn.Embedding | torch.nn.EmbeddingBag):
+            part.sparse = False  # the same gradient, all of it
+    _let_travel(copied)
     return copied.eval().cpu()
 
 
@@ -94,10 +105,36 @@ def _require_numbers(module: torch.nn.Module, name: str) -> None:
             raise InputError(f"{own} of the {name} has no shape yet", "call the module once on an observation first")
         if parameter.is_meta:
             raise InputError(f"{own} of the {name} is on the device meta, without numbers", "load its weights first")
+        if parameter._backward_hooks or getattr(parameter, "_post_accumulate_grad_hooks", None):
+            what = f"{own} of the {name} has a hook on its gradient, which is not followed"
+            raise InputError(what, "take the hook off (its handle's remove()), or let forward() do what it does")
         if parameter.requires_grad and parameter.dtype not in _PRECISIONS:
             kind = str(parameter.dtype).removeprefix("torch.")
             what = f"{own} of the {name} is {kind}, too coarse or no number to take gradients of"
             raise InputError(what, f"give the {name} in single precision, {name}.float()")
+
+
+def _let_travel(module: torch.nn.Module) -> None:
+    """Let parametrized parts be pickled, which torch refuses."""
+    # torch gives each parametrized part a class of its own, which raises when asked for its state
+    for part in module.modules():
+        if parametrize.is_parametrized(part):
+            copyreg.pickle(type(part), _parametrized_form)
+
+
+def _parametrized_form(part: Any) -> tuple[Callable[..., Any], tuple[type, Mapping[str, Any]]]:
+    return _parametrized_anew, (parametrize.type_before_parametrizations(part), vars(part))
+
+
+def _parametrized_anew(kind: type[torch.nn.Module], held: Mapping[str, Any]) -> Any:
+    """Build a parametrized part of what it was before and what it holds, as torch does when it copies one."""
+    part: Any = kind.__new__(kind)
+    vars(part).update(held)
+    parametrize._inject_new_class(part)
+    for name in part.parametrizations:
+        parametrize._inject_property(part, name)
+    _let_travel(part)
+    return part
 
 
 def _without_wrappers(module: torch.nn.Module) -> torch.nn.Module:

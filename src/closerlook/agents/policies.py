@@ -390,7 +390,8 @@ class _Called:
         """Return what the module answers to rows [N, obs], in their precision."""
         # a module in double precision is fed doubles; its answers return in the precision of the observations
         own = {name: tensor.to(self._dtypes[name]) for name, tensor in parameters.items()}
-        answer = functional_call(self._module, own, (observations.to(self._dtype),))
+        # a copy of the observations: forward() may change what it is given in place
+        answer = functional_call(self._module, own, (observations.to(self._dtype, copy=True),))
         if observations.dtype == self._dtype:
             return answer
         return tree_map(

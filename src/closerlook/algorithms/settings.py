@@ -47,7 +47,9 @@ def require_numbers(settings: object, names: Iterable[str], *, positive: bool | 
     """
     for name in names:
         value = getattr(settings, name)
-        fits = value is None or (math.isfinite(value) and (positive is None or value > 0 or (value == 0 and not positive)))
+        fits = value is None or (
+            math.isfinite(value) and (positive is None or value > 0 or (value == 0 and not positive))
+        )
         if not fits:
             kind = {True: "a positive number", False: "zero or a positive number", None: "a finite number"}[positive]
             raise InputError(f"{name} must be {kind} (got {value})", f"give {kind}")

@@ -145,7 +145,7 @@ def check_wide(case: Case) -> Finding:
         said += f"; drawing actions loses {cost.value:.0%} of what the likeliest earn above random ones"
     evidence = (name, "noise_cost", "sampled_return", "mode_return", "entropy_coefficient")
     before = case.settings.get("entropy_coefficient")
-    settings = case.change("entropy_coefficient", before / 10, "noise is kept up less") if (before or 0.0) > 0 else {}
+    settings = case.change("entropy_coefficient", before / 10, "noise is kept up less") if before and before > 0 else {}
     level: Level = "watch" if width in {"problem", "watch"} else "ok"
     # choices are even at the start: without a bonus that keeps them so, the policy has hardly moved, and why is told by
     # its updates
