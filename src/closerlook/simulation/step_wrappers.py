@@ -11,8 +11,10 @@ from closerlook.errors import InputError
 AnyEnv = gymnasium.Env[Any, Any]
 Answer = tuple[Any, Any, bool, bool, dict[str, Any]]
 HINT = "give an environment that does the same: --env package.module:function"
-_MOST = 1000
-"""Frames, steps and the like that a wrapper may be told: a file may say any number."""
+_MOST = 100
+"""Frames and repetitions that a wrapper may be told: a file may say any number."""
+LONGEST = 10**9
+"""Steps that one may be told to count."""
 
 
 class FrameSkip(gymnasium.Wrapper[Any, Any, Any, Any]):
@@ -73,7 +75,7 @@ class DelayedReward(gymnasium.Wrapper[Any, Any, Any, Any]):
 
     def __init__(self, env: AnyEnv, delay: int = 10) -> None:
         super().__init__(env)
-        self._delay, self._steps, self._owed, self._limit = whole(delay, "delay"), 0, 0.0, 0
+        self._delay, self._steps, self._owed, self._limit = whole(delay, "delay", LONGEST), 0, 0.0, 0
 
     def lift(self, limit: int | None) -> int | None:
         """Return the time limit of an environment under this wrapper, at which all is given: the same."""
@@ -140,7 +142,7 @@ class TruncatedOnSuccess(gymnasium.Wrapper[Any, Any, Any, Any]):
 
     def __init__(self, env: AnyEnv, reward_offset: float = 0.0, n_successes: int = 1) -> None:
         super().__init__(env)
-        self._offset, self._needed, self._row = float(reward_offset), whole(n_successes, "n_successes"), 0
+        self._offset, self._needed, self._row = float(reward_offset), whole(n_successes, "n_successes", LONGEST), 0
 
     def reset(self, **options: Any) -> tuple[Any, dict[str, Any]]:
         """Begin an episode."""
@@ -154,7 +156,7 @@ class TruncatedOnSuccess(gymnasium.Wrapper[Any, Any, Any, Any]):
         return observation, float(reward) + self._offset, terminated, truncated or self._row >= self._needed, info
 
 
-def whole(number: object, name: str) -> int:
+def whole(number: object, name: str, most: int = _MOST) -> int:
     """Return an argument that counts something.
 
     Parameters
@@ -163,14 +165,16 @@ def whole(number: object, name: str) -> int:
         The argument.
     name : str
         Its name.
+    most : int
+        The largest that is taken.
 
     Raises
     ------
     ValueError
         Where it is no whole number, or out of bounds.
     """
-    if isinstance(number, bool) or not isinstance(number, int) or not 1 <= number <= _MOST:
-        raise ValueError(f"{name} must be a whole number from 1 to {_MOST} (got {number!r:.20})")
+    if isinstance(number, bool) or not isinstance(number, int) or not 1 <= number <= most:
+        raise ValueError(f"{name} must be a whole number from 1 to {most:,} (got {number!r:.20})")
     return number
 
 

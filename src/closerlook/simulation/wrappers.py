@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from closerlook.errors import InputError
 from closerlook.simulation.step_wrappers import (
     HINT,
+    LONGEST,
     ActionSmoothing,
     Answer,
     AnyEnv,
@@ -61,7 +62,7 @@ class TimeFeature(_Stateful):
         super().__init__(env)
         space = box_of(env.observation_space, "TimeFeatureWrapper")
         self.observation_space = _bounded(np.append(space.low, 0.0), np.append(space.high, 1.0), space)
-        self._steps, self._limit, self._constant = 0, max_steps, test_mode
+        self._steps, self._limit, self._constant = 0, whole(max_steps, "max_steps", LONGEST), bool(test_mode)
 
     def observed(self, observation: Any, *, first: bool) -> Any:
         """Append the feature; beyond the limit, where no agent was trained, it stays 0."""
@@ -271,10 +272,12 @@ def wrap(
     Raises
     ------
     InputError
-        Where one is not known, or does not take its arguments or the environment.
+        Where one is not known, is there twice, or does not take its arguments or the environment.
     """
-    for name, arguments in wrappers:
-        last = name.rpartition(".")[2]
+    names = [name.rpartition(".")[2] for name, _ in wrappers]
+    for last, (name, arguments) in zip(names, wrappers, strict=True):
+        if names.count(last) > 1 and last != "Monitor":  # each may do a hundred times what the next one does
+            raise InputError(f"the wrapper {name[:80]} is there {names.count(last)} times", HINT)
         made = KNOWN.get(last)
         if made is None:
             raise InputError(f"the wrapper {name[:80]} {_NOT_MEASURED.get(last, 'is not known')}", HINT)

@@ -18,6 +18,8 @@ from closerlook.agents.importers.sb3_folder import Model, environment_in, keywor
 from closerlook.agents.importers.spaces import Space
 
 Wrappers = tuple[tuple[str, Mapping[str, Any]], ...]
+_MOST_STACKED = 100
+"""Frames that are believed to be stacked."""
 
 _AS_BEFORE: Mapping[str, Mapping[str, Any]] = {"Ant-v4": {"use_contact_forces": True}}
 """Arguments with which a version observes what earlier versions did."""
@@ -110,7 +112,7 @@ def _wrappers(settings: Settings) -> Wrappers:
         entries = one if isinstance(one, dict) else {one: None}
         found += [(str(name), arguments if isinstance(arguments, dict) else {}) for name, arguments in entries.items()]
     stack = settings.value("frame_stack")
-    if isinstance(stack, int) and not isinstance(stack, bool) and 1 < stack <= 100:
+    if isinstance(stack, int) and not isinstance(stack, bool) and 1 < stack <= _MOST_STACKED:
         found.append(("VecFrameStack", {"n_stack": stack}))
     outer = settings.value("vec_env_wrapper")
     if isinstance(outer, str):
@@ -163,8 +165,13 @@ def _fits(built: _Built, wrappers: Wrappers, space: Space) -> bool:
     if any(name.startswith("HistoryWrapper") for name in names) or not built.observations.is_np_flattenable:
         return True
     here = gym_spaces.flatdim(built.observations) + names.count("TimeFeatureWrapper")
-    stacked = [int(arguments.get("n_stack", 4)) for name, arguments in wrappers if name == "VecFrameStack"]
-    return here * math.prod(stacked) == space.flat
+    return here * _stacked(wrappers) == space.flat
+
+
+def _stacked(wrappers: Wrappers) -> int:
+    """Return how many frames the agent sees at once; 1 where that is said badly, which whoever stacks them refuses."""
+    said = [arguments.get("n_stack", 4) for name, arguments in wrappers if name.rpartition(".")[2] == "VecFrameStack"]
+    return math.prod(number if isinstance(number, int) and 0 < number <= _MOST_STACKED else 1 for number in said)
 
 
 def _completed(wrappers: Wrappers, built: _Built | None, space: Space) -> Wrappers:
@@ -174,7 +181,7 @@ def _completed(wrappers: Wrappers, built: _Built | None, space: Space) -> Wrappe
     completed = [
         (
             name,
-            {"max_steps": built.limit, **arguments}
+            {**arguments, "max_steps": built.limit}
             if name.endswith("TimeFeatureWrapper") and built.limit
             else arguments,
         )
@@ -184,8 +191,7 @@ def _completed(wrappers: Wrappers, built: _Built | None, space: Space) -> Wrappe
     if space.kind == "Dict" and isinstance(own, gym_spaces.Dict):
         keys = [key for key, part in space.parts.items() if key in own.spaces and _is_turned(own[key], part)]
         return (*completed, ("VecTransposeImage", {"keys": keys})) if keys else tuple(completed)
-    stacked = math.prod(int(a.get("n_stack", 4)) for name, a in wrappers if name == "VecFrameStack")
-    turned = _is_turned(own, space, stacked)
+    turned = _is_turned(own, space, _stacked(wrappers))
     return (*completed, ("VecTransposeImage", {})) if turned else tuple(completed)
 
 
