@@ -10,6 +10,7 @@ import gymnasium
 import numpy as np
 import pytest
 import torch
+from torch.distributions import Bernoulli, Categorical, Independent
 
 from closerlook.agents.agent import Agent
 from closerlook.agents.environment import EnvironmentSpec
@@ -44,6 +45,14 @@ def several_agent(outputs: int, distribution: Callable[[torch.Tensor], Any]) -> 
 def choices(logits: torch.Tensor) -> MultiCategorical:
     """Return the choices of `several_choices`."""
     return MultiCategorical(logits, (3, 2))
+
+
+def choices_alike(logits: torch.Tensor, most: int, *, masked: bool = False) -> Independent:
+    """Return two choices of equally many possibilities, of which the second has but two."""
+    each = logits.reshape(-1, 2, most)
+    if masked:
+        each = each.masked_fill(torch.tensor([[False] * most, [False, False, True]]), -torch.inf)
+    return Independent(Categorical(logits=each), 1)
 
 
 def alike(found: Iterable[str]) -> str:
@@ -123,11 +132,18 @@ CASES: dict[str, Callable[[], Any]] = {
     "`MultiDiscrete`, `MultiBinary`": lambda: alike(
         [
             sample("several_choices", several_agent(5, choices)),
+            sample("several_choices", several_agent(6, lambda logits: choices_alike(logits, 3, masked=True))),
             sample("switches", several_agent(3, IndependentBernoulli)),
+            sample("switches", several_agent(3, lambda logits: Independent(Bernoulli(logits=logits), 1))),
         ]
     ),
+    "`MultiDiscrete`, and a distribution over more choices": lambda: sample(
+        "several_choices", several_agent(6, lambda logits: choices_alike(logits, 3))
+    ),
+    'a `Box` that the environment checks, `action_transform="none"`': lambda: boxed("float32", "none", low=-0.01, high=0.01),
     "lists, tensors and arrays of one element that are right": lambda: sample("Answers", field=1, what=[2.0]),
     "an observation of another size": lambda: sample("Answers", field=0, what=[0.0]),
+    "an observation beyond single precision": lambda: sample("Answers", field=0, what=[1e300, 0.0, 0.0]),
     "complex observations": lambda: sample("ComplexSight"),
     "a reward that is a text or `None`": lambda: each(
         *(lambda what=what: sample("Answers", field=1, what=what) for what in ("1", None))

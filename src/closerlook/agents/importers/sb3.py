@@ -1,4 +1,4 @@
-"""Agents of Stable-Baselines3 and sb3-contrib (PPO, A2C, TRPO; formats 1.0 to 2.9): the zip, unpacked, or a folder.
+"""Agents of Stable-Baselines3 and sb3-contrib (PPO, A2C, TRPO): the zip, unpacked, or a folder.
 
 Nothing in these files is run or unpickled: ``data`` is JSON, what it holds as pickles is read as data, and weights are
 read as tensors alone. What the file does not say is looked for beside it (the zoo's and the hub's files), else it is

@@ -163,7 +163,7 @@ def _environment(model: Any) -> EnvironmentSpec | str | None:
             wrappers.append((name, {ours: attrgetter(theirs)(layer) for ours, theirs in _ARGUMENTS[name].items()}))
         elif name not in _WITHOUT_EFFECT:
             return (
-                f"{name} is around the environment, which from_sb3 does not follow; give one that does the same (env)"
+                f"from_sb3 does not follow {name}, which is around its environment; give one that does the same (env)"
             )
     arguments = dict(spec.kwargs)
     limits = [layer._max_episode_steps for layer in layers if type(layer).__name__ == "TimeLimit"]
