@@ -140,7 +140,9 @@ CASES: dict[str, Callable[[], Any]] = {
     "`MultiDiscrete`, and a distribution over more choices": lambda: sample(
         "several_choices", several_agent(6, lambda logits: choices_alike(logits, 3))
     ),
-    'a `Box` that the environment checks, `action_transform="none"`': lambda: boxed("float32", "none", low=-0.01, high=0.01),
+    'a `Box` that the environment checks, `action_transform="none"`': lambda: boxed(
+        "float32", "none", low=-0.01, high=0.01
+    ),
     "lists, tensors and arrays of one element that are right": lambda: sample("Answers", field=1, what=[2.0]),
     "an observation of another size": lambda: sample("Answers", field=0, what=[0.0]),
     "an observation beyond single precision": lambda: sample("Answers", field=0, what=[1e300, 0.0, 0.0]),
