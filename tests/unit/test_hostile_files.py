@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import gymnasium
 import numpy as np
 import pytest
 import torch
@@ -155,6 +156,45 @@ def test_settings_do_not_run(copy: Path, tmp_path: Path, name: str, text: str) -
     (copy.parent / name).write_text(text.format(mark=mark))
     attempt(copy)
     assert not mark.exists()
+
+
+class Reaching(gymnasium.Env[Any, Any]):
+    """An environment of the registry whose constructor does what its arguments say."""
+
+    def __init__(self, mark: str = "") -> None:
+        if mark:
+            Path(mark).mkdir()
+        self.observation_space = gymnasium.spaces.Box(-1.0, 1.0, (3,))
+        self.action_space = gymnasium.spaces.Box(-1.0, 1.0, (2,))
+
+
+@pytest.mark.parametrize("place", ["env_kwargs.yml", "args.yml"])
+def test_arguments_reach_no_constructor(copy: Path, tmp_path: Path, place: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of anybody's environment: not to look at its spaces either."""
+    monkeypatch.setitem(gymnasium.registry, "Reaching-v0", gymnasium.envs.registration.EnvSpec("Reaching-v0", Reaching))
+    mark = tmp_path / "ran"
+    (copy.parent / "args.yml").write_text("env: Reaching-v0\n")
+    assert cl.load(copy, anyway=True).environment.id == "Reaching-v0"  # without arguments it may be looked at
+    (copy.parent / "args.yml").write_text(
+        f"env: Reaching-v0\nenv_kwargs: {{mark: {mark}}}\n" if place == "args.yml" else "env: Reaching-v0\n"
+    )
+    if place == "env_kwargs.yml":
+        (copy.parent / place).write_text(f"mark: {mark}\n")
+    agent = cl.load(copy, anyway=True)
+    assert not mark.exists()
+    assert any("'mark', which is not known to be harmless" in notice for notice in agent.origin.notices)
+    with pytest.raises(InputError, match="not known to be harmless"):
+        cl.inspect(agent, episodes=2)
+    assert not mark.exists()
+
+
+@pytest.mark.parametrize("argument", ["xml_file: {pipe}", "render_mode: human", "frame_skip: 1000000000"])
+def test_arguments_of_tasks_that_are_not_harmless_are_not_tried(copy: Path, tmp_path: Path, argument: str) -> None:
+    os.mkfifo(tmp_path / "pipe.xml")
+    (copy.parent / "args.yml").write_text("env: Hopper-v5\n")
+    (copy.parent / "env_kwargs.yml").write_text(argument.format(pipe=tmp_path / "pipe.xml"))
+    with pytest.raises(InputError, match="not known to be harmless"):
+        cl.inspect(cl.load(copy, anyway=True), episodes=2)
 
 
 def test_pickled_statistics_and_results_do_not_run(copy: Path, tmp_path: Path) -> None:

@@ -12,10 +12,11 @@ import gymnasium
 from gymnasium import spaces as gym_spaces
 from gymnasium.envs.registration import EnvSpec
 
-from closerlook.agents.environment import EnvironmentSpec
+from closerlook.agents.environment import EnvironmentSpec, require_from_file
 from closerlook.agents.importers.request import Settings
 from closerlook.agents.importers.sb3_folder import Model, environment_in, keywords_of
 from closerlook.agents.importers.spaces import Space
+from closerlook.errors import InputError
 
 Wrappers = tuple[tuple[str, Mapping[str, Any]], ...]
 _MOST_STACKED = 100
@@ -84,11 +85,20 @@ def environment_of(
     wanted = EnvironmentSpec(named, dict(arguments), trusted=False)
     built = _nearest(wanted, wrappers, spaces[0])
     if built is None:
-        settings.notices.append(f"it was trained on {named}, of which no version here has its observations; give --env")
+        settings.notices.append(_why_not(wanted))
         return replace(wanted, wrappers=wrappers)
     if built.spec.id != named:
         settings.notices.append(f"it was trained on {named}, which is not there; it is measured on {built.spec.id}")
     return replace(built.spec, wrappers=_completed(wrappers, built, spaces[0]))
+
+
+def _why_not(wanted: EnvironmentSpec) -> str:
+    """Say why an environment that a file names is not built."""
+    try:
+        require_from_file(wanted)
+    except InputError as error:
+        return str(error)
+    return f"it was trained on {wanted.id}, of which no version here has its observations; give --env"
 
 
 def _named(model: Model) -> tuple[str | None, str]:
@@ -146,11 +156,13 @@ def _versions(name: str) -> list[str]:
 
 
 def _build(spec: EnvironmentSpec) -> _Built | None:
-    """Build an environment of Gymnasium's registry, to look at its spaces; None where it cannot be built."""
+    """Build an environment of Gymnasium's registry, to look at its spaces; None where it cannot or must not be built."""
     if ":" in spec.id or spec.id not in gymnasium.registry:
         return None
     with warnings.catch_warnings(), suppress(Exception):  # its constructor is anybody's
         warnings.simplefilter("ignore")
+        if not spec.trusted:
+            require_from_file(spec)
         environment: gymnasium.Env[Any, Any] = gymnasium.make(spec.id, **spec.arguments)
         registered: EnvSpec = gymnasium.registry[spec.id]
         built = _Built(spec, environment.observation_space, registered.max_episode_steps)
