@@ -23,6 +23,7 @@ import closerlook as cl
 from closerlook.agents.importers.plain_pickle import Made, read_pickle
 from closerlook.cli import main
 from closerlook.errors import InputError
+from closerlook.simulation.engine import make_engine
 from sb3_models import Toy, saved, train
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")
@@ -158,6 +159,59 @@ def test_settings_do_not_run(copy: Path, tmp_path: Path, name: str, text: str) -
     assert not mark.exists()
 
 
+ODD_ENVIRONMENTS = (
+    "a" * 100_000,
+    f"Hopper-v{'9' * 5000}",
+    "Pendulum-v\u0663",
+    "-v1",
+    '"\\0"',
+    "'$\\frac$'",
+    "[1]",
+    "{a: b}",
+    "1.0e+400",
+    "null",
+)
+ODD_WRAPPERS = (
+    "[[[[]]]]",
+    "3",
+    "{a: {b: c}}",
+    "[FrameSkip, 3]",
+    "{FrameSkip: [1]}",
+    "{FrameSkip: {skip: 1.0e+400}}",
+    "{VecFrameStack: {n_stack: -1}}",
+    "{VecFrameStack: {n_stack: x}}",
+    "{HistoryWrapper: {horizon: 1000000000}}",
+    "{VecTransposeImage: {keys: 5}}",
+    "{sb3_contrib.common.wrappers.TimeFeatureWrapper: {max_steps: x}}",
+    "'$\\frac$'",
+    '"\\0"',
+)
+
+
+@pytest.mark.parametrize(
+    ("name", "key", "value"),
+    [
+        *(("args.yml", "env", value) for value in ODD_ENVIRONMENTS),
+        *(("config.yml", "env_wrapper", value) for value in ODD_WRAPPERS),
+        *(("config.yml", key, value) for key in ("frame_stack", "vec_env_wrapper") for value in ("[1]", "x", "-1")),
+    ],
+)
+def test_odd_environments_and_wrappers_end_in_one_line(copy: Path, name: str, key: str, value: str) -> None:
+    """Also where the environment is built."""
+    (copy.parent / name).write_text(f"{key}: {value}\n")
+    if name == "config.yml":
+        (copy.parent / "args.yml").write_text("env: Pendulum-v1\n")
+    said = ""
+    try:
+        agent = cl.load(copy, anyway=True)
+        if agent.environment is not None:
+            make_engine(agent.environment, 1)
+    except InputError as error:
+        said = str(error)
+    assert "\n" not in said
+    assert len(said) < 600
+
+
 class Reaching(gymnasium.Env[Any, Any]):
     """An environment of the registry whose constructor does what its arguments say."""
 
@@ -169,7 +223,9 @@ class Reaching(gymnasium.Env[Any, Any]):
 
 
 @pytest.mark.parametrize("place", ["env_kwargs.yml", "args.yml"])
-def test_arguments_reach_no_constructor(copy: Path, tmp_path: Path, place: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_arguments_reach_no_constructor(
+    copy: Path, tmp_path: Path, place: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Of anybody's environment: not to look at its spaces either."""
     monkeypatch.setitem(gymnasium.registry, "Reaching-v0", gymnasium.envs.registration.EnvSpec("Reaching-v0", Reaching))
     mark = tmp_path / "ran"

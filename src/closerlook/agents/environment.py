@@ -48,6 +48,9 @@ FROM_FILES = frozenset({*_NUMBERS, *_WHOLE, *_PAIRS, *_FLAGS})
 """Arguments of the six MuJoCo tasks that a file may give them. None names a file or a program, none makes a step
 endless. Every other argument, and any of another environment, has to be given by the user."""
 
+_LONGEST_NAME = 500
+"""Characters of an environment's id."""
+
 _arrived: dict[str, Any] = {}
 """What came along with the names of environments, in a process that cannot import it."""
 
@@ -105,6 +108,9 @@ class EnvironmentSpec:
                 f"the id of an environment must be a text (got {name!r:.60})",
                 "give its Gymnasium id, or module:function",
             )
+        if len(name) > _LONGEST_NAME:
+            what = f"the id of an environment has {len(name):,} characters ({name[:60]!r}...)"
+            raise InputError(what, f"give one of {_LONGEST_NAME} at most")
         arguments: object = self.arguments
         if not isinstance(arguments, Mapping) or not all(isinstance(key, str) for key in arguments):
             what = f"arguments of environment {name!r} are {arguments!r:.60}"

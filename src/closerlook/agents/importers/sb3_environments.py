@@ -119,7 +119,7 @@ def _wrappers(settings: Settings) -> Wrappers:
     listed = said if isinstance(said, list) else [said] if said else []
     found: list[tuple[str, Mapping[str, Any]]] = []
     for one in listed:
-        entries = one if isinstance(one, dict) else {one: None}
+        entries = one if isinstance(one, dict) else {str(one): None}
         found += [(str(name), arguments if isinstance(arguments, dict) else {}) for name, arguments in entries.items()]
     stack = settings.value("frame_stack")
     if isinstance(stack, int) and not isinstance(stack, bool) and 1 < stack <= _MOST_STACKED:
@@ -141,14 +141,14 @@ def _nearest(wanted: EnvironmentSpec, wrappers: Wrappers, space: Space) -> _Buil
 
 
 def _versions(name: str) -> list[str]:
-    found = re.fullmatch(r"(.+)-v(\d+)", name)
+    found = re.fullmatch(r"(.+)-v([0-9]{1,9})", name)
     if found is None or ":" in name:
         return [name]
     own = int(found[2])
     there = {
         int(other[1])
         for entry in gymnasium.registry
-        if (other := re.fullmatch(rf"{re.escape(found[1])}-v(\d+)", entry))
+        if (other := re.fullmatch(rf"{re.escape(found[1])}-v([0-9]{{1,9}})", entry))
     }
     later, before = sorted(v for v in there if v > own), sorted((v for v in there if v < own), reverse=True)
     names = [f"{found[1]}-v{version}" for version in (own, *later, *before)]
@@ -156,7 +156,7 @@ def _versions(name: str) -> list[str]:
 
 
 def _build(spec: EnvironmentSpec) -> _Built | None:
-    """Build an environment of Gymnasium's registry, to look at its spaces; None where it cannot or must not be built."""
+    """Build an environment of Gymnasium's registry, to look at its spaces; None where it cannot be, or must not."""
     if ":" in spec.id or spec.id not in gymnasium.registry:
         return None
     with warnings.catch_warnings(), suppress(Exception):  # its constructor is anybody's
