@@ -46,6 +46,28 @@ class Shifted(gymnasium.Env[Any, Any]):
         return self._observe(), reward, self._updates == STEPS, False, {}
 
 
+class Spiky(Shifted):
+    """Every fourth observation is far off, and what is to be done there is that of 10 deviations."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.action_space = gymnasium.spaces.Box(-100.0, 100.0, (1,))
+
+    def _observe(self) -> np.ndarray:
+        drawn = self.np_random.standard_normal(1)
+        seen = drawn + 30.0 * (self._updates % 4 == 1)
+        self._standard = np.clip(seen, -10.0, 10.0)
+        return (MEAN + STD * seen).astype(np.float32)
+
+    def reset(self, *, seed: int | None = None, options: Any = None) -> tuple[np.ndarray, dict[str, Any]]:
+        self._updates = 0
+        return super().reset(seed=seed)
+
+
+def make_spiky() -> gymnasium.Env[Any, Any]:
+    return gymnasium.wrappers.TimeLimit(Spiky(), STEPS)
+
+
 def make_shifted(less: float = 0.0) -> gymnasium.Env[Any, Any]:
     return gymnasium.wrappers.TimeLimit(Shifted(less), STEPS)
 
@@ -121,6 +143,17 @@ def test_statistics_that_are_too_old_are_seen():
     found = look(with_origin(an_agent(), observations_seen=COUNT / 10))
     assert found.identity == "unknown"
     assert "another time" in found.reasons[0]
+
+
+def test_a_clip_that_is_missing_is_seen():
+    spiky = EnvironmentSpec("test_inspection:make_spiky")
+    agent = an_agent(environment=spiky, gamma=1.0)
+    assert agent.observation_scaling is not None
+    found = [look(replace(agent, observation_scaling=replace(agent.observation_scaling, clip=c))) for c in (10.0, None)]
+    assert [one.sampled_return.value > 18 for one in found] == [True, False]
+    assert found[0].identity == "same"
+    assert found[1].identity == "unlike"
+    assert "drawn actions earn" in found[1].reasons[-1]
 
 
 def test_a_wrong_gamma_is_seen():

@@ -371,7 +371,7 @@ def _origin(model: Model, data: _Data, settings: Settings, described: Descriptio
         format="Stable-Baselines3 model",
         library="stable-baselines3",
         version=data.version,
-        policy=_in_words(described),
+        policy=described.in_words(),
         steps=int(steps) if isinstance(steps, int) else None,
         observations_seen=seen,
         recorded=(*returns, *read_results(model)),
@@ -390,15 +390,3 @@ def _recorded_in(data: _Data) -> list[Recorded]:
     finite = returns[np.isfinite(returns)]
     source = f"the last {len(finite)} episodes of training"
     return [Recorded(tuple(finite.tolist()), "sampled", source)] if len(finite) else []
-
-
-def _in_words(described: Description) -> str:
-    """Say what kind of policy it is."""
-    kind = {
-        "Box": "Gaussian",
-        "Discrete": "categorical",
-        "MultiDiscrete": "several categorical",
-        "MultiBinary": "Bernoulli",
-    }[described.actions.kind]
-    noise = "state-dependent " if described.state_dependent else ""
-    return f"{'squashed ' if described.squashed else ''}{noise}{kind} over {described.observations}"

@@ -74,6 +74,17 @@ class Description:
     clip: float = 10.0
     epsilon: float = 1e-8
 
+    def in_words(self) -> str:
+        """Say what kind of policy it is."""
+        kind = {
+            "Box": "Gaussian",
+            "Discrete": "categorical",
+            "MultiDiscrete": "several categorical",
+            "MultiBinary": "Bernoulli",
+        }[self.actions.kind]
+        noise = "state-dependent " if self.state_dependent else ""
+        return f"{'squashed ' if self.squashed else ''}{noise}{kind} over {self.observations}"
+
 
 @dataclass(frozen=True)
 class Head:
