@@ -16,6 +16,7 @@ from closerlook.agents.policies import GaussianMLP, MLPValue
 from closerlook.errors import InputError
 from closerlook.inspection import inspect
 from closerlook.inspection.evidence import interval, recent
+from closerlook.inspection.inspect import Limits
 from closerlook.nn.networks import MLP
 
 MEAN, STD, STEPS = 100.0, 10.0, 20
@@ -149,7 +150,9 @@ def test_a_clip_that_is_missing_is_seen():
     spiky = EnvironmentSpec("test_inspection:make_spiky")
     agent = an_agent(environment=spiky, gamma=1.0)
     assert agent.observation_scaling is not None
-    found = [look(replace(agent, observation_scaling=replace(agent.observation_scaling, clip=c))) for c in (10.0, None)]
+    scalings = [replace(agent.observation_scaling, clip=clip) for clip in (10.0, None)]
+    limits = Limits(clipped=0.5)  # a quarter is at a bound, as in training
+    found = [look(replace(agent, observation_scaling=scaling), limits=limits) for scaling in scalings]
     assert [one.sampled_return.value > 18 for one in found] == [True, False]
     assert found[0].identity == "same"
     assert found[1].identity == "unlike"
