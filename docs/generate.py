@@ -29,7 +29,10 @@ OPTIONS_HEAD = """# Every option defined
 
 What each diagnostic may be asked, on the command line and in Python alike: `closerlook gradients --lambdas 0.9 0.95` is
 `cl.gradient_quality(agent, lambdas=(0.9, 0.95))`, and `cl.run("gradients", agent, lambdas=(0.9, 0.95))` is the same.
-This page is written by `docs/generate.py` from the `options.py` of each diagnostic.
+This page is written by `docs/generate.py` from the `options.py` and `limits.py` of each diagnostic.
+
+Verdicts are judged by limits that can be given too: `cl.verdicts(dataset, unusual_noise=200)`. Their defaults lie at
+the edge of what trained agents of the atlas show; each diagnostic's page has the ranges.
 """
 
 
@@ -43,6 +46,9 @@ def options_page() -> str:
         ]
         head = ["| command line | Python | what it is | default |", "|---|---|---|---|"]
         parts.append("\n".join([f"\n## {diagnostic.name}\n", f"{diagnostic.line}\n", *head, *rows]) + "\n")
+        limits = [f"| `{name}` | {what} | {default:g} |" for name, default, what in diagnostic.Limits.described()]
+        head = ["| limit of its verdicts | what it is of | default |", "|---|---|---|"]
+        parts.append("\n".join(["", *head, *limits]) + "\n")
     return "".join(parts)
 
 

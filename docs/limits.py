@@ -1,20 +1,18 @@
 """The limits of verdicts beside what the atlas shows: tables of four pages, gradients.md to trust-region.md."""
 
 from collections.abc import Mapping
-from importlib import import_module
 
 import numpy as np
 import xarray as xr
 from measured import heading, table
 
-from closerlook.diagnostics.common.heldout import USUAL_FALL
-from closerlook.diagnostics.common.verdict import LITTLE_STD
+from closerlook.diagnostics.gradients.limits import Limits as GradientLimits
+from closerlook.diagnostics.landscape.limits import Limits as LandscapeLimits
+from closerlook.diagnostics.trust_region.limits import Limits as TrustLimits
+from closerlook.diagnostics.values.limits import Limits as ValueLimits
+from closerlook.diagnostics.values.verdicts import audited
 
-# the packages give the functions of that name
-gradient_limits = import_module("closerlook.diagnostics.gradients.verdicts")
-value_limits = import_module("closerlook.diagnostics.values.verdicts")
-landscape_limits = import_module("closerlook.diagnostics.landscape.verdicts")
-trust_limits = import_module("closerlook.diagnostics.trust_region.verdicts")
+GRADIENTS, VALUES, LANDSCAPE, TRUST = GradientLimits(), ValueLimits(), LandscapeLimits(), TrustLimits()
 
 Column = tuple[str, str]
 OVERFITTING = "unclipped surrogate's rise on other pairs over that on its own"
@@ -23,13 +21,15 @@ OVERFITTING = "unclipped surrogate's rise on other pairs over that on its own"
 def trust_table(datasets: Mapping[Column, xr.Dataset]) -> str:
     """Lay out the limits of trust-region's verdicts, and the range over agents of every column."""
     limits = {
-        "trust region": f"above {trust_limits.BEYOND_BOUND:g}, interval and all",
-        "clipping": f"above {trust_limits.MANY_OUTSIDE:g}, interval and all",
-        "quadratic model": f"outside {trust_limits.MODEL_RANGE[0]:g} to {trust_limits.MODEL_RANGE[1]:g}",
-        "line search": "below 0.25, or none taken in more than 10% of updates",
-        "natural gradient": f"below {trust_limits.EFFICIENT:g}, interval and all",
-        "overfitting": f"below {USUAL_FALL:g}, interval and all",
-        "exploration": f"below {LITTLE_STD:g}",
+        "trust region": f"above {TRUST.beyond_bound:g}, interval and all",
+        "clipping": f"above {TRUST.many_outside:g}, interval and all",
+        "quadratic model": f"outside {TRUST.model_least:g} to {TRUST.model_most:g}",
+        "line search": (
+            f"below {TRUST.least_step_fraction:g}, or none taken in more than {TRUST.failed_searches:.0%} of updates"
+        ),
+        "natural gradient": f"below {TRUST.efficient:g}, interval and all",
+        "overfitting": f"below {TRUST.heldout_fall:g}, interval and all",
+        "exploration": f"below {TRUST.little_std:g}",
     }
     words = {
         "trust region": "mean KL on other states over the bound",
@@ -69,14 +69,14 @@ def trust_numbers(dataset: xr.Dataset) -> dict[str, np.ndarray]:
 def landscape_table(datasets: Mapping[tuple[str, Column], xr.Dataset]) -> str:
     """Lay out the limits of landscape's verdicts, and the range over agents of every dataset."""
     limits = {
-        "overfitting": (OVERFITTING, f"below {USUAL_FALL:g}, interval and all"),
+        "overfitting": (OVERFITTING, f"below {LANDSCAPE.heldout_fall:g}, interval and all"),
         "step length": (
             "multiple beyond which the reward does not peak",
-            f"at most {landscape_limits.TOO_LONG:g} times the step",
+            f"at most {LANDSCAPE.too_long:g} times the step",
         ),
         "agreement": (
             "correlation over the plane",
-            f"below {landscape_limits.OPPOSED:g}, interval and all; a problem below 0, along the step too, if the step "
+            f"below {LANDSCAPE.opposed:g}, interval and all; a problem below 0, along the step too, if the step "
             "loses reward",
         ),
     }
@@ -101,8 +101,8 @@ def landscape_numbers(dataset: xr.Dataset) -> dict[str, np.ndarray]:
 def gradient_table(datasets: Mapping[Column, xr.Dataset], steps: Mapping[Column, xr.Dataset]) -> str:
     """Lay out the limits of gradients' verdicts, and the range over trained agents of every column."""
     head = ["number", "limit", *map(heading, datasets)]
-    noise = ["noise scale over the training batch, lower end", f"above {gradient_limits.UNUSUAL:g}: watch"]
-    stuck = ["share of computed updates that do not move", f"above {gradient_limits.STUCK:g}: problem"]
+    noise = ["noise scale over the training batch, lower end", f"above {GRADIENTS.unusual_noise:g}: watch"]
+    stuck = ["share of computed updates that do not move", f"above {GRADIENTS.stuck_updates:g}: problem"]
     for column, dataset in datasets.items():
         trained = dataset["iteration"].values > 0
         noise.append(spread((dataset["noise_scale_pairs_low"].values / dataset.attrs["batch_pairs"])[trained]))
@@ -113,26 +113,25 @@ def gradient_table(datasets: Mapping[Column, xr.Dataset], steps: Mapping[Column,
 
 def value_table(datasets: Mapping[Column, xr.Dataset]) -> str:
     """Lay out the limits of values' verdicts, and the range over agents of every column."""
-    limits = value_limits
     rows = {
         "constant": (
             "variance with the critic over that with a constant, lower end",
-            f"above {limits.HARMFUL:g}: problem",
+            f"above {VALUES.harmful:g}: problem",
         ),
         "share": (
             "share of the fitted value's reduction, upper end",
-            f"below {limits.USELESS:g}: problem; below {limits.GOOD:g}: watch",
+            f"below {VALUES.useless:g}: problem; below {VALUES.good:g}: watch",
         ),
         "fitted value": (
             "variance with the critic over that with the fitted value, lower end",
-            f"above {limits.COSTLY:g}: watch",
+            f"above {VALUES.costly:g}: watch",
         ),
-        "own target": ("explained variance of the own target", f"at least {limits.FITS_OWN_TARGET:g}, and"),
+        "own target": ("explained variance of the own target", f"at least {VALUES.fits_own_target:g}, and"),
         "returns": (
             "explained variance of returns over what is possible, upper end",
-            f"below {limits.MISSES_RETURNS:g}: watch",
+            f"below {VALUES.misses_returns:g}: watch",
         ),
-        "lambda": ("gain by the best lambda, lower end", f"above {limits.WORTH_IT:g}: watch"),
+        "lambda": ("gain by the best lambda, lower end", f"above {VALUES.lambda_gain:g}: watch"),
     }
     numbers = [value_numbers(dataset) for dataset in datasets.values()]
     cells = [[words, limit, *(spread(own[key]) for own in numbers)] for key, (words, limit) in rows.items()]
@@ -141,7 +140,7 @@ def value_table(datasets: Mapping[Column, xr.Dataset]) -> str:
 
 def value_numbers(dataset: xr.Dataset) -> dict[str, np.ndarray]:
     """Return what the verdicts compare with their limits, one number an agent."""
-    critic = dataset.sel(critic=value_limits.audited(dataset))
+    critic = dataset.sel(critic=audited(dataset))
     returns = critic["explained_variance_high"].sel(target="returns") / dataset["fitted_explained_variance"]
     return {
         "constant": dataset["variance_ratio_low"].sel(baseline="critic").values,

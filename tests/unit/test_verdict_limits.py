@@ -10,7 +10,9 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from closerlook.diagnostics import verdicts
+from closerlook.diagnostics import all_diagnostics, verdicts
+from closerlook.diagnostics.common.limits import StepLimits
+from closerlook.errors import InputError
 from closerlook.results.reading import read_dataset
 
 DATA = Path(__file__).parents[2] / "docs" / "data"
@@ -43,15 +45,16 @@ def dataset(path: Path) -> xr.Dataset:
     return read_dataset(path)
 
 
-def source_of(area: str) -> str:
-    return Path(import_module(f"closerlook.diagnostics.{area}.verdicts").__file__).read_text()
+def words_on(name: str) -> str:
+    """Return what is said of the limits of a diagnostic."""
+    return " ".join(what for *_, what in all_diagnostics()[name].Limits.described())
 
 
 def test_numbers_in_the_words_on_landscapes_are_those_of_the_data():
     found = [*datasets("landscape-few"), *datasets("landscape-many")]
     planes = np.concatenate([one["correlation"].sel(region="plane", pairs_of="batch").values for one in found])
     long = np.concatenate([one["best_step_high"].values for one in found]) <= 0.5
-    words = source_of("landscape")
+    words = words_on("landscape")
     assert f"than any of the atlas, {np.nanmin(planes):.2f} to {np.nanmax(planes):.2f}." in words
     assert f"so is {long.sum()} of {long.size} of the atlas" in words
 
@@ -65,7 +68,7 @@ def test_numbers_in_the_words_on_trust_regions_are_those_of_the_data():
     model = np.concatenate([(one["quadratic_kl"].sum("repeat") / one["mean_kl_batch"].sum("repeat")) for one in found])
     beyond = np.nanmax(np.concatenate([mean(one, "mean_kl_heldout") / one["kl_bound"].values for one in found]))
     outside = max(np.nanmax(mean(one, "clip_fraction")) for one in found if np.isfinite(one["clip_epsilon"]).all())
-    words = source_of("trust_region")
+    words = words_on("trust-region")
     off = int(((model < 0.5) | (model > 2.0)).sum())
     assert f"as for all but {off} of {len(model)} agents" in words
     assert f"atlas: up to {beyond:.2f}" in words
@@ -75,7 +78,7 @@ def test_numbers_in_the_words_on_trust_regions_are_those_of_the_data():
 def test_no_agent_of_the_atlas_is_below_the_limit_of_overfitting():
     ratios = [one["heldout_improvement_ratio"] for one in datasets("landscape")]
     ratios += [one["mean_heldout_improvement_ratio"] for one in datasets("trust-region") if "normalized_rise" in one]
-    assert min(float(one.min()) for one in ratios) > import_module("closerlook.diagnostics.common.heldout").USUAL_FALL
+    assert min(float(one.min()) for one in ratios) > StepLimits().heldout_fall
 
 
 def test_as_many_relations_as_the_page_says_were_tried():
@@ -87,3 +90,51 @@ def test_as_many_relations_as_the_page_says_were_tried():
     assert sum(bool(interval) for _, interval in found) == 7  # with fewer than five seeds there is none
     assert "none is known to hold" in page
     assert not any("yes" in verdict for verdict, _ in found)
+
+
+STORED = {
+    "gradients": "gradients-hopper-ppo",
+    "values": "values-hopper-ppo",
+    "landscape": "landscape-few-hopper-ppo",
+    "trust-region": "trust-region-hopper-trpo",
+}
+"""A dataset of each diagnostic."""
+MOVED = {
+    "gradients": {"unusual_noise": 0.0},
+    "values": {"useless": 2.0},
+    "landscape": {"enough_streams": 1e9},
+    "trust-region": {"beyond_bound": 0.0},
+}
+"""For each, a limit at which what was well is not."""
+
+
+@pytest.mark.parametrize("name", STORED)
+def test_limits_are_arguments(name):
+    stored = dataset(DATA / f"{STORED[name]}.nc")
+    usual = {field: default for field, default, _ in all_diagnostics()[name].Limits.described()}
+    assert verdicts(stored, **usual) == verdicts(stored)
+    before, after = ([one["level"] for one in verdicts(stored, **given)] for given in ({}, MOVED[name]))
+    assert before.count("ok") > after.count("ok")
+
+
+@pytest.mark.parametrize("name", STORED)
+def test_every_limit_is_looked_at(name):
+    """A limit that no line of the verdicts reads would be an argument that does nothing."""
+    folder = Path(import_module(all_diagnostics()[name].Limits.__module__).__file__).parent
+    lines = (folder / "verdicts.py").read_text() + (folder.parent / "common" / "heldout.py").read_text()
+    assert [field for field, *_ in all_diagnostics()[name].Limits.described() if f"limits.{field}" not in lines] == []
+
+
+@pytest.mark.parametrize(
+    ("given", "says"),
+    [
+        ({"unusual_nois": 3.0}, "there is no limit 'unusual_nois'; choose from unusual_noise"),
+        ({"unusual_noise": "3"}, "limit unusual_noise must be a finite number (got '3')"),
+        ({"unusual_noise": True}, "limit unusual_noise must be a finite number (got True)"),
+        ({"unusual_noise": float("nan")}, "limit unusual_noise must be a finite number (got nan)"),
+    ],
+)
+def test_a_limit_that_is_none_is_refused(given, says):
+    with pytest.raises(InputError) as caught:
+        verdicts(dataset(DATA / "gradients-hopper-ppo.nc"), **given)
+    assert says in str(caught.value)

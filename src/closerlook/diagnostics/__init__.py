@@ -71,7 +71,7 @@ def verdicts(dataset: "xr.Dataset", **limits: float) -> list[dict[str, Any]]:
     dataset : xarray.Dataset
         Of `closerlook.run`, or read from the file that it left.
     **limits
-        Other limits than the usual ones, by name: see the diagnostic's page.
+        Other limits than the usual ones, by name: each diagnostic's are in docs/options.md.
 
     Returns
     -------
@@ -82,7 +82,7 @@ def verdicts(dataset: "xr.Dataset", **limits: float) -> list[dict[str, Any]]:
     Raises
     ------
     InputError
-        Where it is no dataset of a diagnostic; so does `summary`.
+        Where it is no dataset of a diagnostic (so does `summary`), or there is no limit of that name.
 
     See Also
     --------
@@ -95,6 +95,8 @@ def verdicts(dataset: "xr.Dataset", **limits: float) -> list[dict[str, Any]]:
     >>> first = cl.verdicts(dataset)[0]
     >>> first["area"], first["level"]
     ('gradients', 'ok')
+    >>> cl.verdicts(dataset, unusual_noise=1.0)[0]["level"]
+    'watch'
     """
     return diagnostic_of(dataset).judge(dataset, **limits)
 

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
+from closerlook.diagnostics.common.limits import BaseLimits
 from closerlook.diagnostics.options import BaseOptions
 from closerlook.errors import InputError
 from closerlook.results.variables import Variable
@@ -122,6 +123,7 @@ class Diagnostic:
     name: ClassVar[str]
     line: ClassVar[str]
     Options: ClassVar[type[BaseOptions]]
+    Limits: ClassVar[type[BaseLimits]] = BaseLimits
     variables: ClassVar[Sequence[Variable]]
     scaled: ClassVar[Sequence[str]] = ("pairs",)
     fewer: ClassVar[str] = "fewer --pairs"
@@ -218,14 +220,14 @@ class Diagnostic:
     # What is read.
 
     def judge(self, dataset: "xr.Dataset", **limits: float) -> list[dict[str, Any]]:
-        """Say what the numbers of each agent mean, as verdicts; limits are those of the diagnostic's documentation.
+        """Say what the numbers of each agent mean, as verdicts.
 
         Parameters
         ----------
         dataset : xarray.Dataset
             Of this diagnostic.
         **limits : float
-            In place of the usual ones.
+            In place of the usual ones: fields of `Limits`.
         """
         return []
 

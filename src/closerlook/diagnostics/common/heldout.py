@@ -8,20 +8,22 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from closerlook.diagnostics.common.limits import StepLimits
 from closerlook.diagnostics.common.verdict import Verdict, as_text, make_verdict, span
 from closerlook.statistics.estimates import Interval
 
-USUAL_FALL = -0.1
-"""Part of its rise on the batch by which a surrogate changes on other pairs. Chance alone gives 0, on average, and late
-in training trained agents of the atlas show little more: none is below, interval and all."""
-KEPT_ELSEWHERE = 0.5
-"""The same part from which most of a rise is of more than the batch."""
 AREA = "overfitting"
 MORE = "Larger batches, or fewer epochs and a smaller learning rate, would raise it."
 
 
 def judge_heldout(
-    name: str, ratio: Interval, evidence: Mapping[str, float], more_pairs: str, clipped_note: str = ""
+    name: str,
+    ratio: Interval,
+    evidence: Mapping[str, float],
+    more_pairs: str,
+    limits: StepLimits,
+    *,
+    clipped_note: str = "",
 ) -> Verdict | None:
     """Judge how much of the surrogate's rise is of the batch alone; None where that is not known.
 
@@ -35,6 +37,8 @@ def judge_heldout(
         What the ratio is of.
     more_pairs : str
         The options that would tell more, in words.
+    limits : StepLimits
+        Of the diagnostic.
     clipped_note : str
         A sentence on the surrogate that is climbed, where that is another.
     """
@@ -46,12 +50,12 @@ def judge_heldout(
     again = f"{100 * share:.0f}% is found again on others" if share > 0 else fall
     ends = "no interval from so few" if np.isnan(low) else f"{span(low, high, '.0f', 100)}%"
     words = f"Of the unclipped surrogate's rise on the step's own pairs, {again} ({ends}).{clipped_note}"
-    advice = MORE if share < KEPT_ELSEWHERE else ""
-    if high < USUAL_FALL:
+    advice = MORE if share < limits.kept_elsewhere else ""
+    if high < limits.heldout_fall:
         return make_verdict(AREA, "watch", (name, f"{words} Chance alone would lose nothing."), evidence, advice)
-    if not low >= USUAL_FALL:
+    if not low >= limits.heldout_fall:
         known = f" At most {as_text(100 * high, '.0f')}% is." if np.isfinite(high) else ""
         words = f"{words}{known} Too few pairs to say whether it falls there."
         return make_verdict(AREA, "not_enough_data", (name, words), evidence, more_pairs)
-    words += " Trained agents of the atlas keep as little." if share < KEPT_ELSEWHERE else ""
+    words += " Trained agents of the atlas keep as little." if share < limits.kept_elsewhere else ""
     return make_verdict(AREA, "ok", (name, words), evidence, advice)

@@ -14,18 +14,11 @@ UNMOVED = "Look whether the step moves the policy, and whether rewards depend on
 """What to do where a step changes no return at all."""
 AT_THE_LIMIT = "If rewards count steps, the agent has solved its task, and there is nothing to gain; else look at them."
 """What to do where that is since every episode lasts to the time limit."""
-COLLAPSED = 1e-4
-"""Standard deviation of an action component below which a policy is as good as deterministic."""
-
-LITTLE_STD = 0.01
-"""Standard deviation of an action component, as a share of its range, below which hardly anything is explored."""
-LITTLE_ENTROPY = 0.05
-"""The same of the mean entropy of discrete actions, as a share of the largest."""
 
 
-def is_collapsed(action_std: float) -> bool:
+def is_collapsed(action_std: float, least: float) -> bool:
     """Say whether the smallest standard deviation of an action component leaves nothing to explore with."""
-    return bool(np.isfinite(action_std) and action_std < COLLAPSED)
+    return bool(np.isfinite(action_std) and action_std < least)
 
 
 def collapsed(action_std: float) -> str:

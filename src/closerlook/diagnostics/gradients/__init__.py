@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from closerlook.diagnostics.diagnostic import Diagnostic, Narrowing, later
+from closerlook.diagnostics.gradients.limits import Limits
 from closerlook.diagnostics.gradients.options import Options
 from closerlook.diagnostics.gradients.variables import VARIABLES
 
@@ -31,6 +32,7 @@ class Gradients(Diagnostic):
     name = "gradients"
     line = "how well do independent estimates of the policy gradient agree?"
     Options = Options
+    Limits = Limits
     variables = VARIABLES
 
     plan = later(f"{_HERE}.measure", "plan")

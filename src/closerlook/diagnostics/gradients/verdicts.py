@@ -12,25 +12,19 @@ import xarray as xr
 
 from closerlook.diagnostics.common.labels import batch_place, each_agent
 from closerlook.diagnostics.common.verdict import Level, Verdict, make_verdict, span
+from closerlook.diagnostics.gradients.limits import Limits
 from closerlook.results.naming import nearest_to_batch
 from closerlook.statistics.noise import true_cosine_at
 
 AREA = "gradients"
-UNUSUAL = 500.0
-"""Training batches in the noise scale's lower end from which it is unusual: of the trained agents of the atlas (150
-iterations and more, three tasks, two algorithms, ten seeds; 2e5 pairs of each) none had more than 335."""
 USUAL = (2, 700)
 """Training batches in the noise scale of the trained agents of the atlas, about."""
-CLEAR = 0.7
-"""Cosine to the true gradient from which the batch is larger than the noise scale: signal outweighs noise."""
 USUAL_ESTIMATES = 10
 """Estimates that the pairs are told for where the training batch was not measured."""
-STUCK = 0.5
-"""Share of updates that do not move from which the updates are at fault."""
 
 
-def verdicts(dataset: xr.Dataset) -> list[Verdict]:
-    """Judge each agent of a dataset at its training batch.
+def verdicts(dataset: xr.Dataset, **given: float) -> list[Verdict]:
+    """Judge each agent of a dataset at its training batch; limits may be given in place of the usual `Limits`.
 
     Returns
     -------
@@ -38,11 +32,15 @@ def verdicts(dataset: xr.Dataset) -> list[Verdict]:
         For each agent ``{area, level, statement, evidence, advice}``; level is ``ok``, ``watch``, ``problem`` or
         ``not_enough_data``. One more where most of its updates do not move.
     """
-    agents = each_agent(dataset)
-    return [verdict for name, agent in agents for verdict in (_judge(agent, name), *_judge_steps(agent, name))]
+    limits = Limits.of(given)
+    return [
+        verdict
+        for name, agent in each_agent(dataset)
+        for verdict in (_judge(agent, name, limits), *_judge_steps(agent, name, limits))
+    ]
 
 
-def _judge(agent: xr.Dataset, name: str) -> Verdict:
+def _judge(agent: xr.Dataset, name: str, limits: Limits) -> Verdict:
     batch, pairs = int(agent.attrs["batch_pairs"]), int(agent["pairs"])
     at = batch_place(agent)
     if at is None:
@@ -55,7 +53,7 @@ def _judge(agent: xr.Dataset, name: str) -> Verdict:
         statement = f"{int(here['zero_gradients'])} of {int(here['estimates'])} estimates are exactly zero."
         advice = "Look at the rewards and the critic: advantages that are all equal leave nothing to follow."
         return _verdict(name, "problem", statement, evidence, advice)
-    return _judge_noise(name, evidence)
+    return _judge_noise(name, evidence, limits)
 
 
 def _at_most(agent: xr.Dataset, batch: int) -> str:
@@ -90,13 +88,13 @@ def _evidence(here: xr.Dataset, batch: int) -> dict[str, float]:
     }
 
 
-def _judge_noise(name: str, evidence: dict[str, float]) -> Verdict:
+def _judge_noise(name: str, evidence: dict[str, float], limits: Limits) -> Verdict:
     batch, low, high = (evidence[key] for key in ("batch_pairs", "noise_scale_pairs_low", "noise_scale_pairs_high"))
     if np.isnan(low):
         statement = f"{int(evidence['estimates'])} estimates are too few to tell signal from noise."
         return _verdict(name, "not_enough_data", statement, evidence, "Give more --pairs.")
     # even the most favorable end of the interval is beyond what trained agents show
-    if np.isfinite(low) and low > UNUSUAL * batch:
+    if np.isfinite(low) and low > limits.unusual_noise * batch:
         statement = (
             f"Unusually little signal: it takes at least {low / batch:,.0f} training batches for the gradient to "
             f"outweigh its noise. Trained agents mostly take {USUAL[0]} to {USUAL[1]}."
@@ -115,10 +113,10 @@ def _judge_noise(name: str, evidence: dict[str, float]) -> Verdict:
         return _verdict(
             name, "not_enough_data", statement, evidence, f"Give about {4 * evidence['pairs']:,.0f} --pairs."
         )
-    return _judge_signal(name, evidence)
+    return _judge_signal(name, evidence, limits)
 
 
-def _judge_signal(name: str, evidence: dict[str, float]) -> Verdict:
+def _judge_signal(name: str, evidence: dict[str, float], limits: Limits) -> Verdict:
     batch, scale = evidence["batch_pairs"], evidence["noise_scale_pairs"]
     cosine, low = evidence["true_cosine_corrected"], evidence["true_cosine_corrected_low"]
     shown = f"{cosine:.2f} ({span(low, evidence['true_cosine_corrected_high'], '.2f')})"
@@ -126,7 +124,7 @@ def _judge_signal(name: str, evidence: dict[str, float]) -> Verdict:
     used = int(evidence["pairs_used"])
     whose = "One training batch" if used == batch else f"One training batch (as of {used:,} pairs)"
     # the whole interval, not the estimate, has to be beyond a limit
-    if low >= CLEAR:
+    if low >= limits.clear_cosine:
         statement = f"{whose} points along the true gradient, cosine {shown}: signal outweighs noise."
         return _verdict(name, "ok", statement, evidence, "A smaller batch may serve as well.")
     times, points = scale / batch, f"{whose} points along the true gradient with a cosine of {shown}"
@@ -139,13 +137,13 @@ def _judge_signal(name: str, evidence: dict[str, float]) -> Verdict:
     return _verdict(name, "ok", statement, evidence, advice)
 
 
-def _judge_steps(agent: xr.Dataset, name: str) -> list[Verdict]:
+def _judge_steps(agent: xr.Dataset, name: str, limits: Limits) -> list[Verdict]:
     """Complain where most updates do not move, at the batch nearest to the agent's own."""
     if "update_size" not in agent.dims:
         return []
     at = nearest_to_batch(agent, "update_size")
     stuck, batches = int(agent["zero_updates_by_size"][at]), int(agent["update_batches"])
-    if stuck <= STUCK * batches:
+    if stuck <= limits.stuck_updates * batches:
         return []
     statement = f"{stuck} of {batches} updates do not move the policy."
     advice = (

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from closerlook.diagnostics.diagnostic import Diagnostic, Narrowing, later
+from closerlook.diagnostics.landscape.limits import Limits
 from closerlook.diagnostics.landscape.options import Options
 from closerlook.diagnostics.landscape.variables import VARIABLES
 
@@ -30,6 +31,7 @@ class Landscape(Diagnostic):
     name = "landscape"
     line = "does the surrogate point where the true reward is?"
     Options = Options
+    Limits = Limits
     variables = VARIABLES
     scaled = ("pairs", "line_pairs", "heldout_pairs", "gradient_pairs")
     fewer = "fewer --pairs or a smaller --grid"

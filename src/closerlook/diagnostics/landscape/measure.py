@@ -18,6 +18,7 @@ from closerlook.algorithms.surrogate import SURROGATES
 from closerlook.diagnostics.common.verdict import collapsed, is_collapsed
 from closerlook.diagnostics.diagnostic import Answers, Cost, Stages, Statistics, UnmeasurableError
 from closerlook.diagnostics.landscape.findings import BUDGETS, PAIRS_OF, REGIONS, Surfaces, budgets, landscape_findings
+from closerlook.diagnostics.landscape.limits import Limits
 from closerlook.diagnostics.landscape.options import ANOTHER_BATCH, NOWHERE
 from closerlook.diagnostics.landscape.plan import SURROGATE_COST, Plan
 from closerlook.diagnostics.subjects import Subject
@@ -85,7 +86,10 @@ class Way:
     @property
     def refusal(self) -> InputError:
         """What to say where it leads nowhere."""
-        is_known = is_collapsed(self.action_std) and self.lost_axis not in {"difference", "filter"}
+        is_known = is_collapsed(self.action_std, Limits().deterministic_std) and self.lost_axis not in {
+            "difference",
+            "filter",
+        }
         collapse = f" ({collapsed(self.action_std)})" if is_known else ""
         if self.failed_update and self.lost_axis is None:
             what = f"the update of the agent ends with parameters that are not finite{collapse}"

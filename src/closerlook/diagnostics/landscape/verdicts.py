@@ -7,7 +7,7 @@ What is within them is usual, not good.
 import numpy as np
 import xarray as xr
 
-from closerlook.diagnostics.common.heldout import KEPT_ELSEWHERE, judge_heldout
+from closerlook.diagnostics.common.heldout import judge_heldout
 from closerlook.diagnostics.common.labels import each_agent
 from closerlook.diagnostics.common.verdict import (
     Level,
@@ -20,6 +20,7 @@ from closerlook.diagnostics.common.verdict import (
     span,
     unmoved,
 )
+from closerlook.diagnostics.landscape.limits import Limits
 from closerlook.diagnostics.landscape.options import NOWHERE
 from closerlook.statistics.estimates import Interval
 
@@ -31,28 +32,20 @@ GONE = {
 }
 """Points whose reward is not known, by what became of them."""
 REWARDS = {"plane": "true_reward", "line": "line_reward"}
-MOST = 0.5
-"""Share of points that are gone beyond which nothing is said of relief, or of the best step."""
-FEW_MISSING = 0.1
-"""Share of points that are gone from which those left do not stand for all."""
-ENOUGH_STREAMS = 8
-"""Streams of a point from which the interval of a gain is trusted: returns are skewed, whatever the gain's sign."""
-ALIGNED = 0.7
-"""Correlation from which surrogate and reward point the same way."""
-OPPOSED = -0.65
-"""Correlation over the plane that is lower than any of the atlas, -0.62 to 0.98."""
-TOO_LONG = 0.5
-"""A step whose reward peaks no further than this is twice too long; so is 1 of 40 of the atlas."""
 
 
-def verdicts(dataset: xr.Dataset) -> list[Verdict]:
-    """Judge each agent of a dataset of landscapes; of steps nothing is said where the first axis is another."""
+def verdicts(dataset: xr.Dataset, **given: float) -> list[Verdict]:
+    """Judge each agent of a dataset of landscapes; of steps nothing is said where the first axis is another.
+
+    Limits may be given in place of the usual `Limits`.
+    """
+    limits = Limits.of(given)
     of_steps = (_nowhere, _step, _points, _overfit, _length, _plane)
     judges = of_steps if dataset.attrs.get("axes", "step").startswith("step") else (_nowhere, _points, _plane)
     return [
         verdict
         for name, agent in each_agent(dataset)
-        for verdict in (judge(name, agent) for judge in judges)
+        for verdict in (judge(name, agent, limits) for judge in judges)
         if verdict is not None
     ]
 
@@ -63,14 +56,14 @@ def _numbers(agent: xr.Dataset, name: str) -> tuple[float, float, float]:
     return value, low, high
 
 
-def _nowhere(name: str, agent: xr.Dataset) -> Verdict | None:
+def _nowhere(name: str, agent: xr.Dataset, limits: Limits) -> Verdict | None:
     """Say why nothing was looked at."""
     if not (bool(agent.get("failed_update", False)) or bool(agent["zero_update"])):
         return None
     directions, axes = np.atleast_2d(agent.get("directions", 0.0)), agent.attrs.get("axes", "step").split(", ")
     lost = next((axis for axis, way in zip(axes, directions, strict=False) if not way.any()), None)
     if lost == "step" or not np.isfinite(directions).all():
-        return _no_step(name, agent)
+        return _no_step(name, agent, limits)
     if lost is None:
         return None
     what, hint = NOWHERE[lost]
@@ -80,7 +73,7 @@ def _nowhere(name: str, agent: xr.Dataset) -> Verdict | None:
     )
 
 
-def _step(name: str, agent: xr.Dataset) -> Verdict | None:
+def _step(name: str, agent: xr.Dataset, limits: Limits) -> Verdict | None:
     """Judge whether the whole step raises the true reward."""
     gain, low, high = _numbers(agent, "full_update_realized_improvement")
     if not np.isfinite(gain):
@@ -97,15 +90,15 @@ def _step(name: str, agent: xr.Dataset) -> Verdict | None:
         words = f"The whole step changes no return, which is {base:.4g} on average.{more}"
         return make_verdict("step", level, (name, words), evidence, advice)
     streams = agent.attrs["line_pairs_per_point"] // agent.attrs["stream_pairs"]
-    if streams < ENOUGH_STREAMS:
+    if streams < limits.enough_streams:
         words = f"Of this batch, {change}: from {streams} streams, too few to trust the interval."
-        return make_verdict("step", "not_enough_data", (name, words), evidence, _more_pairs(agent))
+        return make_verdict("step", "not_enough_data", (name, words), evidence, _more_pairs(agent, limits))
     if low > 0:
         return make_verdict("step", "ok", (name, f"Of this batch, {change}."), evidence, "")
     if high < 0:
         words = f"Of this batch, {change}, while the surrogate predicts {as_text(predicted, '+.3g')}."
         advice = "Compute steps from more pairs (--step-pairs), or make them shorter: see where the reward peaks."
-        if _numbers(agent, "heldout_improvement_ratio")[1] >= KEPT_ELSEWHERE:
+        if _numbers(agent, "heldout_improvement_ratio")[1] >= limits.kept_elsewhere:
             advice = (
                 "The surrogate rises on other pairs too, so more pairs would not help: a shorter step may, or another "
             )
@@ -115,24 +108,24 @@ def _step(name: str, agent: xr.Dataset) -> Verdict | None:
     return make_verdict("step", "not_enough_data", (name, words), evidence, "More --line-pairs would tell.")
 
 
-def _more_pairs(agent: xr.Dataset) -> str:
-    return f"Give {ENOUGH_STREAMS * agent.attrs['stream_pairs']:,} --line-pairs or more."
+def _more_pairs(agent: xr.Dataset, limits: Limits) -> str:
+    return f"Give {limits.enough_streams * agent.attrs['stream_pairs']:,.0f} --line-pairs or more."
 
 
-def _no_step(name: str, agent: xr.Dataset) -> Verdict:
+def _no_step(name: str, agent: xr.Dataset, limits: Limits) -> Verdict:
     """Say why there is no step to look along."""
     failed, std = bool(agent.get("failed_update", False)), float(agent.get("action_std", np.nan))
     words = "The update ends with parameters that are not finite" if failed else "The update does not move the policy"
     advice = "Lower the learning rate, or look at the rewards of a batch." if failed else ""
     evidence = {"update_norm": np.nan if failed else 0.0, "action_std": std}
-    if is_collapsed(std):
+    if is_collapsed(std, limits.deterministic_std):
         advice = "Add an entropy bonus, or bound the standard deviation from below."
         return make_verdict("step", "problem", (name, f"{words}; {collapsed(std)}."), evidence, advice)
     words += ": there is no direction to measure along."
     return make_verdict("step", "problem", (name, words), evidence, advice or "Look at the advantages of a batch.")
 
 
-def _points(name: str, agent: xr.Dataset) -> Verdict | None:
+def _points(name: str, agent: xr.Dataset, limits: Limits) -> Verdict | None:
     """Name the points whose reward is not known."""
     counts = {key: int(agent[key]) for key in GONE if key in agent}
     lost = {where: _lost(agent, where) for where in REWARDS}
@@ -141,7 +134,7 @@ def _points(name: str, agent: xr.Dataset) -> Verdict | None:
     parts = [f"{counts[key]} {words}" for key, words in GONE.items() if counts.get(key)]
     words = f"Of {agent['true_reward'].size} points of the plane and {agent['line_reward'].size} of the line, "
     words += f"{' and '.join(parts)}: their reward is not known."
-    level: Level = "problem" if max(lost.values()) > MOST else "watch"
+    level: Level = "problem" if max(lost.values()) > limits.most_gone else "watch"
     advice = "Give a smaller --range; where episodes do not end, set a time limit."
     return make_verdict("points", level, (name, words), {key: float(value) for key, value in counts.items()}, advice)
 
@@ -151,7 +144,7 @@ def _lost(agent: xr.Dataset, where: str) -> float:
     return float(np.isnan(agent[REWARDS[where]]).mean())
 
 
-def _overfit(name: str, agent: xr.Dataset) -> Verdict | None:
+def _overfit(name: str, agent: xr.Dataset, limits: Limits) -> Verdict | None:
     """Judge how much of the surrogate's rise is of the batch alone; datasets of earlier versions do not tell."""
     evidence, clipped_note = {}, ""
     climbed = agent["surrogate_name"].values[int(agent["surrogate_kind"])]
@@ -164,20 +157,20 @@ def _overfit(name: str, agent: xr.Dataset) -> Verdict | None:
         )
         clipped_note += f"{as_text(evidence['clip_null_heldout'], '+.2g')}."
     ratio = Interval(*_numbers(agent, "heldout_improvement_ratio"))
-    return judge_heldout(name, ratio, evidence, "Give more --heldout-pairs.", clipped_note)
+    return judge_heldout(name, ratio, evidence, "Give more --heldout-pairs.", limits, clipped_note=clipped_note)
 
 
-def _length(name: str, agent: xr.Dataset) -> Verdict | None:
+def _length(name: str, agent: xr.Dataset, limits: Limits) -> Verdict | None:
     """Judge the length of the step."""
     best, low, high = _numbers(agent, "best_step")
     known = agent["line"].values[np.isfinite(agent["line_reward"].values)]
     nearest, furthest = (float(known.min()), float(known.max())) if len(known) else (0.0, 0.0)
-    if not np.isfinite(best) or furthest <= 1 or _lost(agent, "line") > MOST:
+    if not np.isfinite(best) or furthest <= 1 or _lost(agent, "line") > limits.most_gone:
         return None
     evidence = {"best_step": best, "low": low, "high": high}
     place = f"at {best:g} times the step (95%: {low:g} to {high:g})"
     if high < 1:
-        level: Level = "watch" if high <= TOO_LONG else "ok"
+        level: Level = "watch" if high <= limits.too_long else "ok"
         words = f"The reward peaks {place}: the step {'is too long' if level == 'watch' else 'goes beyond it'}."
         advice = f"A learning rate, clip or trust region that gives {max(high, 0.05):g} times the step, or less."
         return make_verdict("step length", level, (name, words), evidence, advice)
@@ -193,9 +186,9 @@ def _length(name: str, agent: xr.Dataset) -> Verdict | None:
     return make_verdict("step length", "ok", (name, f"The reward peaks {place}."), evidence, "")
 
 
-def _plane(name: str, agent: xr.Dataset) -> Verdict | None:
+def _plane(name: str, agent: xr.Dataset, limits: Limits) -> Verdict | None:
     """Judge whether surrogate and reward agree around the agent."""
-    if agent.sizes["random"] < 2 or _lost(agent, "plane") > MOST:
+    if agent.sizes["random"] < 2 or _lost(agent, "plane") > limits.most_gone:
         return None
     here = agent.sel(region="plane", pairs_of="batch")
     value, low, high = _numbers(here, "correlation")
@@ -206,10 +199,10 @@ def _plane(name: str, agent: xr.Dataset) -> Verdict | None:
         words = "Whether surrogate and reward agree on the plane cannot be told: noise hides how the reward varies."
         return make_verdict("agreement", "not_enough_data", (name, words), evidence, "Give more --pairs.")
     text = f"Over the plane, surrogate and reward have a correlation of {value:.2f} ({low:.2f} to {high:.2f})"
-    if low >= ALIGNED:
-        return _aligned(name, agent["true_reward"].size, text, evidence)
+    if low >= limits.aligned:
+        return _aligned(name, agent["true_reward"].size, text, evidence, limits)
     if high <= 0:
-        return _opposed(name, agent, text, evidence)
+        return _opposed(name, agent, text, evidence, limits)
     if low <= 0:
         words = f"{text}: too few pairs to say whether they agree."
         return make_verdict("agreement", "not_enough_data", (name, words), evidence, "Give more --pairs.")
@@ -217,16 +210,16 @@ def _plane(name: str, agent: xr.Dataset) -> Verdict | None:
     return make_verdict("agreement", "ok", (name, words), evidence, "Steps from more pairs may agree better.")
 
 
-def _aligned(name: str, points: int, text: str, evidence: dict[str, float]) -> Verdict:
+def _aligned(name: str, points: int, text: str, evidence: dict[str, float], limits: Limits) -> Verdict:
     """Judge a plane on which surrogate and reward rise together, where both are known."""
     missing = points - int(evidence["points"])
-    if missing > FEW_MISSING * points:
+    if missing > limits.few_gone * points:
         words = f"{text} where both are known; {missing} of {points} points are not, which may be those that differ."
         return make_verdict("agreement", "watch", (name, words), evidence, "Give a smaller --range.")
     return make_verdict("agreement", "ok", (name, f"{text}: they point the same way."), evidence, "")
 
 
-def _opposed(name: str, agent: xr.Dataset, text: str, evidence: dict[str, float]) -> Verdict:
+def _opposed(name: str, agent: xr.Dataset, text: str, evidence: dict[str, float], limits: Limits) -> Verdict:
     """Judge a plane on which the surrogate falls where the reward rises: it may only punish the distance."""
     along, low, high = _numbers(agent.sel(region="line", pairs_of="batch"), "correlation")
     evidence = {**evidence, "correlation_along_the_step": along, "line_low": low, "line_high": high}
@@ -236,7 +229,7 @@ def _opposed(name: str, agent: xr.Dataset, text: str, evidence: dict[str, float]
         return make_verdict("agreement", "problem", (name, words), evidence, "Take shorter steps, from more pairs.")
     words = f"{text}: away from the agent the surrogate falls where the reward rises"
     words += f"; along the step alone it is {along:.2f}." if np.isfinite(along) else "."
-    level: Level = "watch" if evidence["high"] < OPPOSED else "ok"
+    level: Level = "watch" if evidence["high"] < limits.opposed else "ok"
     words += f" {'Lower' if level == 'watch' else 'Not lower'} than trained agents of the atlas show."
     advice = "A clipped surrogate falls with distance, whatever the reward does: look at the plain one, or nearer."
     return make_verdict("agreement", level, (name, words), evidence, advice)

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from closerlook.diagnostics.diagnostic import Diagnostic, Narrowing, later
+from closerlook.diagnostics.trust_region.limits import Limits
 from closerlook.diagnostics.trust_region.options import Options
 from closerlook.diagnostics.trust_region.variables import VARIABLES
 
@@ -28,6 +29,7 @@ class TrustRegion(Diagnostic):
     name = "trust-region"
     line = "does the step do what its constraint and its model predict?"
     Options = Options
+    Limits = Limits
     variables = VARIABLES
     scaled = ("pairs", "return_pairs")
     fewer = "fewer --repeats, --pairs or --return-pairs"

@@ -10,8 +10,6 @@ import xarray as xr
 from closerlook.diagnostics.common.heldout import judge_heldout
 from closerlook.diagnostics.common.labels import each_agent
 from closerlook.diagnostics.common.verdict import (
-    LITTLE_ENTROPY,
-    LITTLE_STD,
     Level,
     Verdict,
     as_text,
@@ -21,30 +19,22 @@ from closerlook.diagnostics.common.verdict import (
     span,
     unmoved,
 )
+from closerlook.diagnostics.trust_region.limits import Limits
 from closerlook.statistics.estimates import Interval
 
-BEYOND_BOUND = 1.25
-"""Mean KL on other states, as a multiple of the bound, from which the bound does not hold there; atlas: up to 0.95."""
-MANY_OUTSIDE = 0.8
-"""Share of ratios outside 1 +- epsilon that no column of the atlas exceeds (Humanoid, iteration 150: 0.79)."""
-MODEL_RANGE = (0.5, 2.0)
-"""Quadratic model over the divergence it stands for: within a factor of two, as for all but 2 of 193 agents."""
 EPISODES_WANTED = 10
 """Episodes that should begin in the pairs a true reward is measured from, where none did."""
-ENOUGH_UPDATES = 4
-"""Updates from which the interval of their mean gain is trusted: gains are skewed, a few updates lose much."""
-EFFICIENT = 0.55
-"""Share of the natural gradient's predicted gain that TRPO's steps in the atlas have at least, within intervals."""
 
 
-def verdicts(dataset: xr.Dataset) -> list[Verdict]:
-    """Judge each agent of a dataset of trust regions."""
+def verdicts(dataset: xr.Dataset, **given: float) -> list[Verdict]:
+    """Judge each agent of a dataset of trust regions; limits may be given in place of the usual `Limits`."""
+    limits = Limits.of(given)
     first = (_failures, _collapsed, _bound, _clipping, _model, _line_search, _natural)
     judges = (*first, _rewards, _improvement, _overfit, _length)
     return [
         verdict
         for name, agent in each_agent(dataset)
-        for verdict in (judge(name, agent) for judge in judges)
+        for verdict in (judge(name, agent, limits) for judge in judges)
         if verdict is not None
     ]
 
@@ -60,7 +50,7 @@ def _as_text(agent: xr.Dataset, name: str, form: str) -> str:
     return as_text(_average(agent, name)[0], form, overflown=bool(np.isinf(agent[name].values).any()))
 
 
-def _failures(name: str, agent: xr.Dataset) -> Verdict | None:
+def _failures(name: str, agent: xr.Dataset, limits: Limits) -> Verdict | None:
     """Judge updates that came to nothing."""
     count = agent.sizes["repeat"]
     numbers = {key: int(agent[key]) for key in ("failed_updates", "constant_advantages", "zero_updates")}
@@ -85,10 +75,10 @@ def _failures(name: str, agent: xr.Dataset) -> Verdict | None:
     return None
 
 
-def _collapsed(name: str, agent: xr.Dataset) -> Verdict | None:
+def _collapsed(name: str, agent: xr.Dataset, limits: Limits) -> Verdict | None:
     """Judge the standard deviation of the policy, and what overflowed for want of it."""
     std = float(agent["action_std"])
-    if is_collapsed(std):
+    if is_collapsed(std, limits.deterministic_std):
         words = f"The smallest standard deviation of an action component is {std:.2g}: the policy is almost"
         words += " deterministic, and every divergence and ratio is huge."
         advice = "Add an entropy bonus, or bound the standard deviation from below."
@@ -100,7 +90,7 @@ def _collapsed(name: str, agent: xr.Dataset) -> Verdict | None:
         words = f"In {overflown} of {agent.sizes['repeat']} updates a divergence or a ratio is too large for a number."
         advice = "Take shorter steps: a smaller learning rate, clip or trust region."
         return make_verdict("overflow", "problem", (name, words), {"updates": float(overflown)}, advice)
-    little = _little_exploration(agent)
+    little = _little_exploration(agent, limits)
     if little:
         words, evidence = little
         advice = "Usual for an agent that has finished learning; before, add an entropy bonus, or bound the deviation."
@@ -108,19 +98,19 @@ def _collapsed(name: str, agent: xr.Dataset) -> Verdict | None:
     return None
 
 
-def _little_exploration(agent: xr.Dataset) -> tuple[str, dict[str, float]] | None:
+def _little_exploration(agent: xr.Dataset, limits: Limits) -> tuple[str, dict[str, float]] | None:
     """Say that next to nothing is explored, with the number; None where that is not so, or not known."""
     share, entropy = (float(agent.get(name, np.nan)) for name in ("action_std_share", "entropy_share"))
-    if share < LITTLE_STD:
+    if share < limits.little_std:
         words = f"The smallest standard deviation of an action component is {float(agent['action_std']):.2g}, "
         return f"{words}{100 * share:.2g}% of its range: there is almost no exploration.", {"action_std_share": share}
-    if entropy < LITTLE_ENTROPY:
+    if entropy < limits.little_entropy:
         words = f"The mean entropy of actions is {100 * entropy:.2g}% of the largest: there is almost no exploration."
         return words, {"entropy_share": entropy}
     return None
 
 
-def _rewards(name: str, agent: xr.Dataset) -> Verdict | None:
+def _rewards(name: str, agent: xr.Dataset, limits: Limits) -> Verdict | None:
     """Name updates whose true reward is not known although it was asked for."""
     if agent.attrs.get("return_pairs", 0) == 0:
         return None
@@ -155,7 +145,7 @@ def _longer(name: str, agent: xr.Dataset) -> Verdict | None:
     return make_verdict("true reward", "watch", (name, words), evidence, "Give smaller --multiples.")
 
 
-def _bound(name: str, agent: xr.Dataset) -> Verdict | None:
+def _bound(name: str, agent: xr.Dataset, limits: Limits) -> Verdict | None:
     """Judge whether the bound on the mean KL holds on states that the update has not seen."""
     bound = float(agent["kl_bound"])
     value, low, high = _average(agent, "mean_kl_heldout")
@@ -172,12 +162,12 @@ def _bound(name: str, agent: xr.Dataset) -> Verdict | None:
     words += f"{_as_text(agent, 'max_kl_heldout', '.3g')}" + (
         f", {worst / bound:.0f} times that." if worst < np.inf else "."
     )
-    level: Level = "ok" if not low > BEYOND_BOUND * bound else "watch"
+    level: Level = "ok" if not low > limits.beyond_bound * bound else "watch"
     advice = "" if level == "ok" else "Larger batches, or a smaller bound (max_kl), hold on other states too."
     return make_verdict("trust region", level, (name, words), evidence, advice)
 
 
-def _clipping(name: str, agent: xr.Dataset) -> Verdict | None:
+def _clipping(name: str, agent: xr.Dataset, limits: Limits) -> Verdict | None:
     """Judge how near clipping keeps the policy."""
     epsilon = float(agent["clip_epsilon"])
     value, low, high = _average(agent, "clip_fraction")
@@ -192,13 +182,13 @@ def _clipping(name: str, agent: xr.Dataset) -> Verdict | None:
         f"largest at {_as_text(agent, 'max_ratio', '.3g')}: clipping bounds the objective, not the policy. Mean KL "
     )
     words += f"{_as_text(agent, 'mean_kl_batch', '.2g')}, worst {_as_text(agent, 'max_kl_batch', '.2g')}."
-    level: Level = "watch" if low > MANY_OUTSIDE else "ok"
+    level: Level = "watch" if low > limits.many_outside else "ok"
     words += " More than trained agents usually show." if level == "watch" else ""
     advice = "" if level == "ok" else "Fewer epochs or a smaller learning rate would keep the policy nearer."
     return make_verdict("clipping", level, (name, words), evidence, advice)
 
 
-def _model(name: str, agent: xr.Dataset) -> Verdict | None:
+def _model(name: str, agent: xr.Dataset, limits: Limits) -> Verdict | None:
     """Judge the quadratic model of the mean KL."""
     quadratic, exact = (agent[key].values for key in ("quadratic_kl", "mean_kl_batch"))
     usable = np.isfinite(quadratic) & np.isfinite(exact) & (exact > 0)
@@ -207,13 +197,12 @@ def _model(name: str, agent: xr.Dataset) -> Verdict | None:
     ratio = float(quadratic[usable].sum() / exact[usable].sum())
     evidence = {"ratio": ratio, "quadratic_kl": float(quadratic[usable].mean()), "mean_kl": float(exact[usable].mean())}
     words = f"The quadratic model gives {ratio:.2f} times the mean KL of the same states."
-    low, high = MODEL_RANGE
-    level: Level = "ok" if low <= ratio <= high else "watch"
+    level: Level = "ok" if limits.model_least <= ratio <= limits.model_most else "watch"
     advice = "" if level == "ok" else "The step leaves the region in which the model holds: take shorter ones."
     return make_verdict("quadratic model", level, (name, words), evidence, advice)
 
 
-def _line_search(name: str, agent: xr.Dataset) -> Verdict | None:
+def _line_search(name: str, agent: xr.Dataset, limits: Limits) -> Verdict | None:
     """Judge how far the line search backs off."""
     fraction, failed = agent["step_fraction"].values, agent["line_search_failed"].values
     if not np.isfinite(fraction).any():
@@ -224,12 +213,14 @@ def _line_search(name: str, agent: xr.Dataset) -> Verdict | None:
         f"The line search takes the full step in {100 * whole:.0f}% of updates, none in {100 * lost:.0f}%; on average "
     )
     words += f"{evidence['step_fraction']:.2f} of it."
-    level: Level = "watch" if lost > 0.1 or evidence["step_fraction"] < 0.25 else "ok"
+    level: Level = (
+        "watch" if lost > limits.failed_searches or evidence["step_fraction"] < limits.least_step_fraction else "ok"
+    )
     advice = "" if level == "ok" else "The quadratic model overshoots: more states for the Fisher matrix, more damping."
     return make_verdict("line search", level, (name, words), evidence, advice)
 
 
-def _natural(name: str, agent: xr.Dataset) -> Verdict | None:
+def _natural(name: str, agent: xr.Dataset, limits: Limits) -> Verdict | None:
     """Judge what few steps of conjugate gradient on few states leave of the natural gradient."""
     value, low, high = _average(agent, "natural_efficiency")
     if not (np.isfinite(value) and np.isfinite(agent["cg_residual"].values).any()):
@@ -242,12 +233,12 @@ def _natural(name: str, agent: xr.Dataset) -> Verdict | None:
         f"gradient solved to the end on the whole batch; of the gradient {as_text(residual, '.2f')} is left on "
         f"its own states, {as_text(whole, '.2f')} on all."
     )
-    level: Level = "watch" if high < EFFICIENT else "ok"
+    level: Level = "watch" if high < limits.efficient else "ok"
     advice = "" if level == "ok" else "More steps of conjugate gradient (cg_steps), or a larger fisher_fraction."
     return make_verdict("natural gradient", level, (name, words), evidence, advice)
 
 
-def _improvement(name: str, agent: xr.Dataset) -> Verdict | None:
+def _improvement(name: str, agent: xr.Dataset, limits: Limits) -> Verdict | None:
     """Judge whether an update raises the true reward, and how much of what is predicted comes."""
     gain, low, high = _average(agent, "true_improvement")
     if not np.isfinite(gain):
@@ -270,9 +261,9 @@ def _improvement(name: str, agent: xr.Dataset) -> Verdict | None:
         return make_verdict("improvement", level, (name, words), evidence, advice)
     if abs(predicted) > abs(before) > 0:
         words += " A prediction beyond the return itself is of its batch alone, to first order: no step keeps it."
-    if agent.sizes["repeat"] < ENOUGH_UPDATES:
+    if agent.sizes["repeat"] < limits.enough_updates:
         words += f" {agent.sizes['repeat']} updates are too few to trust the interval."
-        advice = f"Give {ENOUGH_UPDATES} --repeats or more."
+        advice = f"Give {limits.enough_updates:g} --repeats or more."
         return make_verdict("improvement", "not_enough_data", (name, words), evidence, advice)
     if low > 0:
         return make_verdict("improvement", "ok", (name, words), evidence, "")
@@ -284,7 +275,7 @@ def _improvement(name: str, agent: xr.Dataset) -> Verdict | None:
     return make_verdict("improvement", "not_enough_data", (name, words), evidence, advice)
 
 
-def _overfit(name: str, agent: xr.Dataset) -> Verdict | None:
+def _overfit(name: str, agent: xr.Dataset, limits: Limits) -> Verdict | None:
     """Judge how much of the surrogate's rise is of the batch alone; datasets of earlier versions do not tell."""
     numbers = [float(agent.get(f"mean_heldout_improvement_ratio{end}", np.nan)) for end in ("", "_low", "_high")]
     if not np.isfinite(numbers[0]):
@@ -296,10 +287,12 @@ def _overfit(name: str, agent: xr.Dataset) -> Verdict | None:
         evidence |= {"surrogate_rise_heldout": clipped[0], "clip_null_heldout": null[0]}
         clipped_note = f" Clipped, it changes by {as_text(clipped[0], '+.2g')} there, where chance alone gives "
         clipped_note += f"{as_text(null[0], '+.2g')}."
-    return judge_heldout(name, Interval(*numbers), evidence, "Give more --repeats and --pairs.", clipped_note)
+    return judge_heldout(
+        name, Interval(*numbers), evidence, "Give more --repeats and --pairs.", limits, clipped_note=clipped_note
+    )
 
 
-def _length(name: str, agent: xr.Dataset) -> Verdict | None:
+def _length(name: str, agent: xr.Dataset, limits: Limits) -> Verdict | None:
     """Judge the length of the step, and name the setting that would give the best one."""
     best, low, high = (float(agent[f"best_multiple{end}"]) for end in ("", "_low", "_high"))
     furthest = float(agent["multiple"].where(np.isfinite(agent["mean_multiple_gain"])).max())

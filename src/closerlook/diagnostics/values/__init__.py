@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from closerlook.diagnostics.diagnostic import Diagnostic, Narrowing, later
+from closerlook.diagnostics.values.limits import Limits
 from closerlook.diagnostics.values.options import Options
 from closerlook.diagnostics.values.variables import VARIABLES
 
@@ -28,6 +29,7 @@ class Values(Diagnostic):
     name = "values"
     line = "does the critic know the value, and what is it worth as a baseline?"
     Options = Options
+    Limits = Limits
     variables = VARIABLES
     scaled = ("pairs", "fit_pairs")
     fewer = "fewer --pairs or --fit-pairs"

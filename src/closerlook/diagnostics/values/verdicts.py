@@ -13,28 +13,10 @@ import xarray as xr
 
 from closerlook.diagnostics.common.labels import each_agent
 from closerlook.diagnostics.common.verdict import Level, Verdict, make_verdict
+from closerlook.diagnostics.values.limits import Limits
 from closerlook.diagnostics.values.options import FOLLOWED
 
 AREA = "values"
-HARMFUL = 1.1
-"""Variance with the critic over that with a constant from which it does harm."""
-USELESS = 0.2
-"""Share of the possible variance reduction below which it is useless."""
-GOOD = 0.8
-"""Share from which it is good."""
-AS_GOOD = 1.05
-"""Variance with the critic over that with the fitted value up to which there is nothing to gain."""
-COSTLY = 3.0
-"""Variance with the critic over that with the fitted value from which a better critic would be worth much."""
-FITS_OWN_TARGET = 0.8
-"""Explained variance of its own target from which a critic fits it."""
-MISSES_RETURNS = 0.5
-"""Explained variance of the returns, over what is possible, below which it misses them."""
-WORTH_IT = 1.05
-"""Cosine by the best lambda over that by the agent's own above which the whole interval must lie for a complaint."""
-
-INCOMPLETE = 0.01
-"""Share of trajectories whose returns could not be followed to their end from which returns are not complete."""
 
 
 def audited(dataset: xr.Dataset) -> str:
@@ -43,8 +25,8 @@ def audited(dataset: xr.Dataset) -> str:
     return "updated" if bool(known) else "as_is"
 
 
-def verdicts(dataset: xr.Dataset) -> list[Verdict]:
-    """Judge each agent of a dataset.
+def verdicts(dataset: xr.Dataset, **given: float) -> list[Verdict]:
+    """Judge each agent of a dataset; limits may be given in place of the usual `Limits`.
 
     Returns
     -------
@@ -52,20 +34,21 @@ def verdicts(dataset: xr.Dataset) -> list[Verdict]:
         One of the critic's worth as a baseline for each agent, and more where it chases its own target, where another
         lambda would be better, or where the environment could not be followed far enough to judge it.
     """
-    return [verdict for name, agent in each_agent(dataset) for verdict in _judge(agent, name)]
+    limits = Limits.of(given)
+    return [verdict for name, agent in each_agent(dataset) for verdict in _judge(agent, name, limits)]
 
 
-def _judge(agent: xr.Dataset, name: str) -> Iterator[Verdict]:
-    yield from _judge_critic(agent, name)
-    yield from _judge_returns(agent, name)
+def _judge(agent: xr.Dataset, name: str, limits: Limits) -> Iterator[Verdict]:
+    yield from _judge_critic(agent, name, limits)
+    yield from _judge_returns(agent, name, limits)
 
 
-def _judge_returns(agent: xr.Dataset, name: str) -> Iterator[Verdict]:
+def _judge_returns(agent: xr.Dataset, name: str, limits: Limits) -> Iterator[Verdict]:
     """Complain where Monte Carlo returns are not complete; datasets of earlier versions do not count them."""
     if "incomplete_returns" not in agent:
         return
     short, all_of_them = float(agent["incomplete_returns"].sel(true_gradient=FOLLOWED)), float(agent["trajectories"])
-    if short < INCOMPLETE * all_of_them:
+    if short < limits.incomplete_returns * all_of_them:
         return
     evidence = {"incomplete_returns": short, "trajectories": all_of_them}
     statement = (
@@ -77,14 +60,14 @@ def _judge_returns(agent: xr.Dataset, name: str) -> Iterator[Verdict]:
     yield _verdict(name, "problem", statement, evidence, advice)
 
 
-def _judge_critic(agent: xr.Dataset, name: str) -> Iterator[Verdict]:
+def _judge_critic(agent: xr.Dataset, name: str, limits: Limits) -> Iterator[Verdict]:
     evidence = _evidence(agent)
     if not np.isfinite(evidence["explained_variance_returns"]):
         yield _without_critic(agent, name, evidence)
         return
-    yield _judge_worth(name, evidence)
+    yield _judge_worth(name, evidence, limits)
     # a critic may fit V_old + A by repeating itself: then it explains its target, not the returns
-    if _chases(evidence):
+    if _chases(evidence, limits):
         yield _verdict(
             name,
             "watch",
@@ -94,7 +77,7 @@ def _judge_critic(agent: xr.Dataset, name: str) -> Iterator[Verdict]:
             evidence,
             "Train it on returns (--value-target returns), or with a lambda nearer to 1, and compare.",
         )
-    yield from _judge_lambda(agent, name)
+    yield from _judge_lambda(agent, name, limits)
 
 
 def _evidence(agent: xr.Dataset) -> dict[str, float]:
@@ -138,28 +121,28 @@ def _has_critic(agent: xr.Dataset) -> bool:
     return kinds == "critic" or (kinds != "none" and bool(np.isfinite(agent["calibration_predicted"]).any()))
 
 
-def _judge_worth(name: str, evidence: Mapping[str, float]) -> Verdict:
+def _judge_worth(name: str, evidence: Mapping[str, float], limits: Limits) -> Verdict:
     share, low, high = (evidence[f"delivered_reduction{end}"] for end in ("", "_low", "_high"))
     excess, least = evidence["excess_variance"], evidence["excess_variance_low"]
-    if not np.isfinite(low) or excess < 1 / AS_GOOD:  # worse than the critic, the fitted value says nothing
-        return _judge_alone(name, evidence)
+    if not np.isfinite(low) or excess < 1 / limits.as_good:  # worse than the critic, the fitted value says nothing
+        return _judge_alone(name, evidence, limits)
     what = f"{share:.0%} ({low:.0%} to {high:.0%}) of the variance that a well-fitted value takes off gradients"
     advice = f"With the fitted value in its place the same noise would take {1 / excess:.0%} of the pairs."
-    if excess <= AS_GOOD:
+    if excess <= limits.as_good:
         advice = "The fitted value is no better; one fitted to more pairs (--fit-pairs) might be."
     # a negative share of what the fitted value takes off is variance put on; the ratio beside a constant has the wider
     # interval
-    if evidence["variance_ratio_low"] > HARMFUL or high < 1 - HARMFUL:
+    if evidence["variance_ratio_low"] > limits.harmful or high < 1 - limits.harmful:
         statement = f"The critic is harmful: with it gradients have {_against_constant(evidence)}."
         return _verdict(name, "problem", statement, evidence, advice)
-    if high < USELESS:
+    if high < limits.useless:
         return _verdict(name, "problem", f"The critic is useless as a baseline: it takes off {what}.", evidence, advice)
-    if low < USELESS:
+    if low < limits.useless:
         statement = f"The critic takes off at most {high:.0%} of the variance that a well-fitted value takes off "
         statement += f"gradients (estimated: {share:.0%}): too few pairs to say more."
         return _verdict(name, "not_enough_data", statement, evidence, "Give more --pairs.")
     left = f"what varies with it is {excess:.1f} times what varies with the fitted value"
-    if high < GOOD or least > COSTLY:
+    if high < limits.good or least > limits.costly:
         return _verdict(name, "watch", f"The critic leaves much: it takes off {what}, but {left}.", evidence, advice)
     return _verdict(name, "ok", f"The critic is good: it takes off {what}; {left}.", evidence, advice)
 
@@ -169,7 +152,7 @@ def _against_constant(evidence: Mapping[str, float]) -> str:
     return f"{ratio:.2f} times the variance that they have with a constant baseline ({low:.2f} to {high:.2f})"
 
 
-def _judge_alone(name: str, evidence: Mapping[str, float]) -> Verdict:
+def _judge_alone(name: str, evidence: Mapping[str, float], limits: Limits) -> Verdict:
     """Judge where nothing says what is possible: by a constant baseline, which any critic should beat."""
     low, high = (evidence[f"variance_ratio{end}"] for end in ("_low", "_high"))
     if not np.isfinite(low):
@@ -179,24 +162,24 @@ def _judge_alone(name: str, evidence: Mapping[str, float]) -> Verdict:
     advice = "Give --fit-pairs, to know what is possible."
     if np.isfinite(evidence["possible_variance_ratio"]):
         advice = "What the fitted value takes off cannot be told from nothing: more --pairs may tell."
-    if evidence["excess_variance"] < 1 / AS_GOOD:
+    if evidence["excess_variance"] < 1 / limits.as_good:
         statement += " The fitted value takes off less: it is fitted to too few pairs to say what is possible."
         advice = "Give more --fit-pairs."
     level: Level = "problem" if low > 1 else "ok" if high < 1 else "not_enough_data"
     return _verdict(name, level, statement, evidence, advice)
 
 
-def _chases(evidence: Mapping[str, float]) -> bool:
-    fits = evidence["explained_variance_gae"] >= FITS_OWN_TARGET
-    return fits and evidence["explained_variance_returns_high"] < MISSES_RETURNS * evidence["possible"]
+def _chases(evidence: Mapping[str, float], limits: Limits) -> bool:
+    fits = evidence["explained_variance_gae"] >= limits.fits_own_target
+    return fits and evidence["explained_variance_returns_high"] < limits.misses_returns * evidence["possible"]
 
 
-def _judge_lambda(agent: xr.Dataset, name: str) -> Iterator[Verdict]:
+def _judge_lambda(agent: xr.Dataset, name: str, limits: Limits) -> Iterator[Verdict]:
     """Complain where another lambda serves clearly better at the training batch."""
     own = agent.attrs.get("gae_lambda")
     here = agent.sel(batches=1)
     best, gain, least = (float(here[key]) for key in ("best_lambda", "lambda_gain", "lambda_gain_low"))
-    if own is None or not np.isfinite(least) or least <= WORTH_IT or best == own:
+    if own is None or not np.isfinite(least) or least <= limits.lambda_gain or best == own:
         return
     side = "high" if best < own else "low"
     evidence = {
