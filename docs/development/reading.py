@@ -8,7 +8,8 @@ Counted over ``src/closerlook``, from syntax trees and tokens, without importing
   underscore, at the top level of a module or of a class.
 - A public function or method *needs a Parameters section* where it takes two parameters or more beside ``self`` and
   ``cls``; a class where its ``__init__`` does, or, of dataclasses and named tuples, where it has two fields or more to
-  give, those not counted that a text of their own follows, or that are declared with their help by ``option(...)``.
+  give, those not counted that a text of their own follows, or that are declared with their help by ``option(...)``
+  or ``limit(...)``.
   Every one has to be named in the section. A method that overrides one of a base class of this package inherits its
   documentation; overloads have none.
 - *Lengths* are lines from ``def`` to the last, without the docstring.
@@ -108,7 +109,7 @@ def _fields(node: ast.ClassDef) -> list[str]:
     for one, after in zip(node.body, [*node.body[1:], None], strict=True):
         if isinstance(one, ast.AnnAssign) and isinstance(one.target, ast.Name) and not _is_text(after):
             written = ast.unparse(one)
-            given = not any(mark in written for mark in ("init=False", "ClassVar", "= option("))
+            given = not any(mark in written for mark in ("init=False", "ClassVar", "= option(", "= limit("))
             found += [one.target.id] if given and not one.target.id.startswith("_") else []
     return found
 

@@ -17,7 +17,15 @@ AT_THE_LIMIT = "If rewards count steps, the agent has solved its task, and there
 
 
 def is_collapsed(action_std: float, least: float) -> bool:
-    """Say whether the smallest standard deviation of an action component leaves nothing to explore with."""
+    """Say whether the smallest standard deviation of an action component leaves nothing to explore with.
+
+    Parameters
+    ----------
+    action_std : float
+        That deviation; NaN: not known.
+    least : float
+        The limit.
+    """
     return bool(np.isfinite(action_std) and action_std < least)
 
 

@@ -24,7 +24,14 @@ USUAL_ESTIMATES = 10
 
 
 def verdicts(dataset: xr.Dataset, **given: float) -> list[Verdict]:
-    """Judge each agent of a dataset at its training batch; limits may be given in place of the usual `Limits`.
+    """Judge each agent of a dataset at its training batch.
+
+    Parameters
+    ----------
+    dataset : xarray.Dataset
+        Of this diagnostic.
+    **given : float
+        Limits in place of the usual ones, by the names of `Limits`.
 
     Returns
     -------

@@ -37,7 +37,12 @@ REWARDS = {"plane": "true_reward", "line": "line_reward"}
 def verdicts(dataset: xr.Dataset, **given: float) -> list[Verdict]:
     """Judge each agent of a dataset of landscapes; of steps nothing is said where the first axis is another.
 
-    Limits may be given in place of the usual `Limits`.
+    Parameters
+    ----------
+    dataset : xarray.Dataset
+        Of this diagnostic.
+    **given : float
+        Limits in place of the usual ones, by the names of `Limits`.
     """
     limits = Limits.of(given)
     of_steps = (_nowhere, _step, _points, _overfit, _length, _plane)

@@ -27,7 +27,15 @@ EPISODES_WANTED = 10
 
 
 def verdicts(dataset: xr.Dataset, **given: float) -> list[Verdict]:
-    """Judge each agent of a dataset of trust regions; limits may be given in place of the usual `Limits`."""
+    """Judge each agent of a dataset of trust regions.
+
+    Parameters
+    ----------
+    dataset : xarray.Dataset
+        Of this diagnostic.
+    **given : float
+        Limits in place of the usual ones, by the names of `Limits`.
+    """
     limits = Limits.of(given)
     first = (_failures, _collapsed, _bound, _clipping, _model, _line_search, _natural)
     judges = (*first, _rewards, _improvement, _overfit, _length)

@@ -26,7 +26,14 @@ def audited(dataset: xr.Dataset) -> str:
 
 
 def verdicts(dataset: xr.Dataset, **given: float) -> list[Verdict]:
-    """Judge each agent of a dataset; limits may be given in place of the usual `Limits`.
+    """Judge each agent of a dataset.
+
+    Parameters
+    ----------
+    dataset : xarray.Dataset
+        Of this diagnostic.
+    **given : float
+        Limits in place of the usual ones, by the names of `Limits`.
 
     Returns
     -------
