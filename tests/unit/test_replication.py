@@ -12,9 +12,11 @@ import xarray as xr
 sys.path.insert(0, str(Path(__file__).parents[2] / "docs"))
 
 import replication
-from measured import DOCS, found
+import second_atlas
+from measured import COLUMNS, DOCS, found
 
 from closerlook.algorithms.returns import discounted_sums
+from closerlook.cli import _parse
 from closerlook.statistics.value_errors import near_zero, relative_errors
 from closerlook.studies.claims import load_claims
 from closerlook.studies.found import Found
@@ -166,3 +168,13 @@ def test_questions_have_answers_on_the_page():
 def test_the_page_is_what_its_script_makes():
     own = replication.first_atlas(), replication.second_atlas()
     assert replication.texts_of(PAGE, README, *own)[:2] == (PAGE, README)
+
+
+def test_the_second_atlas_is_measured_by_commands_that_can_be_read_and_lands_where_the_page_looks():
+    columns = [f"{task}-{algorithm}" for task, algorithm in COLUMNS]
+    asked = list(second_atlas.commands(columns, list(second_atlas.MEASUREMENTS)))
+    assert len({kept for _, kept, _ in asked}) == len({left for left, *_ in asked}) == 5 * 6 + 2
+    for left, kept, command in asked:
+        assert kept.parent == DOCS / "data" / "v2"
+        assert _parse(command).folder == left.parent
+        assert left.stem == command[0]
