@@ -15,6 +15,7 @@ from typing import Any
 import matplotlib.pyplot as plt
 import numpy as np
 import xarray as xr
+from audits import Logs, audit_table, audited, draw_audits, pictures_for
 from matplotlib.axes import Axes
 from matplotlib.patches import Rectangle
 from measured import COLUMNS, DATA, DOCS, TASKS, current, replaced, save_picture, table
@@ -100,7 +101,7 @@ PICTURES: Mapping[str, tuple[str, str, str]] = {
     "fig8": ("learning.png", "ten seeds", "24 seeds, 10 shown"),
     "fig9": ("gradients-walker2d-{}.png", "2e5 pairs of ten seeds", "1e6 pairs"),
     "fig10": ("gradients-hopper-{}.png", "2e5 pairs of ten seeds, 1e7 of one", "1e6 pairs"),
-    "fig11": ("", "not measured yet: audits of the second atlas", "every iteration"),
+    "fig11": ("", "not measured yet", "every iteration"),
     "fig12": ("values-hopper-ppo.png", "1e5 pairs at three iterations", "every iteration"),
     "fig13": ("landscape-few-humanoid-trpo.png", "8,192 pairs a point, few only", "1e6 pairs a point"),
     "fig14": ("landscape-few-humanoid-ppo.png", "8,192 pairs a point, few only", "1e6 pairs a point"),
@@ -401,12 +402,19 @@ def bootstrap_coverage(signal: float, repeats: int = 400, estimates: int = 10, s
     return float(np.mean((low <= truth) & (truth <= high)))
 
 
-def index() -> str:
-    """Lay out the paper's figures: picture, command, and size beside the paper's."""
+def index(audits: Logs) -> str:
+    """Lay out the paper's figures: picture, command, and size beside the paper's.
+
+    Parameters
+    ----------
+    audits : mapping of (str, str) to mapping
+        Logs of the columns whose training was audited.
+    """
     rows = []
-    for name, (picture, ours, theirs) in PICTURES.items():
-        preset = load_preset(name, "paper")
-        names = [picture.format(part) for part in parts_of(picture)] if picture else []
+    for name, (picture, measured, theirs) in PICTURES.items():
+        preset, own = load_preset(name, "paper"), pictures_for(name, audits)
+        names = own or ([picture.format(part) for part in parts_of(picture)] if picture else [])
+        ours = "every iteration of ten seeds" if own else measured
         missing = [one for one in names if not (DOCS / "images" / one).exists()]
         if missing:
             sys.exit(f"docs/images/{missing[0]} is not there")
@@ -481,7 +489,7 @@ def draw(rows: Sequence[Mapping[str, Any]], claims: Mapping[str, Claim]) -> Axes
 
 
 def texts_of(
-    page: str, readme: str, first: Sequence[Found], second: Sequence[Found]
+    page: str, readme: str, first: Sequence[Found], second: Sequence[Found], audits: Logs
 ) -> tuple[str, str, list[dict[str, Any]]]:
     """Put all that is found into the page, and a part into README; return both, and what the first atlas comes to.
 
@@ -491,6 +499,8 @@ def texts_of(
         As they were.
     first, second : sequence of Found
         What was measured of the two atlases.
+    audits : mapping of (str, str) to mapping
+        Logs of the second's columns.
     """
     claims = {claim.name: claim for claim in load_claims()}
     named = {name for names in SECTIONS.values() for name in names}
@@ -499,7 +509,8 @@ def texts_of(
     lines = findings(first, explored)
     for name, content in (
         ("findings", "".join(f"{place}. {line}\n" for place, line in enumerate(lines, 1))),
-        ("index", index()),
+        ("index", index(audits)),
+        ("audits", audit_table(audits)),
         ("plain", by_another_hand()),
         ("verdicts", overview(verdicts, claims)),
         ("explored", overview(explored, claims)),
@@ -513,7 +524,9 @@ def texts_of(
 
 def main() -> int:
     """Write the page."""
-    page, readme, explored = texts_of(PAGE.read_text(), README.read_text(), first_atlas(), second_atlas())
+    audits = audited()
+    draw_audits(audits)
+    page, readme, explored = texts_of(PAGE.read_text(), README.read_text(), first_atlas(), second_atlas(), audits)
     PAGE.write_text(page)
     README.write_text(readme)
     claims = {claim.name: claim for claim in load_claims()}

@@ -11,6 +11,7 @@ import xarray as xr
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "docs"))
 
+import audits
 import replication
 import second_atlas
 from measured import COLUMNS, DOCS, found
@@ -71,7 +72,7 @@ def small() -> list[Found]:
 
 
 def test_the_page_is_made_of_datasets_alone():
-    text, readme, rows = replication.texts_of(PAGE, README, small(), [])
+    text, readme, rows = replication.texts_of(PAGE, README, small(), [], {})
     assert "- Pairs of a trajectory are nearly as good as independent ones: 0.90 to 0.90" in readme
     assert "Pairs of a trajectory are nearly as good as independent ones: 0.90 to 0.90" in text
     assert "differ by 0.010 at the median" in text
@@ -84,11 +85,11 @@ def test_the_page_is_made_of_datasets_alone():
 
 
 def test_what_the_second_atlas_says_stands_in_its_own_tables():
-    text, *_ = replication.texts_of(PAGE, README, small(), small()[:1])
+    text, *_ = replication.texts_of(PAGE, README, small(), small()[:1], {})
     verdicts = text.split("<!-- verdicts -->")[1].split("<!-- end of verdicts -->")[0]
     assert "**yes**" in verdicts
     assert "not tested" in verdicts
-    nothing, *_ = replication.texts_of(PAGE, README, small(), [])
+    nothing, *_ = replication.texts_of(PAGE, README, small(), [], {})
     assert nothing.split("<!-- verdicts -->")[1].lstrip().startswith("Nothing of it")
 
 
@@ -166,8 +167,32 @@ def test_questions_have_answers_on_the_page():
 
 @pytest.mark.slow
 def test_the_page_is_what_its_script_makes():
-    own = replication.first_atlas(), replication.second_atlas()
+    own = replication.first_atlas(), replication.second_atlas(), audits.audited()
     assert replication.texts_of(PAGE, README, *own)[:2] == (PAGE, README)
+
+
+def small_logs() -> dict[tuple[str, str], dict[str, np.ndarray]]:
+    """Three seeds, whose critic errs by 0.1, 0.2 and 0.3 from iteration 150 to 450, by nonsense before and after."""
+    iterations, seeds = np.meshgrid([0, 150, 300, 450, 488], [10, 11, 12])
+    errors = np.where((iterations >= 150) & (iterations <= 450), 0.1 * (seeds - 9), 99.0)
+    errors[0, 2] = np.nan  # one that is not known counts as none of the seed's
+    log = {"iteration": iterations.ravel(), "agent_seed": seeds.ravel()}
+    return {("walker2d", "ppo"): log | {name: errors.ravel() for name in audits.NUMBERS if name != "mean_kl"}}
+
+
+def test_audits_are_told_by_means_over_seeds_of_late_iterations_and_drawn(tmp_path):
+    text = audits.audit_table(small_logs())
+    # half the interval of 0.1, 0.2 and 0.3 is 4.303 times 0.1 over the root of 3
+    assert text.count("| 0.2 (-0.0484 to 0.448) |") == len(audits.NUMBERS) - 1
+    assert "| mean KL of the update | - |" in text
+    audits.draw_audits(small_logs(), tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["critic-audit-walker2d-ppo-v2.png"]
+
+
+def test_audits_stand_at_the_figures_that_they_make():
+    found = {name: audits.pictures_for(name, small_logs()) for name in replication.PICTURES}
+    pictures = ["critic-audit-walker2d-ppo-v2.png"]
+    assert {name: own for name, own in found.items() if own} == {"fig3": pictures, "fig11": pictures}
 
 
 def test_the_second_atlas_is_measured_by_commands_that_can_be_read_and_lands_where_the_page_looks():
