@@ -185,6 +185,15 @@ def test_an_agent_that_solves_its_task_may_have_weak_gradients():
     assert "Weak gradients" in checked(solved)["solved"].statement
 
 
+@pytest.mark.parametrize(("high", "said"), [(240.0, True), (241.0, False), (np.inf, False), (np.nan, False)])
+def test_of_a_batch_that_is_ample_half_would_do(high, said):
+    """1,024 of 2,048 pairs have a cosine of 0.9 to the exact gradient where the noise scale is 240.2 pairs."""
+    ample = {"batch_true_cosine": (0.97, 0.96, 0.98), "batch_pairs": 2048.0, "noise_scale_pairs": (150.0, 100.0, high)}
+    found = learning.check_gradient(case(**ample))
+    assert found.level == "ok"
+    assert ("half a batch's is at least 0.90" in found.statement) is said
+
+
 def test_a_batch_that_was_recomputed_decides_exactly():
     wrong = Check("advantages", "problem", "wrong_sign", "the advantages have the wrong sign", "take r + gamma V' - V")
     given = Case(**{**vars(case()), "lint": (wrong,)})

@@ -4,6 +4,7 @@ import numpy as np
 
 from closerlook.checkups.answer import Finding, Level
 from closerlook.checkups.case import Case, gravest, power_of_two, shown
+from closerlook.statistics.noise import true_cosine_at
 
 NO_CRITIC = "Not judged: the agent has no critic."
 USUAL_VALUE_COEFFICIENT = 0.5
@@ -12,6 +13,8 @@ GOOD_KL = 0.02
 LARGE_MULTIPLE = 8.0
 """Of an update, at which it still gains most: it is far too short."""
 WANTED_COSINE = 0.2
+AMPLE_COSINE = 0.9
+"""Of half a batch to the exact gradient, from which the other half would serve better as another update."""
 WORN = 0.5
 """Part of what a fresh network's features explain, below which a critic's own are worn out."""
 
@@ -242,7 +245,7 @@ def check_gradient(case: Case) -> Finding:
     if level in {"unknown", "not_enough_data"}:
         return case.finding("batch_too_small", "not_enough_data", f"{said}.", evidence)
     if level == "ok" or case.is_solved:
-        return case.finding("batch_too_small", "ok", f"{said}.", evidence)
+        return case.finding("batch_too_small", "ok", f"{said}{_half_would_do(case)}.", evidence)
     # cos^2 = n / (n + B)
     # solved for n: n = B cos^2 / (1 - cos^2)
     wanted = scale.value * WANTED_COSINE**2 / (1 - WANTED_COSINE**2)
@@ -250,6 +253,15 @@ def check_gradient(case: Case) -> Finding:
     settings = case.change("n_steps", to, f"a cosine of {WANTED_COSINE:g} to the exact gradient")
     advice = f"Take {wanted / case.value('batch_pairs'):.0f} times as many steps, or environments."
     return case.finding("batch_too_small", level, f"{said}.", evidence, advice=advice, settings=settings)
+
+
+def _half_would_do(case: Case) -> str:
+    """Say that half a batch knows the gradient as well, where it surely does."""
+    batch, scale = case.value("batch_pairs"), case["noise_scale_pairs"].high
+    half = float(true_cosine_at(np.array(batch / 2), scale)) if np.isfinite(scale) else 0.0
+    if not half >= AMPLE_COSINE:
+        return ""
+    return f", half a batch's is at least {half:.2f}: two batches half as large make two updates of the same pairs"
 
 
 def check_direction(case: Case) -> Finding:
