@@ -10,9 +10,12 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "docs"))
 
+import older_tasks
 import zoo_agents
 from limits import gradient_table, value_table
 from measured import DOCS, endless, found, median, replaced
+
+import closerlook as cl
 
 
 def test_a_median_says_of_how_many_seeds_it_is():
@@ -90,3 +93,25 @@ def test_limits_are_chosen_on_one_half_and_judge_the_other():
     assert zoo_agents.errors(0.25, *zoo_agents.judged(record)[0][:2])[0] == 1
     assert zoo_agents.is_another(record["0/A"], record["1/A"])
     assert not zoo_agents.is_another(record["0/A"], zoo_record(1.0, 500.0, environment="B-v0"))
+
+
+def test_tables_on_older_tasks_are_those_of_the_data():
+    rows, text = json.loads(older_tasks.STORED.read_text()), older_tasks.PAGE.read_text()
+    for task in older_tasks.STEPS:
+        assert replaced(text, task, older_tasks.laid_out(rows, task)) == text, task
+
+
+@pytest.mark.filterwarnings("ignore:.*out of date:DeprecationWarning")
+def test_an_episode_of_hopper_that_ends_by_a_fall_earns_one_more_in_v4(monkeypatch):
+    monkeypatch.setitem(older_tasks.STEPS, "hopper", 32)
+    agent = cl.load("atlas/hopper-ppo", iteration=0, seed=0)
+    today, older = (older_tasks.earned("hopper", *acting) for _, *acting in older_tasks.ways("hopper", agent))
+    assert older[0] - today[0] == pytest.approx(1.0, abs=1e-6)
+    assert older[1] == today[1]
+
+
+def test_humanoid_is_paid_for_clipped_actions_alone_in_the_older_way():
+    agent = cl.load("atlas/humanoid-ppo", iteration=0, seed=0)
+    (_, as_is, here), (_, clipped, there) = older_tasks.ways("humanoid", agent)
+    assert (as_is.action_transform, clipped.action_transform) == ("none", "clip")
+    assert here == there
