@@ -14,6 +14,7 @@ from sick_agents import (
     SICK,
     flipped_advantages,
     gamma_one_half,
+    large_batch,
 )
 
 MINUTES = 1.5
@@ -75,3 +76,10 @@ def test_a_healthy_agent_has_no_cause(name, tmp_path):
     found = check(HEALTHY[name](tmp_path), MINUTES)
     assert found.cause is None, str(found)
     assert found["healthy"].level == "ok", str(found)
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("usual_plan")
+def test_of_a_batch_that_is_ample_it_is_said_that_half_would_do(tmp_path):
+    found = check(large_batch(tmp_path), MINUTES)
+    assert "two batches half as large make two updates" in found["batch_too_small"].statement, str(found)
