@@ -77,3 +77,8 @@ def draw_audits(logs: Logs, folder: Path = IMAGES) -> None:
 def pictures_for(figure: str, logs: Logs) -> list[str]:
     """List the pictures that the audits give one of the paper's figures."""
     return [picture_of(column) for column in logs if column[0] in FIGURES.get(figure, ())]
+
+
+def most_pictures(figure: str) -> int:
+    """Return how many pictures a figure has once all columns are trained."""
+    return sum(task in FIGURES[figure] for task, _ in COLUMNS)

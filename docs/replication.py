@@ -15,7 +15,7 @@ from typing import Any
 import matplotlib.pyplot as plt
 import numpy as np
 import xarray as xr
-from audits import Logs, audit_table, audited, draw_audits, pictures_for
+from audits import Logs, audit_table, audited, draw_audits, most_pictures, pictures_for
 from matplotlib.axes import Axes
 from matplotlib.patches import Rectangle
 from measured import COLUMNS, DATA, DOCS, TASKS, current, replaced, save_picture, table
@@ -195,7 +195,7 @@ def overview(rows: Sequence[Mapping[str, Any]], claims: Mapping[str, Claim]) -> 
     """Lay out one verdict for each statement, task and algorithm."""
     if all(row["task"] is None for row in rows):
         trained = sum((atlas_folder() / f"{task}-{algorithm}-v2").is_dir() for task, algorithm in COLUMNS)
-        return f"Nothing of it has been measured yet; {trained} of its {len(COLUMNS)} columns are trained.\n"
+        return f"Nothing of it has been measured yet; columns trained: {trained} of {len(COLUMNS)}.\n"
     head = ["", *(f"{task.capitalize()} {algorithm.upper()}" for task, algorithm in COLUMNS)]
     lines = []
     for section, names in SECTIONS.items():
@@ -414,7 +414,7 @@ def index(audits: Logs) -> str:
     for name, (picture, measured, theirs) in PICTURES.items():
         preset, own = load_preset(name, "paper"), pictures_for(name, audits)
         names = own or ([picture.format(part) for part in parts_of(picture)] if picture else [])
-        ours = "every iteration of ten seeds" if own else measured
+        ours = f"every iteration, {len(own)} of {most_pictures(name)} columns" if own else measured
         missing = [one for one in names if not (DOCS / "images" / one).exists()]
         if missing:
             sys.exit(f"docs/images/{missing[0]} is not there")
