@@ -586,3 +586,13 @@ def test_means_without_each_are_those_of_loops_and_their_interval_is_students_t(
     reach = 3.182446305284263 * values.std(ddof=1) / 2  # t of three degrees of freedom
     ends = (values.mean(), values.mean() - reach, values.mean() + reach)
     assert (found.value, found.low, found.high) == pytest.approx(ends)
+
+
+@pytest.mark.parametrize(("before", "advised"), [(0.1, 0.01), (0.0, None), (-0.1, None)])
+def test_a_bonus_is_lowered_only_where_there_is_one(before, advised):
+    """A negative coefficient already lowers entropy: a smaller one would keep it up."""
+    wide = {"entropy_share": (0.9999, 0.9998, 1.0), "noise_cost": (0.9, 0.8, 1.0)}
+    found = data.check_wide(case({"entropy_coefficient": before}, **wide))
+    assert found.level in {"problem", "watch"}
+    changed = found.settings.get("ent_coef")
+    assert (changed["to"] if changed else None) == (advised if advised is None else pytest.approx(advised))
