@@ -1,12 +1,14 @@
 """Figures as data: what is drawn, where, under which name."""
 
+from pathlib import Path
+
 import matplotlib as mpl
 import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 import xarray as xr
 
-from closerlook.diagnostics import verdicts
+from closerlook.diagnostics import all_diagnostics, verdicts
 from closerlook.diagnostics.gradients.figure import plot_gradient_quality
 from closerlook.diagnostics.landscape.budget_figure import plot_budgets
 from closerlook.diagnostics.landscape.figure import plot_landscape
@@ -16,6 +18,7 @@ from closerlook.drawing.critic_audit import has_audit, plot_critic_audit
 from closerlook.drawing.style import COLORS, save_figure, scale_pairs, short_number, spread
 from closerlook.drawing.training import plot_training
 from closerlook.errors import InputError
+from closerlook.results.reading import read_dataset
 from cosines import cosine_dataset, training_log
 
 mpl.use("Agg")
@@ -298,3 +301,26 @@ def test_what_is_no_dataset_of_the_kind_is_named(draw, kind):
 def test_a_dataset_of_another_diagnostic_is_named():
     with pytest.raises(InputError, match="takes a dataset of landscape, not gradients"):
         plot_landscape(cosine_dataset())
+
+
+DATA = Path(__file__).parents[2] / "docs" / "data"
+STORED = {
+    "gradients": "gradients-hopper-ppo",
+    "values": "values-hopper-ppo",
+    "landscape": "landscape-few-hopper-ppo",
+    "trust-region": "trust-region-hopper-ppo",
+}
+
+
+@pytest.mark.filterwarnings(
+    "ignore:.*(no positive values|All-NaN|empty slice|identical low and high|No contour levels)"
+)
+@pytest.mark.filterwarnings("ignore:.*(z array|Attempt to set|axes sizes collapsed)")
+@pytest.mark.parametrize("value", [np.nan, 0.0, -1.0])
+@pytest.mark.parametrize("name", STORED)
+def test_figures_are_drawn_whatever_is_not_known(name, value, tmp_path):
+    """An axis that becomes logarithmic when nothing above 0 is drawn had no limits to be drawn with."""
+    dataset = read_dataset(DATA / f"{STORED[name]}.nc").isel(agent=[0])
+    measured = {key: xr.full_like(one, value) for key, one in dataset.data_vars.items() if one.dtype.kind == "f"}
+    for stem, axis in all_diagnostics()[name].figures(dataset.assign(measured)).items():
+        assert save_figure(axis, tmp_path / stem, ("svg", "png"))[0].stat().st_size > 1000

@@ -8,7 +8,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.axes import Axes
 
-from closerlook.drawing.style import COLORS, QUIET, RULE, STYLE, short_number
+from closerlook.drawing.style import COLORS, QUIET, RULE, STYLE, make_logarithmic, short_number
 
 Dash = Literal["solid", "dash", "dot"]
 
@@ -246,12 +246,11 @@ def _draw(axis: Axes, panel: Panel) -> None:
 
 
 def _lay_axes(axis: Axes, panel: Panel) -> None:
-    for scale, set_scale, set_ticks, set_limits in (
-        (panel.x, axis.set_xscale, axis.set_xticks, axis.set_xlim),
-        (panel.y, axis.set_yscale, axis.set_yticks, axis.set_ylim),
+    make_logarithmic(axis, x=panel.x.log, y=panel.y.log)
+    for scale, set_ticks, set_limits in (
+        (panel.x, axis.set_xticks, axis.set_xlim),
+        (panel.y, axis.set_yticks, axis.set_ylim),
     ):
-        if scale.log:
-            set_scale("log")
         if scale.names:
             set_ticks(range(len(scale.names)), list(scale.names))
         if scale.range is not None:

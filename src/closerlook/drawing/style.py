@@ -163,6 +163,29 @@ def _save(figure: Figure, suffix: str, dpi: int, path: Path) -> None:
     figure.savefig(path, format=suffix, dpi=dpi, metadata=undated)
 
 
+def make_logarithmic(axis: Axes, *, x: bool = False, y: bool = False) -> None:
+    """Make axes logarithmic once everything is drawn, also where nothing of it is a number above 0.
+
+    Such an axis would keep the limits of an empty linear one, which no logarithmic axis can be drawn with.
+
+    Parameters
+    ----------
+    axis : Axes
+        On which all is drawn.
+    x, y : bool
+        Which of its axes.
+    """
+    for asked, set_scale, limits, set_limits in (
+        (x, axis.set_xscale, axis.get_xlim, axis.set_xlim),
+        (y, axis.set_yscale, axis.get_ylim, axis.set_ylim),
+    ):
+        if asked:
+            set_scale("log")
+            low, high = limits()
+            if not 0 < low < high:
+                set_limits(0.1, 1.0)
+
+
 def scale_pairs(axis: Axes, sizes: np.ndarray) -> None:
     """Make a logarithmic axis of numbers of pairs: marked at decades, or where it has fewer than two, at the sizes.
 

@@ -20,7 +20,7 @@ from closerlook.diagnostics.landscape.planes import (
     ends_of,
     mark_undecided,
 )
-from closerlook.drawing.style import COLORS, QUIET, RULE, STYLE, verbatim
+from closerlook.drawing.style import COLORS, QUIET, RULE, STYLE, make_logarithmic, verbatim
 from closerlook.errors import InputError
 from closerlook.results.naming import agent_name
 from closerlook.results.schema import require_kind
@@ -156,7 +156,7 @@ def _draw_saving(axis: Axes, agent: xr.Dataset, first: str) -> None:
     axis.axhline(1, color=RULE, linewidth=0.8)
     axis.fill_between(line[known], low, high, color=COLORS[2], alpha=0.18, linewidth=0)
     axis.plot(line[known], saving[known], color=COLORS[2], marker="o", markersize=3, gid="saving")
-    axis.set_yscale("log")
+    make_logarithmic(axis, y=True)
     axis.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     axis.yaxis.set_major_formatter("{x:g}")
     axis.yaxis.set_minor_formatter("")

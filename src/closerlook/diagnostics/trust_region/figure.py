@@ -14,6 +14,7 @@ from closerlook.drawing.style import (
     STYLE,
     leave_out_outliers,
     legend_above,
+    make_logarithmic,
     mean_with_interval,
     verbatim,
 )
@@ -114,7 +115,7 @@ def _draw_divergences(axis: Axes, agent: xr.Dataset) -> None:
         axis.axhline(bound, color=COLORS[4], linewidth=1.0, linestyle="--")
         axis.annotate("bound", (0.0, bound), xycoords=("axes fraction", "data"), xytext=(3, 3), size=8,
                       textcoords="offset points", color=COLORS[4])  # fmt: skip
-    axis.set_yscale("log")
+    make_logarithmic(axis, y=True)
     axis.set_xticks(range(len(MEASURES)), list(MEASURES.values()), size=7.5)
     axis.set_ylabel("KL(old || new), nats")
 
@@ -132,14 +133,14 @@ def _draw_model(axis: Axes, agent: xr.Dataset) -> None:
     if np.isfinite(float(agent["kl_bound"])):
         axis.axhline(float(agent["kl_bound"]), color=COLORS[4], linewidth=1.0, linestyle="--")
     _log_multiples(axis, multiples)
-    axis.set_yscale("log")
+    make_logarithmic(axis, y=True)
     axis.set_ylabel("mean KL, nats")
     axis.set_title("divergence along the step", pad=18)
     legend_above(axis)
 
 
 def _log_multiples(axis: Axes, multiples: np.ndarray) -> None:
-    axis.set_xscale("log")
+    make_logarithmic(axis, x=True)
     axis.set_xticks(multiples, [f"{one:g}" for one in multiples])
     axis.minorticks_off()
     axis.set_xlabel("multiples of the step")
@@ -186,7 +187,7 @@ def _draw_distances(axis: Axes, agent: xr.Dataset) -> None:
             mean, _, _ = mean_with_interval(np.where(np.isfinite(rows) & (rows > 0), rows, np.nan))
             label = f"{words}, {'batch' if pairs == 'batch' else 'others'}"
             axis.plot(epochs, mean, style, color=color, label=label, linewidth=1.2)
-    axis.set_yscale("log")
+    make_logarithmic(axis, y=True)
     axis.set_xlabel("epochs")
     axis.set_ylabel("KL(old || new), nats")
     ratios = agent["stage_change"].sel(pairs_of="batch", change="max_ratio").values

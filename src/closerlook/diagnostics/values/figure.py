@@ -17,6 +17,7 @@ from closerlook.drawing.style import (
     RULE,
     STYLE,
     label_lines,
+    make_logarithmic,
     mean_with_interval,
     scale_pairs,
     verbatim,
@@ -154,7 +155,7 @@ def _draw_errors(axis: Axes, group: xr.Dataset) -> None:
         labels.append(label)
     axis.set_yticks([-at for at in range(len(labels))], labels)
     axis.set_ylim(-len(labels) + 0.4, 0.8)
-    axis.set_xscale("log")
+    make_logarithmic(axis, x=True)
     axis.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     axis.xaxis.set_minor_formatter(NullFormatter())
     axis.grid(axis="x", color=RULE, linewidth=0.6)
