@@ -1,13 +1,36 @@
 """The shape of a verdict: what the numbers say, which numbers, and what to do."""
 
-from collections.abc import Mapping
-from typing import Any, Literal
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Literal, TypeVar
 
 import numpy as np
+import xarray as xr
+
+from closerlook.diagnostics.common.labels import each_agent
+from closerlook.diagnostics.common.limits import BaseLimits
 
 Level = Literal["ok", "watch", "problem", "not_enough_data"]
 Verdict = dict[str, Any]
 """``{area, level, statement, evidence: {name: number}, advice}``."""
+AnyLimits = TypeVar("AnyLimits", bound=BaseLimits)
+
+
+def judge_each(
+    dataset: xr.Dataset, judges: Sequence[Callable[[str, xr.Dataset, AnyLimits], Verdict | None]], limits: AnyLimits
+) -> list[Verdict]:
+    """Put every question to each agent of a dataset, and return what is answered.
+
+    Parameters
+    ----------
+    dataset : xarray.Dataset
+        Of one agent or several.
+    judges : sequence of callable
+        (name, agent, limits) -> a verdict, or None where there is nothing to say.
+    limits : BaseLimits
+        Of the diagnostic.
+    """
+    answers = (judge(name, agent, limits) for name, agent in each_agent(dataset) for judge in judges)
+    return [verdict for verdict in answers if verdict is not None]
 
 
 UNMOVED = "Look whether the step moves the policy, and whether rewards depend on what the agent does."

@@ -8,7 +8,6 @@ import numpy as np
 import xarray as xr
 
 from closerlook.diagnostics.common.heldout import judge_heldout
-from closerlook.diagnostics.common.labels import each_agent
 from closerlook.diagnostics.common.verdict import (
     Level,
     Verdict,
@@ -16,6 +15,7 @@ from closerlook.diagnostics.common.verdict import (
     bounds,
     collapsed,
     is_collapsed,
+    judge_each,
     make_verdict,
     span,
     unmoved,
@@ -44,15 +44,9 @@ def verdicts(dataset: xr.Dataset, **given: float) -> list[Verdict]:
     **given : float
         Limits in place of the usual ones, by the names of `Limits`.
     """
-    limits = Limits.of(given)
     of_steps = (_nowhere, _step, _points, _overfit, _length, _plane)
     judges = of_steps if dataset.attrs.get("axes", "step").startswith("step") else (_nowhere, _points, _plane)
-    return [
-        verdict
-        for name, agent in each_agent(dataset)
-        for verdict in (judge(name, agent, limits) for judge in judges)
-        if verdict is not None
-    ]
+    return judge_each(dataset, judges, Limits.of(given))
 
 
 def _numbers(agent: xr.Dataset, name: str) -> tuple[float, float, float]:

@@ -8,13 +8,13 @@ import numpy as np
 import xarray as xr
 
 from closerlook.diagnostics.common.heldout import judge_heldout
-from closerlook.diagnostics.common.labels import each_agent
 from closerlook.diagnostics.common.verdict import (
     Level,
     Verdict,
     as_text,
     bounds,
     is_collapsed,
+    judge_each,
     make_verdict,
     span,
     unmoved,
@@ -36,15 +36,9 @@ def verdicts(dataset: xr.Dataset, **given: float) -> list[Verdict]:
     **given : float
         Limits in place of the usual ones, by the names of `Limits`.
     """
-    limits = Limits.of(given)
     first = (_failures, _collapsed, _bound, _clipping, _model, _line_search, _natural)
     judges = (*first, _rewards, _improvement, _overfit, _length)
-    return [
-        verdict
-        for name, agent in each_agent(dataset)
-        for verdict in (judge(name, agent, limits) for judge in judges)
-        if verdict is not None
-    ]
+    return judge_each(dataset, judges, Limits.of(given))
 
 
 def _average(agent: xr.Dataset, name: str) -> tuple[float, float, float]:
