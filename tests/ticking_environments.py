@@ -1,5 +1,6 @@
 """Environments whose steps move a clock that tests read, named as ``ticking_environments:make_...``."""
 
+import math
 from typing import Any
 
 import gymnasium
@@ -21,26 +22,32 @@ class Clock:
 
 
 class Ticking(gymnasium.Env):
-    """Every step takes `STEP` and ends the episode with one probability."""
+    """Every step takes `STEP` and ends the episode with one probability, or after much the same time each."""
 
     observation_space = Box(-1.0, 1.0, (2,))
     action_space = Box(-5.0, 5.0, (1,))
 
-    def __init__(self, hazard: float = 0.02) -> None:
-        self.hazard = hazard
+    def __init__(self, hazard: float = 0.02, lengths: tuple[int, int] | None = None) -> None:
+        self.hazard, self.lengths = hazard, lengths
 
     def reset(self, *, seed: int | None = None, options: dict | None = None) -> tuple[np.ndarray, dict]:
         super().reset(seed=seed)
+        self.left = math.inf if self.lengths is None else int(self.np_random.integers(*self.lengths))
         return self.np_random.uniform(-1, 1, 2), {}
 
     def step(self, action: Any) -> tuple[np.ndarray, float, bool, bool, dict]:
         Clock.now += STEP
-        ends = bool(self.np_random.uniform() < self.hazard)
+        self.left -= 1
+        ends = self.left <= 0 if self.lengths else bool(self.np_random.uniform() < self.hazard)
         return self.np_random.uniform(-1, 1, 2), -float(np.square(action).sum()), ends, False, {}
 
 
 def make_ticking(**arguments: Any) -> gymnasium.Env:
     return Ticking(**arguments)
+
+
+def make_even() -> gymnasium.Env:
+    return Ticking(lengths=(8, 15))
 
 
 def make_limited(**arguments: Any) -> gymnasium.Env:

@@ -2,6 +2,7 @@
 
 import io
 import math
+from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 
@@ -18,6 +19,7 @@ from closerlook.agents.agent import Agent
 from closerlook.agents.environment import EnvironmentSpec
 from closerlook.cli.console import Bar, Terminal, time_left
 from closerlook.diagnostics.foretelling import TINY, Foretelling, affine, makespan
+from closerlook.diagnostics.pace import spread_of
 from closerlook.execution import Job, Silence, Whole
 from closerlook.simulation.metering import Asked, Measured, Meter, Pace, metered
 from closerlook.simulation.records import Sampling
@@ -76,9 +78,11 @@ CASES = {
 }
 
 
-EVERY = [(case, gamma, env) for case in CASES for gamma in (0.9, 0.999) for env in ("make_ticking", "make_limited")]
+ENVIRONMENTS = ("make_ticking", "make_limited", "make_even")
+EVERY = [(case, gamma, env) for case in CASES for gamma in (0.9, 0.999) for env in ENVIRONMENTS]
 FAST = [("gradients", 0.9, "make_ticking"), ("gradients, updates", 0.9, "make_ticking")]
 FAST += [(case, 0.999, "make_limited") for case in ("gradients, true", "values", "trust-region")]
+FAST += [("values", 0.999, "make_even")]
 
 
 @pytest.mark.parametrize(
@@ -173,35 +177,57 @@ def test_no_agent_depends_on_the_trial(tmp_path):
         assert torch.equal(tensor, runs[1].agents[0].state[name])
 
 
-def simulate_lane(asked: Asked, hazard: float, draws: np.random.Generator) -> int:
+def simulate_lane(asked: Asked, length: Callable[[], float]) -> int:
     """Step one lane through one stream, the obvious way."""
     own, limit = asked.sampling, asked.time_limit or math.inf
     taken = elapsed = 0
+    left = length()
     for step in range(own.n_steps):
-        taken, elapsed, ended = taken + 1, elapsed + 1, draws.random() < hazard
-        if not ended and (elapsed == limit or step == own.n_steps - 1):
+        taken, elapsed, left = taken + 1, elapsed + 1, left - 1
+        if left > 0 and (elapsed == limit or step == own.n_steps - 1):
             further, finish = (
                 own.continuation_steps,
                 own.finish_episodes and elapsed < limit and step == own.n_steps - 1,
             )
             patience = limit - elapsed if limit < math.inf else own.longest_finish
-            for _ in range(int(max(further, patience if finish else 0))):
-                taken += 1
-                if draws.random() < hazard:
-                    break
-        if ended or elapsed == limit:
-            elapsed = 0
+            taken += int(min(left, max(further, patience if finish else 0)))
+        if left <= 0 or elapsed == limit:
+            elapsed, left = 0, length()
     return taken
+
+
+SAMPLINGS = [Sampling(50), Sampling(200, 0, 300), Sampling(150, 0, 20, True, 400)]
 
 
 @pytest.mark.parametrize("hazard", [0.0, 0.002, 0.05])
 @pytest.mark.parametrize("limit", [None, 100])
-@pytest.mark.parametrize("sampling", [Sampling(50), Sampling(200, 0, 300), Sampling(150, 0, 20, True, 400)])
+@pytest.mark.parametrize("sampling", SAMPLINGS)
 def test_the_steps_of_a_stream_are_those_of_many_simulated_ones(sampling, limit, hazard):
     asked = Asked(sampling, "test", 1, 1, 1, limit)
     draws = np.random.default_rng(0)
-    mean = np.mean([simulate_lane(asked, hazard, draws) for _ in range(400)])
+    mean = np.mean([simulate_lane(asked, lambda: draws.geometric(hazard) if hazard else math.inf) for _ in range(400)])
     assert asked.steps(hazard)[1] == pytest.approx(mean, rel=0.2)
+
+
+@pytest.mark.parametrize("sampling", SAMPLINGS)
+def test_episodes_of_much_the_same_length_are_met_half_over(sampling):
+    """By the law of those that end at any step they would go on for twice as long."""
+    asked, draws, lengths = Asked(sampling, "test", 1, 1, 1, None), np.random.default_rng(0), range(30, 51)
+    mean = np.mean([simulate_lane(asked, lambda: draws.choice(lengths)) for _ in range(400)])
+    spread = float(np.var(lengths) / np.mean(lengths) ** 2)
+    assert asked.steps(1 / np.mean(lengths), spread)[1] == pytest.approx(mean, rel=0.04)
+    assert spread_of([40] * 4) == 0.5  # of few episodes it is not known
+    assert spread_of([]) == 1.0
+
+
+def test_the_lengths_of_episodes_are_counted_on_every_lane():
+    meter = Meter(Clock())
+    with metered(meter):
+        spec = EnvironmentSpec("ticking_environments:make_even")
+        rollout(agent_of(0.9), spec, Sampling(150), seeds=[0], purpose="test", streams=range(8), lanes=8)
+    assert 8 * 150 // 15 <= len(meter.lengths) <= 8 * 150 // 8
+    assert {*meter.lengths} <= {*range(8, 15)}
+    assert np.std(meter.lengths) > 1
 
 
 def test_lanes_share_the_steps_of_the_lockstep():
@@ -293,7 +319,7 @@ def test_the_time_of_the_trial_is_announced():
     assert "what is left takes about 10 min" in shown.notes.file.getvalue()
     bar.finish()
     bar.foretell(1000.0, lambda: None)
-    assert bar.seconds_of(32_000.0) == pytest.approx(4 + 1)  # by the usual rate
+    assert bar.seconds_of(32_000.0) == pytest.approx(7 + 1)  # by the usual rate
 
 
 def test_how_a_job_is_made_smaller_does_not_travel():

@@ -116,7 +116,7 @@ def test_the_time_announced_is_about_what_it_takes() -> None:
     bar = Bar(shown, "Hopper-v5", 2)
     bar.start(1.0, "gradients")
     bar.finish()
-    assert "about 4 s" in shown.notes.file.getvalue()
+    assert "about 7 s" in shown.notes.file.getvalue()
 
 
 def rows_of(**changes: float) -> list[dict]:

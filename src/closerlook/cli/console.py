@@ -35,9 +35,9 @@ STEP_SECONDS = 90e-6
 """What a step costs a worker apart from its pairs: shared by as many streams as it steps at once."""
 LONG_SECONDS = 86_400.0
 """Work that takes longer has to be asked for twice."""
-START_SECONDS = 4.0
+START_SECONDS = 7.0
 """What it takes until workers work, and to draw what they found."""
-ALONE_SECONDS = 1.5
+ALONE_SECONDS = 3.0
 """What it takes to draw it, where no workers are started."""
 
 SHARE_TO_TRUST = 0.2

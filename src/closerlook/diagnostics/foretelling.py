@@ -36,7 +36,7 @@ from closerlook.simulation.records import Sampling
 
 TINY = 16_384
 """Pairs, of all agents, below which nothing is tried."""
-PACE_SECONDS, KIND_SECONDS = 0.4, 0.15
+PACE_SECONDS, KIND_SECONDS = 0.8, 0.15
 """Of the trials of all paces, and of that of each kind of job, about."""
 LONG_SECONDS = 0.5
 """Of the first call of a job, from which on it is called as rarely as can be."""

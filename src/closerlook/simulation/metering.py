@@ -11,6 +11,8 @@ T      scored steps of a stream
 B      its burn-in, at most
 H      steps that it goes on past a cut or a time limit, at most
 h      probability that a step ends the episode
+c      standard deviation of the episodes' lengths over their mean: 1 where h is
+       the same at every step
 ====== =====================================================================
 """
 
@@ -21,6 +23,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 
 import numpy as np
+from numpy.typing import NDArray
 
 from closerlook.simulation.lanes import StepResult
 from closerlook.simulation.records import Sampling
@@ -74,19 +77,23 @@ class Asked:
         streams = self.streams * factor
         return replace(self, streams=streams, lanes=1 if self.alone else min(streams, max(1, lanes // self.policies)))
 
-    def steps(self, hazard: float) -> tuple[float, float]:
+    def steps(self, hazard: float, spread: float = 1.0) -> tuple[float, float]:
         """Return the steps of the lockstep and of all lanes that the whole is expected to take.
 
         Parameters
         ----------
         hazard : float
-            h, the same at every step.
+            h, on average over the steps.
+        spread : float
+            c^2.
         """
         own, limit = self.sampling, self.time_limit or math.inf
         # how far a stream goes past its cut: to the end of a Monte Carlo return, or of the episode that it is in
-        further = _until(own.continuation_steps, hazard)
+        # an episode that is met at some step of it goes on for E[L^2] / (2 E[L]) = (1 + c^2) / 2h steps on average
+        going_on = 2 * hazard / (1 + spread)
+        further = _until(own.continuation_steps, going_on)
         patience = own.longest_finish if self.time_limit is None else max(limit / 2, limit - own.n_steps)
-        finish = _until(patience, hazard) if own.finish_episodes else 0.0
+        finish = _until(patience, going_on) if own.finish_episodes else 0.0
         beyond = max(further, finish)
         # an episode that lives to its limit is followed beyond it too; where all do, the last is half over at the cut
         lives = (1 - hazard) ** limit
@@ -95,9 +102,12 @@ class Asked:
         # and what follows time limits
         stream = own.n_steps + own.burn_in / 2 + beyond + cut_off * further
         lanes = self.lanes
-        # the maximum of n exponential waits is 1 + log n times their mean, about
+        # the longest of all lanes is waited for: of n exponential waits 1 + log n times their mean, about; of n
+        # uniform ones, where all episodes are of one length, 2n / (n + 1) times
         most = max(own.continuation_steps, patience if own.finish_episodes else 0)
-        last = min(most, beyond * (1 + math.log(lanes * self.policies)))  # the longest of all lanes is waited for
+        waits, even = lanes * self.policies, min(1.0, spread)
+        longest = even * (1 + math.log(waits)) + (1 - even) * 2 * waits / (waits + 1)
+        last = min(most, beyond * longest)
         # likewise for burn-in: the largest of n uniform draws is n / (n + 1), their mean 1/2
         late = own.burn_in * (lanes / (lanes + 1) - 0.5)
         return self.streams / lanes * stream + last - beyond + late, self.policies * self.streams * stream
@@ -145,14 +155,15 @@ class Meter:
         Scored steps of a stream, at most; None: all that are asked for.
     rollouts : list of Measured
         What was simulated so far.
-    ends : int
-        Episodes that ended in them.
+    lengths : list of int
+        Of the episodes that ended in them.
     """
 
     clock: Clock = time.perf_counter
     longest: int | None = None
     rollouts: list[Measured] = field(default_factory=list)
-    ends: int = 0
+    lengths: list[int] = field(default_factory=list)
+    _ages: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64))
 
     @property
     def seconds(self) -> float:
@@ -175,7 +186,18 @@ class Meter:
 
     def forget(self) -> None:
         """Begin anew."""
-        self.rollouts, self.ends = [], 0
+        self.rollouts, self.lengths = [], []
+
+    def step(self, result: StepResult) -> None:
+        """Count a step of the lanes; of those that all go on, how long their episodes have been going."""
+        lanes, rollout = len(result.rewards), self.rollouts[-1]
+        if not rollout.rounds or len(self._ages) != lanes:
+            self._ages = np.zeros(lanes, np.int64)
+        rollout.rounds += 1
+        rollout.steps += lanes
+        self._ages += 1
+        self.lengths += self._ages[result.terminated].tolist()
+        self._ages[result.terminated | result.truncated] = 0
 
 
 _on: list[Meter] = []
@@ -208,10 +230,7 @@ def simulating(*asked: Asked) -> Iterator[None]:
 def count(result: StepResult) -> None:
     """Count a step of the lanes, where a meter is on."""
     if _on and _on[-1].rollouts:
-        meter = _on[-1]
-        meter.rollouts[-1].rounds += 1
-        meter.rollouts[-1].steps += len(result.rewards)
-        meter.ends += int(np.sum(result.terminated))
+        _on[-1].step(result)
 
 
 def short(steps: int) -> int:
@@ -250,24 +269,25 @@ class Pace:
     ----------
     of_round, of_step : float
         Seconds of each step of the lockstep, however many lanes take it, and of each lane's.
-    hazard : float
-        Probability that a step ends an episode.
+    hazard, spread : float
+        h and c^2: how often episodes end, and how evenly.
     """
 
     of_round: float
     of_step: float
     hazard: float
+    spread: float = 1.0
 
     @classmethod
-    def of(cls, few: Measured, many: Measured, hazard: float) -> "Pace":
+    def of(cls, few: Measured, many: Measured, hazard: float, spread: float = 1.0) -> "Pace":
         """Find the pace that two rollouts had.
 
         Parameters
         ----------
         few, many : Measured
             On few lanes, and on many.
-        hazard : float
-            h.
+        hazard, spread : float
+            h and c^2.
         """
         # seconds = of_round rounds + of_step steps, two equations in two unknowns
         determinant = few.rounds * many.steps - many.rounds * few.steps
@@ -275,10 +295,10 @@ class Pace:
             of_round = (few.seconds * many.steps - many.seconds * few.steps) / determinant
             of_step = (many.seconds * few.rounds - few.seconds * many.rounds) / determinant
             if min(of_round, of_step) >= 0:
-                return cls(of_round, of_step, hazard)
-        return cls(0.0, (few.seconds + many.seconds) / (few.steps + many.steps), hazard)
+                return cls(of_round, of_step, hazard, spread)
+        return cls(0.0, (few.seconds + many.seconds) / (few.steps + many.steps), hazard, spread)
 
     def seconds(self, asked: Asked) -> float:
         """Return what a whole rollout is expected to take."""
-        rounds, steps = asked.steps(self.hazard)
+        rounds, steps = asked.steps(self.hazard, self.spread)
         return self.of_round * rounds + self.of_step * steps

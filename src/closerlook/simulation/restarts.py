@@ -12,6 +12,7 @@ H      steps that each copy goes on, at most
 ====== ====================================
 """
 
+import math
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -159,7 +160,9 @@ def restart(
     with lend_engine(environment, together * copies) as engine:
         copier = _Copier(agents, engine, origin, environment.id, (together, copies, steps))
         copied = Asked(Sampling(1, 0, wanted), origin.purpose, copies, len(states), together, None)
-        half = Sampling(max(1, asked_steps(origin.sampled.n_steps) // 2))
+        # an episode is as long past, when met at some step, as it goes on; and no longer than its stream
+        longest = min(asked_steps(origin.sampled.n_steps), engine.time_limit or math.inf)
+        half = Sampling(1, 0, max(1, int(longest / 2)))
         replayed = Asked(half, origin.purpose, 1, len(states), 1, None, alone=True)
         with simulating(copied, replayed):
             parts = [copier.go_on(group) for group in groups]
