@@ -74,6 +74,7 @@ bench: $(VENV)/dev.stamp  ## Speed of sampling and of measurements, as ratios wi
 	$(BIN)/python benchmarks/training.py
 	$(BIN)/python benchmarks/imported.py
 	$(BIN)/python benchmarks/foretold.py
+	$(BIN)/python benchmarks/checkup.py
 	$(BIN)/python benchmarks/studies.py
 	$(BIN)/python benchmarks/workers.py
 

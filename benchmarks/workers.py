@@ -1,22 +1,21 @@
-"""What jobs, store and merge cost beside plain sampling, with 1, 2 and 4 workers that were brought; and the limits.
+"""What jobs, store and merge cost beside the sampling, with 1, 2 and 4 workers that were brought; and the limits.
 
 A round has a pool of gradients sampled by n workers (`--executor slurm --slurm cluster=local`: the command samples
-nothing itself), stored, read back and merged; and has n plain processes run the same jobs, a share each, whose answers
-are let go. Both do so with few jobs and with many. Counted is the processor time of all processes, and compared what
-many take more than few: start-up is on neither side. In the first is all that jobs cost: pickling and files, leases and
-looks, answers written, read back and merged. Printed is the median over rounds of the paired ratio, with the smallest
-and the largest. The goal is at most 1.05.
+nothing itself), stored, read back and merged, with few jobs and with many. Counted is the processor time of all
+processes, less that within the jobs themselves, which each job tells: both are of the same minutes, so that a machine
+whose speed drifts does not matter. What many jobs take more than few has no start-up in it. What is left is all that
+jobs cost beside sampling: pickling and files, leases and looks, answers written, read back and merged. Printed is the
+median over rounds of that, as a ratio to the sampling, with the smallest and the largest. The goal is at most 1.05.
 
 With --limits it is measured instead what a command does for each job, and with each look, as workers grow in number:
 processor time and bytes of jobs and answers, of a look at a folder with so many workers, and of reading their leases.
 
-    python benchmarks/workers.py                     about ten minutes
+    python benchmarks/workers.py                     about a quarter of an hour
     python benchmarks/workers.py --limits            a minute
 """
 
 import argparse
 import json
-import multiprocessing
 import os
 import resource
 import secrets
@@ -37,7 +36,6 @@ from closerlook.diagnostics import find_diagnostic
 from closerlook.diagnostics.subjects import resolve
 from closerlook.execution import Executor, Job, Result, content_key, executing, run_jobs
 from closerlook.execution.packing import Parcels, packed
-from closerlook.execution.threads import single_thread, single_thread_environment
 from closerlook.measurements.pooled import Pooled
 from closerlook.results.answers import JobFiles
 from closerlook.results.open_jobs import OpenJobs
@@ -61,62 +59,53 @@ def planned(agent: Agent, jobs: int) -> tuple[list[Job], Any]:
     return list(next(asked.measure(subjects[0], plan))), plan
 
 
-def run_share(agent: str, iteration: int, jobs: int, part: slice) -> None:
-    with single_thread():
-        for job in planned(find_agent(agent, iteration, 0), jobs)[0][part]:
-            job.run()
+def timed_job(job: Job) -> Result:
+    """Run a job, and tell the processor seconds that it took."""
+    begun = time.process_time()
+    answer = job.run()
+    return {**answer, "seconds": np.array([time.process_time() - begun])}
 
 
-def plainly(agent: str, iteration: int, jobs: int, workers: int) -> None:
-    spawn = multiprocessing.get_context("spawn")
-    with single_thread_environment():
-        shares = [(agent, iteration, jobs, slice(at, None, workers)) for at in range(workers)]
-        processes = [spawn.Process(target=run_share, args=share) for share in shares]
-        for process in processes:
-            process.start()
-    for process in processes:
-        process.join()
-        assert process.exitcode == 0
-
-
-def by_workers(agent: str, iteration: int, jobs: int, workers: int) -> None:
+def by_workers(agent: str, iteration: int, jobs: int, workers: int) -> float:
+    """Sample a pool by workers, and merge it; return the processor seconds within its jobs."""
     asked, plan = planned(find_agent(agent, iteration, 0), jobs)
+    told = [replace(job, function=timed_job, arguments={"job": job}) for job in asked]
     brought = Executor("slurm", slurm={"cluster": "local"})
     with TemporaryDirectory() as folder, owned(Path(folder)), executing(brought, workers, folder):
-        answers = run_jobs(asked, cache=RunFolder(folder).jobs())
+        answers = run_jobs(told, cache=RunFolder(folder).jobs())
+        within = sum(float(answer.pop("seconds")[0]) for answer in answers)
         Pooled(answers, plan.pool, plan.statistics)
+    return within
 
 
-WAYS: dict[str, Callable[[str, int, int, int], None]] = {"plain": plainly, "workers": by_workers}
-
-
-def spent_here(way: str, agent: str, iteration: int, jobs: int, workers: int) -> None:
-    WAYS[way](agent, iteration, jobs, workers)
+def spent_here(agent: str, iteration: int, jobs: int, workers: int) -> None:
+    within = by_workers(agent, iteration, jobs, workers)
     usages = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
-    print(json.dumps(sum(usage.ru_utime + usage.ru_stime for usage in usages)))
+    print(json.dumps([within, sum(usage.ru_utime + usage.ru_stime for usage in usages)]))
 
 
-def spent(way: str, agent: str, iteration: int, jobs: int, workers: int) -> float:
-    """Return processor seconds of a process of its own, and of all that it starts."""
+def spent(agent: str, iteration: int, jobs: int, workers: int) -> np.ndarray:
+    """Return processor seconds within jobs, and of a process of its own and all that it starts."""
     command = [sys.executable, __file__, "--agent", agent, "--iteration", str(iteration)]
-    command += ["--here", way, str(jobs), str(workers)]
-    return float(subprocess.run(command, check=True, capture_output=True, text=True).stdout.splitlines()[-1])
+    command += ["--here", str(jobs), str(workers)]
+    done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
+    return np.array(json.loads(done.stdout.splitlines()[-1]))
 
 
 def compare(chosen: argparse.Namespace) -> None:
     few, many = chosen.jobs
     for workers in chosen.workers:
-        more: dict[str, list[float]] = {way: [] for way in WAYS}
-        for _ in range(chosen.rounds):
-            for way, found in more.items():
-                costs = [spent(way, chosen.agent, chosen.iteration, jobs, workers) for jobs in (few, many)]
-                found.append(costs[1] - costs[0])
-        ratios = np.array(more["workers"]) / np.array(more["plain"])
+        more = [
+            np.subtract(*(spent(chosen.agent, chosen.iteration, jobs, workers) for jobs in (many, few)))
+            for _ in range(chosen.rounds)
+        ]
+        within, whole = np.transpose(more)
+        ratios = whole / within
         middle = float(np.median(ratios))
-        seconds = ", ".join(f"{way} {np.median(found):.1f} s" for way, found in more.items())
         print(
-            f"{workers} workers, {many - few} jobs of {STREAMS * N_STEPS:,} pairs: {seconds}, ratio {middle:.3f} "
-            f"({ratios.min():.3f} to {ratios.max():.3f})  (goal {GOAL:.2f}: {middle <= GOAL})",
+            f"{workers} workers, {many - few} jobs of {STREAMS * N_STEPS:,} pairs: "
+            f"within jobs {np.median(within):.1f} s, in all {np.median(whole):.1f} s, "
+            f"ratio {middle:.3f} ({ratios.min():.3f} to {ratios.max():.3f})  (goal {GOAL:.2f}: {middle <= GOAL})",
             flush=True,
         )
 
@@ -189,12 +178,11 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--limits", action="store_true")
     parser.add_argument("--disk", type=Path, help="where the run folder is to be, for --limits")
-    parser.add_argument("--here", nargs=3)
+    parser.add_argument("--here", nargs=2, type=int)
     chosen = parser.parse_args()
     os.environ.setdefault("MPLBACKEND", "Agg")
     if chosen.here:
-        way, jobs, workers = chosen.here
-        spent_here(way, chosen.agent, chosen.iteration, int(jobs), int(workers))
+        spent_here(chosen.agent, chosen.iteration, *chosen.here)
     elif chosen.limits:
         limits(chosen)
     else:
