@@ -7,7 +7,7 @@ before any of it was looked at:
 - gradients: the paper's pools, of all ten seeds at its four iterations;
 - few, many: lines of seven points beyond the agent, along updates from 2,048 and 262,144 pairs, three batches each,
   with draws shared along a line, of five seeds;
-- values: 1e5 pairs beside a value that is fitted to 1e6 others, of five seeds;
+- values: 1e5 pairs beside values that are fitted to 1e6 others, to returns and to V_old + A, of five seeds;
 - updates: ten of each size, of five seeds;
 - planes: of Humanoid, whose noise the paper shows, of five seeds.
 
@@ -30,10 +30,11 @@ from closerlook.results.reading import read_dataset
 
 FIVE = "10 11 12 13 14"
 LINE = "--pairs 16384 --return-pairs 20480 --multiples 0.25 0.5 0.75 1 1.5 2 3 --repeats 3"
+FITS = "--pairs 1e5 --fit-pairs 1e6 --own-target"
 MEASUREMENTS = {
     "gradients": "gradients --iteration 0 150 300 450 --pairs 2e5",
     "few": f"trust-region --iteration 0 150 300 450 --agent-seed {FIVE} {LINE}",
-    "values": f"values --iteration 150 300 450 --agent-seed {FIVE} --pairs 1e5 --fit-pairs 1e6 --restarts 0",
+    "values": f"values --iteration 150 300 450 --agent-seed {FIVE} {FITS} --restarts 0",
     "updates": f"gradients --iteration 0 150 300 450 --agent-seed {FIVE} --pairs 2e5 --updates",
     "planes": f"landscape --iteration 150 300 450 --agent-seed {FIVE} --pairs 8192 --line-pairs 32768",
     "many": f"trust-region --iteration 0 150 450 --agent-seed {FIVE} {LINE} --step-pairs 262144",

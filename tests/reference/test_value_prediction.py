@@ -83,6 +83,31 @@ def test_an_exact_critic_delivers_everything(exact):
     assert float(exact["excess_variance"]) == pytest.approx(1.0, abs=0.1)
 
 
+def test_on_one_policys_data_the_better_target_is_told():
+    """With an exact critic one reward and its value tell as much as a return; with one that knows nothing, less."""
+    wishes = {**FEW, "own_target": True}
+    exact, blank = (
+        value_prediction(replace(with_critic(share=share), gae_lambda=0.0), **wishes) for share in (1.0, 0.0)
+    )
+    assert float(exact["own_target_unexplained_ratio_high"]) < 1.05
+    assert float(blank["own_target_unexplained_ratio_low"]) > 1.2
+    for found in (exact, blank):
+        left = [1 - float(found[f"{of}_explained_variance"]) for of in ("own_target", "fitted")]
+        assert float(found["own_target_unexplained_ratio"]) == pytest.approx(left[0] / left[1])
+        assert float(found["own_target_mre"]) > 0
+    ratio = blank["variance_ratio"]
+    assert float(ratio.sel(baseline="own_target")) > 1.2 * float(ratio.sel(baseline="fitted"))
+
+
+def test_the_own_target_is_left_out_unless_asked_for(exact):
+    assert "own_target" not in exact["baseline"].values
+    assert np.isnan(exact["own_target_unexplained_ratio"])
+    with pytest.raises(InputError, match="own-target asks for a fit, and fit-pairs is 0"):
+        value_prediction(with_critic(), **{**FEW, "fit_pairs": 0, "own_target": True})
+    bare = value_prediction(endless_quadratic_agent(noise=NOISE), **FEW, own_target=True)
+    assert np.isnan(bare["variance_ratio"].sel(baseline="own_target"))
+
+
 def test_a_constant_error_of_a_critic_costs_what_it_costs_the_agent():
     few = {**FEW, "fit_pairs": 0, "lambdas": [1]}
 

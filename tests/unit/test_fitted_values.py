@@ -1,12 +1,14 @@
 """Values fitted to shards: they converge to the exact value, and nothing depends on how transitions are read."""
 
 import tracemalloc
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 
 from closerlook.agents.agent import Agent
+from closerlook.algorithms.batch import evaluate_critic
 from closerlook.errors import InputError
 from closerlook.measurements import value_shards
 from closerlook.measurements.fitted_values import ROWS, Critic, FitSettings, _Moments, fit_values, fitted_critics
@@ -16,7 +18,7 @@ from closerlook.measurements.value_shards import Shards, Transitions, spill
 from closerlook.results.answers import JobFiles
 from closerlook.simulation.records import Sampling
 from closerlook.simulation.rollout import rollout
-from environments import OFFSET, TARGET, bandit_agent, endless_quadratic_agent, quadratic_value
+from environments import OFFSET, TARGET, QuadraticCritic, bandit_agent, endless_quadratic_agent, quadratic_value
 
 SAMPLING = Sampling(64)
 
@@ -45,6 +47,51 @@ def test_the_closed_form_is_what_returns_come_to():
     returns = sampled.rewards[0, :, 0] + sampled.boundaries.continuation_rewards @ 0.9 ** np.arange(1, 61)
     misses = returns - exact_values(agent, sampled.observations[0, :, 0].astype(np.float64))
     assert abs(misses.mean()) < 3 * misses.std() / np.sqrt(len(misses))
+
+
+def off_by(constant: float, gae_lambda: float) -> Agent:
+    """An agent whose critic is the exact value and as much more."""
+    bare = endless_quadratic_agent()
+    critic = QuadraticCritic(quadratic_value(bare), constant=constant)
+    return replace(endless_quadratic_agent(critic), gae_lambda=gae_lambda)
+
+
+@pytest.mark.parametrize("gae_lambda", [0.0, 0.6, 1.0])
+def test_the_own_target_is_the_value_and_what_advantages_add_up_to(tmp_path, gae_lambda):
+    agent = off_by(0.5, gae_lambda)
+    part = StreamRange(0, "fit", 0, 2)
+    spill(agent, agent.environment, SAMPLING, part, str(tmp_path), "one", own_target=True)
+    stored = JobFiles(tmp_path).load("one")
+    asked = value_shards.with_monte_carlo_returns(SAMPLING, agent.gamma)
+    sampled = rollout(Agent.stack([agent]), agent.environment, asked, seeds=[0], purpose="fit", streams=range(2))
+    critic = evaluate_critic(Agent.stack([agent]), sampled, agent.bootstrap)
+    values, following = critic.values[0].double().numpy(), critic.following[0].double().numpy()
+    for stream in range(2):
+        advantage, targets = 0.0, []
+        for step in reversed(range(64)):
+            error = sampled.rewards[0, stream, step] + 0.9 * following[stream, step] - values[stream, step]
+            advantage = error + 0.9 * gae_lambda * advantage
+            targets.append(values[stream, step] + advantage)
+        np.testing.assert_allclose(stored["gae_targets"][stream], targets[::-1], rtol=1e-4, atol=1e-4)
+
+
+def test_a_value_fitted_to_a_bootstrapped_target_inherits_the_critics_error(tmp_path):
+    """With lambda 0 the target is r + gamma V_old, whose mean is off by gamma times what V_old is off by."""
+    agent, keys = off_by(0.5, 0.0), [f"shard{job}" for job in range(4)]
+    for job, key in enumerate(keys):
+        part = StreamRange(0, "fit", job * 32, (job + 1) * 32)
+        spill(agent, agent.environment, SAMPLING, part, str(tmp_path), key, own_target=True)
+    both = fit_values(str(tmp_path), keys, 128, FitSettings(), 0, own_target=True)
+    alone = fit_values(str(tmp_path), keys, 128, FitSettings(), 0)
+    assert set(alone) < set(both)
+    for name, array in alone.items():
+        np.testing.assert_array_equal(both[name], array)
+    critics, agents = fitted_critics(both), Agent.stack([agent])
+    sampled = rollout(agents, agent.environment, SAMPLING, seeds=[9], purpose="held out", streams=range(40))
+    exact = exact_values(agent, sampled.observations[0].astype(np.float64))
+    misses = {name: critic.judge(agents, sampled).values[0].numpy() - exact for name, critic in critics.items()}
+    assert misses["own_target"].mean() == pytest.approx(0.9 * 0.5, abs=0.05)
+    assert misses["fitted"].mean() == pytest.approx(0.0, abs=0.05)
 
 
 @pytest.mark.parametrize(

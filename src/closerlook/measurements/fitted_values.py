@@ -30,6 +30,9 @@ FITS = ("fitted", "optimal")
 """``fitted``: least squares, so the expected return of a state. ``optimal``: weighted by the squared norm of the score,
 so the baseline of the state with the least variance of single pairs (Greensmith et al., 2004, theorem 8)."""
 
+OWN_TARGET = "own_target"
+"""Least squares to V_old + A, what the agent's own critic regresses on, in place of returns."""
+
 ROWS = 1024
 """Pairs at a time in sums over all of them, which take several copies."""
 FLAT = 1e-6
@@ -99,7 +102,7 @@ class Critic:
 
 
 def fit_values(
-    folder: str, keys: Sequence[str], streams: int, settings: FitSettings, seed: int
+    folder: str, keys: Sequence[str], streams: int, settings: FitSettings, seed: int, *, own_target: bool = False
 ) -> dict[str, np.ndarray]:
     """Fit values to the transitions of shards.
 
@@ -111,21 +114,27 @@ def fit_values(
         How.
     seed : int
         Keys the initial weights and the order of pairs.
+    own_target : bool
+        Whether another value is fitted to V_old + A of the same pairs, from the same weights in the same order.
 
     Returns
     -------
     dict of str to ndarray
-        ``<fit>.<layer>.weight`` and ``.bias`` for each of `FITS` that could be had, float32; ``held_out`` (E, J), the
-        held-out squared error after each pass, over the variance of the held-out returns; ``pairs`` fitted to.
+        ``<fit>.<layer>.weight`` and ``.bias`` for each of `FITS` that could be had, and of `OWN_TARGET`, float32;
+        ``held_out`` (E, J), the held-out squared error of `FITS` after each pass, over the variance of the held-out
+        returns; ``pairs`` fitted to.
     """
-    shards = Shards(folder, keys, streams)
-    return _Fit(shards, settings, seed).run()
+    found = _Fit(Shards(folder, keys, streams), settings, seed, FITS).run()
+    if own_target:
+        other = _Fit(Shards(folder, keys, streams, "gae_targets"), settings, seed, (OWN_TARGET,)).run()
+        found |= {name: array for name, array in other.items() if name.startswith(f"{OWN_TARGET}.")}
+    return found
 
 
 def fitted_critics(answer: Mapping[str, np.ndarray]) -> dict[str, Critic]:
     """Make critics of what `fit_values` answers, by name."""
     found = {}
-    for fit in FITS:
+    for fit in (*FITS, OWN_TARGET):
         start = f"{fit}."
         parameters = {
             name.removeprefix(start): torch.from_numpy(array)
@@ -150,7 +159,7 @@ class _Moments:
         sums = np.zeros((1, 2 * (window.observations.shape[1] + 1)))
         for first in range(0, len(window), ROWS):
             rows = slice(first, first + ROWS)
-            table = np.concatenate([window.observations[rows], window.returns[rows, None]], axis=1, dtype=np.float64)
+            table = np.concatenate([window.observations[rows], window.targets[rows, None]], axis=1, dtype=np.float64)
             sums = np.concatenate([sums, np.concatenate([table, np.square(table)], axis=1)]).sum(axis=0, keepdims=True)
         self._sums = self._sums + sums[0]
         self._count += len(window)
@@ -194,7 +203,7 @@ class _Scale:
 class _Fit:
     """One fit in progress; both networks take the same steps on the same pairs, weighted differently."""
 
-    def __init__(self, shards: Shards, settings: FitSettings, seed: int) -> None:
+    def __init__(self, shards: Shards, settings: FitSettings, seed: int, names: Sequence[str]) -> None:
         self._shards, self._settings, self._seed = shards, settings, seed
         moments, windows = _Moments(), 0
         for window in shards.windows(range(len(shards))):
@@ -204,7 +213,8 @@ class _Fit:
         del window
         self._scale = moments.scale()
         self._held_out = shards.held_out()
-        self._fits = 1 if self._held_out.norms is None else len(FITS)
+        self._names = names if self._held_out.norms is not None else names[:1]
+        self._fits = len(self._names)
         norms = self._held_out.norms
         self._mean_norm = float(norms.mean()) if norms is not None and norms.any() else 1.0
         self._network = MLP((self._held_out.observations.shape[1], *settings.hidden, 1))
@@ -232,7 +242,7 @@ class _Fit:
                 self._set_out(best)
         folded = {
             f"{fit}.{name}": array
-            for at, fit in enumerate(FITS[: self._fits])
+            for at, fit in enumerate(self._names)
             for name, array in self._scale.fold(
                 {name: tensor[at].numpy() for name, tensor in best.items()}, self._network.n_layers - 1
             ).items()
@@ -261,7 +271,7 @@ class _Fit:
     def _step(self, window: Transitions, rows: Array, rate: float) -> None:
         values = self._mlp.forward(self._scale.inputs(window.observations[rows], self._fits))[:, 0]
         # d/dV of the weighted mean square over a minibatch of M pairs: 2 w (V - y) / M
-        slopes = (values - self._targets(window.returns[rows])) * self._weights(window, rows) * (2.0 / len(rows))
+        slopes = (values - self._targets(window.targets[rows])) * self._weights(window, rows) * (2.0 / len(rows))
         self._mlp.backward(np.ascontiguousarray(slopes[:, None], np.float32))
         self._adam.step(rate)
 
@@ -270,7 +280,7 @@ class _Fit:
 
     def _weights(self, window: Transitions, rows: Array | slice) -> Array:
         """Return how much each pair counts for each fit, (J, M)."""
-        ones = np.ones_like(window.returns[rows])
+        ones = np.ones_like(window.targets[rows])
         if self._fits == 1 or window.norms is None:
             return ones[None]
         # b* = E[|g|^2 G | s] / E[|g|^2 | s]: least squares weighted by |grad log pi|^2
@@ -283,7 +293,7 @@ class _Fit:
             rows = slice(first, first + self._settings.minibatch)
             values = self._mlp.forward(self._scale.inputs(self._held_out.observations[rows], self._fits))[:, 0]
             weights = self._weights(self._held_out, rows)
-            errors = np.square(values - self._targets(self._held_out.returns[rows]), dtype=np.float64)
+            errors = np.square(values - self._targets(self._held_out.targets[rows]), dtype=np.float64)
             sums += [(errors * weights).sum(axis=1), weights.sum(axis=1)]
         return np.asarray(sums[0] / sums[1])
 

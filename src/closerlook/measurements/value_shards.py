@@ -18,10 +18,12 @@ import torch
 
 from closerlook.agents.agent import Agent
 from closerlook.agents.environment import EnvironmentSpec
+from closerlook.algorithms.batch import evaluate_critic
 from closerlook.errors import InputError
 from closerlook.measurements.stream_scores import stream_squared_norms
 from closerlook.measurements.stream_sums import StreamRange
 from closerlook.measurements.true_returns import continuation_steps, discounted_returns
+from closerlook.measurements.weightings import gae_targets
 from closerlook.results.answers import JobFiles
 from closerlook.simulation.records import Sampling
 from closerlook.simulation.rollout import rollout
@@ -57,13 +59,21 @@ def with_monte_carlo_returns(sampling: Sampling, gamma: float) -> Sampling:
 
 
 def spill(
-    agent: Agent, environment: EnvironmentSpec, sampling: Sampling, streams: StreamRange, folder: str, key: str
+    agent: Agent,
+    environment: EnvironmentSpec,
+    sampling: Sampling,
+    streams: StreamRange,
+    folder: str,
+    key: str,
+    *,
+    own_target: bool = False,
 ) -> dict[str, np.ndarray]:
     """Simulate streams and write what a value is fitted to.
 
     Leaves in the folder, under the key, ``observations`` (S, T, obs) float32 as the networks see them; ``returns``
     (S, T) float32, Monte Carlo discounted returns in the units of the critic; ``norms`` (S, T) float32, the squared
-    norm of each score, where it can be had; ``numbers`` (S,), the streams.
+    norm of each score, where it can be had; ``gae_targets`` (S, T) float32, where they are asked for; ``numbers`` (S,),
+    the streams.
 
     Parameters
     ----------
@@ -79,6 +89,8 @@ def spill(
         Where to write.
     key : str
         Under which name.
+    own_target : bool
+        Whether the agent's critic is asked for its own target, V_old + A.
 
     Returns
     -------
@@ -97,7 +109,10 @@ def spill(
         "returns": discounted_returns(agents, sampled, scaled=True).float().numpy(),
         "numbers": np.array(numbers),
     }
-    files.save(key, arrays | ({"norms": torch.stack(known).numpy()} if known else {}))
+    arrays |= {"norms": torch.stack(known).numpy()} if known else {}
+    if own_target:
+        arrays["gae_targets"] = gae_targets(agents, sampled, evaluate_critic(agents, sampled, agents.bootstrap)).numpy()
+    files.save(key, arrays)
     return {"pairs": np.array(sampled.pairs)}
 
 
@@ -109,19 +124,19 @@ class Transitions:
     ----------
     observations : ndarray, (N, obs), float32
         Inputs of the networks.
-    returns : ndarray, (N,), float32
-        Targets.
+    targets : ndarray, (N,), float32
+        What is fitted.
     norms : ndarray, (N,), float32, or None
         Squared norms of the scores.
     """
 
     observations: np.ndarray
-    returns: np.ndarray
+    targets: np.ndarray
     norms: np.ndarray | None
 
     def __len__(self) -> int:
         """Count the pairs."""
-        return len(self.returns)
+        return len(self.targets)
 
 
 _Shard = Mapping[str, np.ndarray]
@@ -131,8 +146,8 @@ _Shard = Mapping[str, np.ndarray]
 class _Buffer:
     """Pairs of shards, copied one after the other into memory that is taken once and used again."""
 
-    def __init__(self, pairs: int) -> None:
-        self._room, self._count, self._all_normed = pairs, 0, True
+    def __init__(self, pairs: int, target: str) -> None:
+        self._room, self._count, self._target, self._all_normed = pairs, 0, target, True
         self._arrays: dict[str, np.ndarray] = {}
 
     def has_room(self, pairs: int) -> bool:
@@ -141,11 +156,10 @@ class _Buffer:
 
     def add(self, shard: _Shard, chosen: np.ndarray) -> None:
         """Copy the pairs of the chosen streams (S,) of a shard."""
-        n_steps = shard["returns"].shape[1]
-        pairs = int(chosen.sum()) * n_steps
+        pairs = int(chosen.sum()) * shard[self._target].shape[1]
         # weights are used only where all shards have them
         self._all_normed &= "norms" in shard
-        for name in ("observations", "returns", *(["norms"] if self._all_normed else [])):
+        for name in ("observations", self._target, *(["norms"] if self._all_normed else [])):
             place = self._place(name, shard[name], pairs)
             np.compress(chosen, shard[name], axis=0, out=place.reshape(-1, *shard[name].shape[1:]))
         self._count += pairs
@@ -164,7 +178,8 @@ class _Buffer:
     def taken(self) -> Transitions:
         """Return what is in it, not copied."""
         norms = self._arrays["norms"][: self._count] if self._all_normed else None
-        return Transitions(self._arrays["observations"][: self._count], self._arrays["returns"][: self._count], norms)
+        observations, targets = (self._arrays[name][: self._count] for name in ("observations", self._target))
+        return Transitions(observations, targets, norms)
 
     def clear(self) -> None:
         """Begin anew."""
@@ -182,10 +197,12 @@ class Shards:
         Their names, in the order of their streams.
     streams : int
         How many streams they hold in all.
+    target : {"returns", "gae_targets"}
+        What is fitted.
     """
 
-    def __init__(self, folder: str, keys: Sequence[str], streams: int) -> None:
-        self._files, self._keys, self._streams = JobFiles(Path(folder)), list(keys), streams
+    def __init__(self, folder: str, keys: Sequence[str], streams: int, target: str = "returns") -> None:
+        self._files, self._keys, self._streams, self._target = JobFiles(Path(folder)), list(keys), streams, target
         # one stream in ten, and no more than about a hundred
         self._step = max(min(SHARE_HELD_OUT, streams), -(-streams // HELD_OUT_STREAMS))
 
@@ -195,7 +212,7 @@ class Shards:
         for key in self._keys:
             shard, chosen = self._read(key, held_out=True)
             if buffer is None:
-                buffer = _Buffer(self._streams // self._step * shard["returns"].shape[1])
+                buffer = _Buffer(self._streams // self._step * shard["returns"].shape[1], self._target)
             buffer.add(shard, chosen)
         assert buffer is not None
         return buffer.taken()
@@ -210,8 +227,8 @@ class Shards:
             shard, chosen = self._read(self._keys[at], held_out=False)
             n_steps, width = shard["observations"].shape[1:]
             if buffer is None:
-                most = self._streams * n_steps
-                buffer = _Buffer(min(most, WINDOW_BYTES // (width * shard["observations"].itemsize)))
+                most = min(self._streams * n_steps, WINDOW_BYTES // (width * shard["observations"].itemsize))
+                buffer = _Buffer(most, self._target)
             if not buffer.has_room(int(chosen.sum()) * n_steps):
                 yield buffer.taken()
                 buffer.clear()

@@ -33,7 +33,7 @@ from closerlook.measurements.stream_sums import (
 )
 from closerlook.measurements.true_returns import FOLLOWED, cut_off_returns, discounted_returns, incomplete_returns
 from closerlook.measurements.value_shards import with_monte_carlo_returns
-from closerlook.measurements.weightings import OWN, Weighting, Weights, weigh
+from closerlook.measurements.weightings import Weighting, Weights, gae_targets, weigh
 from closerlook.simulation.records import Rollout, Sampling
 from closerlook.simulation.rollout import rollout
 from closerlook.statistics.blocks import MOST_BLOCKS, BlockKeeper, Sums
@@ -176,17 +176,11 @@ class _Tally:
         values += [critic.judge(agents, sampled).values[0] for critic in self._updated]
         return {
             "values": _as_rows(values, sampled),
-            "gae_targets": self._gae_targets(agents, sampled, judged["critic"]).numpy(),
+            "gae_targets": gae_targets(agents, sampled, judged["critic"]).numpy(),
             "monte_carlo_returns": discounted_returns(agents, sampled, scaled=True).float().numpy(),
             "cut_off_returns": cut_off_returns(agents, sampled).float().numpy(),
             "true_returns": discounted_returns(agents, sampled).float().numpy(),
         }
-
-    @staticmethod
-    def _gae_targets(agents: Agent, sampled: Rollout, critic: Evaluation) -> Tensor:
-        (own,) = weigh(agents, sampled, {"critic": critic}, [OWN])
-        # y = V_old + A, what the critic regresses on
-        return critic.values[0] + own.whole
 
     def _keep(self, arrays: Mapping[str, np.ndarray]) -> None:
         for name, array in arrays.items():

@@ -106,6 +106,23 @@ def weigh(
         return [_weigh(agents, sampled, (scaled, returns), known, weighting) for weighting in weightings]
 
 
+def gae_targets(agents: Agent, sampled: Rollout, critic: Evaluation) -> Tensor:
+    """Return what critics regress on by generalized advantage estimation, (S, T), in the critic's units.
+
+    Parameters
+    ----------
+    agents : Agent
+        A population of one.
+    sampled : Rollout
+        Its streams.
+    critic : Evaluation
+        The agent's own critic there.
+    """
+    (own,) = weigh(agents, sampled, {"critic": critic}, [OWN])
+    # the critic's target is its own value and the advantage
+    return critic.values[0] + own.whole
+
+
 def _weigh(
     agents: Agent,
     sampled: Rollout,

@@ -165,6 +165,26 @@ def explained_variance(values: np.ndarray, targets: np.ndarray, *, confidence: f
     return ratio_of_variances(sums, wide.shape[1], confidence=confidence, explained=True)
 
 
+def unexplained_ratio(values: np.ndarray, others: np.ndarray, targets: np.ndarray) -> Interval:
+    """Return ``Var[y - W] / Var[y - V]`` over all pairs, with a jackknife over streams of its logarithm.
+
+    Above 1: V leaves less of the targets unexplained than W does. Both are judged on the same pairs, whose noise takes
+    part in both, so that the ratio is known better than either.
+
+    Parameters
+    ----------
+    values, others, targets : ndarray, (S, T)
+        Predictions V and W, and targets y.
+
+    Notes
+    -----
+    Estimates the ratio over pairs of the policy, with a bias of order 1 / S.
+    """
+    wide = targets.astype(np.float64)
+    sums = np.stack([_moments(wide - others), _moments(wide - values)])
+    return ratio_of_variances(sums, wide.shape[1], confidence=0.95, explained=False)
+
+
 def _moments(numbers: np.ndarray) -> np.ndarray:
     """Return the sums of numbers and of their squares for each stream: (S, 2)."""
     return np.stack([numbers.sum(axis=1), np.square(numbers).sum(axis=1)], axis=1)

@@ -32,6 +32,7 @@ from closerlook.statistics.value_errors import (
     relative_errors,
     released_errors,
     split_error,
+    unexplained_ratio,
 )
 
 TARGET_ARRAYS = ("gae_targets", "monte_carlo_returns", "cut_off_returns")
@@ -53,6 +54,8 @@ class Judged:
         The agent's critic.
     fitted : ndarray, (J, T), or None
         the fitted value.
+    own_target : ndarray, (J, T), or None
+        The value fitted to V_old + A.
     updated : ndarray, (U, J, T)
         The agent's critic after each update.
     targets : mapping of str to ndarray, (J, T)
@@ -67,6 +70,7 @@ class Judged:
 
     own: np.ndarray | None
     fitted: np.ndarray | None
+    own_target: np.ndarray | None
     updated: np.ndarray
     targets: Mapping[str, np.ndarray]
     true_returns: np.ndarray
@@ -163,10 +167,19 @@ def mean_of_intervals(found: Sequence[Interval], scale: Scale = "plain") -> Inte
 
 
 def _of_fitted(judged: Judged, mean: Measure, explained: Measure) -> Findings:
-    values = judged.fitted
-    floor = NOTHING if values is None else mean(values, "returns")
-    possible = NOTHING if values is None else explained(values, "returns")
-    return {**interval("noise_floor_mre", floor), **interval("fitted_explained_variance", possible)}
+    values, other = judged.fitted, judged.own_target
+    floor, possible = (NOTHING if values is None else measure(values, "returns") for measure in (mean, explained))
+    error, found = (NOTHING if other is None else measure(other, "returns") for measure in (mean, explained))
+    ratio = NOTHING
+    if values is not None and other is not None:
+        ratio = unexplained_ratio(values, other, judged.targets["returns"])
+    return {
+        **interval("noise_floor_mre", floor),
+        **interval("fitted_explained_variance", possible),
+        **interval("own_target_mre", error),
+        **interval("own_target_explained_variance", found),
+        **interval("own_target_unexplained_ratio", ratio),
+    }
 
 
 def _of_calibration(judged: Judged) -> Findings:

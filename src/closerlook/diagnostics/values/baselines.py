@@ -14,7 +14,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from closerlook.diagnostics.common.layout import Findings, interval, intervals
-from closerlook.diagnostics.values.options import BASELINES, BATCHES
+from closerlook.diagnostics.values.options import BATCHES
 from closerlook.measurements.pooled import Answers, Pooled, Target
 from closerlook.measurements.value_sums import ValueStatistics
 from closerlook.measurements.weightings import Weighting
@@ -25,7 +25,9 @@ from closerlook.statistics.pool import Size
 from closerlook.statistics.variance_reduction import reduce_variance
 
 
-def compare_baselines(pooled: Pooled, statistics: ValueStatistics, *, normalize: bool) -> Findings:
+def compare_baselines(
+    pooled: Pooled, statistics: ValueStatistics, names: Sequence[str], *, normalize: bool
+) -> Findings:
     """Return how estimates agree with each baseline, and how much each varies.
 
     Parameters
@@ -34,17 +36,19 @@ def compare_baselines(pooled: Pooled, statistics: ValueStatistics, *, normalize:
         Of the answers' ``streams``.
     statistics : ValueStatistics
         What was asked.
+    names : sequence of str
+        Of baselines.
     normalize : bool
         Whether the agent's own estimates standardize advantages.
     """
     sizes = pooled.pool.sizes
-    own = [_own(pooled, statistics, name, size, normalize=normalize) for name in BASELINES for size in sizes]
-    complete = [_complete(pooled, statistics, name, size, normalize) for name in BASELINES for size in sizes]
-    shape = (len(BASELINES), len(sizes))
+    own = [_own(pooled, statistics, name, size, normalize=normalize) for name in names for size in sizes]
+    complete = [_complete(pooled, statistics, name, size, normalize) for name in names for size in sizes]
+    shape = (len(names), len(sizes))
     found = intervals("baseline_pairwise_cosine", own, shape) | intervals(
         "monte_carlo_pairwise_cosine", complete, shape
     )
-    return found | _variances(pooled, statistics, normalize)
+    return found | _variances(pooled, statistics, names, normalize)
 
 
 def _standardized(name: str, normalize: bool) -> bool:
@@ -85,16 +89,16 @@ def _place(weightings: Sequence[Weighting], baseline: str, *, complete: bool = F
     return None
 
 
-def _variances(pooled: Pooled, statistics: ValueStatistics, normalize: bool) -> Findings:
+def _variances(pooled: Pooled, statistics: ValueStatistics, names: Sequence[str], normalize: bool) -> Findings:
     means = {}
-    for name in BASELINES:
+    for name in names:
         target = _complete_target(pooled, statistics, name, normalize)
         if target is not None:
             # means over groups of streams: the trace of their covariance is that of estimates of a group's pairs
             sums, pairs = pooled.groups(target)
             means[name] = sums / pairs[:, None]
     reduction = reduce_variance(means, "mean", "critic", "fitted")
-    ratios = [reduction.ratios.get(name, NOTHING) for name in BASELINES]
+    ratios = [reduction.ratios.get(name, NOTHING) for name in names]
     return {
         **intervals("variance_ratio", ratios),
         **interval("delivered_reduction", reduction.delivered),

@@ -19,11 +19,11 @@ from closerlook.diagnostics.diagnostic import Answers, Cost, Stages, Statistics
 from closerlook.diagnostics.subjects import Subject
 from closerlook.diagnostics.values.audit import TARGET_ARRAYS, Judged, audit, audit_restarts, audit_training
 from closerlook.diagnostics.values.baselines import compare_baselines, sweep_lambdas
-from closerlook.diagnostics.values.options import BASELINES, BATCHES, CRITICS, FOLLOWED, TARGETS
+from closerlook.diagnostics.values.options import BATCHES, CRITICS, FOLLOWED, TARGETS
 from closerlook.diagnostics.values.plan import FEWEST_FITTED_STREAMS, Plan, pool_of
 from closerlook.execution import Job, content_key, same_streams
 from closerlook.measurements.critic_updates import sample_critic_update, updated_critic
-from closerlook.measurements.fitted_values import Critic, fit_values, fitted_critics
+from closerlook.measurements.fitted_values import OWN_TARGET, Critic, fit_values, fitted_critics
 from closerlook.measurements.pooled import Pooled
 from closerlook.measurements.restarted_values import JUDGED, sample_restarts
 from closerlook.measurements.stream_sums import StreamStatistics
@@ -141,7 +141,7 @@ def labels(subjects: Sequence[Subject], plan: Plan) -> tuple[dict[str, Any], dic
         "target": list(TARGETS),
         "judged": list(JUDGED),
         "true_gradient": [FOLLOWED],
-        "baseline": list(BASELINES),
+        "baseline": list(plan.baselines),
         "batches": list(BATCHES),
         "lambda": list(plan.lambdas),
     }
@@ -183,13 +183,13 @@ def _fit_jobs(subject: Subject, plan: Plan) -> list[Job]:
     """List the one job that fits values, with those that spill transitions for it; none where none are to be fitted."""
     if plan.fit_pool is None:
         return []
-    keys = _shard_keys(subject, plan)
+    keys, other = _shard_keys(subject, plan), _other_target(subject, plan)
     spills = [
         subject.job(
             "values to fit",
             spill,
             _pairs(streams, plan),
-            {"sampling": subject.sampling, "streams": streams},
+            {"sampling": subject.sampling, "streams": streams, **other},
             carried={"folder": str(subject.scratch), "key": key},
         )
         for streams, key in zip(_fit_streams(subject, plan), keys, strict=True)
@@ -201,6 +201,7 @@ def _fit_jobs(subject: Subject, plan: Plan) -> list[Job]:
         "streams": plan.fit_pool.streams,
         "settings": plan.fit,
         "seed": subject.seed,
+        **other,
     }
     key = content_key("fitted values", keys, plan.fit_pool.streams, plan.fit, subject.seed)
     name = f"fit of agent {subject.number}"
@@ -226,9 +227,15 @@ def _fit_streams(subject: Subject, plan: Plan) -> list[Any]:
     return [subject.streams(FIT_PURPOSE, one.start, one.stop) for one in ranges]
 
 
+def _other_target(subject: Subject, plan: Plan) -> dict[str, bool]:
+    """Return what is asked beside the fit to returns: nothing, by names that stay as they were, or the own target."""
+    return {"own_target": True} if plan.own_target(subject.agent) else {}
+
+
 def _shard_keys(subject: Subject, plan: Plan) -> list[str]:
     """Name the files of transitions after everything that decides them."""
-    return [subject.key("shard", [VERSION, subject.sampling, part]) for part in _fit_streams(subject, plan)]
+    what = [VERSION, subject.sampling, *_other_target(subject, plan)]
+    return [subject.key("shard", [*what, part]) for part in _fit_streams(subject, plan)]
 
 
 def _update_jobs(subject: Subject, plan: Plan) -> list[Job]:
@@ -310,7 +317,7 @@ def _found(
     found["mean_episode_return"] = np.array(mean_return)
     found["update_fresh_optimizer"] = np.array(bool(updates) and not agent.part("optimizer.value"))
     found |= audit_restarts(restarts, near_zero(judged.targets["returns"]))
-    found |= compare_baselines(pooled, statistics, normalize=agent.normalize_advantages)
+    found |= compare_baselines(pooled, statistics, plan.baselines, normalize=agent.normalize_advantages)
     batch = agent.regime.batch_pairs
     return found | sweep_lambdas(sums, statistics, plan.lambdas, agent.gae_lambda, batch)
 
@@ -323,6 +330,7 @@ def _judged(agent: Agent, critics: Critics, pooled: Pooled) -> Judged:
     return Judged(
         own=known.get("critic"),
         fitted=known.get("fitted"),
+        own_target=known.get(OWN_TARGET),
         updated=values[len(names) :],
         targets={name: pooled.of_streams(array) for name, array in zip(TARGETS, TARGET_ARRAYS, strict=True)},
         true_returns=pooled.of_streams("true_returns"),

@@ -9,6 +9,7 @@ CRITICS = ("as_is", "updated")
 TARGETS = ("gae", "returns", "cut_off_returns")
 """What critics are judged by, see `closerlook.diagnostics.values.variables`."""
 BASELINES = ("zero", "mean", "critic", "fitted", "optimal")
+"""Those that are always told of; `closerlook.measurements.fitted_values.OWN_TARGET` where it was asked for."""
 BATCHES = (1, 10)
 """Training batches for which the best lambda is told."""
 FOLLOWED = "discounted_return"
@@ -49,6 +50,11 @@ class Options(BaseOptions):
         metavar="FLOAT ...",
         otherwise="nine from 0 to 1",
     )
+    own_target: bool = option(
+        False,
+        "Also fit a value to V_old + A of the same pairs, the target that the agent's own critic regresses on: what "
+        "the choice of the target costs.",
+    )
     updates: int = option(
         8, "Independent updates of the critic that are judged, where the agent's algorithm is known.", least=0
     )
@@ -58,7 +64,9 @@ class Options(BaseOptions):
     restart_copies: int = option(16, "Restarts from each of these states.", least=0)
 
     def check(self) -> None:
-        """Refuse restarts whose spread would tell nothing."""
+        """Refuse restarts whose spread would tell nothing, and a second fit without a first."""
+        if self.own_target and not self.fit_pairs:
+            raise InputError("own-target asks for a fit, and fit-pairs is 0", "give --fit-pairs 100000, for example")
         if self.restarts and self.restart_copies < 2:
             what = f"restart-copies must be at least 2 (got {self.restart_copies})"
             raise InputError(what, "give 2 or more: noise is told from their spread")

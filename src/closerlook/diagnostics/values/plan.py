@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from closerlook.agents.agent import Agent
 from closerlook.algorithms.rules import ALGORITHMS
 from closerlook.diagnostics.subjects import Subject
-from closerlook.diagnostics.values.options import LAMBDAS, Options
+from closerlook.diagnostics.values.options import BASELINES, LAMBDAS, Options
 from closerlook.errors import InputError
-from closerlook.measurements.fitted_values import FitSettings
+from closerlook.measurements.fitted_values import OWN_TARGET, FitSettings
 from closerlook.measurements.restarted_values import restart_steps
 from closerlook.measurements.true_returns import continuation_steps
 from closerlook.measurements.value_sums import ValueStatistics
@@ -59,7 +59,7 @@ class Plan:
         agent : Agent
             With a critic or without.
         fits : sequence of str
-            Of `closerlook.measurements.fitted_values.FITS`.
+            Of `closerlook.measurements.fitted_values.FITS`, and ``OWN_TARGET``.
         """
         # estimates as the agent would make them, by baseline; the same by Monte Carlo returns, whose mean no baseline
         # moves;
@@ -76,6 +76,15 @@ class Plan:
         while block < LARGEST_SWEEP_BLOCK and self.pool.streams // (2 * block) >= SWEEP_GROUPS:
             block *= 2
         return ValueStatistics(self.pool.prefixes, tuple(own), tuple(complete), tuple(sweep), block)
+
+    def own_target(self, agent: Agent) -> bool:
+        """Whether a value is fitted to the agent's own target too: one without a critic has none."""
+        return self.options.own_target and agent.value is not None
+
+    @property
+    def baselines(self) -> tuple[str, ...]:
+        """Names of all baselines that are told of."""
+        return (*BASELINES, OWN_TARGET) if self.options.own_target else BASELINES
 
     def updates(self, agent: Agent) -> int:
         """Return how many updates of its critic are judged: none where its algorithm is not known."""

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from closerlook.diagnostics.values.options import BASELINES, BATCHES, CRITICS, FOLLOWED, TARGETS
+from closerlook.diagnostics.values.options import BATCHES, CRITICS, FOLLOWED, TARGETS
 from closerlook.diagnostics.values.verdicts import audited
 from closerlook.results.store import as_json
 
@@ -39,7 +39,7 @@ def summary(dataset: xr.Dataset) -> dict[str, Any]:
         "restarted": _restarted(dataset),
         "calibration": {target: _calibration(dataset.sel(target=target)) for target in TARGETS},
         "sizes": as_json(dataset["size"].values),
-        "baselines": {name: _baseline(dataset.sel(baseline=name)) for name in BASELINES},
+        "baselines": {name: _baseline(dataset.sel(baseline=name)) for name in map(str, dataset["baseline"].values)},
         "lambda_sweep": _sweep(dataset),
     }
 
@@ -52,6 +52,9 @@ _WITHOUT_TARGET = (
 _SINGLE = (
     "noise_floor_mre",
     "fitted_explained_variance",
+    "own_target_mre",
+    "own_target_explained_variance",
+    "own_target_unexplained_ratio",
     "exact_noise_floor_mre",
     "return_noise",
     "delivered_reduction",

@@ -54,6 +54,10 @@ def _error_rows(dataset: xr.Dataset, kind: str) -> Iterator[list[str]]:
             "",
             number(dataset["fitted_explained_variance"]),
         ]
+    if "own_target_mre" in dataset and np.isfinite(dataset["own_target_mre"]).any():
+        error = with_interval(dataset, "own_target_mre")
+        explained = number(dataset["own_target_explained_variance"])
+        yield ["value fitted to V_old + A, by Monte Carlo returns", *error, "", explained]
     if np.isfinite(dataset["exact_noise_floor_mre"]).any():
         yield [
             "the exact value, from restarts",
@@ -77,8 +81,10 @@ def baselines_table(dataset: xr.Dataset) -> Table:
         "critic": "the critic",
         "fitted": "fitted value",
         "optimal": "fitted for least variance",
+        "own_target": "fitted to V_old + A",
     }
-    rows = [_baseline_row(dataset.isel(size=batch).sel(baseline=name), label) for name, label in words.items()]
+    known = dataset.isel(size=batch)
+    rows = [_baseline_row(known.sel(baseline=name), words[name]) for name in dataset["baseline"].values]
     table = make_table(title, columns, [row for row in rows if any(cell != "-" for cell in row[1:])])
     if dataset["variance_ratio"].sel(baseline="optimal").isnull().all() and len(table.rows) > 1:
         table.caption, table.caption_justify = NO_OPTIMAL, "left"

@@ -5,6 +5,7 @@ from closerlook.results.variables import RATIO, SKEWED, Variable, interval
 
 _FIGURE_3 = "Ilyas et al. (2020), Figures 3, 11 and 12"
 _FIGURE_4 = "Ilyas et al. (2020), Figure 4"
+_SECTION_3 = "Ilyas et al. (2020), section 3"
 _BY_STREAM = "Student's t over streams."
 _BY_STATE = f"{SKEWED}; streams whose states were restarted from are left out in turn."
 _BY_UPDATE = "Student's t over independent updates."
@@ -138,6 +139,37 @@ VARIABLES: list[Variable] = [
             "Share of the variance of Monte Carlo returns that the fitted value explains, on held-out pairs.",
             _JACKKNIFE_STREAM,
         ),
+    ),
+    *interval(
+        "own_target_mre",
+        ("agent",),
+        (
+            "Mean relative error to Monte Carlo returns, on held-out pairs, of a value fitted to V_old + A on the "
+            "fitted value's own pairs, from the same weights in the same order. NaN unless it was asked for.",
+            _BY_STREAM,
+        ),
+        source=_SECTION_3,
+    ),
+    *interval(
+        "own_target_explained_variance",
+        ("agent",),
+        (
+            "Share of the variance of Monte Carlo returns that the value fitted to V_old + A explains, on held-out "
+            "pairs.",
+            _JACKKNIFE_STREAM,
+        ),
+        source=_SECTION_3,
+    ),
+    *interval(
+        "own_target_unexplained_ratio",
+        ("agent",),
+        (
+            "Variance of Monte Carlo returns that the value fitted to V_old + A leaves unexplained, over that which "
+            "the fitted value leaves; on the same held-out pairs. Above 1 returns are the better target on this "
+            "policy's data.",
+            _JACKKNIFE_STREAM,
+        ),
+        source=_SECTION_3,
     ),
     Variable(
         "fitted_pairs",
