@@ -190,7 +190,7 @@ def test_sums_of_a_few_rows_at_a_time_are_those_of_all_to_the_bit(width):
     sums, squares, count = 0.0, 0.0, 0
     for window in windows:
         moments.add(window)
-        table = np.concatenate([window.observations, window.returns[:, None]], axis=1)
+        table = np.concatenate([window.observations, window.targets[:, None]], axis=1)
         sums, count = sums + table.sum(axis=0, dtype=np.float64), count + len(table)
         squares = squares + np.square(table, dtype=np.float64).sum(axis=0)
     scale = moments.scale()
@@ -218,7 +218,7 @@ def test_windows_hold_every_pair_once_in_the_order_asked(tmp_path, monkeypatch):
     monkeypatch.setattr(value_shards, "WINDOW_BYTES", int(2.5 * 4000 * 8 * 4))
     shards = Shards(str(tmp_path), keys, 100)
     order = [3, 0, 4, 1, 2]
-    windows = [(one.observations.copy(), one.returns.copy(), one.norms.copy()) for one in shards.windows(order)]
+    windows = [(one.observations.copy(), one.targets.copy(), one.norms.copy()) for one in shards.windows(order)]
     stored = [JobFiles(tmp_path).load(keys[at]) for at in order]
     for place, name in enumerate(("observations", "returns", "norms")):
         fitted = [one[name][one["numbers"] % 10 != 9].reshape(-1, *one[name].shape[2:]) for one in stored]
