@@ -43,8 +43,12 @@ $(VENV)/ray.stamp: $(VENV)/dev.stamp
 	$(PIP) install --quiet --constraint constraints.txt --editable '.[ray]'
 	@touch $@
 
+$(VENV)/watched.stamp: $(VENV)/tensorboard.stamp
+	$(PIP) install --quiet --constraint constraints.txt --editable '.[watched]'
+	@touch $@
+
 SLOW := $(BIN)/python -m pytest -m slow --numprocesses 2
-COVERAGE := $(addprefix tests/reference/test_,coverage.py gradient_quality.py monitor_estimates.py value_prediction.py) \
+COVERAGE := $(addprefix tests/reference/test_,coverage.py gradient_quality.py monitor_chain.py monitor_estimates.py value_prediction.py) \
 	$(addprefix tests/unit/test_,landscape_coverage.py landscape_trouble.py trust_region.py)
 TROUBLE := tests/learning/test_chaos.py \
 	$(addprefix tests/unit/test_,extreme_commands.py folder_trouble.py fuzz.py hostile_files.py)
@@ -61,7 +65,7 @@ test-slow-trouble: $(VENV)/dev.stamp  ## Kills, full disks, extreme commands, ho
 test-slow-engines: $(VENV)/ray.stamp  ## Workers of every kind: same bytes, kills, odd machines
 	$(SLOW) --numprocesses 0 $(ENGINES)
 
-test-slow-others: $(VENV)/tensorboard.stamp  ## Equality with other libraries, learning, the wheel
+test-slow-others: $(VENV)/watched.stamp  ## Equality with other libraries, learning, the wheel
 	$(SLOW) $(addprefix --ignore=,$(COVERAGE) $(TROUBLE) $(ENGINES))
 
 bench: $(VENV)/dev.stamp  ## Speed of sampling and of measurements, as ratios with medians: docs/development/benchmarks.md
@@ -77,6 +81,7 @@ bench: $(VENV)/dev.stamp  ## Speed of sampling and of measurements, as ratios wi
 	$(BIN)/python benchmarks/checkup.py
 	$(BIN)/python benchmarks/studies.py
 	$(BIN)/python benchmarks/workers.py
+	$(BIN)/python benchmarks/monitor.py
 
 atlas: $(VENV)/run.stamp  ## Train the sixty agents of atlas/ and pack them: hours on two cores; goes on where it stopped
 	$(BIN)/closerlook atlas --runs runs/atlas --out atlas

@@ -55,6 +55,7 @@ if TYPE_CHECKING:
     from closerlook.monitor.critic_audit import CriticAudit as CriticAudit
     from closerlook.monitor.lint import lint as lint
     from closerlook.monitor.monitor import Monitor as Monitor
+    from closerlook.monitor.training_monitor import TrainingMonitor as TrainingMonitor
     from closerlook.monitor.trust_audit import TrustRegionAudit as TrustRegionAudit
     from closerlook.pages.report import report as report
     from closerlook.results.reading import read_dataset as read_dataset
@@ -78,6 +79,7 @@ _HOMES = {
     "Scaling": "agents.normalization",
     "TRPOSettings": "algorithms.trpo",
     "TrainSettings": "training",
+    "TrainingMonitor": "monitor.training_monitor",
     "TrustRegionAudit": "monitor.trust_audit",
     "VanillaSettings": "algorithms.vanilla",
     "census": "monitor.census",

@@ -49,6 +49,13 @@ def test_effective_pairs_and_rank():
     assert effective_rank(np.zeros((4, 3))) == 0
 
 
+def test_a_tail_that_begins_flat_has_no_shape():
+    """Thirteen of 65 ratios are the tail, so that its first quartile is the third: no shape where that is a tie."""
+    for ties in range(6):
+        ratios = np.concatenate([np.ones(52 + ties), 1 + 0.003 * np.arange(1, 14 - ties)])
+        assert np.isfinite(pareto_k(ratios)) == (ties < 3), ties
+
+
 @pytest.mark.parametrize("shape", [-0.2, 0.2, 0.5, 0.9, 1.5])
 def test_the_shape_of_a_tail_is_found(shape):
     """From many draws of the law itself, less the prior's pull; from ratios whose tail it is."""

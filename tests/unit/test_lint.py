@@ -7,6 +7,7 @@ import pytest
 import torch
 
 import closerlook as cl
+from closerlook.monitor.row_checks import surrogate_gradient
 from closerlook.statistics.recursions import Recursion, backward_sums, coarsest_step, fit_terms, residuals
 from training_batches import KINDS, make, slow_gae
 
@@ -325,6 +326,26 @@ def test_the_sign_of_an_update(healthy):
             found = cl.lint(batch, after=after)["update_sign"]
             assert found.level == level, found
     assert cl.lint(batch)["update_sign"].level == "unknown"
+
+
+def test_a_step_that_an_optimizers_memory_carries_is_no_wrong_sign(healthy):
+    """Momentum of earlier batches may lead a little against the gradient of this one, far beyond 3 / sqrt(D)."""
+    batch = make("continuous", steps=128, environments=4).batch
+    own = list(batch.policy.parameters.values())
+    gradient = surrogate_gradient(batch, own, standardize=True)
+    draws = torch.Generator().manual_seed(3)
+    other = torch.randn(len(gradient), generator=draws)
+    other -= gradient * (other @ gradient) / gradient.square().sum()
+    for share, level in ((-0.46, "ok"), (-0.9, "problem")):
+        step = share * gradient / gradient.norm() + np.sqrt(1 - share**2) * other / other.norm()
+        after = make("continuous").batch.policy.call
+        with torch.no_grad():
+            parts = torch.split(0.02 * step, [p.numel() for p in after.parameters()])
+            for parameter, part in zip(after.parameters(), parts, strict=True):
+                parameter.add_(part.reshape(parameter.shape))
+        found = cl.lint(batch, after=after)["update_sign"]
+        assert found.evidence["cosine_of_step_and_gradient"] < -3 / np.sqrt(len(gradient))
+        assert found.level == level, found
 
 
 def updated(batch, sign):

@@ -12,9 +12,9 @@ from torch.distributions import Categorical, Independent, Normal, kl_divergence
 import closerlook as cl
 from closerlook.monitor.gradient_estimates import gradient_agreement, gradient_parts, group_gradients, groups_of
 from closerlook.monitor.levels import LIMITS, Levels, Limit, limits_from
-from closerlook.monitor.monitor import NUMBERS
+from closerlook.monitor.monitor import MOST_SAVED, NUMBERS
 from closerlook.monitor.policies import as_policy
-from closerlook.monitor.sinks import Csv, Measured, Tracker
+from closerlook.monitor.sinks import Csv, Measured, TensorBoard, Tracker
 from closerlook.monitor.update_estimates import critic_estimates, hidden_units, policy_change, policy_state
 from training_batches import KINDS, Policy, make
 
@@ -50,6 +50,8 @@ def test_a_census_counts():
     bounded = np.abs(batch.applied_actions) >= 1
     assert counted["action_saturated_share"] == pytest.approx(bounded.reshape(-1, 2).mean(0).max())
     assert counted["action_std_to_range_low"] == pytest.approx(math.exp(-0.2) / 2)
+    assert counted["action_std_by_dimension"] == pytest.approx([math.exp(-0.2)] * 2)
+    assert counted["action_entropy_by_dimension"] == pytest.approx([-0.2 + 0.5 * math.log(2 * math.pi * math.e)] * 2)
     assert counted["reward_variation_share"] == 1.0
     errors = np.square(batch.returns - batch.values)
     assert counted["critic_loss_top_share"] == pytest.approx(errors.max() / errors.sum(), rel=1e-4)
@@ -135,6 +137,29 @@ def test_a_stored_batch_gives_the_same_change(tmp_path):
     live, stored = policy_change(batch, new), policy_change(cl.Batch.load(batch.save(tmp_path / "b.npz")), new)
     assert stored["mean_kl"] == pytest.approx(live["mean_kl"], rel=1e-3)
     assert policy_change(batch, None) == {}
+
+
+def test_a_policy_whose_deviation_is_a_parameter_is_saved(tmp_path):
+    """As in CleanRL's scripts: the deviation is the very tensor that training changes."""
+
+    class Free(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.actor_mean, self.actor_logstd = torch.nn.Linear(4, 2), torch.nn.Parameter(torch.full((1, 2), -0.5))
+
+    batch = make("continuous").batch
+    for policy in (batch.replace(policy=Free()), batch.replace(policy=Free()).frozen()):
+        kept = cl.Batch.load(policy.save(tmp_path / "b.npz"))
+        assert kept.policy_std == pytest.approx(np.full((48, 3, 2), math.exp(-0.5)))
+
+
+def test_a_distribution_that_fails_is_one_clear_line():
+    class Odd:
+        def log_prob(self, actions):
+            raise RuntimeError("no such density")
+
+    with pytest.raises(cl.InputError, match="no such density"):
+        cl.Batch(rewards=np.ones((3, 1)), policy=lambda x: Odd()).policy(torch.ones(3, 2)).log_prob(torch.ones(3))
 
 
 def test_gradient_parts_by_autograd():
@@ -238,6 +263,30 @@ def test_levels_need_patience_both_ways():
     assert levels.level == "ok"
 
 
+def test_a_number_is_beyond_a_limit_where_its_whole_interval_is():
+    rises, falls = (Levels({"x": Limit(*limits, patience=1)}) for limits in ((0.8, 0.99), (-0.5, -5.0)))
+    assert rises.take({"x": 1.0, "x_low": 0.63, "x_high": 1.0}) == {}
+    assert rises.take({"x": 1.0, "x_low": 0.85, "x_high": 1.0}) == {"x": "watch"}
+    assert falls.take({"x": -9.0, "x_low": -20.0, "x_high": 0.3}) == {}
+    assert falls.take({"x": -9.0, "x_low": np.nan, "x_high": np.nan}) == {}
+    assert falls.take({"x": -9.0, "x_low": -20.0, "x_high": -1.0}) == {"x": "watch"}
+
+
+def test_few_pairs_say_little():
+    """Of eight pairs neither shares, nor ranks, nor the sign of the update are judged."""
+    few = make("continuous", steps=4, environments=2).batch
+    found, taken = few.replace(applied_actions=np.ones_like(few.actions)), []
+    monitor = cl.Monitor(every=1, sink=taken.append)
+    for _ in range(3):
+        monitor.on_update(None, near(few.policy, "continuous", scale=3.0), found)
+    numbers = taken[0].numbers
+    assert numbers["action_saturated_share"] == 1.0
+    assert numbers["action_saturated_share_low"] == pytest.approx(0.025 ** (1 / 8))
+    assert np.isnan(numbers["critic_loss_top_share"])
+    assert taken[0].findings["update_sign"].level == "not_enough_data"
+    assert not {"action_saturated_share", "critic_loss_top_share"} & set(monitor.levels.standing)
+
+
 def test_limits_are_arguments():
     assert limits_from({"mean_kl": (0.01, 0.02)})["mean_kl"].watch == 0.01
     assert "mean_kl" not in limits_from({"mean_kl": None})
@@ -335,9 +384,53 @@ def test_sinks(tmp_path, capsys):
     rows = list(csv.DictReader((tmp_path / "m" / "log.csv").read_text().splitlines()))
     assert [row["update"] for row in rows] == ["1", "2"]
     assert float(rows[0]["mean_kl"]) == run.logged[0]["closerlook/mean_kl"]
+    assert [numbers["closerlook/update"] for numbers in run.logged] == [1, 2]
     assert len(run.alerts) == 1
     assert "mean_kl" in run.alerts[0][1]
     Tracker(type("Plain", (), {"log": run.log})())(Measured(1, {"x": 1.0}, "ok", statements=("said",)))
+
+
+def test_tensorboard_has_numbers_and_what_changed(tmp_path):
+    pytest.importorskip("tensorboard")
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator  # noqa: PLC0415
+
+    monitor = cl.Monitor(every=2, sink=TensorBoard(tmp_path), limits={"mean_kl": Limit(0.0, 1e9, patience=1)})
+    updates(monitor, 3)
+    found = EventAccumulator(str(tmp_path)).Reload()
+    kl = found.Scalars("closerlook/mean_kl")
+    assert [one.step for one in kl] == [1, 3]
+    assert kl[0].value == pytest.approx(monitor.last.numbers["mean_kl"])
+    assert found.Tensors("closerlook/levels/text_summary")[0].step == 1
+
+
+def test_what_lasts_is_said_once():
+    batch = make("continuous").batch
+    wrong, taken = batch.replace(rewards=5 * batch.rewards), []
+    monitor = cl.Monitor(every=1, sink=taken.append)
+    for own in (wrong, wrong, batch, wrong):
+        monitor.on_update(None, None, own)
+    assert [sum("lint" in said for said in one.statements) for one in taken] == [1, 0, 0, 1]
+    assert [one.numbers["faults"] for one in taken] == [1.0, 1.0, 0.0, 1.0]
+
+
+def test_few_batches_are_saved_however_long_it_lasts(tmp_path):
+    batch = make("continuous").batch
+    broken = batch.replace(rewards=np.where(np.arange(48)[:, None] == 9, np.inf, batch.rewards))
+    monitor = cl.Monitor(every=1, sink=(), save_to=tmp_path / "kept")
+    for own in (broken, broken, batch, broken):
+        monitor.on_update(None, None, own)
+    assert [file.name for file in sorted((tmp_path / "kept").glob("*.npz"))] == ["batch-000001.npz", "batch-000004.npz"]
+    for own in (batch, broken) * MOST_SAVED:
+        monitor.on_update(None, None, own)
+    assert len(list((tmp_path / "kept").glob("*.npz"))) == MOST_SAVED
+
+
+def test_a_batch_that_cannot_be_saved_ends_no_training(tmp_path):
+    (tmp_path / "file").write_text("")
+    batch, taken = make("continuous").batch, []
+    monitor = cl.Monitor(every=1, sink=taken.append, save_to=tmp_path / "file" / "below")
+    monitor.on_update(None, None, batch.replace(rewards=np.full_like(batch.rewards, np.nan)))
+    assert any("not saved" in said for said in taken[0].statements)
 
 
 @pytest.mark.parametrize(

@@ -1,11 +1,17 @@
 """Batches of this library's own training are healthy, whatever the settings; scripts in CleanRL's style too."""
 
+import sys
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 from torch.distributions import Categorical
+
+sys.path.insert(0, str(Path(__file__).parents[2] / "docs"))
+
+from cleanrl_style import Args, train
 
 import closerlook as cl
 from closerlook.agents.agent import Agent
@@ -99,3 +105,38 @@ def test_what_a_script_gets_wrong_is_found():
     assert cl.lint(cl.Batch.from_cleanrl(shifted))["advantages"].diagnosis == "flags_shifted"
     with pytest.raises(cl.InputError, match="no rewards among the variables"):
         cl.Batch.from_cleanrl({"obs": np.ones(3)})
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(2))
+@pytest.mark.parametrize("name", SETTINGS)
+def test_many_batches_of_own_training_raise_no_alarm(name, seed):
+    """Eight settings, two runs of two agents, twelve updates each: 384 batches, and not one false alarm."""
+    fields = {
+        "environment": "environments:make_linear_quadratic",
+        "steps": 1920,
+        "n_steps": 40,
+        "n_envs": 4,
+        "seeds": 2,
+    }
+    settings = TrainSettings(**{**fields, "hidden": (8,), "seed": seed, **SETTINGS[name]}).resolved()
+    seeds = [agent_seed(settings, k) for k in range(2)]
+    agents = Agent.stack(initial_agents(settings, range(2)))
+    for iteration in range(12):
+        before, batch, _, sampled = segment.gather(agents, settings, seeds, iteration)
+        agents, _ = segment.improve(before, batch, settings, seeds, iteration)
+        for own, after in zip(batches_of(before, batch, sampled), agents.unstack(), strict=True):
+            found = cl.lint(own, after=after)
+            assert not found.faults, str(found)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("environments", [1, 4])
+@pytest.mark.parametrize("env_id", ["CartPole-v1", "Pendulum-v1", "MountainCarContinuous-v0"])
+def test_many_batches_of_scripts_raise_no_alarm(env_id, environments):
+    """Three environments, one of them or four, 36 updates each: 216 batches, and not one false alarm."""
+    args = Args(env_id=env_id, num_envs=environments, num_steps=256, minibatch_size=64, update_epochs=2)
+    for _, (batch, _, agent) in zip(range(36), train(args), strict=False):
+        found = cl.lint(batch, after=agent)
+        assert not found.faults, str(found)
+        assert found["advantages"].level == found["log_probs"].level == found["values"].level == "ok"

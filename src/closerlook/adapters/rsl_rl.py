@@ -32,9 +32,12 @@ def watch(runner: Any, monitor: Monitor) -> Callable[[], None]:
     Raises
     ------
     InputError
-        Where the networks are recurrent.
+        Where the networks are recurrent, or actions are not Gaussian.
     """
     algorithm = runner.alg
+    kind = type(algorithm.actor.distribution).__name__
+    if not kind.endswith("GaussianDistribution"):
+        raise InputError(f"actions of a {kind} cannot be watched", "give a runner whose actions are Gaussian")
     if algorithm.actor.is_recurrent or algorithm.critic.is_recurrent:
         raise InputError("recurrent networks cannot be watched", "give a runner whose networks keep no memory")
     last: list[Tensor] = []

@@ -9,6 +9,7 @@ from stable_baselines3.common.callbacks import BaseCallback
 from closerlook.monitor.batch import Batch
 from closerlook.monitor.monitor import Monitor
 from closerlook.monitor.sinks import Sb3Logger
+from closerlook.monitor.sources import agent_of_sb3
 
 
 class MonitorCallback(BaseCallback):
@@ -78,7 +79,7 @@ class MonitorCallback(BaseCallback):
         if batch is None:
             self.monitor.skip_update()
             return
-        measured = self.monitor.on_update(None, self.model.policy, batch, reported=self._reported())
+        measured = self.monitor.on_update(None, agent_of_sb3(self.model), batch, reported=self._reported())
         if measured is not None and self.to_logger:
             Sb3Logger(self.model)(measured)
 

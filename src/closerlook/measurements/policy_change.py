@@ -24,9 +24,8 @@ from closerlook.errors import PolicyError, users_code
 from closerlook.measurements.natural_comparison import batch_fisher
 from closerlook.nn.curvature import dot, quadratic_kl
 from closerlook.nn.distributions import Categorical, DiagonalGaussian, divergence
+from closerlook.statistics.tails import mean_largest_tail, share_outside
 
-TAIL = 0.99
-"""Which quantile over states stands beside the mean and the largest divergence."""
 CHANGES = (
     "mean_kl",
     "max_kl",
@@ -187,9 +186,8 @@ def _compare(
         null += float(clip_pessimism(ratio, own.advantages, clip).double().sum())
         columns.append((divergence(old, new, like=ratio), divergence(new, old, like=ratio), ratio))
     forward, backward, ratios = (torch.cat(column, dim=1)[0].double().numpy() for column in zip(*columns, strict=True))
-    # fraction of |r - 1| > epsilon; unknown where any ratio is
-    outside = (np.abs(ratios - 1.0) > clip).mean() if not np.isnan(ratios).any() else np.nan
-    change = [*_over_states(forward), *_over_states(backward), ratios.max(), outside, null / ratios.size]
+    outside = share_outside(ratios, clip)
+    change = [*mean_largest_tail(forward), *mean_largest_tail(backward), ratios.max(), outside, null / ratios.size]
     # pairs lie stream after stream, so that rows of N / S are streams
     by_stream = torch.cat(gained, dim=1).reshape(len(SURROGATES), streams, -1).mean(dim=-1)
     return PolicyChange(totals / ratios.size, np.array(change), by_stream.numpy())
@@ -262,9 +260,3 @@ def entropy_share(objective: Objective, vector: Tensor) -> float:
         # the uniform distribution's entropy
         largest = np.log(distribution.logits.shape[-1])
     return float(torch.cat(entropies).double().mean() / largest) if largest > 0 else np.nan
-
-
-def _over_states(values: np.ndarray) -> tuple[float, float, float]:
-    """Return mean, largest and 99th percentile; a percentile of what is not finite is not known."""
-    high = np.quantile(values, TAIL) if np.isfinite(values).all() else np.nan
-    return float(values.mean()), float(values.max()), float(high)

@@ -28,6 +28,8 @@ from closerlook.statistics.recursions import (
     residuals,
 )
 
+BY_CHANCE = 1e-6
+"""What is less likely than this by chance is no chance."""
 STANDARDIZED = 0.02
 """Advantages whose mean is this near to 0, and whose deviation to 1, may have been standardized."""
 
@@ -79,7 +81,7 @@ def check_advantages(batch: Batch) -> Recomputed:
     found = residuals(given.advantages, given.right)
     if found.known == 0:
         return Recomputed(unknown("advantages", "last_values or truncation_values"), batch.advantages)
-    hidden = _hidden_mistake(given, found) if found.agree else None
+    hidden = _hidden_mistake(batch, given, found) if found.agree else None
     if hidden is not None:
         return Recomputed(_fault(hidden, found, hidden.residuals(TOLERANCE)), given.advantages)
     if found.agree:
@@ -94,7 +96,7 @@ def _unknown(found: Residuals) -> int:
     return found.sizes.size - found.known
 
 
-def _hidden_mistake(given: Given, found: Residuals) -> Suspect | None:
+def _hidden_mistake(batch: Batch, given: Given, found: Residuals) -> Suspect | None:
     """Find a mistake at the steps that could not be compared, where advantages say themselves what was bootstrapped."""
     # where b_t is not known a mistake there cannot be seen as a residual, only as a recursion that holds there exactly
     blind = np.isnan(found.sizes)
@@ -106,9 +108,18 @@ def _hidden_mistake(given: Given, found: Residuals) -> Suspect | None:
         own = suspect.residuals(TOLERANCE)
         # a value of 0 by chance, or an environment without values at all, is no evidence
         telling = blind & ~np.isnan(own.sizes) & (np.abs(given.values) > 0)
-        if own.agree and telling.sum() >= 2:
+        chance = _stay(batch) ** telling.sum() if suspect.name.startswith("own_value") else 0.0
+        if own.agree and telling.sum() >= 2 and chance <= BY_CHANCE:
             return suspect
     return None
+
+
+def _stay(batch: Batch) -> float:
+    """Return how often the value of the next step is that of the step itself, by which no mistake could be told."""
+    assert batch.values is not None
+    assert batch.ends is not None
+    same = (batch.values[1:] == batch.values[:-1])[~batch.ends[:-1]]
+    return float(same.mean()) if same.size else 1.0
 
 
 _SEEN_WHERE_BLIND = {

@@ -49,8 +49,9 @@ def census(batch: Batch) -> dict[str, Any]:
     dict
         The numbers of `CENSUS` that the batch has, NaN where nothing can be said; and by dimension, as arrays,
         ``observation_spread_by_dimension``, ``observation_clip_share_by_dimension``,
-        ``action_saturated_share_by_dimension``, ``action_std_to_range_by_dimension``; ``not_finite_places``, by field
-        rows of (step, environment, dimensions ...).
+        ``action_saturated_share_by_dimension``, ``action_std_to_range_by_dimension``, and of Gaussian policies
+        ``action_std_by_dimension``, ``action_entropy_by_dimension`` in nats; ``not_finite_places``, by field rows of
+        (step, environment, dimensions ...).
 
     See Also
     --------
@@ -64,7 +65,7 @@ def census(batch: Batch) -> dict[str, Any]:
     >>> counted["episodes"], counted["not_finite"]
     (1.0, 0.0)
     """
-    with np.errstate(invalid="ignore", over="ignore"):
+    with np.errstate(invalid="ignore", over="ignore", divide="ignore"):
         return _count(batch)
 
 
@@ -112,20 +113,23 @@ def _observations(batch: Batch) -> dict[str, Any]:
 
 
 def _actions(batch: Batch) -> dict[str, Any]:
-    if (
-        batch.actions is None
-        or batch.actions.dtype.kind != "f"
-        or batch.action_low is None
-        or batch.action_high is None
-    ):
+    if batch.actions is None or batch.actions.dtype.kind != "f":
         return {}
+    found: dict[str, Any] = {}
+    std = batch.policy_std if batch.policy_std is not None else describe_policy(batch).get("policy_std")
+    if std is not None:
+        std = std.reshape(batch.pairs, -1).astype(np.float64)
+        found["action_std_by_dimension"] = std.mean(axis=0)
+        # H_i = log sigma_i + log(2 pi e) / 2
+        found["action_entropy_by_dimension"] = (np.log(std) + 0.5 * np.log(2 * np.pi * np.e)).mean(axis=0)
+    if batch.action_low is None or batch.action_high is None:
+        return found
     taken = batch.actions if batch.applied_actions is None else batch.applied_actions
     saturated = share_at(taken.reshape(batch.pairs, -1), batch.action_low, batch.action_high)
-    found = {"action_saturated_share": float(saturated.max()), "action_saturated_share_by_dimension": saturated}
-    std = batch.policy_std if batch.policy_std is not None else describe_policy(batch).get("policy_std")
+    found |= {"action_saturated_share": float(saturated.max()), "action_saturated_share_by_dimension": saturated}
     span = batch.action_high.astype(np.float64) - batch.action_low
-    if std is not None and std.reshape(batch.pairs, -1).shape[1] == span.size and np.isfinite(span).all():
-        ratio = std.reshape(batch.pairs, -1).mean(axis=0, dtype=np.float64) / span
+    if std is not None and std.shape[1] == span.size and np.isfinite(span).all():
+        ratio = found["action_std_by_dimension"] / span
         found |= {
             "action_std_to_range_low": float(ratio.min()),
             "action_std_to_range_high": float(ratio.max()),

@@ -16,7 +16,8 @@ class Limit:
     Parameters
     ----------
     watch, problem : float
-        Where `problem` is smaller than `watch`, small numbers are the bad ones.
+        Where `problem` is smaller than `watch`, small numbers are the bad ones. A number that has an interval is beyond
+        a limit where the whole interval is.
     advice : str
         What to do.
     patience : int
@@ -28,13 +29,16 @@ class Limit:
     advice: str = ""
     patience: int = 2
 
+    @property
+    def falls(self) -> bool:
+        """Whether small numbers are the bad ones: a problem lies below watch."""
+        return self.problem < self.watch
+
     def level(self, value: float) -> CheckLevel:
         """Say how one value stands; NaN is not known."""
         if np.isnan(value):
             return "unknown"
-        # a problem below watch: small numbers are bad
-        falls = self.problem < self.watch
-        beyond = [value <= limit if falls else value >= limit for limit in (self.problem, self.watch)]
+        beyond = [value <= limit if self.falls else value >= limit for limit in (self.problem, self.watch)]
         return "problem" if beyond[0] else "watch" if beyond[1] else "ok"
 
 
@@ -45,16 +49,15 @@ LIMITS: Mapping[str, Limit] = {
     "kl_p99": Limit(1.0, 10.0, "lower the learning rate, or take fewer epochs"),
     "clip_fraction_end": Limit(0.5, 0.8, "lower the learning rate, or take fewer epochs"),
     "effective_pairs_fraction": Limit(0.3, 0.05, "lower the learning rate, or take fewer epochs"),
-    "explained_variance_returns": Limit(-0.5, -5.0, "fit the critic longer, or scale its targets"),
+    "explained_variance_returns": Limit(-1.0, -10.0, "fit the critic longer, or scale its targets"),
     "critic_loss_top_share": Limit(0.5, 0.9, "look at the steps with the largest errors; clip or scale rewards"),
     "return_variance_top_share": Limit(0.2, 0.5, "look at the steps with the largest returns; clip or scale rewards"),
-    "cut_by_value": Limit(0.9, 0.99, "lower the value coefficient, scale rewards, or clip the two gradients apart"),
+    "cut_by_value": Limit(0.98, 0.998, "lower the value coefficient, scale rewards, or clip the two gradients apart"),
     "action_saturated_share": Limit(0.8, 0.99, "widen the action space's bounds, or shrink the policy's output"),
     "action_std_low": Limit(0.01, 1e-4, "add an entropy bonus, or keep the deviation from falling"),
     "policy_constant_units": Limit(0.5, 0.9, "lower the learning rate, or normalize observations"),
     "critic_constant_units": Limit(0.5, 0.9, "lower the learning rate, or normalize observations"),
     "policy_feature_rank_to_first": Limit(0.3, 0.1, "lower the learning rate, or regularize"),
-    "critic_feature_rank_to_first": Limit(0.3, 0.1, "lower the learning rate, or regularize"),
 }
 """Limits by name of the number; those of ours are wide, so that what is beyond them is seldom healthy."""
 
@@ -80,7 +83,7 @@ class Levels:
         changed: dict[str, CheckLevel] = {}
         for name, limit in self.limits.items():
             # a number that is not known moves no level
-            level = limit.level(numbers[name]) if name in numbers else "unknown"
+            level = limit.level(_nearest_to_ok(name, limit, numbers)) if name in numbers else "unknown"
             if level != "unknown" and self._moves(name, ORDER.index(level), limit.patience):
                 changed[name] = self.standing[name]
         return changed
@@ -105,6 +108,11 @@ class Levels:
     def level(self) -> CheckLevel:
         """The gravest standing level."""
         return max(self.standing.values(), key=ORDER.index, default="ok")
+
+
+def _nearest_to_ok(name: str, limit: Limit, numbers: Mapping[str, float]) -> float:
+    """Return the end of a number's interval that is nearest to ok, where it has one; NaN where that is not known."""
+    return numbers.get(f"{name}_high" if limit.falls else f"{name}_low", numbers[name])
 
 
 def limits_from(given: Mapping[str, Limit | tuple[float, float] | None] | None) -> dict[str, Limit]:

@@ -23,6 +23,8 @@ from closerlook.monitor.policies import as_critic, as_policy
 from closerlook.monitor.sinks import Measured, Sink, terminal
 from closerlook.monitor.update_estimates import CHANGE, CRITIC, POLICY, critic_estimates, policy_change, policy_state
 from closerlook.results.writing import write_bytes
+from closerlook.statistics.batch_counts import TOP
+from closerlook.statistics.estimates import exact_share
 
 NUMBERS: Mapping[str, str] = {
     **CENSUS,
@@ -41,6 +43,10 @@ NUMBERS: Mapping[str, str] = {
 
 MOST_EVERY = 1000
 """The largest k that a share of time chooses."""
+SHARES = {"action_saturated_share", "clip_fraction_end"}
+"""Shares of pairs that have limits: in a batch of few pairs nearly all of them may be beyond a bound by chance."""
+MOST_SAVED = 10
+"""Batches that are not finite which one monitor saves at most, the first of each row of such."""
 
 
 @dataclass
@@ -90,8 +96,7 @@ class Monitor:
 
     def __post_init__(self) -> None:
         """Refuse what means nothing."""
-        if isinstance(self.every, bool) or not isinstance(self.every, int | np.integer) or self.every < 1:
-            raise InputError(f"every must be a whole number of at least 1 (got {self.every!r})", "give 10, for example")
+        require_every(self.every)
         if self.share_of_time is not None and not 0 < self.share_of_time <= 1:
             raise InputError(
                 f"share_of_time must be above 0 and at most 1 (got {self.share_of_time!r})", "give 0.05, for example"
@@ -101,6 +106,7 @@ class Monitor:
         self.updates = 0
         self.last: Measured | None = None
         self._next, self._first_ranks = 1, dict[str, float]()
+        self._told, self._saved = set[str](), 0
         self._since = (0, self.clock())
 
     @property
@@ -175,64 +181,129 @@ class Monitor:
         self._next = self.updates + self.every
 
     def _measure(self, batch: Batch, after: Any, reported: dict[str, float]) -> Measured:
-        policy, critic = _split(after)
-        counted = census(batch)
-        numbers = {name: float(value) for name, value in counted.items() if np.ndim(value) == 0 and name in CENSUS}
-        # lint first: its faults explain what is odd in the numbers below
-        findings = self._lint(batch, policy)
-        numbers["faults"] = float(len(findings.faults))
-        notes = [f"lint: {check.check}: {check.statement}; {check.advice}" for check in findings.faults]
-        if numbers["not_finite"] > 0:
-            notes.append(f"the batch is saved as {self._save(batch, findings)}")
-        else:
-            for estimate in (
-                partial(critic_estimates, batch, critic),
-                partial(gradient_agreement, batch),
-                partial(gradient_parts, batch),
-                partial(policy_state, batch),
-                partial(policy_change, batch, policy, reported),
-            ):
-                try:
-                    numbers |= estimate()
-                except InputError as error:  # a training loop is not ended by who watches it
-                    notes.append(f"not measured: {error.what}")
-        numbers |= self._to_first(numbers)
+        numbers, notes, findings = measure(batch, after, reported)
+        if numbers["not_finite"] > 0 and "not finite" not in self._told and self._saved < MOST_SAVED:
+            self._saved += 1
+            notes["saved"] = self._save(batch, findings)
+        numbers |= ranks_to_first(numbers, self._first_ranks)
         changed = self.levels.take(numbers)
         said = [self._say(name, level, numbers[name]) for name, level in changed.items() if name != "faults"]
-        return Measured(self.updates, numbers, self.level, changed, (*said, *notes), findings)
-
-    def _lint(self, batch: Batch, after: Any) -> Findings:
-        """Recompute the batch, without policies that fail."""
-        # with the policy after the update, else without it, else without policy and critic: whatever can be checked
-        for own, new in ((batch, after), (batch, None)):
-            with suppress(InputError):
-                return lint(own, after=new)
-        return lint(batch.replace(policy=None, critic=None))
+        # what was said of the last batch that was measured is not said again
+        new = [note for key, note in notes.items() if key not in self._told and note]
+        self._told = set(notes)
+        return Measured(self.updates, numbers, self.level, changed, (*said, *new), findings)
 
     def _say(self, name: str, level: CheckLevel, value: float) -> str:
         advice = "" if level == "ok" else self.levels.limits[name].advice
         words = f"{level}: {name} is {value:.3g} ({NUMBERS.get(name, name)})"
         return f"{words}; {advice}" if advice else words
 
-    def _to_first(self, numbers: Mapping[str, float]) -> dict[str, float]:
-        """Return the ranks of features over those of the first batch."""
-        found = {}
-        for name in ("policy_feature_rank", "critic_feature_rank"):
-            if name in numbers:
-                first = self._first_ranks.setdefault(name, numbers[name])
-                found[f"{name}_to_first"] = numbers[name] / first if first > 0 else np.nan
-        return found
-
-    def _save(self, batch: Batch, findings: Findings) -> Path:
+    def _save(self, batch: Batch, findings: Findings) -> str:
         """Write a batch and what lint says of it; the policy is left out where it cannot answer for such a batch."""
         file = Path(self.save_to) / f"batch-{self.updates:06d}.npz"
+        for own in (batch, batch.replace(policy=None, critic=None)):
+            try:
+                own.save(file)
+                write_bytes(file.with_suffix(".json"), json.dumps(findings.to_json(), indent=1).encode())
+            except InputError as error:  # a full disk is no reason to end a training loop either
+                said = f"the batch is not saved: {error.what}"
+            else:
+                return f"the batch is saved as {file}"
+        return said
+
+
+def require_every(every: Any) -> None:
+    """Refuse a k that is none.
+
+    Raises
+    ------
+    InputError
+        Where it is no whole number of at least 1.
+    """
+    if isinstance(every, bool) or not isinstance(every, int | np.integer) or every < 1:
+        raise InputError(f"every must be a whole number of at least 1 (got {every!r})", "give 10, for example")
+
+
+def measure(
+    batch: Batch, after: Any = None, reported: Mapping[str, float] | None = None
+) -> tuple[dict[str, float], dict[str, str], Findings]:
+    """Measure one update from its batch: all that a `Monitor` says of it without having seen others.
+
+    Parameters
+    ----------
+    batch : Batch
+        With the policy that sampled it, and the critic.
+    after : policy, or (policy, critic), optional
+        The agent after the update.
+    reported : mapping of str to float, optional
+        What the trainer says itself of the update.
+
+    Returns
+    -------
+    numbers : dict of str to float
+        Of `NUMBERS`.
+    notes : dict of str to str
+        What is odd, in words, by what it is about.
+    findings : Findings
+        What lint says.
+    """
+    policy, critic = _split(after)
+    counted = census(batch)
+    numbers = {name: float(value) for name, value in counted.items() if np.ndim(value) == 0 and name in CENSUS}
+    if batch.pairs * TOP < 0.5:
+        # where 0.1% is no step, one of few has a large share as a rule
+        numbers |= {name: np.nan for name in numbers if name.endswith("_top_share")}
+    # lint first: its faults explain what is odd in the numbers below
+    findings = _lint(batch, policy)
+    numbers["faults"] = float(len(findings.faults))
+    notes = {
+        f"{check.check} {check.diagnosis}": f"lint: {check.check}: {check.statement}; {check.advice}"
+        for check in findings.faults
+    }
+    if numbers["not_finite"] > 0:
+        return numbers, {**notes, "not finite": ""}, findings
+    for estimate in (
+        partial(critic_estimates, batch, critic),
+        partial(gradient_agreement, batch),
+        partial(gradient_parts, batch),
+        partial(policy_state, batch),
+        partial(policy_change, batch, policy, dict(reported or {})),
+    ):
         try:
-            batch.save(file)
-        except InputError:
-            batch.replace(policy=None, critic=None).save(file)
-        text = json.dumps(findings.to_json(), indent=1)
-        write_bytes(file.with_suffix(".json"), text.encode())
-        return file
+            numbers |= estimate()
+        except InputError as error:  # a training loop is not ended by who watches it
+            notes[error.what] = f"not measured: {error.what}"
+    for name in SHARES & {name for name, value in numbers.items() if np.isfinite(value)}:
+        share = exact_share(numbers[name] * batch.pairs, batch.pairs)
+        numbers |= {f"{name}_low": share.low, f"{name}_high": share.high}
+    return numbers, notes, findings
+
+
+def _lint(batch: Batch, after: Any) -> Findings:
+    """Recompute the batch, without policies that fail."""
+    # with the policy after the update, else without it, else without policy and critic: whatever can be checked
+    for own, new in ((batch, after), (batch, None)):
+        with suppress(InputError):
+            return lint(own, after=new)
+    return lint(batch.replace(policy=None, critic=None))
+
+
+def ranks_to_first(numbers: Mapping[str, float], first: dict[str, float]) -> dict[str, float]:
+    """Return the ranks of features over those of the first batch, which are kept where there are none yet.
+
+    Parameters
+    ----------
+    numbers : mapping of str to float
+        Of a batch.
+    first : dict of str to float
+        Ranks of the first batch that had them; filled in.
+    """
+    found = {}
+    for name in ("policy_feature_rank", "critic_feature_rank"):
+        if name in numbers and not np.isnan(numbers[name]):
+            begun = first.setdefault(name, numbers[name])
+            found[f"{name}_to_first"] = numbers[name] / begun if begun > 0 else np.nan
+    return found
 
 
 def _split(agent: Any) -> tuple[Any, Any]:

@@ -15,8 +15,8 @@ from typing import Any, Protocol, Self
 import numpy as np
 import torch
 from torch import Tensor
+from torch.distributions import Bernoulli, kl_divergence
 from torch.distributions import Distribution as TorchDistribution
-from torch.distributions import kl_divergence
 from torch.func import functional_call
 
 from closerlook.agents.agent import Agent
@@ -58,7 +58,10 @@ class AnyRows:
 
     def log_prob(self, actions: Tensor) -> Tensor:
         """Log density or mass, summed over whatever is not a row: (B,)."""
-        return _per_row(self.inner.log_prob(actions), self.rows)
+        if any(isinstance(part, Bernoulli) for part in _torch_parts(self.inner)):
+            actions = actions.float()  # which torch asks of switches
+        with users_code("the distribution of the batch's policy", "let log_prob take rows of actions", PolicyError):
+            return _per_row(self.inner.log_prob(actions), self.rows)
 
     def entropy(self) -> Tensor:
         """Entropy in nats, NaN where it is not known: (B,)."""

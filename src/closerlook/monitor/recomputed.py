@@ -116,6 +116,7 @@ def critic_values(critic: Critic, observations: Array) -> Tensor:
     return in_parts(lambda part: critic(seen[part]), len(seen))
 
 
+@torch.no_grad()
 def describe_policy(batch: "Batch") -> dict[str, Any]:
     """Return, by names of fields, what can stand in for policy and critic in a file."""
     shape = batch.rewards.shape
@@ -125,8 +126,7 @@ def describe_policy(batch: "Batch") -> dict[str, Any]:
     if batch.policy is None or batch.observations is None:
         return described
     seen = rows_of(batch.observations, batch.policy)
-    with torch.no_grad():
-        parts = [batch.policy(seen[start : start + ROWS]) for start in range(0, len(seen), ROWS)]
+    parts = [batch.policy(seen[start : start + ROWS]) for start in range(0, len(seen), ROWS)]
     gaussian = [part for part in parts if isinstance(part, DiagonalGaussian)]
     categorical = [part for part in parts if isinstance(part, Categorical)]
     if len(gaussian) == len(parts):

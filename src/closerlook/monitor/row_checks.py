@@ -14,18 +14,20 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from closerlook.monitor.advantage_checks import BY_CHANCE
 from closerlook.monitor.batch import Batch
 from closerlook.monitor.checks import Check, ok, unknown
 from closerlook.monitor.gradient_estimates import flat_gradient
 from closerlook.monitor.policies import ROWS, RowPolicy, as_policy, rows_of
 from closerlook.monitor.recomputed import policy_log_probs
 
-BY_CHANCE = 1e-6
-"""What is less likely than this by chance is no chance."""
 FEWEST_PAIRS = 64
 """Pairs below which the direction of an update is not judged."""
-SIGN = 3.0
+SIGN = 4.0
 """How many times what chance does a correlation is below zero that was turned around."""
+
+OPPOSITE = -0.5
+"""Cosine of a step that no memory of an optimizer explains."""
 
 
 def check_flags(batch: Batch) -> Check:
@@ -107,9 +109,11 @@ def _are_autoreset_rows(batch: Batch, steps: np.ndarray, environments: np.ndarra
 def check_sign(batch: Batch, after: Any) -> Check:
     """See whether the update made actions of positive advantage more likely.
 
-    Where both policies have their parameters, the step is compared with the surrogate's gradient at its start: of D
-    parameters a step that has nothing to do with it has a cosine of about ``1 / sqrt(D)`` either way. Else changes of
-    log-probabilities are correlated with advantages, over n pairs ``1 / sqrt(n)`` either way.
+    Changes of log-probabilities are correlated with advantages: an update that has nothing to do with those of this
+    batch has a correlation of about ``1 / sqrt(n)`` either way over n pairs, and so has one that an optimizer's memory
+    of earlier batches carries on. Where both policies have their parameters, the step is also compared with the
+    surrogate's gradient at its start, ``1 / sqrt(D)`` either way for D parameters. It is wrong where both say so, or
+    where the step is about the opposite of the gradient.
 
     Parameters
     ----------
@@ -123,15 +127,17 @@ def check_sign(batch: Batch, after: Any) -> Check:
     if after is None or missing:
         return unknown("update_sign", "policy after the update" if after is None else missing[0])
     new = as_policy(after)
-    found = _step_cosine(batch, new) or _correlation(batch, new)
-    if found is None:
+    enough = batch.pairs >= FEWEST_PAIRS
+    found = [one for one in (_step_cosine(batch, new), _correlation(batch, new)) if one is not None and enough]
+    if not found:
         return Check("update_sign", "not_enough_data", "unknown", "the update moved too little, or too few pairs")
-    words, cosine, units = found
-    said = f"the {words} is {cosine:+.3f}"
-    evidence = {words.replace(" ", "_"): cosine, "chance": 1 / np.sqrt(units)}
+    said = " and ".join(f"the {words} is {cosine:+.3f}" for words, cosine, _ in found)
+    evidence = {words.replace(" ", "_"): cosine for words, cosine, _ in found}
+    evidence["chance"] = 1 / float(np.sqrt(found[-1][2]))
     # of two unrelated directions in n dimensions the cosine has a standard deviation of 1 / sqrt(n)
-    if cosine > -SIGN / np.sqrt(units):
-        follows = "the update follows its advantages" if cosine > 0 else "the update has no clear direction"
+    turned = all(cosine <= -SIGN / np.sqrt(units) for _, cosine, units in found)
+    if not turned and found[0][1] > OPPOSITE:
+        follows = "the update follows its advantages" if found[0][1] > 0 else "the update has no clear direction"
         return ok("update_sign", f"{follows}: {said}", **evidence)
     return Check(
         check="update_sign",
@@ -207,6 +213,6 @@ def _correlation(batch: Batch, after: RowPolicy) -> tuple[str, float, int] | Non
     change, weights = new - batch.log_probs.reshape(-1), batch.advantages.reshape(-1).astype(np.float64)
     known = np.isfinite(change) & np.isfinite(weights)
     change, weights = change[known], weights[known]
-    if len(change) < FEWEST_PAIRS or change.std() <= 1e-9 or weights.std() <= 0:
+    if change.std() <= 1e-9 or weights.std() <= 0:
         return None
     return "correlation of change and advantage", float(np.corrcoef(change, weights)[0, 1]), len(change)

@@ -27,7 +27,7 @@ class Measured:
     changed : mapping of str to str
         Levels that changed with this update, by name of the number.
     statements : tuple of str
-        What changed, and what to do, one line each.
+        What changed since the update that was measured before, and what to do, one line each.
     findings : Findings
         What lint says of the batch.
     """
@@ -137,8 +137,8 @@ class Sb3Logger:
     model: Any
 
     def __call__(self, measured: Measured) -> None:
-        """Record numbers; the model's logger writes them when it next does."""
-        for name, value in measured.numbers.items():
+        """Record numbers and the gravest level; the model's logger writes them when it next does."""
+        for name, value in {"level": measured.level, **measured.numbers}.items():
             self.model.logger.record(f"closerlook/{name}", value)
 
 
@@ -155,8 +155,10 @@ class Tracker:
     run: Any
 
     def __call__(self, measured: Measured) -> None:
-        """Log numbers, and alert where a level rose."""
-        self.run.log({f"closerlook/{name}": value for name, value in measured.numbers.items()})
+        """Log numbers, and alert of what is new, except that a level is ok again."""
+        numbers = {"update": measured.update, **measured.numbers}
+        self.run.log({f"closerlook/{name}": value for name, value in numbers.items()})
         if hasattr(self.run, "alert"):
             for statement in measured.statements:
-                self.run.alert(title="closerlook", text=statement)
+                if not statement.startswith("ok"):
+                    self.run.alert(title="closerlook", text=statement)

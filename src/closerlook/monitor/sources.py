@@ -1,11 +1,15 @@
 """Batches from what libraries and scripts keep of a rollout."""
 
 from collections.abc import Collection, Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
+import torch
+from torch import Tensor
 
 from closerlook.errors import InputError
+from closerlook.monitor.policies import Critic, RowPolicy, as_critic, as_policy
 
 _FLATTENED = ("observations", "actions", "values", "log_probs", "advantages", "returns")
 """What Stable-Baselines3 flattens, environment after environment, when an update begins."""
@@ -27,13 +31,23 @@ def fields_of_sb3(model: Any) -> dict[str, Any]:
             "observations of the model are dictionaries", "give cl.Batch(...) what the policy reads of them"
         )
     shape = (buffer.buffer_size, buffer.n_envs)
-    held = {name: _unflattened(np.array(getattr(buffer, name)), shape) for name in _FLATTENED}
+    names = (*_FLATTENED, "action_masks") if hasattr(buffer, "action_masks") else _FLATTENED
+    is_flat = bool(buffer.generator_ready)
+    held = {name: _unflattened(np.array(getattr(buffer, name)), shape, is_flat=is_flat) for name in names}
     # the buffer knows which steps begin episodes; a step ended one where the next begins one
     starts = np.array(buffer.episode_starts, dtype=bool)
     last = np.asarray(model._last_episode_starts, dtype=bool)
     space = model.action_space
-    if hasattr(space, "n") and not hasattr(space, "nvec"):
+    if space.shape == ():
         held["actions"] = held["actions"].reshape(shape)
+    policy, critic = agent_of_sb3(model)
+    if not is_flat and critic is not None:
+        # before the update the critic says what the last steps were bootstrapped by
+        held["last_values"] = _last_values(model)
+    if "action_masks" in held:
+        held["observations"] = np.concatenate(
+            [held["observations"].reshape(*shape, -1), held.pop("action_masks").reshape(*shape, -1)], axis=-1
+        )
     return {
         **held,
         "rewards": np.array(buffer.rewards),
@@ -42,23 +56,51 @@ def fields_of_sb3(model: Any) -> dict[str, Any]:
         "gamma": buffer.gamma,
         "gae_lambda": buffer.gae_lambda,
         "truncation": "in_rewards",
-        "policy": model.policy,
-        "critic": model.policy,
+        "policy": policy,
+        "critic": critic,
         **_settings_of_sb3(model),
     }
 
 
-def _unflattened(array: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
-    steps, environments = shape
-    if (
-        array.shape[:2] == shape
-        and array.ndim > 1
-        and not (array.shape[0] == steps * environments and environments > 1)
-    ):
+def agent_of_sb3(model: Any) -> tuple[RowPolicy | None, Critic | None]:
+    """Return policy and critic of a model as functions of rows; where actions are masked, rows end with the masks.
+
+    Parameters
+    ----------
+    model : stable_baselines3 on-policy algorithm
+        Whose parameters they use as they are when they are called; None and None where they have a memory, so that rows
+        do not say what they answer.
+    """
+    if hasattr(model.policy, "lstm_actor"):
+        return None, None
+    policy, critic = as_policy(model.policy), as_critic(model.policy)
+    if not hasattr(model.rollout_buffer, "action_masks") or critic is None:
+        return policy, critic
+    shape = model.observation_space.shape
+    size = int(np.prod(shape))
+
+    def answer(rows: Tensor) -> Any:
+        return model.policy.get_distribution(rows[:, :size].reshape(-1, *shape), rows[:, size:].bool())
+
+    def value(rows: Tensor) -> Tensor:
+        found: Tensor = model.policy.predict_values(rows[:, :size].reshape(-1, *shape))
+        return found
+
+    return replace(policy, call=answer), replace(critic, call=value)
+
+
+def _last_values(model: Any) -> np.ndarray:
+    seen, _ = model.policy.obs_to_tensor(model._last_obs)
+    with torch.no_grad():
+        return np.asarray(model.policy.predict_values(seen).cpu()).reshape(-1)
+
+
+def _unflattened(array: np.ndarray, shape: tuple[int, int], *, is_flat: bool) -> np.ndarray:
+    """Return an array of the buffer as (T, N, ...), whether or not an update has flattened it."""
+    if not is_flat:
         return array
     # swapped and flattened: all steps of the first environment, then those of the second
-    apart = array.reshape(environments, steps, *array.shape[1:]).swapaxes(0, 1)
-    return apart[..., 0] if apart.ndim == 3 and apart.shape[2] == 1 else apart
+    return array.reshape(*shape[::-1], *array.shape[1:]).swapaxes(0, 1)
 
 
 def _settings_of_sb3(model: Any) -> dict[str, Any]:

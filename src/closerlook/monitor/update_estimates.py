@@ -23,11 +23,10 @@ from closerlook.monitor.suspects import Given
 from closerlook.nn.distributions import DiagonalGaussian
 from closerlook.nn.networks import MLP
 from closerlook.statistics.splits import split_explained_variance
-from closerlook.statistics.tails import effective_fraction, effective_rank, pareto_k
+from closerlook.statistics.tails import effective_fraction, effective_rank, mean_largest_tail, pareto_k, share_outside
 
 CLIP = 0.2
 """Epsilon where the batch does not say: the clip fraction then only says how far ratios went."""
-TAIL = 0.99
 MOST_ROWS = 2048
 """Rows whose features give a rank."""
 CONSTANT = 1e-3
@@ -95,7 +94,7 @@ def policy_change(batch: Batch, after: Any, reported: dict[str, float] | None = 
             "max_ratio": float(ratio.max()),
             "effective_pairs_fraction": effective_fraction(ratio),
             "pareto_k": pareto_k(ratio),
-            "clip_fraction_end": float((np.abs(ratio - 1) > (CLIP if batch.clip is None else batch.clip)).mean()),
+            "clip_fraction_end": share_outside(ratio, CLIP if batch.clip is None else batch.clip),
         }
     if batch.advantages is not None:
         weights = batch.advantages.reshape(-1).astype(np.float64)
@@ -121,9 +120,7 @@ def _kl(batch: Batch, new: RowPolicy) -> dict[str, float]:
         return before.kl(after).double()
 
     kl = in_parts(each, len(seen)).numpy()
-    # a percentile of what is not finite is not known
-    high = float(np.quantile(kl, TAIL)) if np.isfinite(kl).all() else np.nan
-    return {"mean_kl": float(kl.mean()), "max_kl": float(kl.max()), "kl_p99": high}
+    return dict(zip(("mean_kl", "max_kl", "kl_p99"), mean_largest_tail(kl), strict=True))
 
 
 def _rows_of_stored(stored: RowDistribution | None, part: slice) -> Any:
@@ -219,7 +216,8 @@ def hidden_units(function: RowPolicy | Critic, observations: np.ndarray) -> dict
     """
     seen = rows_of(observations, function)
     layers = activations(function, seen[:: max(1, len(seen) // MOST_ROWS)][:MOST_ROWS])
-    if not layers:
+    # fewer rows than units say of neither how many directions there are
+    if not layers or len(layers[-1]) < layers[-1].shape[1]:
         return {}
     # a unit whose deviation over the batch is a thousandth of the layer's root mean square hardly tells states apart
     constant = [layer.std(axis=0) <= CONSTANT * np.sqrt(np.square(layer).mean()) for layer in layers]

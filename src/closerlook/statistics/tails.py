@@ -1,4 +1,4 @@
-"""Tails of probability ratios: how many pairs they are worth, and how heavy the upper tail is.
+"""What stands out among divergences and probability ratios: tails, how many pairs they are worth, how heavy they are.
 
 ====== ==================================
 symbol meaning
@@ -11,9 +11,37 @@ k      shape of the generalized Pareto law
 
 import numpy as np
 
+TAIL = 0.99
+"""Which quantile over states stands beside the mean and the largest divergence."""
 FEWEST_IN_TAIL = 5
 PRIOR_WEIGHT, PRIOR_SHAPE = 10.0, 0.5
 """The weak prior on k of Vehtari et al.: so many draws around this value."""
+
+
+def mean_largest_tail(values: np.ndarray) -> tuple[float, float, float]:
+    """Return mean, largest and 99th percentile; a percentile of what is not finite is not known.
+
+    Parameters
+    ----------
+    values : ndarray, (n,)
+        Of each state.
+    """
+    high = np.quantile(values, TAIL) if np.isfinite(values).all() else np.nan
+    return float(values.mean()), float(values.max()), float(high)
+
+
+def share_outside(ratios: np.ndarray, clip: float) -> float:
+    """Return the share of ratios (n,) further from 1 than epsilon; unknown where one of them is.
+
+    Parameters
+    ----------
+    ratios : ndarray, (n,)
+        Of new to old probability.
+    clip : float
+        Epsilon.
+    """
+    # fraction of |r - 1| > epsilon
+    return float((np.abs(ratios - 1.0) > clip).mean()) if not np.isnan(ratios).any() else np.nan
 
 
 def effective_fraction(ratios: np.ndarray) -> float:
@@ -48,7 +76,7 @@ def pareto_k(ratios: np.ndarray) -> float:
         return np.nan
     # over the largest ratio that is not in the tail, which is the threshold u
     exceedances = ordered[-m:] - ordered[-m - 1]
-    if exceedances[0] < 0 or exceedances[m // 4] <= 0:
+    if exceedances[0] < 0 or exceedances[_quartile(m)] <= 0:
         return np.nan
     return generalized_pareto_shape(exceedances)
 
@@ -67,7 +95,7 @@ def generalized_pareto_shape(exceedances: np.ndarray) -> float:
     m = len(exceedances)
     # Zhang and Stephens, eq. 6: theta_j = 1 / x_max + (1 - sqrt(m / (j - 1/2))) / (3 x_(1/4)), m = 30 + sqrt(n)
     points = 30 + int(np.sqrt(m))
-    quartile = exceedances[int(m / 4 + 0.5) - 1]
+    quartile = exceedances[_quartile(m)]
     grid = 1 / exceedances[-1] + (1 - np.sqrt(points / (np.arange(1, points + 1) - 0.5))) / (3 * quartile)
     # profile log-likelihood: l(theta) = n (log(-theta / k) - k - 1), k(theta) = mean log(1 - theta x)
     shapes = np.log1p(-grid[:, None] * exceedances).mean(axis=1)
@@ -79,6 +107,11 @@ def generalized_pareto_shape(exceedances: np.ndarray) -> float:
     k = float(np.log1p(-theta * exceedances).mean())
     # Vehtari et al., appendix G: k' = (n k + 10 x 0.5) / (n + 10)
     return (m * k + PRIOR_WEIGHT * PRIOR_SHAPE) / (m + PRIOR_WEIGHT)
+
+
+def _quartile(m: int) -> int:
+    """Return the place of the first quartile among m numbers in rising order."""
+    return int(m / 4 + 0.5) - 1
 
 
 def effective_rank(features: np.ndarray, share: float = 0.99) -> int:

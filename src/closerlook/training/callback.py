@@ -24,6 +24,7 @@ class Callback:
     --------
     closerlook.CriticAudit : one that judges critics.
     closerlook.TrustRegionAudit : one that measures updates.
+    closerlook.TrainingMonitor : one that measures what any training loop's batch tells.
 
     Examples
     --------
