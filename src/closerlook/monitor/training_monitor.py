@@ -48,7 +48,7 @@ class TrainingMonitor(Callback):
     See Also
     --------
     closerlook.Monitor : the same in any training loop, and every number of it.
-    closerlook.monitor.training_monitor.level_changes : which levels changed when, from the log.
+    closerlook.train : takes it among its callbacks; `level_changes` of this module says which levels changed when.
 
     Examples
     --------
