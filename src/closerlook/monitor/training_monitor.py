@@ -65,11 +65,10 @@ class TrainingMonitor(Callback):
 
     def on_update(self, before: Agent, after: Agent, batch: Batch, rollout: Rollout) -> dict[str, np.ndarray]:
         """Measure one update of every agent, if it is one of those that are measured."""
-        agents = list(after.unstack())
         if ((after.iteration or 1) - 1) % self.every:
-            return {column: np.full(len(agents), np.nan) for column in self.columns}
+            return {column: np.full(after.population or 1, np.nan) for column in self.columns}
         own = batches_of(before, batch, rollout)
-        found = [measure(one, agent)[0] for one, agent in zip(own, agents, strict=True)]
+        found = [measure(one, agent)[0] for one, agent in zip(own, after.unstack(), strict=True)]
         return {f"{PREFIX}{name}": np.array([numbers.get(name, np.nan) for numbers in found]) for name in WATCHED}
 
     def identity(self) -> dict[str, Any]:

@@ -88,9 +88,9 @@ class Asked:
             c^2.
         """
         own, limit = self.sampling, self.time_limit or math.inf
-        # how far a stream goes past its cut: to the end of a Monte Carlo return, or of the episode that it is in
         # an episode that is met at some step of it goes on for E[L^2] / (2 E[L]) = (1 + c^2) / 2h steps on average
         going_on = 2 * hazard / (1 + spread)
+        # how far a stream goes past its cut: to the end of a Monte Carlo return, or of the episode that it is in
         further = _until(own.continuation_steps, going_on)
         patience = own.longest_finish if self.time_limit is None else max(limit / 2, limit - own.n_steps)
         finish = _until(patience, going_on) if own.finish_episodes else 0.0
