@@ -18,6 +18,7 @@ import torch
 from closerlook.agents.environment import EnvironmentSpec
 from closerlook.errors import InputError, NonFiniteError
 from closerlook.execution import Job, Within, WorkerError, close_pool, content_key, crew_of, run_jobs
+from closerlook.execution.threads import single_thread
 from closerlook.results.store import RunFolder
 from killing import left_of, running, slowly, wait_for, workers_of
 from small_jobs import answer_with, die, die_before_a_child, draw, end_a_program, fail, leave, stumble, whoami
@@ -89,6 +90,21 @@ def test_serial_jobs_have_one_thread_and_leave_the_setting_as_it_was():
     try:
         assert run_jobs([Job("who", "", whoami, {})], workers=1)[0]["threads"] == 1
         assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(before)
+
+
+def test_within_a_block_of_one_thread_another_changes_nothing():
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        with single_thread():
+            with single_thread():
+                pass
+            assert torch.get_num_threads() == 1
+        assert torch.get_num_threads() == 2
+        with single_thread():
+            assert torch.get_num_threads() == 1
     finally:
         torch.set_num_threads(before)
 

@@ -4,6 +4,7 @@ import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 
 from threadpoolctl import threadpool_limits
 
@@ -15,6 +16,8 @@ _VARIABLES = (
     "VECLIB_MAXIMUM_THREADS",
     "BLIS_NUM_THREADS",
 )
+_held = ContextVar("held", default=False)
+"""Whether this process is held to one thread already: finding all libraries again takes as long as a small job."""
 
 
 @contextmanager
@@ -35,8 +38,15 @@ def single_thread_environment() -> Iterator[None]:
 @contextmanager
 def single_thread() -> Iterator[None]:
     """Hold this process to one thread, or a function it decorates: the order in which products sum depends on it."""
-    with single_thread_environment(), threadpool_limits(1), _single_torch_thread():
+    if _held.get():
         yield
+        return
+    before = _held.set(True)
+    try:
+        with single_thread_environment(), threadpool_limits(1), _single_torch_thread():
+            yield
+    finally:
+        _held.reset(before)
 
 
 @contextmanager

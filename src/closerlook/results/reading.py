@@ -10,6 +10,7 @@ import xarray as xr
 
 from closerlook.errors import InputError
 from closerlook.results.former_names import FORMER_LABELS, FORMER_NAMES
+from closerlook.results.netcdf import read_netcdf
 from closerlook.results.schema import SCHEMA_VERSION
 
 
@@ -43,7 +44,7 @@ def read_dataset(path: str | Path) -> xr.Dataset:
     'gradients'
     """
     try:
-        dataset = xr.load_dataset(path, engine="h5netcdf")
+        dataset = read_netcdf(path)
     except FileNotFoundError as missing:
         raise InputError(f"there is no file {path}", "give the .nc file of a measurement") from missing
     except (OSError, ValueError) as unreadable:

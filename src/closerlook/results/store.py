@@ -344,7 +344,7 @@ class RunFolder:
             What it holds.
         """
         self.require_own()
-        return writing.write_atomically(self.path / name, lambda path: _write_netcdf(path, dataset))
+        return writing.write_atomically(self.path / name, lambda path: dataset.to_netcdf(path, engine="h5netcdf"))
 
 
 @contextmanager
@@ -433,7 +433,3 @@ def _as_text(value: Any) -> str:
         return _MISSING
     text = json.dumps(value, ensure_ascii=False)
     return text if len(text) <= 60 else f"{text[:57]}..."
-
-
-def _write_netcdf(path: Path, dataset: "xr.Dataset") -> None:
-    dataset.to_netcdf(path, engine="h5netcdf")

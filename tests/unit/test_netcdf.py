@@ -1,0 +1,97 @@
+"""netCDF files are read as xarray and h5netcdf read them, and no file that is something else is half read."""
+
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+import xarray as xr
+
+from closerlook.errors import InputError
+from closerlook.results.netcdf import read_netcdf
+from closerlook.results.reading import read_dataset
+
+STORED = sorted((Path(__file__).parents[2] / "docs" / "data").rglob("*.nc"))
+
+
+def same_as_the_library(path):
+    theirs, ours = xr.load_dataset(path, engine="h5netcdf"), read_netcdf(path)
+    xr.testing.assert_identical(ours, theirs)
+    for name in theirs.variables:
+        assert ours[name].dtype == theirs[name].dtype
+    for one, other in [(ours, theirs), *((ours[name], theirs[name]) for name in theirs.variables)]:
+        assert {name: type(value) for name, value in one.attrs.items()} == {
+            name: type(value) for name, value in other.attrs.items()
+        }
+
+
+@pytest.mark.parametrize(
+    "path",
+    [pytest.param(path, id=path.stem, marks=[] if at % 9 == 0 else pytest.mark.slow) for at, path in enumerate(STORED)],
+)
+def test_stored_datasets_are_read_as_the_library_reads_them(path):
+    same_as_the_library(path)
+
+
+def odd():
+    """A dataset of all kinds of values: flags, text, no values, missing ones, a size without a coordinate."""
+    return xr.Dataset(
+        {
+            "flags": ("x", [True, False, True], {"description": "of one kind"}),
+            "counts": (("x", "y"), np.arange(6, dtype=np.int32).reshape(3, 2)),
+            "missing": ("x", [1.0, np.nan, np.inf]),
+            "alone": ((), 3.5),
+            "said": ((), "one word"),
+            "none": ("z", np.zeros(0)),
+            "square": (("x", "x2"), np.eye(3)),
+        },
+        coords={"x": ["a", "bé", ""], "y": [0.5, 1.5], "label": ("x", ["p", "q", "r"])},
+        attrs={"empty": "", "list": [1.0, 2.0], "one": [3], "number": np.int64(4), "words": ["a", "b"]},
+    )
+
+
+def test_every_kind_of_value_is_read_as_the_library_reads_it(tmp_path):
+    odd().to_netcdf(tmp_path / "odd.nc", engine="h5netcdf")
+    same_as_the_library(tmp_path / "odd.nc")
+
+
+def lost_scale(file):
+    del file["x"]
+
+
+def no_text(file):
+    file["said"].attrs["NAME"] = 7
+
+
+def of_a_kind(file):
+    file["pair"] = np.zeros(2, dtype=[("a", "f8"), ("b", "i4")])
+    file["pair"].attrs["DIMENSION_LIST"] = "none"
+
+
+def cut(path):
+    path.write_bytes(path.read_bytes()[:2000])
+
+
+def filled(path):
+    whole = bytearray(path.read_bytes())
+    whole[len(whole) // 4 : len(whole) // 2] = bytes(len(whole) // 2 - len(whole) // 4)
+    path.write_bytes(whole)
+
+
+@pytest.mark.parametrize("damage", [cut, filled])
+def test_damaged_files_get_one_line(damage, tmp_path):
+    path = tmp_path / "odd.nc"
+    odd().to_netcdf(path, engine="h5netcdf")
+    damage(path)
+    with pytest.raises(InputError, match="is not a netCDF file"):
+        read_dataset(path)
+
+
+@pytest.mark.parametrize("change", [lost_scale, no_text, of_a_kind])
+def test_files_that_break_the_format_get_one_line(change, tmp_path):
+    path = tmp_path / "odd.nc"
+    odd().to_netcdf(path, engine="h5netcdf")
+    with h5py.File(path, "r+") as file:
+        change(file)
+    with pytest.raises(InputError, match="is not a netCDF file"):
+        read_dataset(path)
