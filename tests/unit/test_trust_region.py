@@ -463,7 +463,14 @@ def test_mean_interval_is_students_t():
 def test_constant_advantages_are_named():
     found = trust_region(bandit_agent(normalize_advantages=True), "environments:make_indifferent", **SMALL)
     assert int(found["constant_advantages"]) == SMALL["repeats"]
-    assert any("all advantages are equal" in one["statement"] for one in verdicts(found))
+    assert any("no minibatch has two advantages that differ" in one["statement"] for one in verdicts(found))
+
+
+def test_minibatches_of_one_pair_are_named_as_such():
+    own = replace(bandit_agent(normalize_advantages=True), regime=Regime(n_envs=1, n_steps=32))
+    found = trust_region(own, "environments:Bandit-v0", repeats=2, pairs=32, return_pairs=0, workers=1)
+    assert int(found["constant_advantages"]) == 2
+    assert any("Minibatches of one pair" in (one["advice"] or "") for one in verdicts(found))
 
 
 def test_advantages_that_overflow_are_not_constant_ones():

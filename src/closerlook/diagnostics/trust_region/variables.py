@@ -189,7 +189,9 @@ VARIABLES: list[Variable] = [
     ),
     Variable("zero_updates", ("agent",), "updates", "Updates that did not move the policy."),
     Variable("failed_updates", ("agent",), "updates", "Updates that ended with parameters that are not finite."),
-    Variable("constant_advantages", ("agent",), "updates", "Updates whose advantages were all equal."),
+    Variable(
+        "constant_advantages", ("agent",), "updates", "Updates whose advantages were all equal, within each minibatch."
+    ),
     Variable(
         "overflown_advantages", ("agent",), "updates", "Updates whose advantages were too large for single precision."
     ),

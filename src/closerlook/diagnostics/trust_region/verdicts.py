@@ -67,8 +67,10 @@ def _failures(name: str, agent: xr.Dataset, limits: Limits) -> Verdict | None:
         advice = "Lower the learning rate, or look at the rewards of a batch: one may be huge."
         return make_verdict("update", "problem", (name, words), evidence, advice)
     if numbers["constant_advantages"]:
-        words = f"In {numbers['constant_advantages']} of {count} batches all advantages are equal: nothing to climb."
-        advice = "Look at the rewards: they may not depend on what the agent does."
+        words = f"In {numbers['constant_advantages']} of {count} updates no minibatch has two advantages that differ:"
+        words += " nothing to climb."
+        advice = "Look at the rewards: they may not depend on what the agent does. Minibatches of one pair have nothing"
+        advice += " to compare either: take fewer."
         return make_verdict("update", "problem", (name, words), evidence, advice)
     if numbers["zero_updates"]:
         words = f"{numbers['zero_updates']} of {count} updates did not move the policy."
