@@ -15,7 +15,7 @@ Said before anything was measured: of 20 intervals at 95%, 17 or more hold what 
 that they claim, fewer do once in 60 times. A batch that says nothing (too few parts) counts as one that does not hold.
 
     python docs/agreement.py            writes the table from docs/data/agreement.json
-    python docs/agreement.py --measure  measures what is not there yet: a quarter of an hour
+    python docs/agreement.py --measure  makes the batches anew, and measures in full what is not there yet: half an hour
 """
 
 import argparse
@@ -147,9 +147,8 @@ SOURCES = {
 }
 
 
-def measure(checkpoint: Checkpoint, sizes: Sizes) -> list[Row]:
-    """Measure the agent in full, and put beside each other what both say; None is what is not known, or no end."""
-    agent, numbers = checkpoint.agent, checkpoint.numbers
+def measure(agent: cl.Agent, sizes: Sizes) -> dict[str, list[float]]:
+    """Measure the agent in full: what is held against each estimate, with the ends of its interval or range."""
     batch = agent.regime.batch_pairs
     same = {"workers": 1, "seed": 1}
     gradients = cl.gradient_quality(agent, pairs=sizes.gradients, sizes=[batch], **same)
@@ -162,14 +161,19 @@ def measure(checkpoint: Checkpoint, sizes: Sizes) -> list[Row]:
         "batch_true_cosine": _of(gradients.isel(size=0), "true_cosine_corrected"),
         "explained_variance_lambda": _of(values.sel(critic), "explained_variance"),
     }
-    rows = [
-        {"estimate": name, "batch": [numbers.get(f"{name}{end}", math.nan) for end in ENDS], "full": found}
-        for name, found in full.items()
-    ]
     for name, theirs in OF_UPDATES.items():
-        range_of = one_more(np.asarray(steps[theirs], dtype=float).ravel(), share=name == "clip_fraction_end")
-        rows.append({"estimate": name, "batch": [numbers.get(name, math.nan)], "full": range_of})
-    return [{**row, **{side: [_plain(value) for value in row[side]] for side in ("batch", "full")}} for row in rows]
+        full[name] = one_more(np.asarray(steps[theirs], dtype=float).ravel(), share=name == "clip_fraction_end")
+    return full
+
+
+def beside(numbers: Mapping[str, float], full: Mapping[str, Sequence[float | str | None]]) -> list[Row]:
+    """Put what the batch says beside the full measurement; None is what is not known, or no end."""
+    rows = []
+    for name, theirs in full.items():
+        ends = ("",) if name in OF_UPDATES else ENDS
+        own = [numbers.get(f"{name}{end}", math.nan) for end in ends]
+        rows.append({"estimate": name, "batch": [_plain(one) for one in own], "full": [_plain(one) for one in theirs]})
+    return rows
 
 
 ENDS = ("", "_low", "_high")
@@ -179,7 +183,9 @@ def _of(dataset: Any, name: str) -> list[float]:
     return [float(np.asarray(dataset[f"{name}{end}"]).item()) for end in ENDS]
 
 
-def _plain(value: float) -> float | str | None:
+def _plain(value: float | str | None) -> float | str | None:
+    if value is None or isinstance(value, str):
+        return value
     return None if math.isnan(value) else "no end" if math.isinf(value) else float(f"{value:.5g}")
 
 
@@ -251,10 +257,11 @@ def main() -> int:
     for source, checkpoints in SOURCES.items() if parser.parse_args().measure else ():
         for label, checkpoint in checkpoints():
             key = f"{source}: {label}"
-            if key not in stored:
-                stored[key] = measure(checkpoint, Sizes(POOLS[source.split(",")[0]]))
-                STORED.write_text(json.dumps(stored, indent=0) + "\n")
-                sys.stderr.write(f"{key}: {[agrees(row) for row in stored[key]]}\n")
+            known = {row["estimate"]: row["full"] for row in stored.get(key, [])}
+            full = known or measure(checkpoint.agent, Sizes(POOLS[source.split(",")[0]]))
+            stored[key] = beside(checkpoint.numbers, full)
+            STORED.write_text(json.dumps(stored, indent=0) + "\n")
+            sys.stderr.write(f"{key}: {[agrees(row) for row in stored[key]]}\n")
     PAGE.write_text(replaced(PAGE.read_text(), "agreement", laid_out(stored)))
     return 0
 

@@ -1,12 +1,19 @@
 """Array statistics of one batch: against slow twins and numbers known on paper; intervals cover."""
 
+from itertools import combinations
+
 import numpy as np
 import pytest
 from scipy import stats
 
 from closerlook.statistics.batch_counts import clip_share, episode_parts, share_at, top_share, trajectory_numbers
 from closerlook.statistics.noise import noise_scale
-from closerlook.statistics.splits import group_units, split_explained_variance, split_noise_scale
+from closerlook.statistics.splits import (
+    group_units,
+    split_explained_variance,
+    split_noise_scale,
+    split_true_cosine,
+)
 from closerlook.statistics.tails import effective_fraction, effective_rank, generalized_pareto_shape, pareto_k
 from closerlook.statistics.value_errors import explained_variance
 
@@ -128,6 +135,62 @@ def test_the_noise_scale_of_unequal_groups_covers(strength):
         interval = split_noise_scale(noisy_groups(draws, signal, pairs), pairs).pairs
         covered += interval.low <= exact <= interval.high
     assert 0.91 <= covered / runs <= 0.99
+
+
+def uneven_noise(dimension, along):
+    """A direction, and deviations of a pair's noise along it and across it, of variance ``dimension`` in all."""
+    direction = np.zeros(dimension)
+    direction[0] = 1.0
+    deviations = np.full(dimension, np.sqrt(dimension * (1 - along) / (dimension - 1)))
+    deviations[0] = np.sqrt(dimension * along)
+    return direction, deviations
+
+
+def test_the_true_cosine_by_the_definition():
+    """Over all ways to halve six groups, one after the other."""
+    draws = np.random.default_rng(8)
+    sums = noisy_groups(draws, np.full(6, 0.3), np.full(6, 10.0))
+
+    def halved(own):
+        found = []
+        for first in combinations(range(len(own)), len(own) // 2):
+            a = sum(own[k] for k in first)
+            b = sum(own[k] for k in range(len(own)) if k not in first)
+            found.append(a @ b / np.linalg.norm(a) / np.linalg.norm(b))
+        return np.mean(found)
+
+    c = halved(sums)
+    assert split_true_cosine(sums).value == pytest.approx(np.sqrt(2 * c / (1 + c)), abs=0.02)
+    assert split_true_cosine(-3 * sums).value == pytest.approx(split_true_cosine(sums).value)
+    assert np.isnan(split_true_cosine(sums[:3]).value)
+    assert np.isnan(split_true_cosine(np.zeros((5, 6))).high)
+    opposed = np.outer([1.0, -1.0, 1.0, -1.0, 1.0, -1.0], np.ones(6))
+    assert split_true_cosine(opposed).value == 0.0
+    equal = split_true_cosine(np.ones((6, 4)))
+    assert equal.value == pytest.approx(1.0)
+
+
+@pytest.mark.parametrize(
+    ("strength", "along", "least"),
+    [(0.05, 0.02, 0.93), (0.05, 0.95, 0.93), (0.3, 0.02, 0.93), (0.3, 0.5, 0.83), (1.0, 0.5, 0.92), (3.0, 0.95, 0.92)],
+)
+def test_the_true_cosine_covers_wherever_the_noise_lies(strength, along, least):
+    """Against the mean cosine of 20,000 estimates, at low signal too; worst where most noise is in one direction.
+
+    The scale's prediction covers 0% of the last one.
+    """
+    draws, runs, covered = np.random.default_rng(9), 300, 0
+    direction, deviations = uneven_noise(40, along)
+
+    def estimates(count, pairs):
+        return strength * direction + draws.normal(size=(count, 40)) * deviations / np.sqrt(pairs)
+
+    many = estimates(20_000, 12 * 100)
+    exact = np.mean(many @ direction / np.linalg.norm(many, axis=1))
+    for _ in range(runs):
+        interval = split_true_cosine(100 * estimates(12, 100))
+        covered += interval.low <= exact <= interval.high
+    assert covered / runs >= least
 
 
 def test_explained_variance_is_the_pooled_one():

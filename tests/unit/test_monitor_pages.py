@@ -114,7 +114,9 @@ def test_a_checkpoint_is_measured_both_ways(checkpoints, pairs):
     (checkpoint,) = checkpoints()
     assert checkpoint.numbers["faults"] == 0
     assert checkpoint.numbers["mean_kl"] > 0
-    rows = agreement.measure(checkpoint, agreement.Sizes(gradients=pairs, values=pairs, repeats=3))
+    full = agreement.measure(checkpoint.agent, agreement.Sizes(gradients=pairs, values=pairs, repeats=3))
+    rows = agreement.beside(checkpoint.numbers, full)
+    assert agreement.beside(checkpoint.numbers, {row["estimate"]: row["full"] for row in rows}) == rows
     assert [row["estimate"] for row in rows] == list(agreement.ESTIMATES)
     for row in rows:
         assert len(row["full"]) == 3

@@ -19,8 +19,7 @@ from closerlook.monitor.batch import Batch
 from closerlook.monitor.policies import rows_of
 from closerlook.statistics.batch_counts import trajectory_numbers
 from closerlook.statistics.estimates import cosine_matrix, mean_pairwise_cosine
-from closerlook.statistics.noise import true_cosine_at
-from closerlook.statistics.splits import FEWEST_GROUPS, group_units, split_noise_scale
+from closerlook.statistics.splits import FEWEST_GROUPS, group_units, split_noise_scale, split_true_cosine
 
 MOST_GROUPS = 32
 """Groups that a batch is split into at most: each takes a backward pass."""
@@ -31,7 +30,7 @@ GRADIENT = {
     "gradient_groups": "groups of environments or trajectories that the batch was split into",
     "pairwise_cosine": "mean cosine of two groups' policy gradients",
     "noise_scale_pairs": "simple noise scale: pairs at which noise and signal of the policy gradient are equal",
-    "batch_true_cosine": "what that predicts for the cosine of the whole batch's gradient to the exact one",
+    "batch_true_cosine": "cosine of the whole batch's gradient to the exact one, from the cosines of its halves",
     "gradient_norm": "norm of the whole batch's policy gradient",
 }
 PARTS = {
@@ -92,14 +91,10 @@ def gradient_agreement(batch: Batch) -> dict[str, float]:
     if len(directed) < FEWEST_GROUPS or not np.isfinite(sums).all():
         return found | dict.fromkeys(("pairwise_cosine", "noise_scale_pairs", "batch_true_cosine"), np.nan)
     cosine, scale = mean_pairwise_cosine(cosine_matrix(directed)), split_noise_scale(sums, pairs).pairs
-    # 1 / sqrt(1 + B / N) falls with B: the upper end of B gives the lower end of the cosine
-    ends = {"": scale.value, "_low": scale.high, "_high": scale.low}
-    for name, interval in (("pairwise_cosine", cosine), ("noise_scale_pairs", scale)):
+    intervals = {"pairwise_cosine": cosine, "noise_scale_pairs": scale, "batch_true_cosine": split_true_cosine(sums)}
+    for name, interval in intervals.items():
         found |= {name: interval.value, f"{name}_low": interval.low, f"{name}_high": interval.high}
-    return found | {
-        f"batch_true_cosine{end}": float(true_cosine_at(pairs.sum(), value)) if not np.isnan(value) else np.nan
-        for end, value in ends.items()
-    }
+    return found
 
 
 def group_gradients(batch: Batch, groups: NDArray[np.int64]) -> tuple[np.ndarray, np.ndarray]:

@@ -21,6 +21,8 @@ LEAST = -0.999
 """Of signal to variance of a group."""
 FEWEST_GROUPS = 4
 """Groups below which no interval is given."""
+HALVINGS = 128
+"""Ways in which groups are halved."""
 
 
 def group_units(sizes: np.ndarray, most: int) -> NDArray[np.int64]:
@@ -106,6 +108,65 @@ def _signal_and_variance(
 def _scale(ratio: float, group: float) -> float:
     # n / (n |G|^2 / tr S) = B, infinite where no signal is left
     return float(group / ratio) if ratio > 0 else np.inf
+
+
+def split_true_cosine(sums: np.ndarray, *, confidence: float = 0.95) -> Interval:
+    """Estimate the mean cosine of the whole batch's gradient to the exact one, from gradients of its halves.
+
+    With ``c`` the mean cosine of the gradients of two halves, over many ways to halve the groups, it is
+    ``sqrt(2 c / (1 + c))``: the validity of a whole test whose halves correlate by c. Noise along the gradient, which does
+    not turn it, is no part of that, whereas the noise scale counts all noise. Where most of the noise lies in one
+    direction, and is about as large as the gradient, 95% intervals hold the truth in 80% to 90%.
+
+    Parameters
+    ----------
+    sums : ndarray, (K, D)
+        s_k, of groups of about equally many pairs.
+    confidence : float
+        Of the interval.
+
+    Returns
+    -------
+    Interval
+        That of ``log(1 - c)``, jackknifed over groups with Student's t; 0 where halves do not point the same way, and
+        NaN, without ends, below `FEWEST_GROUPS` or where a half has no gradient.
+
+    References
+    ----------
+    Spearman, 1910, "Correlation calculated from faulty data"; Brown, 1910, "Some experimental results in the correlation
+    of mental abilities".
+    """
+    count = len(sums)
+    if count < FEWEST_GROUPS:
+        return NOTHING
+    wide = sums.astype(np.float64)
+    products, first = wide @ wide.T, _halves(count)
+    kept = ~np.eye(count, dtype=bool)
+    whole = _cosine_of_halves(products, first, ~first)
+    without = np.array([_cosine_of_halves(products, first & own, ~first & own) for own in kept])
+    found = log_jackknife(1 - whole, 1 - without, confidence=confidence)
+    return Interval(*(_of_the_whole(1 - apart) for apart in (found.value, found.high, found.low)))
+
+
+def _halves(count: int) -> NDArray[np.bool_]:
+    """Return which of so many groups are in the first half, (HALVINGS, count): the same divisions whatever is divided."""
+    draws = np.random.default_rng(count)
+    return np.asarray(draws.permuted(np.tile(np.arange(count), (HALVINGS, 1)), axis=1) < count // 2)
+
+
+def _cosine_of_halves(products: np.ndarray, first: np.ndarray, second: np.ndarray) -> float:
+    # mean over divisions of (a . b) / (|a| |b|), a and b the sums of the groups in either half
+    a, b = first.astype(np.float64), second.astype(np.float64)
+    across, one, other = (
+        np.einsum("mi,ij,mj->m", *ends) for ends in ((a, products, b), (a, products, a), (b, products, b))
+    )
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return float(np.mean(across / np.sqrt(one * other)))
+
+
+def _of_the_whole(half: float) -> float:
+    # Spearman-Brown: halves that correlate by c make a whole of reliability 2 c / (1 + c), of which the root is taken
+    return float(np.sqrt(2 * max(half, 0.0) / (1 + max(half, 0.0)))) if not np.isnan(half) else np.nan
 
 
 def split_explained_variance(
