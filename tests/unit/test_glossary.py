@@ -5,7 +5,11 @@ from pathlib import Path
 
 import pytest
 
+from closerlook.monitor.critic_audit import AUDITED
+from closerlook.monitor.monitor import NUMBERS
+from closerlook.monitor.trust_audit import TRUST_AUDITED
 from closerlook.studies.schema import every_variable
+from closerlook.training.log import COLUMNS
 
 DOCS = Path(__file__).parents[2] / "docs"
 TEXT = (DOCS / "glossary.md").read_text()
@@ -23,6 +27,14 @@ def test_every_term_has_a_sentence_a_unit_and_a_source_or_none():
         term, symbol, unit, meaning, source, elsewhere = cells(row)
         assert all([term, symbol, unit, source, elsewhere]), term
         assert meaning.endswith("."), term
+
+
+def test_descriptions_stand_alone():
+    """Alerts, columns and variables are read one at a time: none leans on the one before it."""
+    descriptions = {**NUMBERS, **AUDITED, **TRUST_AUDITED, **COLUMNS}
+    descriptions |= {name: variable.definition for name, variable in every_variable().items()}
+    leaning = re.compile(r"^(the same|as for|as the first|their) |\bof the same[,.]|^\w+$", re.IGNORECASE)
+    assert [(name, words) for name, words in descriptions.items() if leaning.search(words)] == []
 
 
 def test_no_term_twice():

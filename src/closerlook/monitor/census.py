@@ -19,7 +19,7 @@ from closerlook.statistics.batch_counts import clip_share, episode_parts, share_
 
 CENSUS = {
     "not_finite": "numbers of the batch that are not finite",
-    "not_finite_share": "their share of all numbers of the fields in which there are such",
+    "not_finite_share": "share of numbers that are not finite, among the fields of the batch that have such",
     "return_variance_top_share": "share of the returns' squared deviations from the 0.1% of steps that have most",
     "critic_loss_top_share": "share of the squared errors of values to returns from the 0.1% of steps with most",
     "reward_top_share": "share of the sum of squared rewards from the 0.1% of steps that have most",
@@ -28,14 +28,14 @@ CENSUS = {
     "observation_clip_share": "largest share, over dimensions, of observations at the bound they are clipped to",
     "action_saturated_share": "largest share, over dimensions, of actions at or beyond the bounds of the action space",
     "action_std_to_range_low": "smallest ratio, over dimensions, of the policy's mean deviation to the action range",
-    "action_std_to_range_high": "largest such ratio",
+    "action_std_to_range_high": "largest ratio, over dimensions, of the policy's mean deviation to the action range",
     "episodes": "episodes that ended in the batch",
     "distinct_returns": "different sums of rewards among whole episodes",
     "reward_variation_share": "share of the batch's episodes, parts included, whose rewards are not all equal",
     "terminated_share": "share of the ends that are terminations",
     "truncated_share": "share of the ends that are truncations",
     "episode_length": "mean steps of whole episodes",
-    "episode_length_to_steps": "the same over the steps that each environment has in the batch",
+    "episode_length_to_steps": "mean steps of whole episodes, over the steps that each environment has in the batch",
     "environments_without_end": "share of the environments in which no episode ended",
 }
 """Numbers of a census, in words."""

@@ -29,16 +29,20 @@ from closerlook.training.settings import TrainSettings
 PURPOSE = "critic audit"
 AUDITED: Mapping[str, str] = {
     "audit_gae_mre_train": "mean relative error of the new critic to V_old + A, on the batch it was updated on",
-    "audit_bootstrapped_returns_mre_train": "the same, to the batch's discounted returns, bootstrapped as the agent "
-    "does: not complete ones, which a training batch does not have",
-    "audit_cut_off_returns_mre_train": "the same, to the batch's returns that stop with zero at cuts and time limits, "
-    "as in the released code",
+    "audit_bootstrapped_returns_mre_train": "mean relative error of the new critic to the batch's discounted returns, "
+    "bootstrapped as the agent does: not complete ones, which a training batch does not have",
+    "audit_cut_off_returns_mre_train": "mean relative error of the new critic to the batch's returns that stop with "
+    "zero at cuts and time limits, as in the released code",
     "audit_gae_as_released_train": "error to V_old + A on its batch, as in the released code: squared, the worse of "
     "clipped and not, over the target",
-    "audit_gae_mre_heldout": "mean relative error to V_old + A, on one further batch of the policy that sampled",
-    "audit_returns_mre_heldout": "the same, to Monte Carlo returns, simulated on past cuts and time limits",
-    "audit_cut_off_returns_mre_heldout": "the same, to returns that stop with zero there, as in the released code",
-    "audit_gae_as_released_heldout": "error to V_old + A there, as in the released code",
+    "audit_gae_mre_heldout": "mean relative error of the new critic to V_old + A, on one further batch of the "
+    "policy that sampled",
+    "audit_returns_mre_heldout": "mean relative error of the new critic to Monte Carlo returns of a further batch, "
+    "simulated on past cuts and time limits",
+    "audit_cut_off_returns_mre_heldout": "mean relative error of the new critic to returns of a further batch "
+    "that stop "
+    "with zero at cuts and time limits, as in the released code",
+    "audit_gae_as_released_heldout": "error to V_old + A on a further batch, as in the released code",
     "audit_explained_variance_returns_heldout": "1 - Var[target - V_new] / Var[target], target Monte Carlo returns",
 }
 """Columns of the log, in words."""

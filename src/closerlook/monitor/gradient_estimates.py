@@ -35,13 +35,15 @@ GRADIENT = {
 }
 PARTS = {
     "surrogate_gradient_norm": "norm of the surrogate's gradient, over all parameters, at the policy that sampled",
-    "value_gradient_norm": "the same of the value loss, times its coefficient, 1 where it is not known",
-    "entropy_gradient_norm": "the same of the entropy, times its coefficient, 0 where it is not known",
+    "value_gradient_norm": "norm of the value loss' gradient, over all parameters, times its coefficient, 1 "
+    "where it is not known",
+    "entropy_gradient_norm": "norm of the entropy's gradient, over all parameters, times its coefficient, 0 "
+    "where it is not known",
     "surrogate_value_cosine": "cosine of the surrogate's gradient and that of the value loss, both as they descend",
     "surrogate_entropy_cosine": "cosine of the surrogate's gradient and the entropy's",
     "value_share_of_norm": "share of the value loss in the sum of squared norms",
     "gradient_cut": "share of the whole gradient's length that max_grad_norm cuts off",
-    "cut_by_value": "the same times the value loss' share: how much of the policy's step the critic takes",
+    "cut_by_value": "share of the whole gradient's length that max_grad_norm cuts off because of the value loss",
 }
 
 

@@ -22,7 +22,8 @@ TRUST_AUDITED: Mapping[str, str] = {
     "audit_quadratic_kl": "the quadratic model of the update's mean KL, by all states of the batch, nats",
     "audit_predicted_rise": "gradient of the surrogate, not clipped, times the step",
     "audit_surrogate_rise": "rise of the surrogate, not clipped, on the batch over the whole update",
-    "audit_clipped_rise": "the same of the clipped surrogate, advantages standardized over the batch",
+    "audit_clipped_rise": "rise of the clipped surrogate on the batch over the whole update, advantages "
+    "standardized over it",
 }
 """Columns of the log, in words."""
 _OF_CHANGE = {

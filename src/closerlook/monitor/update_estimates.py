@@ -34,10 +34,10 @@ CONSTANT = 1e-3
 
 CHANGE = {
     "mean_kl": "KL(old || new) over the whole update, mean over the states of the batch, nats",
-    "max_kl": "the same, largest over the states",
-    "kl_p99": "the same, 99th percentile over the states",
+    "max_kl": "KL(old || new) over the whole update, largest over the states of the batch, nats",
+    "kl_p99": "KL(old || new) over the whole update, 99th percentile over the states of the batch, nats",
     "kl_k1": "mean of log pi_old - log pi_new over the pairs: KL by the actions taken, which may be negative",
-    "kl_k3": "mean of r - 1 - log r over the pairs, r = pi_new / pi_old: the same, never negative",
+    "kl_k3": "mean of r - 1 - log r over the pairs, r = pi_new / pi_old: KL by the actions taken, never negative",
     "max_ratio": "largest ratio of new to old probability over the pairs",
     "effective_pairs_fraction": "(sum r)^2 / (B sum r^2): share of the pairs that the new policy is judged by",
     "pareto_k": "shape of the ratios' upper tail: above 0.7 weighted means are not to be relied on",
@@ -47,18 +47,21 @@ CHANGE = {
 }
 CRITIC = {
     "explained_variance_lambda": "1 - Var[y - V] / Var[y], y the lambda-returns, V the values stored",
-    "explained_variance_returns": "the same, y the discounted returns, bootstrapped at truncations and cuts",
-    "explained_variance_lambda_after": "as the first, V the critic after the update, on the batch it was fitted to",
+    "explained_variance_returns": "1 - Var[y - V] / Var[y], y the discounted returns, bootstrapped at "
+    "truncations and cuts",
+    "explained_variance_lambda_after": "1 - Var[y - V] / Var[y], y the lambda-returns, V the critic after the "
+    "update, on the "
+    "batch it was fitted to",
     "value_error_lambda": "root mean squared error of V to the lambda-returns over their standard deviation",
 }
 POLICY = {
     "entropy": "mean entropy of the policy that sampled, nats",
-    "action_std_low": "smallest, over components, of its mean standard deviation",
-    "action_std_high": "largest",
+    "action_std_low": "smallest, over components, of the mean standard deviation of the policy that sampled",
+    "action_std_high": "largest, over components, of the mean standard deviation of the policy that sampled",
     "policy_constant_units": "share of the policy's hidden units that hardly vary over the batch",
     "policy_feature_rank": "directions that hold 99% of the singular values of the policy's last hidden layer",
-    "critic_constant_units": "as for the policy",
-    "critic_feature_rank": "as for the policy",
+    "critic_constant_units": "share of the critic's hidden units that hardly vary over the batch",
+    "critic_feature_rank": "directions that hold 99% of the singular values of the critic's last hidden layer",
 }
 
 

@@ -15,8 +15,8 @@ COLUMNS: Mapping[str, str] = {
     "agent_seed": "which agent of the run",
     "environment_steps": "steps of this agent so far, this batch included",
     "mean_reward": "mean undiscounted return of the episodes that finished in this batch; empty where none did",
-    "mean_length": "mean length of those episodes, steps",
-    "episodes": "how many they were",
+    "mean_length": "mean length of the episodes that finished in this batch, steps",
+    "episodes": "how many episodes finished in this batch",
     "policy_loss": "minus the surrogate of the new policy on the batch (PPO: the clipped one), advantages standardized "
     "over it",
     "value_loss": "mean squared error of the new critic to its targets on the batch",
@@ -26,7 +26,7 @@ COLUMNS: Mapping[str, str] = {
     "clip_fraction": "share of pairs whose ratio ended beyond the clipping bound (PPO)",
     "entropy": "mean entropy of the new policy, nats",
     "explained_variance_gae": "1 - Var[target - V_new] / Var[target] on the batch, target V_old + A",
-    "explained_variance_returns": "the same, target discounted returns",
+    "explained_variance_returns": "1 - Var[target - V_new] / Var[target] on the batch, target discounted returns",
     "advantage_std": "standard deviation of the batch's advantages, in the critic's units",
     "action_std": "mean standard deviation of the new policy's action components",
     "constant_minibatches": "minibatches (PPO) or batches whose advantages were all equal and were taken as zero",
@@ -42,7 +42,7 @@ COLUMNS: Mapping[str, str] = {
     "cg_residual": "what conjugate gradient left of the gradient, as a share of its norm (TRPO, natural)",
     "cg_steps": "steps of conjugate gradient (TRPO, natural)",
     "seconds_sampling": "a worker's seconds for the batch, shared equally among the agents it trained together",
-    "seconds_update": "the same, for the update",
+    "seconds_update": "a worker's seconds for the update, shared equally among the agents it trained together",
     "notes": "in words, what was unusual about this iteration",
 }
 """Each column of the log, in words. Columns of other algorithms are empty."""

@@ -44,7 +44,7 @@ VARIABLES: list[Variable] = [
     *interval(
         "reward_at_budget",
         ("agent", "budget", "step", "random"),
-        ("The same as true_reward from the first streams alone: so many pairs of each point.", _BY_STREAM),
+        ("true_reward from the first streams alone: so many pairs of each point.", _BY_STREAM),
         unit="reward",
         source="Ilyas et al. (2020), Figures 5, 19 and 20",
     ),
@@ -63,7 +63,12 @@ VARIABLES: list[Variable] = [
     Variable("line_surrogates", ("agent", "pairs_of", "surrogate_name", "line"), "1", f"On the line. {_SURROGATES}"),
     Variable("surrogate_kind", ("agent",), "1", "Place along surrogate_name of the one that the algorithm climbs."),
     Variable("point_mean_kl", _PLANE, "nats", "Mean KL from the agent's policy to the point's, on the step's pairs."),
-    Variable("line_mean_kl", _LINE, "nats", "The same along the line."),
+    Variable(
+        "line_mean_kl",
+        _LINE,
+        "nats",
+        "Mean KL from the agent's policy to that of each point along the line, on the step's pairs.",
+    ),
     *interval("line_reward", _LINE, (f"Along the first axis, {_RETURN}.", _BY_STREAM), unit="reward", source=_FIGURES),
     Variable("line_episode_length", _LINE, "steps", "Mean steps of the episodes that line_reward is the mean of."),
     *interval("line_gain", _LINE, ("line_reward less that at the agent itself.", _DIFFERENCE), unit="reward"),

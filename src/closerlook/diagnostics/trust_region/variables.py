@@ -68,7 +68,7 @@ VARIABLES: list[Variable] = [
     *EXPLORATION,
     *_divergences(),
     Variable("max_ratio", _EACH, "1", _LARGEST),
-    Variable("max_ratio_heldout", _EACH, "1", "The same over held-out pairs."),
+    Variable("max_ratio_heldout", _EACH, "1", "Largest ratio of new to old probability over held-out pairs."),
     Variable(
         "clip_fraction",
         _EACH,
@@ -77,7 +77,9 @@ VARIABLES: list[Variable] = [
         "where a ratio is.",
         "Schulman et al. (2017)",
     ),
-    Variable("clip_fraction_heldout", _EACH, "1", "The same of held-out pairs."),
+    Variable(
+        "clip_fraction_heldout", _EACH, "1", "Share of held-out pairs whose ratio is further from 1 than epsilon."
+    ),
     Variable(
         "quadratic_kl",
         _EACH,
@@ -85,12 +87,13 @@ VARIABLES: list[Variable] = [
         "Quadratic model of mean_kl_batch: half the step's square under the Fisher matrix of all the batch's states.",
         _APPENDIX,
     ),
-    Variable("quadratic_kl_heldout", _EACH, "nats", "The same of mean_kl_heldout, by the held-out states."),
+    Variable("quadratic_kl_heldout", _EACH, "nats", "Quadratic model of mean_kl_heldout, by the held-out states."),
     Variable(
         "quadratic_kl_own",
         _EACH,
         "nats",
-        "The same by the states that the update itself took its Fisher matrix from; NaN for PPO and vanilla.",
+        "Quadratic model of the mean KL by the states that the update itself took its Fisher matrix from; NaN for "
+        "PPO and vanilla.",
     ),
     Variable(
         "predicted_improvement",
@@ -98,11 +101,21 @@ VARIABLES: list[Variable] = [
         "reward",
         f"Gradient of the plain surrogate on the batch times the step, {_RETURNS}",
     ),
-    Variable("predicted_improvement_heldout", _EACH, "reward", "The same with the gradient on held-out pairs."),
+    Variable(
+        "predicted_improvement_heldout",
+        _EACH,
+        "reward",
+        f"Gradient of the plain surrogate on held-out pairs times the step, {_RETURNS}",
+    ),
     Variable(
         "surrogate_improvement", _EACH, "reward", f"Rise of the plain surrogate on the batch over the step, {_RETURNS}"
     ),
-    Variable("surrogate_improvement_heldout", _EACH, "reward", "The same on held-out pairs."),
+    Variable(
+        "surrogate_improvement_heldout",
+        _EACH,
+        "reward",
+        f"Rise of the plain surrogate on held-out pairs over the step, {_RETURNS}",
+    ),
     *interval(
         "true_improvement",
         _EACH,
@@ -121,14 +134,24 @@ VARIABLES: list[Variable] = [
         "fewest; NaN where none were asked for, or a policy explodes.",
     ),
     Variable("surrogate_rise", _EACH, "1", f"Rise of {_CLIMBED} on the batch, {_WHOLE}, in its own unit."),
-    Variable("surrogate_rise_heldout", _EACH, "1", "The same on held-out pairs, advantages standardized over those."),
+    Variable(
+        "surrogate_rise_heldout",
+        _EACH,
+        "1",
+        f"Rise of {_CLIMBED} on held-out pairs, advantages standardized over those.",
+    ),
     Variable(
         "normalized_rise",
         _EACH,
         "1",
         f"Rise of the unclipped surrogate of standardized advantages on the batch, whichever is climbed, {_WHOLE}.",
     ),
-    Variable("normalized_rise_heldout", _EACH, "1", "The same on held-out pairs, advantages standardized over those."),
+    Variable(
+        "normalized_rise_heldout",
+        _EACH,
+        "1",
+        "Rise of the unclipped surrogate on held-out pairs, advantages standardized over those.",
+    ),
     *interval(
         "mean_heldout_improvement_ratio",
         ("agent",),
@@ -140,7 +163,7 @@ VARIABLES: list[Variable] = [
         ),
     ),
     Variable("clip_null", _EACH, "1", f"On the batch, {_WHOLE}, {_CLIP_NULL}", _CLIP_SOURCE),
-    Variable("clip_null_heldout", _EACH, "1", "The same on held-out pairs.", _CLIP_SOURCE),
+    Variable("clip_null_heldout", _EACH, "1", f"On held-out pairs, {_CLIP_NULL}", _CLIP_SOURCE),
     Variable("surrogate_kind", ("agent",), "1", "Place along surrogate_name of the one that the algorithm climbs."),
     Variable("update_norm", _EACH, "1", "Euclidean norm of the step; NaN where the update ended not finite."),
     Variable(
@@ -199,7 +222,8 @@ VARIABLES: list[Variable] = [
         "action_std_share",
         ("agent",),
         "1",
-        "The same as a share of the component's range, of 2 before actions are squashed; NaN where it has no bounds.",
+        "Smallest standard deviation of an action component as a share of its range, of 2 before actions are "
+        "squashed; NaN where it has no bounds.",
     ),
     Variable(
         "entropy_share",

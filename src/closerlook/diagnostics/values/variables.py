@@ -106,12 +106,12 @@ VARIABLES: list[Variable] = [
     *interval(
         "train_median_relative_error",
         ("agent", "target"),
-        ("Median of the same, mean over updates.", _BY_UPDATE),
+        ("Median relative error of the critic `updated` on its own batch, mean over updates.", _BY_UPDATE),
     ),
     *interval(
         "train_explained_variance",
         ("agent", "target"),
-        ("Explained variance of the same, mean over updates.", _BY_UPDATE),
+        ("Explained variance of the critic `updated` on its own batch, mean over updates.", _BY_UPDATE),
     ),
     Variable(
         "update_fresh_optimizer",
