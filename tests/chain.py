@@ -16,6 +16,7 @@ W      sum of ``(y - b) grad log pi`` over the rest of a stream
 ====== ==========================================================
 """
 
+from bisect import bisect_right
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -59,6 +60,15 @@ EARNED = REWARDS - np.array([0.1, 0.0, 0.0])[:, None]
 """Mean reward by action and next state, (A, n)."""
 
 
+def _law(chances: np.ndarray) -> tuple[list[float], float]:
+    """Return the cumulated chances, and their sum, in plain numbers: the environment steps often."""
+    return np.cumsum(chances).tolist(), float(chances.sum())
+
+
+START_LAW, LAWS = _law(START), [[_law(chances) for chances in moves] for moves in MOVES]
+SEEN = np.eye(STATES, dtype=np.float32)
+
+
 class Chain(gymnasium.Env):
     """The chain without its time limit; rewards are noisy as asked."""
 
@@ -69,19 +79,19 @@ class Chain(gymnasium.Env):
 
     def reset(self, *, seed=None, options=None):
         super().reset(seed=seed)
-        self.state = self._draw(START)
+        self.state = self._draw(START_LAW)
         return self._observation(), {}
 
     def step(self, action):
-        self.state = self._draw(MOVES[int(action), self.state])
+        self.state = self._draw(LAWS[int(action)][self.state])
         reward = EARNED[int(action), self.state] + self.noise * self.np_random.standard_normal()
         return self._observation(), float(reward), self.state == LAST, False, {}
 
-    def _draw(self, chances: np.ndarray) -> int:
-        return int(np.searchsorted(np.cumsum(chances), self.np_random.random() * chances.sum(), side="right"))
+    def _draw(self, law: tuple[list[float], float]) -> int:
+        return bisect_right(law[0], self.np_random.random() * law[1])
 
     def _observation(self) -> np.ndarray:
-        return np.eye(STATES, dtype=np.float32)[self.state]
+        return SEEN[self.state].copy()
 
 
 def make_chain(**arguments) -> gymnasium.Env:
@@ -258,6 +268,39 @@ def exact(weight: Weight, noise: float) -> Exact:
 
 
 def _earlier(weight: Weight, noise: float, after: list[np.ndarray], *, last: bool) -> list[np.ndarray]:
+    """Step back over all states, actions, next states and ages at once; `earlier_one_by_one` is its twin."""
+    chances, g = policy()[:LAST, :, None] * MOVES.transpose(1, 0, 2)[:LAST], scores()[:LAST]
+    fresh = [START @ one[:, 0] for one in after]  # of the reset that follows an end
+    arrived, age = np.arange(STATES)[:, None], np.arange(LIMIT)
+    own = EARNED + weight.bootstrap * weight.critic * (arrived.T != LAST) - weight.critic[:LAST, None, None]
+    limit = (arrived != LAST) & (age + 1 == LIMIT)
+    ends = limit | (arrived == LAST) | last
+    tail = np.where(limit, weight.tail("truncated")[:, :, 1:], weight.tail("cut")[:, :, 1:]) * (arrived != LAST)
+    # of the rest, by next state and age: what lies there where the stream goes on, else what a reset begins
+    m, m2, w, y_rest, rest_square = (np.roll(one, -1, axis=1) for one in after)
+    mean, square = np.where(ends, tail, [weight.decay * m, weight.decay**2 * m2])
+    tail_w = np.where(ends[..., None], tail[0][..., None] * fresh[2], weight.decay * y_rest)
+    rest, rest_square = np.where(ends[..., None], fresh[2], w), np.where(ends, fresh[4], rest_square)
+    # by state, action, next state and age, and by parameter
+    own, base = own[..., None], weight.baseline[:LAST, None, None, None]
+    y, y2 = own + mean, own**2 + noise**2 + 2 * own * mean + square
+    y_w, grad = own[..., None] * rest + tail_w, g[:, :, None, None]
+    parts = (
+        y,
+        y2,
+        (y - base)[..., None] * grad + rest,
+        (y2 - base * y)[..., None] * grad + y_w,
+        (y2 - 2 * base * y + base**2) * np.square(grad).sum(-1) + 2 * (grad * (y_w - base[..., None] * rest)).sum(-1)
+        + rest_square,
+    )  # fmt: skip
+    found = [np.zeros_like(one) for one in after]
+    for total, part in zip(found, parts, strict=True):
+        total[:LAST] = np.einsum("sat,satl...->sl...", chances, part)
+    return found
+
+
+def earlier_one_by_one(weight: Weight, noise: float, after: list[np.ndarray], *, last: bool) -> list[np.ndarray]:
+    """Step back over one state, age, action and next state after the other: the twin of `_earlier`."""
     chances, gradients = policy(), scores()
     fresh = [START @ one[:, 0] for one in after]  # of the reset that follows an end
     found = [np.zeros_like(one) for one in after]

@@ -21,6 +21,19 @@ def near(dataset: xr.Dataset, name: str, truth: np.ndarray | float, **where: obj
     return bool(np.all((low - room <= truth) & (truth <= high + room) & np.isfinite(value)))
 
 
+@pytest.mark.parametrize("last", [True, False])
+def test_one_step_back_is_that_of_loops_over_everything(last):
+    draws = np.random.default_rng(0)
+    shapes = [(), (), (24,), (24,), ()]
+    after = [draws.standard_normal((chain.STATES, chain.LIMIT, *shape)) for shape in shapes]
+    weights = (chain.advantages(WRONG, 0.8, 0.3), chain.monte_carlo_returns(NOISE, WRONG), chain.episode_returns(NOISE))
+    for weight in weights:
+        together = chain._earlier(weight, NOISE, after, last=last)
+        one_by_one = chain.earlier_one_by_one(weight, NOISE, after, last=last)
+        for one, other in zip(together, one_by_one, strict=True):
+            np.testing.assert_allclose(one, other, rtol=1e-12, atol=1e-12)
+
+
 def test_exact_answers_are_what_streams_average_to():
     """Mean and covariance of sums over streams, sampled without the library and without the recursion."""
     streams = sample(6000, NOISE, 0)
