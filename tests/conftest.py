@@ -1,6 +1,7 @@
 """What all tests share: each process of pytest keeps to cores of its own."""
 
 import os
+from collections.abc import Iterator
 
 import pytest
 
@@ -18,3 +19,12 @@ def pytest_configure(config: pytest.Config) -> None:
     cores, processes = sorted(os.sched_getaffinity(0)), int(os.environ["PYTEST_XDIST_WORKER_COUNT"])
     own = int(os.environ["PYTEST_XDIST_WORKER"].removeprefix("gw")) % processes
     os.sched_setaffinity(0, cores[own::processes] or cores)
+
+
+@pytest.fixture
+def undrawn() -> Iterator[None]:
+    """Figures are files and no pictures: what is computed, or printed, is in question."""
+    from quick_figures import quickly_drawn  # noqa: PLC0415 - few tests draw, and matplotlib takes its time
+
+    with quickly_drawn():
+        yield

@@ -8,6 +8,7 @@ import pytest
 from closerlook import summary, verdicts
 from closerlook.cli import main
 from closerlook.results.reading import read_dataset
+from quick_figures import quickly_drawn
 
 mpl.use("Agg")
 SMALL = ["--n-steps", "64", "--hidden", "8", "--ppo.minibatches", "2", "--ppo.policy-epochs", "1", "--gamma", "0.9"]
@@ -20,14 +21,16 @@ BOTH = ["--iteration", "0", "4", "--agent-seed", "0"]
 def trained(tmp_path_factory):
     folder = tmp_path_factory.mktemp("landscape") / "run"
     train = ["train", "--seeds", "2", "--steps", "256", "--checkpoints", "0", "--out", str(folder), *SMALL]
-    assert main(train) == 0
+    with quickly_drawn():
+        assert main(train) == 0
     return folder
 
 
 @pytest.fixture(scope="module")
 def measured(trained, tmp_path_factory):
     folder = tmp_path_factory.mktemp("measured")
-    assert main(["landscape", str(trained), *BOTH, *OPTIONS, "--out", str(folder)]) == 0
+    with quickly_drawn():
+        assert main(["landscape", str(trained), *BOTH, *OPTIONS, "--out", str(folder)]) == 0
     return folder
 
 
@@ -43,6 +46,7 @@ def test_it_leaves_what_it_promises(measured):
     assert json.loads((measured / "landscape.json").read_text())["iteration"] == [0, 4]
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_one_agent_prints_json_alone_and_goes_towards_a_checkpoint(trained, tmp_path, capsys):
     capsys.readouterr()
     options = ["--agent-seed", "1", "--iteration", "0", "--axes", "difference", "--towards", "4", "--json"]

@@ -20,13 +20,6 @@ def stamps(folder):
     return {path: path.stat().st_mtime_ns for path in [folder, *folder.rglob("*")]}
 
 
-def quickly_saved(_axes, path):
-    files = [path.with_suffix(suffix) for suffix in (".svg", ".png")]
-    for file in files:
-        file.write_text("a picture")
-    return files
-
-
 class Printed:
     """The command, given again and again in one folder."""
 
@@ -65,6 +58,7 @@ def nothing_runs(monkeypatch):
     return forbid
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_the_same_command_writes_nothing_and_prints_the_same(given, nothing_runs):
     first = given()
     before = stamps(given.folder)
@@ -80,8 +74,8 @@ def test_the_same_command_writes_nothing_and_prints_the_same(given, nothing_runs
     assert {path: path.stat().st_mtime_ns for path in before if path.is_file()}.items() <= before.items()
 
 
-def test_what_is_missing_or_altered_is_made_again_and_no_more(given, monkeypatch):
-    monkeypatch.setattr("closerlook.drawing.style.save_figure", quickly_saved)
+@pytest.mark.usefixtures("undrawn")
+def test_what_is_missing_or_altered_is_made_again_and_no_more(given):
     given()
     data = (given.folder / DATA).read_bytes()
     jobs = {path.name for path in (given.folder / "jobs").iterdir()}

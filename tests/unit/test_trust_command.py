@@ -9,6 +9,7 @@ import pytest
 from closerlook import summary, verdicts
 from closerlook.cli import main
 from closerlook.results.reading import read_dataset
+from quick_figures import quickly_drawn
 
 mpl.use("Agg")
 SMALL = ["--n-steps", "64", "--hidden", "8", "--ppo.minibatches", "2", "--ppo.policy-epochs", "1", "--gamma", "0.9"]
@@ -24,14 +25,16 @@ FIXED += ("true_improvement", "true_improvement_low", "true_improvement_high")
 def trained(tmp_path_factory):
     folder = tmp_path_factory.mktemp("trust") / "run"
     train = ["train", "--seeds", "2", "--steps", "256", "--checkpoints", "0", "--out", str(folder), *SMALL]
-    assert main(train) == 0
+    with quickly_drawn():
+        assert main(train) == 0
     return folder
 
 
 @pytest.fixture(scope="module")
 def measured(trained, tmp_path_factory):
     folder = tmp_path_factory.mktemp("measured")
-    assert main(["trust-region", str(trained), *BOTH, *OPTIONS, "--out", str(folder)]) == 0
+    with quickly_drawn():
+        assert main(["trust-region", str(trained), *BOTH, *OPTIONS, "--out", str(folder)]) == 0
     return folder
 
 
@@ -51,6 +54,7 @@ def test_the_same_command_computes_nothing_again(trained, measured):
     assert {path: path.stat().st_mtime_ns for path in measured.rglob("*")} == stamps
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_one_agent_prints_json_alone_with_the_fixed_names(trained, tmp_path, capsys):
     capsys.readouterr()
     options = ["--agent-seed", "1", "--iteration", "4", "--algo", "trpo", "--json", "--out", str(tmp_path)]

@@ -14,25 +14,29 @@ from closerlook.diagnostics.values.figure import BASELINES, plot_value_predictio
 from closerlook.diagnostics.values.tables import tables_of
 from closerlook.drawing.style import save_figure
 from closerlook.results.reading import read_dataset
+from quick_figures import quickly_drawn
 
 mpl.use("Agg")
 SMALL = ["--n-steps", "64", "--hidden", "8", "--ppo.minibatches", "2", "--ppo.policy-epochs", "1", "--gamma", "0.9"]
 SMALL += ["--ppo.value-epochs", "1", "--workers", "1"]
-OPTIONS = ["--pairs", "1280", "--fit-pairs", "1280", "--sizes", "32", "64", "128", "--restarts", "3", "--workers", "1"]
+OPTIONS = ["--pairs", "640", "--fit-pairs", "640", "--sizes", "16", "32", "64", "--restarts", "2"]
+OPTIONS += ["--restart-copies", "2", "--workers", "1"]
 
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory):
     folder = tmp_path_factory.mktemp("values") / "run"
     train = ["train", "--seeds", "2", "--steps", "256", "--checkpoints", "0", "--out", str(folder), *SMALL]
-    assert main(train) == 0
+    with quickly_drawn():
+        assert main(train) == 0
     return folder
 
 
 @pytest.fixture(scope="module")
 def measured(trained, tmp_path_factory):
     folder = tmp_path_factory.mktemp("measured")
-    assert main(["values", str(trained), "--iteration", "0", "4", *OPTIONS, "--out", str(folder)]) == 0
+    with quickly_drawn():
+        assert main(["values", str(trained), "--iteration", "0", "4", *OPTIONS, "--out", str(folder)]) == 0
     return folder
 
 
@@ -76,6 +80,7 @@ def test_the_same_command_computes_nothing_again(trained, measured):
     assert {path: path.stat().st_mtime_ns for path in measured.rglob("*")} == stamps
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_one_agent_prints_json_alone(trained, tmp_path, capsys):
     capsys.readouterr()
     options = ["--agent-seed", "1", "--iteration", "0", *OPTIONS, "--json", "--out", str(tmp_path)]
