@@ -1,8 +1,8 @@
 """Every command and every piece of Python that the documents show runs, in the order in which a reader meets it.
 
-The README runs with every option as it is shown but fewer samples and shorter streams (`FEWER`). Slow tests walk the
-README exactly as shown, the pages that measure its agents, both ways, and other pages that take long. What is shown as
-it is runs in a shell and in scripts; fast walks import libraries once for all of it (`reader`).
+The README runs with every option as it is shown but fewer samples, shorter streams and one epoch (`FEWER`). Slow tests
+walk the README exactly as shown, the pages that measure its agents, both ways, and other pages that take long. What is
+shown as it is runs in a shell and in scripts; fast walks import libraries once for all of it (`reader`).
 """
 
 import fcntl
@@ -24,15 +24,15 @@ RUN_BY_OTHERS = {"make demo", "make test"}
 """`make test` runs this file; `tests/unit/test_cli.py` runs what `make demo` runs, of fewer pairs."""
 
 FEWER = {
-    "--steps 40960": "--steps 2816 --n-steps 256",
-    "--pairs 81920": "--pairs 2560",
+    "--steps 40960": "--steps 1408 --n-steps 128 --ppo.policy-epochs 1 --ppo.value-epochs 1",
+    "--pairs 81920": "--pairs 1280",
     "--pairs 327680": "--pairs 16384",
     "--precision 0.05": "--precision 0.2",
-    "pairs=40_960, estimates=10": "pairs=2_560, estimates=10",
-    "--pairs 40960 --fit-pairs 40960 --restarts 4": "--pairs 2560 --fit-pairs 1024 --restarts 2",
+    "pairs=40_960, estimates=10": "pairs=1_280, estimates=10",
+    "--pairs 40960 --fit-pairs 40960 --restarts 4": "--pairs 1280 --fit-pairs 512 --restarts 2",
     "pairs=20_480, fit_pairs=20_480, restarts=4": "pairs=5_120, fit_pairs=2_048, restarts=2",
-    "--pairs 4096 --line-pairs 8192 --grid 5": "--pairs 512 --line-pairs 512 --grid 3 --heldout-pairs 512",
-    "--repeats 5 --pairs 4096 --return-pairs 4096": "--repeats 2 --pairs 512 --return-pairs 256",
+    "--pairs 4096 --line-pairs 8192 --grid 5": "--pairs 256 --line-pairs 256 --grid 3 --heldout-pairs 256",
+    "--repeats 5 --pairs 4096 --return-pairs 4096": "--repeats 2 --pairs 256 --return-pairs 128",
     "repeats=3, pairs=4096, return_pairs=4096": "repeats=2, pairs=1024, return_pairs=512",
 }
 """What is shown of the sizes of samples, and what the fast walk runs in its place."""
