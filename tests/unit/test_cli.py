@@ -84,6 +84,7 @@ def test_gradients_leave_what_they_promise_and_print_a_table(trained, tmp_path, 
     assert "pairs of Hopper-v5 on 1 worker, about" in shown.err  # the cost, before the work
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_json_is_one_object_on_stdout_and_nothing_else(trained, tmp_path, capsys):
     capsys.readouterr()
     options = ["--json", "--agent-seed", "1", "--iteration", "0"]
@@ -128,6 +129,7 @@ FIXED = [
 ]
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_the_summary_of_gradients_has_the_fixed_names(trained, tmp_path):
     assert gradients(trained, tmp_path, "--agent-seed", "1", "--iteration", "0") == 0
     told = json.loads((tmp_path / "gradients.json").read_text())
@@ -140,6 +142,7 @@ def test_the_summary_of_gradients_has_the_fixed_names(trained, tmp_path):
     assert told["advantages"] in ("normalized", "raw")
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_training_prints_json_too(trained, capsys):
     capsys.readouterr()
     assert train(trained, "--json") == 0  # all of it from disk
@@ -147,6 +150,7 @@ def test_training_prints_json_too(trained, capsys):
     assert (printed["algorithm"], printed["agent_seeds"], printed["iterations"]) == ("ppo", [0, 1], 4)
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_the_same_command_computes_nothing_again(trained, tmp_path):
     assert gradients(trained, tmp_path) == 0
     stamps = {path: path.stat().st_mtime_ns for path in (tmp_path / "jobs").iterdir()}
@@ -158,6 +162,7 @@ def test_the_same_command_computes_nothing_again(trained, tmp_path):
     assert (tmp_path / "gradients.json").read_bytes() == before
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_what_is_finished_is_kept_where_what_is_asked_makes_no_sense(trained, tmp_path):
     assert gradients(trained, tmp_path / "gradients") == 0
     jobs = {path.name for path in (tmp_path / "gradients" / "jobs").iterdir()}
@@ -168,6 +173,7 @@ def test_what_is_finished_is_kept_where_what_is_asked_makes_no_sense(trained, tm
     assert (trained / "run.json").read_bytes() == record
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_without_a_folder_results_go_where_one_would_look(trained, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     options = ["--pairs", "1280", "--sizes", "64", "--workers", "1", "--iteration", "0"]
@@ -231,8 +237,8 @@ def test_a_corrupt_checkpoint_is_one_line(trained, tmp_path, capsys):
 
 def test_the_demo_leaves_a_page_figures_and_numbers_and_resumes(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(demo, "ITERATIONS", 1)
-    monkeypatch.setattr(demo, "PAIRS", 2560)
-    monkeypatch.setattr(demo, "TrainSettings", lambda **asked: TrainSettings(**asked | {"steps": 256, "n_steps": 256}))
+    monkeypatch.setattr(demo, "PAIRS", 640)
+    monkeypatch.setattr(demo, "TrainSettings", lambda **asked: TrainSettings(**asked | {"steps": 64, "n_steps": 64}))
     command = ["demo", "--workers", "1", "--out", str(tmp_path), "--json"]
     assert main(command) == 0
     printed = json.loads(capsys.readouterr().out)

@@ -2,6 +2,7 @@
 
 import json
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,8 @@ import alarms
 from cleanrl_style import Args
 from measured import replaced
 
+import closerlook as cl
+from closerlook.agents.agent import Regime
 from closerlook.monitor.levels import LIMITS
 from closerlook.monitor.training_monitor import WATCHED
 
@@ -99,18 +102,21 @@ def test_what_is_missing_is_measured_and_what_is_named_again():
     assert [run for run, *_ in alarms.missing({everything[0]: {}}, everything[:1])] == everything[:1]
 
 
+SHORT = Regime(n_envs=1, n_steps=256)
 SCRIPT = Args(num_envs=4, num_steps=128, update_epochs=1)
 
 
 @pytest.mark.parametrize(
     ("checkpoints", "pairs"),
     [
-        (lambda: agreement.of_atlas([(150, 0)]), 20_480),
+        (lambda: agreement.of_atlas([(150, 0)]), 10 * SHORT.batch_pairs),
         pytest.param(lambda: agreement.of_script([1], SCRIPT), 5_120, marks=pytest.mark.slow),
     ],
     ids=["ours", "script"],
 )
-def test_a_checkpoint_is_measured_both_ways(checkpoints, pairs):
+def test_a_checkpoint_is_measured_both_ways(checkpoints, pairs, monkeypatch):
+    load = cl.load
+    monkeypatch.setattr(cl, "load", lambda *name, **which: replace(load(*name, **which), regime=SHORT))
     (checkpoint,) = checkpoints()
     assert checkpoint.numbers["faults"] == 0
     assert checkpoint.numbers["mean_kl"] > 0

@@ -156,16 +156,16 @@ def test_the_command_leaves_a_folder_for_each_task_and_goes_on(tmp_path, capsys)
         "--scale",
         "smoke",
         "--batches",
-        "128",
-        "256",
+        "32",
+        "64",
         "--learning-rates",
         "1e-3",
     ]
-    command += ["--seeds", "2", "--steps", "512", "--out", str(tmp_path), "--workers", "1", "--json"]
+    command += ["--seeds", "2", "--steps", "128", "--out", str(tmp_path), "--workers", "1", "--json"]
     assert main(command) == 0
     printed = capsys.readouterr()
     found = json.loads(printed.out)
-    assert "a batch of 128, 256 pairs is one stream" in " ".join(printed.err.split())
+    assert "a batch of 32, 64 pairs is one stream" in " ".join(printed.err.split())
     assert np.array(found["final_mean"]).shape == (2, 1)
     assert np.isfinite(np.array(found["decline_mean"], float)).all()
     folder = tmp_path / "hopper"
@@ -179,7 +179,7 @@ def test_the_command_leaves_a_folder_for_each_task_and_goes_on(tmp_path, capsys)
     assert "Sample" in (tmp_path / "report.html").read_text()
     assert main(command) == 0
     assert {path: path.stat().st_mtime_ns for path in kept} == stamps
-    assert main([*command, "--steps", "64"]) == 2
+    assert main([*command, "--steps", "16"]) == 2
     assert "steps must be at least the largest batch" in capsys.readouterr().err
 
 
@@ -204,13 +204,13 @@ def test_nothing_is_trained_before_everything_is_checked(given, said, tmp_path, 
 
 
 @pytest.fixture
-def undrawn(monkeypatch):
+def pageless(monkeypatch):
     """Neither figures nor a page: what is computed is in question."""
     monkeypatch.setattr("closerlook.studies.study.draw", lambda *_: [])
     monkeypatch.setattr("closerlook.cli.study.report", lambda folder: folder / "report.html")
 
 
-@pytest.mark.usefixtures("undrawn")
+@pytest.mark.usefixtures("pageless")
 def test_without_resuming_everything_is_computed_again_with_other_settings_too(tmp_path, capsys):
     command = ["study", "sample-regime", "--tasks", "CartPole-v1", *SMALL, "--out", str(tmp_path), "--no-resume"]
     assert main(command) == 0
@@ -250,7 +250,7 @@ def test_a_study_forgets_nothing_of_another_kind(tmp_path):
     assert {file: file.read_bytes() for file in tmp_path.rglob("*") if file.is_file()} == before
 
 
-@pytest.mark.usefixtures("undrawn")
+@pytest.mark.usefixtures("pageless")
 def test_several_tasks_are_one_object_and_a_users_environment_is_measured_too(tmp_path, capsys):
     tasks = ["CartPole-v1", "environments:Bandit-v0"]
     assert main(["study", "sample-regime", "--tasks", *tasks, *SMALL, "--out", str(tmp_path), "--json"]) == 0
