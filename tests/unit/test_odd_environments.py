@@ -347,6 +347,9 @@ import sys
 import cloudpickle, gymnasium as gym, numpy as np, torch
 from torch.distributions import Categorical
 import closerlook as cl
+from closerlook.execution import Job, content_key, run_jobs
+from closerlook.measurements.stream_sums import StreamRange, sample_sums
+from closerlook.simulation.records import Sampling
 
 class Walk(gym.Env):
     observation_space = gym.spaces.Box(-np.inf, np.inf, (2,), np.float32)
@@ -383,12 +386,22 @@ def agent(size):
 
 def norm(name, workers):
     asked = {"pairs": 256, "sizes": [64], "estimates": 2, "seed": 0, "workers": workers}
-    return cl.gradient_quality(agent(4 if "beside" in name else 2), name, **asked).gradient_norm.values.tolist()
+    return cl.gradient_quality(agent(2), name, **asked).gradient_norm.values.tolist()
 
-names = "beside:make", "Walk-v0", "Short-v0", "__main__:make", "__main__:Walk", "__main__:Walk-v0", "named/Walk-v3"
-for name in (*names, "Acrobot-v1"):
-    alone = norm(name, 1)
-    print(name, alone == norm(name, 2), alone[0] > 0)
+def job(name):
+    spec, few = cl.EnvironmentSpec(name), StreamRange(0, "travels", 0, 4)
+    own = agent(4 if "beside" in name else 2)
+    asked = {"agent": own, "environment": spec, "sampling": Sampling(32), "streams": few}
+    return Job(name, content_key(name), sample_sums, asked)
+
+# two workers for all of these, and two for one in a whole measurement
+names = "beside:make", "Walk-v0", "Short-v0", "__main__:make", "__main__:Walk", "named/Walk-v3", "Acrobot-v1"
+alone, shared = (run_jobs([job(name) for name in names], workers=workers) for workers in (1, 2))
+for name, one, two in zip(names, alone, shared):
+    one, two = (answer["streams.scores"] for answer in (one, two))
+    print(name, one.tobytes() == two.tobytes(), abs(one).sum() > 0)
+alone = norm("__main__:Walk-v0", 1)
+print("__main__:Walk-v0", alone == norm("__main__:Walk-v0", 2), alone[0] > 0)
 """
 
 
