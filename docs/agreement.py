@@ -239,9 +239,10 @@ def laid_out(stored: Mapping[str, Sequence[Row]]) -> str:
             cells.append(f"{sum(map(agrees, here))} of {len(here)}")
         held = sum(agrees(row) for _, row in own)
         verdict = "open" if len(stored) < CHECKPOINTS else "yes" if held >= FEWEST else "**no**"
-        rows.append([f"`{name}`", *cells, f"{held} of {len(own)}", verdict])
+        silent = sum(row["batch"][-1] is None for _, row in own)
+        rows.append([f"`{name}`", *cells, f"{held} of {len(own)}", str(silent), verdict])
     measured = f"Measured: {len(stored)} of {CHECKPOINTS} checkpoints.\n\n"
-    return measured + table(["estimate", *SOURCES, "all", f"{FEWEST} or more"], rows)
+    return measured + table(["estimate", *SOURCES, "all", "said nothing", f"{FEWEST} or more"], rows)
 
 
 def load() -> dict[str, list[Row]]:
