@@ -1,8 +1,8 @@
 """What watching costs: training with the monitor at its defaults against training without, paired runs of PPO.
 
 Each round trains twice with the same seed, with and without the callback, in an order that alternates, and takes the
-ratio of their times; what is printed is the median ratio over rounds and its range. The goal is 1.05 or less. It wants
-Stable-Baselines3, and a machine that does nothing else.
+ratio of their processor times on one thread, which other work on the machine hardly changes; what is printed is the
+median ratio over rounds and its range. The goal is 1.05 or less. It wants Stable-Baselines3.
 
     python benchmarks/monitor.py                                CartPole-v1, Hopper-v5, Humanoid-v5
     python benchmarks/monitor.py --envs Hopper-v5 --rounds 3 --updates 20
@@ -23,12 +23,12 @@ GOAL = 1.05
 
 
 def seconds(env: str, seed: int, updates: int, monitor: Monitor | None) -> float:
-    """Train from a seed, watched or not."""
+    """Return the processor time of a training, watched or not."""
     model = PPO("MlpPolicy", env, n_steps=STEPS, seed=seed, device="cpu")
     callback = None if monitor is None else MonitorCallback(monitor)
-    begun = time.perf_counter()
+    begun = time.process_time()
     model.learn(updates * STEPS, callback=callback)
-    return time.perf_counter() - begun
+    return time.process_time() - begun
 
 
 def ratio(env: str, seed: int, updates: int, every: int) -> float:

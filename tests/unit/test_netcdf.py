@@ -87,6 +87,38 @@ def test_damaged_files_get_one_line(damage, tmp_path):
         read_dataset(path)
 
 
+def linked(file):
+    file["elsewhere"] = h5py.ExternalLink("other.nc", "/alone")
+
+
+def external(file):
+    file.create_dataset("outside", (4,), dtype="u1", external=[("secret.txt", 0, 4)])
+
+
+def virtual(file):
+    layout = h5py.VirtualLayout(shape=(3,), dtype="f8")
+    layout[:] = h5py.VirtualSource("other.nc", "alone", shape=(3,))
+    file.create_virtual_dataset("outside", layout)
+
+
+@pytest.mark.parametrize("change", [linked, external, virtual])
+def test_nothing_is_read_from_other_files(change, tmp_path):
+    odd().to_netcdf(tmp_path / "other.nc", engine="h5netcdf")
+    (tmp_path / "secret.txt").write_text("1234")
+    odd().to_netcdf(tmp_path / "odd.nc", engine="h5netcdf")
+    with h5py.File(tmp_path / "odd.nc", "r+") as file:
+        change(file)
+    with pytest.raises(InputError, match=r"'(elsewhere|outside)' is in another file"):
+        read_dataset(tmp_path / "odd.nc")
+
+
+def test_a_few_bytes_do_not_fill_the_memory(tmp_path):
+    with h5py.File(tmp_path / "large.nc", "w") as file:
+        file.create_dataset("x", (10**13,), chunks=(2**16,), dtype="f8", compression="gzip")
+    with pytest.raises(InputError, match="'x' would take 80,000 GB, more than 4"):
+        read_dataset(tmp_path / "large.nc")
+
+
 @pytest.mark.parametrize("change", [lost_scale, no_text, of_a_kind])
 def test_files_that_break_the_format_get_one_line(change, tmp_path):
     path = tmp_path / "odd.nc"

@@ -12,6 +12,8 @@ import h5py
 import numpy as np
 import xarray as xr
 
+from closerlook.errors import InputError
+
 _INTERNAL = {
     "CLASS",
     "NAME",
@@ -24,6 +26,20 @@ _INTERNAL = {
     "_nc3_strict",
 }
 """Attributes by which netCDF keeps its dimensions in HDF5 (netCDF-4 file format specification, "Dimensions")."""
+MOST_BYTES = 4_000_000_000
+"""Of a variable that is read."""
+_MEND = "give the .nc file of a measurement"
+_DAMAGED = (
+    OSError,
+    ValueError,
+    KeyError,
+    TypeError,
+    RuntimeError,
+    AttributeError,
+    IndexError,
+    MemoryError,
+    OverflowError,
+)
 _NO_VARIABLE = b"This is a netCDF dimension but not a netCDF variable"
 
 
@@ -42,22 +58,23 @@ def read_netcdf(path: str | Path) -> xr.Dataset:
 
     Raises
     ------
-    FileNotFoundError
-        Where there is no such file.
-    ValueError
-        Where it is no netCDF-4 file.
+    InputError
+        Where there is no such file, it is no netCDF-4 file, it takes numbers from other files, or one of its variables
+        is too large.
     """
     try:
         with h5py.File(path) as file:
             return xr.decode_cf(xr.Dataset(dict(_variables(file)), attrs=_attributes(file)))
-    except FileNotFoundError:
-        raise
-    except (OSError, KeyError, TypeError, RuntimeError, AttributeError, IndexError) as damaged:
-        raise ValueError(f"not netCDF-4: {damaged}") from damaged
+    except FileNotFoundError as missing:
+        raise InputError(f"there is no file {path}", _MEND) from missing
+    except _DAMAGED as damaged:
+        raise InputError(f"{path} is not a netCDF file", _MEND) from damaged
 
 
 def _variables(file: h5py.File) -> Iterator[tuple[str, xr.Variable]]:
-    for name, item in file.items():
+    for name in file:
+        _require_own(file, name)
+        item = file[name]
         if not isinstance(item, h5py.Dataset) or item.attrs.get("NAME", b"").startswith(_NO_VARIABLE):
             continue
         scales = item.attrs.get("DIMENSION_LIST")
@@ -66,6 +83,17 @@ def _variables(file: h5py.File) -> Iterator[tuple[str, xr.Variable]]:
         values = item.asstr()[()] if h5py.check_string_dtype(item.dtype) else item[()]
         values = np.asarray(values, dtype=np.str_) if h5py.check_string_dtype(item.dtype) else values
         yield name, xr.Variable(dims, values, _attributes(item))
+
+
+def _require_own(file: h5py.File, name: str) -> None:
+    """Refuse what a file only points to, and what a few bytes of it would unfold to."""
+    link = file.get(name, getlink=True)
+    item = file[name] if isinstance(link, h5py.HardLink) else None
+    if item is None or (isinstance(item, h5py.Dataset) and (item.is_virtual or item.external)):
+        raise InputError(f"{file.filename}: {name!r} is in another file", _MEND)
+    if isinstance(item, h5py.Dataset) and item.nbytes > MOST_BYTES:
+        what = f"{file.filename}: {name!r} would take {item.nbytes / 1e9:,.0f} GB, more than {MOST_BYTES / 1e9:.0f}"
+        raise InputError(what, _MEND)
 
 
 def _named(file: h5py.File, reference: h5py.Reference) -> str:

@@ -30,7 +30,7 @@ def read_dataset(path: str | Path) -> xr.Dataset:
     Raises
     ------
     InputError
-        Where there is no such file, it is no netCDF file, or it is of a later version than this.
+        Where there is no such file, it is no netCDF file of its own, or it is of a later version than this.
 
     See Also
     --------
@@ -43,12 +43,7 @@ def read_dataset(path: str | Path) -> xr.Dataset:
     >>> cl.read_dataset("docs/data/gradients-hopper-ppo.nc").attrs["diagnostic"]
     'gradients'
     """
-    try:
-        dataset = read_netcdf(path)
-    except FileNotFoundError as missing:
-        raise InputError(f"there is no file {path}", "give the .nc file of a measurement") from missing
-    except (OSError, ValueError) as unreadable:
-        raise InputError(f"{path} is not a netCDF file", "give the .nc file of a measurement") from unreadable
+    dataset = read_netcdf(path)
     version = dataset.attrs.get("schema_version", 1)
     if not isinstance(version, int | np.integer) or version > SCHEMA_VERSION:
         what = f"{path} is of version {version} of the schema, newer than {SCHEMA_VERSION}"
