@@ -30,7 +30,7 @@ from closerlook.measurements.surfaces import (
     sample_surrogates,
 )
 from closerlook.simulation.records import Sampling
-from environments import linear_quadratic_agent, linear_quadratic_return
+from environments import FEW_STEPS, linear_quadratic_agent, linear_quadratic_return
 from small_agents import gaussian_agent
 
 QUADRATIC = "environments:make_linear_quadratic"
@@ -38,7 +38,8 @@ SMALL = {"pairs": 64 * 6, "line_pairs": 64 * 12, "grid": 3, "heldout_pairs": 512
 
 
 def agent(seed: int = 0, **fields) -> Agent:
-    return linear_quadratic_agent(seed, normalize_advantages=True, **fields)
+    few = {"algorithm": "ppo", "algorithm_settings": FEW_STEPS}
+    return linear_quadratic_agent(seed, normalize_advantages=True, **few | fields)
 
 
 def exact_returns(dataset: xr.Dataset, own: Agent, multiples: np.ndarray) -> np.ndarray:
