@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 
 from closerlook.agents.environment import FROM_FILES
 from closerlook.agents.files import DESCRIPTION, PACKED, STATE, _digest, load_agent, save_agent
+from closerlook.algorithms.ppo import PPOSettings
 from closerlook.errors import InputError
 from closerlook.results.answers import JobFiles
 from closerlook.results.store import RunFolder
@@ -61,6 +62,7 @@ def agent(tmp_path_factory: pytest.TempPathFactory) -> Path:
         n_steps=16,
         seeds=1,
         hidden=(4,),
+        ppo=PPOSettings(policy_epochs=2, value_epochs=2, minibatches=4),
         environment_arguments={"reset_noise_scale": 0.01},
     )
     return save_agent(initial_agents(asked.resolved(), [0])[0], tmp_path_factory.mktemp("fuzz") / "agent")

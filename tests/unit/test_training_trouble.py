@@ -29,6 +29,8 @@ from closerlook.training.settings import agent_seed, initial_agents
 BASE = TrainSettings(
     environment="training_environments:make_target", seeds=2, steps=3 * 64, n_steps=64, hidden=(8, 8), checkpoints=()
 )
+LIGHT = dataclasses.replace(BASE, ppo=PPOSettings(policy_epochs=1, value_epochs=1, minibatches=2))
+"""What is enough where updates are not in question."""
 
 
 def trained(folder: Path, algorithm: str, update: object, **changes: object) -> pd.DataFrame:
@@ -183,12 +185,12 @@ class Listening:
 
 def test_who_listens_is_told_the_log_as_it_grows(tmp_path: Path) -> None:
     heard = Listening()
-    run = train(BASE, out=tmp_path, workers=1, progress=heard)
+    run = train(LIGHT, out=tmp_path, workers=1, progress=heard)
     assert [row["mean_kl"] for row in heard.rows] == run.log["mean_kl"].tolist()
 
 
 def test_states_are_let_go_and_rows_kept(tmp_path: Path) -> None:
-    settings = dataclasses.replace(BASE, steps=25 * 64, checkpoints=(4,), seeds=1)
+    settings = dataclasses.replace(LIGHT, steps=25 * 64, checkpoints=(4,), seeds=1)
     run = train(settings, out=tmp_path, workers=1)
     held = [set(np.load(file).files) for file in (tmp_path / "jobs").glob("*.npz")]
     assert len(held) == 4  # to 4, 10, 20, 25
@@ -201,7 +203,7 @@ def test_states_are_let_go_and_rows_kept(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("harm", [Path.unlink, lambda file: file.write_bytes(file.read_bytes()[:-9])])
 def test_a_checkpoint_that_was_deleted_or_damaged_comes_back(tmp_path: Path, harm: Callable[[Path], object]) -> None:
-    settings = dataclasses.replace(BASE, steps=12 * 64, checkpoints=(0, 4), seeds=1)
+    settings = dataclasses.replace(LIGHT, steps=12 * 64, checkpoints=(0, 4), seeds=1)
     train(settings, out=tmp_path, workers=1)
     files = sorted(tmp_path.glob("checkpoints/*/*/*"))
     before = [file.read_bytes() for file in files]
@@ -212,7 +214,7 @@ def test_a_checkpoint_that_was_deleted_or_damaged_comes_back(tmp_path: Path, har
 
 
 def test_a_run_that_begins_anew_leaves_no_agents_of_the_one_before(tmp_path: Path) -> None:
-    settings = dataclasses.replace(BASE, steps=4 * 64, checkpoints=(2,), seeds=1)
+    settings = dataclasses.replace(LIGHT, steps=4 * 64, checkpoints=(2,), seeds=1)
     train(settings, out=tmp_path, workers=1)
     shorter = dataclasses.replace(settings, steps=3 * 64)
     train(shorter, out=tmp_path, workers=1, resume=False)
@@ -220,7 +222,7 @@ def test_a_run_that_begins_anew_leaves_no_agents_of_the_one_before(tmp_path: Pat
 
 
 def test_a_run_that_could_not_begin_anew_is_still_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    train(BASE, out=tmp_path, workers=1)
+    train(LIGHT, out=tmp_path, workers=1)
     before = files_of(tmp_path)
 
     def fail(*_: object, **__: object) -> None:
@@ -228,32 +230,32 @@ def test_a_run_that_could_not_begin_anew_is_still_there(tmp_path: Path, monkeypa
 
     monkeypatch.setattr(Plan, "answer", fail)
     with pytest.raises(InputError, match="no step can be made"):
-        train(dataclasses.replace(BASE, steps=2 * 64), out=tmp_path, workers=1, resume=False)
+        train(dataclasses.replace(LIGHT, steps=2 * 64), out=tmp_path, workers=1, resume=False)
     assert files_of(tmp_path) == before
 
 
 def test_a_run_without_its_record_goes_on_from_its_answers(tmp_path: Path) -> None:
-    train(BASE, out=tmp_path, workers=1)
+    train(LIGHT, out=tmp_path, workers=1)
     agents = {file: content for file, content in files_of(tmp_path).items() if "checkpoints" in str(file)}
     (tmp_path / "run.json").unlink()
-    train(BASE, out=tmp_path, workers=1)
+    train(LIGHT, out=tmp_path, workers=1)
     assert agents.items() <= files_of(tmp_path).items()
 
 
 def test_agents_of_which_nothing_tells_are_not_mixed_with_new_ones(tmp_path: Path) -> None:
-    train(BASE, out=tmp_path, workers=1)
+    train(LIGHT, out=tmp_path, workers=1)
     (tmp_path / "run.json").unlink()
     shutil.rmtree(tmp_path / "jobs")
     with pytest.raises(InputError, match="holds agents of another run; give another --out, or --no-resume"):
-        train(dataclasses.replace(BASE, steps=2 * 64), out=tmp_path, workers=1)
+        train(dataclasses.replace(LIGHT, steps=2 * 64), out=tmp_path, workers=1)
     assert not (tmp_path / "run.json").exists()
 
 
 def test_a_run_of_another_kind_keeps_its_agents(tmp_path: Path) -> None:
-    train(BASE, out=tmp_path, workers=1)
+    train(LIGHT, out=tmp_path, workers=1)
     record = tmp_path / "run.json"
     record.write_text(record.read_text().replace('"kind": "train"', '"kind": "gradients"'))
     before = files_of(tmp_path)
     with pytest.raises(InputError, match="another run"):
-        train(BASE, out=tmp_path, workers=1, resume=False)
+        train(LIGHT, out=tmp_path, workers=1, resume=False)
     assert files_of(tmp_path) == before

@@ -116,12 +116,15 @@ def finite(net, observations):
     return net(observations[:, :2]).masked_fill(observations[:, 2:] < 0.5, -1e8)
 
 
-@pytest.mark.parametrize("algorithm", ["trpo", "ppo"])
-def test_masked_choices_are_measured_as_those_that_are_all_but_masked(algorithm):
+@pytest.mark.parametrize(
+    ("algorithm", "settings"), [("trpo", {}), ("ppo", {"policy_epochs": 3, "value_epochs": 3, "minibatches": 8})]
+)
+def test_masked_choices_are_measured_as_those_that_are_all_but_masked(algorithm, settings):
+    same = {"algorithm": algorithm, "algorithm_settings": settings, "distribution": choice, "regime": Regime(1, 64)}
     found = [
         closerlook.trust_region(
-            Agent.from_torch(Lambda(mask, 2, 5), nn.Linear(7, 1), distribution=choice, regime=Regime(1, 64)),
-            MASKED, algorithm=algorithm, repeats=2, pairs=64, return_pairs=0, seed=0, workers=1,
+            Agent.from_torch(Lambda(mask, 2, 5), nn.Linear(7, 1), **same),
+            MASKED, repeats=2, pairs=64, return_pairs=0, seed=0, workers=1,
         )
         for mask in (masked, finite)
     ]  # fmt: skip
