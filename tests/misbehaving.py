@@ -89,6 +89,9 @@ class Leaves(Corridor):
 class Talks(Corridor):
     """Prints, past Python too."""
 
+    def __init__(self, length: int = 5) -> None:
+        super().__init__(length)
+
     def reset(self, **options: Any) -> tuple[np.ndarray, dict]:
         print("a word")  # noqa: T201 - what users do
         os.write(1, b"a native word\n")
@@ -121,7 +124,8 @@ def raises() -> NoReturn:
 
 
 def corridor() -> Agent:
-    return gaussian_agent(2, 1, environment=EnvironmentSpec("tiny_environments:Corridor", {"length": 5}))
+    spec = EnvironmentSpec("tiny_environments:Corridor", {"length": 5})
+    return gaussian_agent(2, 1, environment=spec, regime=Regime(n_envs=1, n_steps=256))
 
 
 def _network_agent(policy: torch.nn.Module, value: torch.nn.Module) -> Agent:

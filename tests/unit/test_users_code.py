@@ -19,7 +19,7 @@ from closerlook.simulation.rollout import Sampling, rollout
 from misbehaving import squashed
 from small_agents import gaussian_agent
 
-FEW = ["--sizes", "256", "--pairs", "4096", "--estimates", "2"]
+FEW = ["--sizes", "256", "--pairs", "512", "--estimates", "2"]
 TOLD = {"gradient_quality": "mean_update_norm", "trust_region": "max_ratio"}
 TESTS = Path(__file__).parents[1]
 
@@ -138,25 +138,46 @@ def test_an_entropy_that_is_not_known_cannot_be_rewarded():
         closerlook.trust_region(replace(squashed(), algorithm_settings=settings), **LITTLE["trust_region"], workers=1)
 
 
-def test_json_is_alone_on_stdout_whatever_environments_print(tmp_path):
-    options = ["--env", "misbehaving:Talks", *FEW, "--out", str(tmp_path)]
-    command = [sys.executable, "-m", "closerlook", "gradients", "misbehaving:corridor", *options]
-    done = subprocess.run([*command, "--workers", "1", "--json"], cwd=TESTS, capture_output=True, text=True, check=True)
-    assert json.loads(done.stdout)["pairs"] == 4096
+@pytest.fixture(scope="module")
+def talking(tmp_path_factory):
+    """A command in an environment that prints, and what it printed itself."""
+    options = ["--env", "misbehaving:Talks", *FEW, "--out", str(tmp_path_factory.mktemp("talking")), "--workers", "1"]
+    command = [sys.executable, "-m", "closerlook", "gradients", "misbehaving:corridor", *options, "--json"]
+    return command, subprocess.run(command, cwd=TESTS, capture_output=True, text=True, check=True)
+
+
+def test_json_is_alone_on_stdout_whatever_environments_print(talking):
+    _, done = talking
+    assert json.loads(done.stdout)["pairs"] == 512
     assert done.stdout.count("\n") == 1
     assert "a native word" in done.stderr
 
 
-@pytest.mark.skipif(not Path("/dev/full").exists(), reason="a device that is always full")
-@pytest.mark.parametrize("asked", [pytest.param([], marks=pytest.mark.slow), ["--json"]])
-def test_a_stdout_that_is_full_is_no_traceback(asked, tmp_path):
-    options = [*FEW, "--out", str(tmp_path), "--workers", "1", *asked]
-    command = shlex.join([sys.executable, "-m", "closerlook", "gradients", "misbehaving:corridor", *options])
-    full = subprocess.run(f"{command} >/dev/full", shell=True, cwd=TESTS, capture_output=True, text=True, check=False)
+FULL = pytest.mark.skipif(not Path("/dev/full").exists(), reason="a device that is always full")
+
+
+def require_full_is_told(command):
+    full = subprocess.run(
+        f"{shlex.join(command)} >/dev/full", shell=True, cwd=TESTS, capture_output=True, text=True, check=False
+    )
     assert full.returncode == 2
     assert "closerlook: the result cannot be written to stdout (No space left on device); send it" in full.stderr
     assert "Traceback" not in full.stderr
     assert "Exception" not in full.stderr
+
+
+@FULL
+def test_a_stdout_that_is_full_is_no_traceback(talking):
+    """What was measured before is printed again."""
+    require_full_is_told(talking[0])
+
+
+@FULL
+@pytest.mark.slow
+@pytest.mark.parametrize("asked", [[], ["--json"]])
+def test_a_stdout_that_is_full_is_no_traceback_of_a_measurement(asked, tmp_path):
+    options = [*FEW, "--out", str(tmp_path), "--workers", "1", *asked]
+    require_full_is_told([sys.executable, "-m", "closerlook", "gradients", "misbehaving:corridor", *options])
 
 
 def test_a_stdout_that_is_closed_is_no_failure_of_workers(tmp_path):
