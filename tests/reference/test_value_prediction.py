@@ -129,7 +129,7 @@ def test_a_biased_critic_biases_small_lambdas_only():
 
 def test_bias_and_noise_are_told_apart_by_restarts():
     """The exact critic has no bias; one that is 0.5 off has 0.25; the noise is what an exact critic's error is."""
-    wishes = {**FEW, "fit_pairs": 0, "restarts": 60, "restart_copies": 30}
+    wishes = {**FEW, "fit_pairs": 0, "restarts": 60, "restart_copies": 12}
     exact, off = (value_prediction(with_critic(constant=constant), **wishes) for constant in (0.0, 0.5))
     bias = exact["squared_bias"].sel(judged="critic")
     assert (
@@ -335,7 +335,7 @@ def test_monte_carlo_returns_have_one_mean_whatever_the_baseline():
 
 def test_nothing_depends_on_workers(tmp_path, monkeypatch):
     monkeypatch.setattr(value_sums, "FINISHED_STREAMS", stream_sums.FINISHED_STREAMS)  # as in worker processes
-    small = {**PAIRS, "pairs": 64 * 80, "fit_pairs": 64 * 40, "out": tmp_path / "one"}
+    small = {**PAIRS, "pairs": 64 * 20, "fit_pairs": 64 * 8, "sizes": [64], "out": tmp_path / "one"}
     agent = replace(with_critic(), environment=EnvironmentSpec("environments:make_limited_quadratic", {"noise": NOISE}))
     one = value_prediction(agent, **small)
     two = value_prediction(agent, **{**small, "workers": 2, "out": tmp_path / "two"})

@@ -24,6 +24,7 @@ from closerlook.simulation.records import Sampling
 from closerlook.statistics.estimates import Interval, skewed_jackknife
 from closerlook.statistics.mean_returns import FEWEST_EPISODES, gain_freedom, lower_tail, paired_gains
 from environments import (
+    FEW_STEPS,
     bandit_agent,
     endless_quadratic_agent,
     expected_reward,
@@ -35,12 +36,14 @@ SMALL = {"pairs": 64 * 3, "line_pairs": 64 * 4, "grid": 3, "heldout_pairs": 256,
 
 
 def agent(seed: int = 0, **fields) -> Agent:
-    return linear_quadratic_agent(seed, normalize_advantages=True, **fields)
+    few = {"algorithm": "ppo", "algorithm_settings": FEW_STEPS}
+    return linear_quadratic_agent(seed, normalize_advantages=True, **few | fields)
 
 
 @pytest.mark.parametrize("kind", ["Normal", pytest.param("Laplace", marks=pytest.mark.slow)])
 def test_points_that_the_users_policy_refuses_are_counted(kind):
     own = torch_agent(kind, regime=agent().regime, environment=agent().environment, gamma=1.0)
+    own = replace(own, algorithm="ppo", algorithm_settings=FEW_STEPS)
     found = landscape(own, algorithm="ppo", range=(0, 1e39), **SMALL)
     assert int(found["exploded_points"]) == 8
     assert int(found["exploded_line_points"]) > 0
@@ -181,10 +184,10 @@ def test_the_predicted_improvement_of_a_bandit_is_that_of_importance_weights_and
     """Rewards are divided by 7 before the surrogate sees them; the promise is in true reward."""
     settings = {"max_kl": 0.01, "cg_steps": 50, "damping": 0.0, "fisher_fraction": 1.0}
     own = with_scaled_rewards(bandit_agent(algorithm="natural", algorithm_settings=settings), 7.0)
-    found = landscape(own, axes=["step"], range=(0, 1), grid=2, pairs=64, line_pairs=64, heldout_pairs=64 * 400,
+    found = landscape(own, axes=["step"], range=(0, 1), grid=2, pairs=64, line_pairs=64, heldout_pairs=64 * 200,
                       workers=1)  # fmt: skip
     agents = Agent.stack([bandit_agent()])
-    spec, streams = EnvironmentSpec("environments:make_bandit"), StreamRange(0, "landscape held out", 0, 400)
+    spec, streams = EnvironmentSpec("environments:make_bandit"), StreamRange(0, "landscape held out", 0, 200)
     batch = sample_batch(agents, spec, Sampling(64), streams)
     theta, way = found["theta"].values, found["directions"].values[0]
     there = with_parameters(own, (theta + way)[None]).unstack()[0]

@@ -139,7 +139,8 @@ def test_studies_that_are_like_one_another_are_refused(tmp_path):
         load_preset(str(first), "smoke")
 
 
-def test_a_study_leaves_everything_and_computes_nothing_again(small, tmp_path, capsys):
+def test_a_study_leaves_everything_and_computes_nothing_again(small, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr("closerlook.cli.study.report", lambda folder: folder / "report.html")  # see test_sample_regime
     out = tmp_path / "out"
     command = ["study", str(small), "--tasks", TASK, "--scale", "smoke", "--out", str(out), "--workers", "1", "--json"]
     assert main(command) == 0
@@ -158,6 +159,7 @@ def test_a_study_leaves_everything_and_computes_nothing_again(small, tmp_path, c
     assert {path: path.stat().st_mtime_ns for path in out.glob("*/**/*") if path.is_file()} == stamps
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_an_interrupted_study_goes_on_to_the_same_numbers(small, tmp_path):
     small.write_text(SMALL.replace("[ppo, trpo]", "[ppo]"))
     whole, cut = (plan_study([str(small)], "smoke", tmp_path / name, tasks=(TASK,)) for name in ("whole", "cut"))
