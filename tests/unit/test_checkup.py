@@ -546,7 +546,7 @@ ODD = {
 @pytest.mark.usefixtures("_a_fast_machine")
 @pytest.mark.parametrize("where", ODD)
 def test_odd_environments_get_a_sensible_answer(where):
-    found = cl.checkup(ODD[where], where, minutes=0.1, workers=1)
+    found = cl.checkup(ODD[where], where, minutes=0.05, workers=1)
     assert {check.diagnosis for check in found.checks} == set(sum(DIAGNOSES.values(), ()))
     assert found["not_learned"].level != "unknown"
     assert found["broken_inputs"].level in {"ok", "watch", "problem"}

@@ -133,7 +133,7 @@ def test_how_seeds_end_is_read_from_the_log_of_a_run(tmp_path):
 
 @pytest.mark.usefixtures("idle")
 def test_the_command_judges_the_seeds_of_the_run(tmp_path, capsys):
-    command = ["checkup", "atlas/hopper-ppo", "--agent-seed", "0", "--iteration", "0", "--minutes", "0.1", "--json"]
+    command = ["checkup", "atlas/hopper-ppo", "--agent-seed", "0", "--iteration", "0", "--minutes", "0.02", "--json"]
     assert main([*command, "--workers", "1", "--out", str(tmp_path)]) == 0
     (found,) = [one for one in json.loads(capsys.readouterr().out)["checks"] if one["diagnosis"] == "more_seeds"]
     assert found["level"] in {"ok", "watch"}

@@ -386,7 +386,7 @@ def test_agents_train_without_a_critic(tmp_path: Path, algorithm: str) -> None:
 
 
 def test_what_the_critic_learns_and_what_follows_a_cut_are_kept_with_the_agent(tmp_path: Path) -> None:
-    settings = dataclasses.replace(PLAIN, value_target="returns", bootstrap="paper")
+    settings = dataclasses.replace(PLAIN, ppo=TINY.ppo, value_target="returns", bootstrap="paper")
     run = train(settings, out=tmp_path, workers=1)
     agent = load(tmp_path, iteration=3, seed=0)
     assert (agent.value_target, agent.bootstrap) == ("returns", "paper")
