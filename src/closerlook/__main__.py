@@ -46,7 +46,13 @@ def _interrupt(_: int, frame: FrameType | None) -> NoReturn:
     if _is_importing(frame):
         _say(b"interrupted\n")
         os._exit(INTERRUPTED)
+    # what the interrupt leaves half made may fail as it is deleted, which Python would tell with a traceback
+    sys.unraisablehook = _say_nothing
     raise KeyboardInterrupt
+
+
+def _say_nothing(_: object) -> None:
+    pass
 
 
 def _is_importing(frame: FrameType | None) -> bool:

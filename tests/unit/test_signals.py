@@ -94,6 +94,18 @@ def test_an_interrupt_while_the_program_is_loaded_leaves_no_traceback(
         assert "Traceback" not in errors
 
 
+HALF_MADE = """
+class Half:
+    def __init__(self):
+        kill()
+        self.made = True
+    def __del__(self):
+        self.made
+def make():
+    Half()
+"""
+
+
 @pytest.mark.parametrize(
     ("library", "source"),
     [
@@ -101,6 +113,7 @@ def test_an_interrupt_while_the_program_is_loaded_leaves_no_traceback(
         pytest.param("tyro", "try:\n    kill()\nexcept BaseException:\n    pass", id="imported and swallowed"),
         pytest.param("tyro", "exec('kill()')", id="imported, in a string"),
         pytest.param("interrupted", "def make():\n    exec('kill()')", id="called, in a string"),
+        pytest.param("interrupted", HALF_MADE, id="in what is half made"),
     ],
 )
 def test_an_interrupt_inside_a_library_ends_the_command_with_its_exit_code(
