@@ -16,7 +16,7 @@ the limit is moved beyond what they show, and what such limits would have missed
 unusual a state, the limit stays, and the page says so.
 
     python docs/alarms.py                          writes the tables from docs/data/alarms.json.gz
-    python docs/alarms.py --measure                trains and measures what is not there yet: half an hour
+    python docs/alarms.py --measure                trains and measures what is not there yet: an hour
     python docs/alarms.py --measure CartPole-v1-0  the runs that are named alone; those that are there begin anew
 """
 
