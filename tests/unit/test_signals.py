@@ -54,7 +54,7 @@ def test_an_interrupted_command_says_how_to_go_on_and_loses_nothing(
     tmp_path: Path, searched: None, number: signal.Signals
 ) -> None:
     with running(COMMAND, cwd=tmp_path, **HOW) as process:
-        wait_for(lambda: answers(tmp_path) >= 2 or process.poll() is not None)
+        wait_for(lambda: answers(tmp_path) >= 4 or process.poll() is not None)
         os.killpg(process.pid, number)
         output, errors = process.communicate(timeout=slowly(20))
         assert (process.returncode, output) == (130, "")
