@@ -40,8 +40,7 @@ AUDITED: Mapping[str, str] = {
     "audit_returns_mre_heldout": "mean relative error of the new critic to Monte Carlo returns of a further batch, "
     "simulated on past cuts and time limits",
     "audit_cut_off_returns_mre_heldout": "mean relative error of the new critic to returns of a further batch "
-    "that stop "
-    "with zero at cuts and time limits, as in the released code",
+    "that stop with zero at cuts and time limits, as in the released code",
     "audit_gae_as_released_heldout": "error to V_old + A on a further batch, as in the released code",
     "audit_explained_variance_returns_heldout": "1 - Var[target - V_new] / Var[target], target Monte Carlo returns",
 }

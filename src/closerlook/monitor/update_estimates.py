@@ -50,8 +50,7 @@ CRITIC = {
     "explained_variance_returns": "1 - Var[y - V] / Var[y], y the discounted returns, bootstrapped at "
     "truncations and cuts",
     "explained_variance_lambda_after": "1 - Var[y - V] / Var[y], y the lambda-returns, V the critic after the "
-    "update, on the "
-    "batch it was fitted to",
+    "update, on the batch it was fitted to",
     "value_error_lambda": "root mean squared error of V to the lambda-returns over their standard deviation",
 }
 POLICY = {

@@ -73,20 +73,19 @@ def read_netcdf(path: str | Path) -> xr.Dataset:
 
 def _variables(file: h5py.File) -> Iterator[tuple[str, xr.Variable]]:
     for name in file:
-        _require_own(file, name)
-        item = file[name]
+        item = _own(file, name)
         if not isinstance(item, h5py.Dataset) or item.attrs.get("NAME", b"").startswith(_NO_VARIABLE):
             continue
         scales = item.attrs.get("DIMENSION_LIST")
         # a scale is its own dimension
         dims = [name] * item.ndim if scales is None else [_named(file, references[0]) for references in scales]
-        values = item.asstr()[()] if h5py.check_string_dtype(item.dtype) else item[()]
-        values = np.asarray(values, dtype=np.str_) if h5py.check_string_dtype(item.dtype) else values
+        is_text = h5py.check_string_dtype(item.dtype) is not None
+        values = np.asarray(item.asstr()[()], dtype=np.str_) if is_text else item[()]
         yield name, xr.Variable(dims, values, _attributes(item))
 
 
-def _require_own(file: h5py.File, name: str) -> None:
-    """Refuse what a file only points to, and what a few bytes of it would unfold to."""
+def _own(file: h5py.File, name: str) -> Any:
+    """Return what a file holds by a name; refuse what it only points to, and what a few bytes would unfold to."""
     link = file.get(name, getlink=True)
     item = file[name] if isinstance(link, h5py.HardLink) else None
     if item is None or (isinstance(item, h5py.Dataset) and (item.is_virtual or item.external)):
@@ -94,6 +93,7 @@ def _require_own(file: h5py.File, name: str) -> None:
     if isinstance(item, h5py.Dataset) and item.nbytes > MOST_BYTES:
         what = f"{file.filename}: {name!r} would take {item.nbytes / 1e9:,.0f} GB, more than {MOST_BYTES / 1e9:.0f}"
         raise InputError(what, _MEND)
+    return item
 
 
 def _named(file: h5py.File, reference: h5py.Reference) -> str:
