@@ -90,9 +90,9 @@ def main() -> int:
     for name, dataset in measure().items():
         path = folder / f"{name}.nc"
         if sys.argv[1] == "store":
-            dataset.to_netcdf(path, engine="h5netcdf")
+            dataset.to_netcdf(path, engine="netcdf4")
             continue
-        with xr.open_dataset(path, engine="h5netcdf") as before:
+        with xr.open_dataset(path, engine="netcdf4") as before:
             names = differences(before.load(), dataset)
         changed += bool(names)
         print(f"{name}: {len(dataset.variables)} variables, {', '.join(names) or 'none'} changed")

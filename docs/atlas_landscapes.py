@@ -40,7 +40,7 @@ def take_in(folder: Path) -> None:
     """Copy datasets, without what is as long as the parameters."""
     for source in sorted(folder.glob("*/landscape.nc")):
         dataset = read_dataset(source).drop_vars(["theta", "directions"])
-        dataset.to_netcdf(DATA / f"landscape-{source.parent.name}.nc", engine="h5netcdf")
+        dataset.to_netcdf(DATA / f"landscape-{source.parent.name}.nc", engine="netcdf4")
 
 
 def found() -> dict[tuple[str, Column], xr.Dataset]:

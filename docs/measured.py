@@ -33,7 +33,7 @@ def take_in(folder: Path, kind: str) -> None:
     """Copy datasets of a diagnostic, one folder each, into docs/data."""
     for source in sorted(folder.glob(f"*/{kind}.nc")):
         dataset = read_dataset(source)
-        dataset.to_netcdf(DATA / f"{kind}-{source.parent.name}.nc", engine="h5netcdf")
+        dataset.to_netcdf(DATA / f"{kind}-{source.parent.name}.nc", engine="netcdf4")
 
 
 OUTDATED = {

@@ -83,7 +83,7 @@ def main() -> int:
         if ended := command_line(asked):
             return ended
         dataset.parent.mkdir(exist_ok=True)
-        read_dataset(source).to_netcdf(dataset, engine="h5netcdf")
+        read_dataset(source).to_netcdf(dataset, engine="netcdf4")
     return 0
 
 

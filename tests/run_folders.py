@@ -26,14 +26,19 @@ CLAIM = {
 }  # fmt: skip
 
 
+def some_agents(kind):
+    """A dataset of the atlas, of four agents at most: two of the first iteration, two of the last."""
+    dataset = xr.load_dataset(DATA / MEASURED[kind], engine="netcdf4")
+    if dataset.sizes.get("agent", 1) <= 4:
+        return dataset
+    order = np.argsort(dataset["iteration"].values, kind="stable")
+    return dataset.isel(agent=[*order[:2], *order[-2:]])
+
+
 @cache
 def stored(kind):
-    """A dataset of the atlas as it is stored, of four agents at most: two of the first iteration, two of the last."""
-    dataset = xr.load_dataset(DATA / MEASURED[kind], engine="h5netcdf")
-    if dataset.sizes.get("agent", 1) > 4:
-        order = np.argsort(dataset["iteration"].values, kind="stable")
-        dataset = dataset.isel(agent=[*order[:2], *order[-2:]])
-    return bytes(dataset.to_netcdf(engine="h5netcdf"))
+    """`some_agents` as a dataset is stored."""
+    return bytes(some_agents(kind).to_netcdf(engine="netcdf4"))
 
 
 def begun(folder, kind, settings=None):

@@ -46,7 +46,7 @@ def test_python_function_several_agents_and_files(fifth, tmp_path):
     assert (found["episode_length_low"] <= found["episode_length_high"]).all()
     again = cl.run(fifth, agents, options={"pairs": 400}, seed=3, workers=1)
     assert found.identical(again)
-    with xr.open_dataset(tmp_path / "episode-length.nc", engine="h5netcdf") as stored:
+    with xr.open_dataset(tmp_path / "episode-length.nc", engine="netcdf4") as stored:
         np.testing.assert_array_equal(stored["episode_length"], found["episode_length"])
     told = json.loads((tmp_path / "episode-length.json").read_text())
     assert told["verdicts"] == cl.verdicts(found)

@@ -73,7 +73,7 @@ def test_former_names_become_names_that_are_defined():
 def test_stored_datasets_have_todays_names_and_the_same_numbers(path):
     defined = every_variable()
     known = {*defined, *(dim for variable in defined.values() for dim in variable.dims)}
-    with xr.open_dataset(path, engine="h5netcdf") as stored:
+    with xr.open_dataset(path, engine="netcdf4") as stored:
         found = read_dataset(path)
         assert set(map(str, found.data_vars)) <= known
         assert set(map(str, found.dims)) <= known
@@ -87,10 +87,10 @@ def test_stored_datasets_have_todays_names_and_the_same_numbers(path):
 
 
 def test_a_dataset_of_an_earlier_version_is_not_judged_by_half(tmp_path):
-    with xr.open_dataset(ROOT / "docs/data/gradients-hopper-ppo.nc", engine="h5netcdf") as stored:
+    with xr.open_dataset(ROOT / "docs/data/gradients-hopper-ppo.nc", engine="netcdf4") as stored:
         with pytest.raises(InputError, match=r"closerlook\.read_dataset"):
             cl.verdicts(stored)
-        stored.load().assign_attrs(schema_version=99).to_netcdf(tmp_path / "later.nc", engine="h5netcdf")
+        stored.load().assign_attrs(schema_version=99).to_netcdf(tmp_path / "later.nc", engine="netcdf4")
     with pytest.raises(InputError, match="version 99 of the schema, newer than"):
         read_dataset(tmp_path / "later.nc")
     with pytest.raises(InputError, match="there is no file"):

@@ -67,7 +67,7 @@ def test_a_folder_is_taken_up_again(tmp_path, monkeypatch):
     assert same(first, gradient_quality(agent(), **SMALL, out=tmp_path))
     stored = json.loads((tmp_path / "gradients.json").read_text())
     assert stored == json.loads(json.dumps(summary(first)))
-    with xr.open_dataset(tmp_path / "gradients.nc", engine="h5netcdf") as written:
+    with xr.open_dataset(tmp_path / "gradients.nc", engine="netcdf4") as written:
         np.testing.assert_array_equal(written["pairwise_cosine"], first["pairwise_cosine"])
         assert written.attrs["batch_pairs"] == 32
     with pytest.raises(InputError, match="seed 0 there, 1 asked"):

@@ -113,7 +113,7 @@ def test_what_a_look_found_stays_when_a_later_one_is_interrupted(tmp_path):
     with pytest.raises(KeyboardInterrupt):
         gradient_quality(AGENT, **asked, progress=heard)
     assert heard.outlooks == [(first, 1280)]
-    with xr.open_dataset(tmp_path / "gradients.nc", engine="h5netcdf") as kept:
+    with xr.open_dataset(tmp_path / "gradients.nc", engine="netcdf4") as kept:
         assert int(kept["pairs"]) == first < heard.pairs
         assert kept.attrs["precision_reached"] == 0
     told = json.loads((tmp_path / "gradients.json").read_text())
@@ -123,7 +123,7 @@ def test_what_a_look_found_stays_when_a_later_one_is_interrupted(tmp_path):
     whole = gradient_quality(AGENT, **asked, progress=again)
     assert again.pairs == 1280 - heard.pairs
     assert whole.identical(gradient_quality(AGENT, **(asked | {"out": None})))
-    with xr.open_dataset(tmp_path / "gradients.nc", engine="h5netcdf") as kept:
+    with xr.open_dataset(tmp_path / "gradients.nc", engine="netcdf4") as kept:
         assert int(kept["pairs"]) == 1280
 
 

@@ -6,13 +6,11 @@ import re
 import shutil
 import subprocess
 from html.parser import HTMLParser
-from io import BytesIO
 from urllib.parse import urlparse
 
 import numpy as np
 import plotly.graph_objects as go
 import pytest
-import xarray as xr
 
 import closerlook as cl
 from closerlook.cli import main
@@ -26,7 +24,19 @@ from closerlook.pages.repeat import command_of
 from closerlook.pages.report import MOST_BYTES, report_page
 from closerlook.pages.runs import find
 from closerlook.results.reading import read_dataset, with_present_names
-from run_folders import HOSTILE, MEASURED, SVG, begun, checked, claimed, finished, measured, stored, trained
+from run_folders import (
+    HOSTILE,
+    MEASURED,
+    SVG,
+    begun,
+    checked,
+    claimed,
+    finished,
+    measured,
+    some_agents,
+    stored,
+    trained,
+)
 
 VOID = {"meta", "img", "br", "link"}
 
@@ -158,7 +168,7 @@ def test_plots_are_what_plotly_takes(page):
 
 
 def test_plots_draw_the_numbers_of_the_dataset():
-    dataset = with_present_names(xr.load_dataset(BytesIO(stored("gradients")), engine="h5netcdf")).isel(agent=[0])
+    dataset = with_present_names(some_agents("gradients")).isel(agent=[0])
     panel = cl.diagnostics.all_diagnostics()["gradients"].panels(dataset)[0]
     line = plot_of(panel)["traces"][1]
     expected = dataset["pairwise_cosine"].values[0]
@@ -362,14 +372,14 @@ def _damaged(folder):
     measured(folder, "gradients")
     dataset = read_dataset(folder / "gradients.nc").drop_vars("noise_scale_pairs")
     (folder / "gradients.nc").unlink()
-    dataset.to_netcdf(folder / "gradients.nc", engine="h5netcdf")
+    dataset.to_netcdf(folder / "gradients.nc", engine="netcdf4")
 
 
 def _newer(folder):
     measured(folder, "gradients")
     dataset = read_dataset(folder / "gradients.nc").assign_attrs(schema_version=99)
     (folder / "gradients.nc").unlink()
-    dataset.to_netcdf(folder / "gradients.nc", engine="h5netcdf")
+    dataset.to_netcdf(folder / "gradients.nc", engine="netcdf4")
 
 
 def _written(name, content):
@@ -453,7 +463,7 @@ def test_the_command_says_where_the_page_is(tmp_path, capsys):
 def test_runs_of_other_packages_are_drawn_from_their_variables(tmp_path):
     from closerlook.diagnostics import plain  # noqa: PLC0415
 
-    dataset = xr.load_dataset(BytesIO(stored("gradients")), engine="h5netcdf")[["noise_scale_pairs", "pairs_used"]]
+    dataset = some_agents("gradients")[["noise_scale_pairs", "pairs_used"]]
     panels = plain.panels(dataset)
     assert [one.title for one in panels] == ["noise scale pairs", "pairs used"]
     assert plot_of(panels[0])["traces"][0]["mode"] == "markers"
@@ -480,7 +490,7 @@ def test_a_rise_is_not_called_a_fall(demo):
     dataset = read_dataset(path)
     dataset["pairwise_cosine"][:] = dataset["pairwise_cosine"].values[::-1].copy()
     path.unlink()
-    dataset.to_netcdf(path, engine="h5netcdf")
+    dataset.to_netcdf(path, engine="netcdf4")
     assert "Agreement did not fall" in Page(demo_page(demo)).text
 
 

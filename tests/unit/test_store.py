@@ -288,7 +288,7 @@ def test_an_old_file_survives_a_failed_write(tmp_path, request):
 def test_datasets_come_back_as_they_went(tmp_path):
     dataset = xr.Dataset({"y": (("size",), [0.5, np.nan])}, coords={"size": [128, 256]}, attrs={"environment": "E"})
     path = RunFolder(tmp_path).write_dataset("gradients.nc", dataset)
-    with xr.open_dataset(path, engine="h5netcdf") as found:
+    with xr.open_dataset(path, engine="netcdf4") as found:
         xr.testing.assert_identical(found.load(), dataset)
 
 

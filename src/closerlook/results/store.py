@@ -344,7 +344,7 @@ class RunFolder:
             What it holds.
         """
         self.require_own()
-        return writing.write_atomically(self.path / name, lambda path: dataset.to_netcdf(path, engine="h5netcdf"))
+        return writing.write_atomically(self.path / name, lambda path: dataset.to_netcdf(path, engine="netcdf4"))
 
 
 @contextmanager
