@@ -32,6 +32,8 @@ lint: $(VENV)/dev.stamp  ## Style, types and import rules
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
+# the commands that tests start, a hundred, find modules compiled
+test: export PYTHONDONTWRITEBYTECODE =
 test: lint  ## Lint, then every test that is not slow
 	$(BIN)/python -m pytest --numprocesses 2 --dist worksteal
 
