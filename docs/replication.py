@@ -31,6 +31,7 @@ from closerlook.studies.training_rewards import final_rewards
 from learning import CLAIMED, read
 
 PAGE, README = DOCS / "replication.md", DOCS.parent / "README.md"
+DECIDED = ("holds", "does_not_hold")
 FIRST_SCREEN = (0, 3, 4, 5, 7)
 """Findings that stand in README too."""
 BOTH = ("gradients", "trust-region")
@@ -276,13 +277,37 @@ def cut_error(gamma: float, steps: Sequence[int]) -> float:
     return float((gamma**left / (1 - gamma**left)).mean())
 
 
+def tally(rows: Sequence[Mapping[str, Any]]) -> str:
+    """Count the tests of statements, and how they come out."""
+    counts = {mark: sum(row["mark"] == mark for row in rows) for mark in WORDS}
+    held = sum(row["mark"] == "holds" and (row["p_holm"] or 1) < 0.05 for row in rows)
+    return (
+        f"{len(rows) - counts['not_tested']} tests of the paper's statements, one for each statement, task and "
+        f"algorithm, {counts['holds']} come out yes ({held} of them with all tests taken into account), "
+        f"{counts['does_not_hold']} no, {counts['not_enough_data']} open"
+    )
+
+
+def so_far(verdicts: Sequence[Mapping[str, Any]], explored: Sequence[Mapping[str, Any]]) -> str:
+    """Say how far the second atlas is measured, and where both atlases decide, how often they say the same."""
+    measured = sum(any(below(verdicts, row["id"], column) for row in verdicts) for column in COLUMNS)
+    if not measured:
+        return "Nothing of the second atlas has been measured yet.\n"
+    before = {place_of(row): row["mark"] for row in explored if row["mark"] in DECIDED}
+    both = [row for row in verdicts if row["mark"] in DECIDED and place_of(row) in before]
+    same = sum(row["mark"] == before[place_of(row)] for row in both)
+    return (
+        f"The second atlas so far, in {measured} of {len(COLUMNS)} columns: of {tally(verdicts)}. Where both atlases "
+        f"decide, they say the same in {same} of {len(both)} places.\n"
+    )
+
+
 def findings(found: Sequence[Found], rows: Sequence[Mapping[str, Any]]) -> list[str]:
     """Write what stands out, each line with its numbers."""
     gradients = [one.dataset for one in found if one.kind == "gradients" and "update_size" not in one.dataset.dims]
     values = {one.task: one.dataset for one in found if one.kind == "values"}
     regions = [one.dataset for one in found if one.kind == "trust-region" and one.algorithm == "ppo"]
-    counts = {mark: sum(row["mark"] == mark for row in rows) for mark in WORDS}
-    held = sum(row["mark"] == "holds" and (row["p_holm"] or 1) < 0.05 for row in rows)
+    untested = sum(row["mark"] == "not_tested" for row in rows)
     off, share = prediction_error(gradients)
     fractions = [float(np.nanmean(of(data, "effective_sample_fraction"))) for data in gradients]
     lost = [row for row in rows if row["id"].startswith("no-baseline-ends-lower") and row["task"] is not None]
@@ -293,10 +318,7 @@ def findings(found: Sequence[Found], rows: Sequence[Mapping[str, Any]]) -> list[
     falls = [pair for pair in falls if np.isfinite(pair).all()]
     covered = [bootstrap_coverage(signal) for signal in (0.02, 0.1, 0.5)]
     return [
-        f"Of {len(rows) - counts['not_tested']} tests of the paper's statements, one for each statement, task and "
-        f"algorithm, {counts['holds']} come out yes ({held} of them with all tests taken into account), "
-        f"{counts['does_not_hold']} no, {counts['not_enough_data']} open; {counts['not_tested']} statements were not "
-        f"tested.",
+        f"Of {tally(rows)}; {untested} statements were not tested.",
         verdict_of(
             "Gradient estimates of a training batch hardly agree once agents have learned something",
             rows,
@@ -508,6 +530,7 @@ def texts_of(
     lines = findings(first, explored)
     for name, content in (
         ("findings", "".join(f"{place}. {line}\n" for place, line in enumerate(lines, 1))),
+        ("so far", so_far(verdicts, explored)),
         ("index", index(audits)),
         ("audits", audit_table(audits)),
         ("plain", by_another_hand()),
@@ -518,7 +541,8 @@ def texts_of(
     ):
         page = replaced(page, name, content)
     short_answer = "".join(f"- {lines[place]}\n" for place in FIRST_SCREEN)
-    return page, replaced(readme, "answer", short_answer), explored
+    readme = replaced(replaced(readme, "answer", short_answer), "so far", so_far(verdicts, explored))
+    return page, readme, explored
 
 
 def main() -> int:

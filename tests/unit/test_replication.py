@@ -93,6 +93,30 @@ def test_what_the_second_atlas_says_stands_in_its_own_tables():
     assert nothing.split("<!-- verdicts -->")[1].lstrip().startswith("Nothing of it")
 
 
+def test_how_far_the_second_atlas_is_and_where_both_agree_is_told():
+    first = [*small(), Found("gradients", "walker2d", "ppo", small_gradients(0.2), None, Path())]
+    second = [first[0], Found("gradients", "walker2d", "ppo", small_gradients(0.05), None, Path())]
+    text, readme, explored = replication.texts_of(PAGE, README, first, second, {})
+    told = "The second atlas so far, in 2 of 6 columns: of "
+    assert told in text
+    assert told in readme
+    (line,) = [line for line in readme.splitlines() if line.startswith(told)]
+    same, both = map(int, re.search(r"they say the same in (\d+) of (\d+) places", line).groups())
+    before = {replication.place_of(row): row["mark"] for row in explored}
+    again = {replication.place_of(row): row["mark"] for row in replication.most_seeds(judged_of(second))}
+    decided = [place for place in again if {again[place], before.get(place)} <= {"holds", "does_not_hold"}]
+    assert both == len(decided)
+    # that Walker2d's estimates are nearly uncorrelated is what the second says and the first does not
+    assert same == sum(again[place] == before[place] for place in decided) < both
+    nothing = replication.texts_of(PAGE, README, small(), [], {})[1]
+    assert "Nothing of the second atlas has been measured yet." in nothing
+
+
+def judged_of(found):
+    named = {name for names in replication.SECTIONS.values() for name in names}
+    return replication.judged([claim for claim in load_claims() if claim.name in named], found)
+
+
 def test_an_exact_critic_errs_by_the_cut_alone():
     # rewards of 1 throughout; returns stop at a time limit after 1,000 steps, and at the batch's end
     ends = torch.zeros(2048, dtype=torch.bool)
