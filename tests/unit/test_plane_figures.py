@@ -13,7 +13,8 @@ from closerlook.diagnostics.landscape.figure import plot_landscape
 from closerlook.diagnostics.landscape.page import interactive
 from closerlook.diagnostics.trust_region.figure import plot_trust_region
 from closerlook.diagnostics.trust_region.panels import panels
-from closerlook.drawing.panels import draw_panels
+from closerlook.drawing.panels import Panel, Scale, Series, draw_panels
+from closerlook.drawing.style import range_of_curves, ranges_without_outliers
 from closerlook.errors import InputError
 from closerlook.pages.plots import plot_of
 from closerlook.results.reading import read_dataset
@@ -120,8 +121,39 @@ def test_the_growth_of_an_update_is_drawn_in_divergences_and_ratios():
     assert not [axis for axis in trpo if axis.get_title("left") == "how far, over the update"]
 
 
+def test_of_few_updates_none_is_left_out():
+    x, y = np.array([1.0, 2.0, 1e6]), np.array([1.0, 2.0, 3.0])
+    assert ranges_without_outliers(x, y, y - 1, y + 1) is None
+    x, y = np.append(x, 2.5), np.append(y, 1.5)
+    across, up, beyond = ranges_without_outliers(x, y, np.array([-7.0, 0, 0, np.nan]), y + 1)
+    assert beyond == 1
+    assert across[1] < 10
+    assert up[0] < -7.0
+    assert up[1] > 3.0
+
+
+def test_an_interval_flattens_no_curve():
+    """A mean of three updates may be unknown by a thousandfold: what the updates gained is seen."""
+    found = loaded("trust-region-hopper-ppo", 0).copy(deep=True)
+    found["mean_multiple_gain_high"][0, 2] = 1e6
+    gains = found["multiple_gain"].values
+    axes = plot_trust_region(found).figure.axes
+    (axis,) = [one for one in axes if one.get_title("left") == "length of the step"]
+    lowest, highest = min(0.0, np.nanmin(gains)), max(0.0, np.nanmax(gains))
+    room = highest - lowest
+    assert axis.get_ylim()[0] <= lowest
+    assert axis.get_ylim()[1] == pytest.approx(highest + room)
+    assert "the interval reaches beyond" in [text.get_text() for text in axis.texts]
+    (panel,) = [one for one in panels(found) if one.title.startswith("Length of the step")]
+    assert tuple(plot_of(panel)["layout"]["yaxis"]["range"]) == pytest.approx(axis.get_ylim())
+    assert panel.note == "The interval reaches beyond."
+    assert range_of_curves(np.array([1.0, 2.0]), np.array([-0.5]), np.array([3.0])) is None
+    assert range_of_curves(np.array([1.0, np.nan]), np.array([np.nan]), np.array([9.0])) == (0.0, 2.0)
+    assert range_of_curves(np.array([np.nan]), np.array([0.0]), np.array([9.0])) is None
+
+
 def test_one_outlying_batch_flattens_no_panel():
-    """One update of 24 whose surrogate promises a million: the others fill the panel, in print and on the page."""
+    """One update of four whose surrogate promises a million: the others fill the panel, in print and on the page."""
     found = loaded("trust-region-hopper-ppo", 0).copy(deep=True)
     for name in ("surrogate_improvement", "true_improvement"):
         found[name][0, 0] = 1e6
@@ -136,6 +168,27 @@ def test_one_outlying_batch_flattens_no_panel():
         assert tuple(drawn[scale]["range"]) == pytest.approx(limits)
     assert words == ["1 beyond"]
     assert panel.note == f"Far from all others, 1 of {found.sizes['repeat']} updates lie beyond."
+    low, high = (found[f"true_improvement_{end}"].values[0, 1:] for end in ("low", "high"))
+    assert up[0] < np.nanmin(low)
+    assert np.nanmax(high) < up[1]
     usual = [one for one in panels(loaded("trust-region-hopper-ppo", 0)) if one.title.startswith("Predicted and kept")]
     assert [one.x.range for one in usual] == [None]
     assert draw_panels([panel]).get_xlim() == pytest.approx(across)
+
+
+def test_a_panel_in_print_is_marked_at_round_numbers_and_keeps_its_title():
+    x = np.array([0.25, 0.5, 1.0, 3.0])
+    thin = [Series(name, x, x * place, form="thin") for place, name in enumerate(("one of them", "", ""), 1)]
+    panel = Panel(
+        "Length of the step, iteration 150 of the agent of seed 10",
+        Scale("multiples", log=True),
+        Scale("gain", range=(-1.0, 4.0)),
+        thin,
+    )
+    axis = draw_panels([panel])
+    assert [label.get_text() for label in axis.get_xticklabels()] == ["0.5", "1", "2"]
+    assert list(axis.get_xticks(minor=True)) == []
+    assert axis.get_ylim() == (-1.0, 4.0)
+    assert max(map(len, axis.get_title("left").splitlines())) <= 38
+    # further thin lines are of the kind that the first one names
+    assert panel.words.count(" at 0.25 to ") == 1

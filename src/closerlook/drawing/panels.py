@@ -1,5 +1,6 @@
 """Figures as data: what is drawn, without how. A page draws it so that it can be pointed at and read aloud."""
 
+import textwrap
 from collections.abc import Iterator, Sequence
 from dataclasses import KW_ONLY, dataclass, field
 from typing import Any, Literal
@@ -7,10 +8,13 @@ from typing import Any, Literal
 import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.ticker import NullLocator
 
-from closerlook.drawing.style import COLORS, QUIET, RULE, STYLE, make_logarithmic, short_number
+from closerlook.drawing.style import COLORS, QUIET, RULE, STYLE, log_marks, make_logarithmic, short_number
 
 Dash = Literal["solid", "dash", "dot"]
+TITLE_CHARACTERS = 38
+"""Of a line of a title, which is not to run into the next panel's."""
 
 
 @dataclass(frozen=True)
@@ -115,7 +119,9 @@ class Panel:
         """What the panel shows, for whoever does not see it."""
         over = f" over {self.x.label}" if self.x.label else ""
         marks = [f"{mark.label} at {self._mark(mark)}." for mark in self.marks if mark.label]
-        return " ".join([f"{self.title}: {self.y.label}{over}.", *map(self._words_of, self.series), *marks])
+        # further thin lines of a kind are named with its first
+        series = [one for one in self.series if one.label or one.form != "thin"]
+        return " ".join([f"{self.title}: {self.y.label}{over}.", *map(self._words_of, series), *marks])
 
     def _words_of(self, series: Series) -> str:
         x, y = (np.asarray(values, dtype=float) for values in (series.x, series.y))
@@ -237,7 +243,7 @@ def _draw(axis: Axes, panel: Panel) -> None:
             axis.fill_between(x, series.low, series.high, color=series.color, alpha=0.15, linewidth=0)
     for mark in panel.marks:
         (axis.axvline if mark.across == "x" else axis.axhline)(mark.at, color=RULE, linewidth=0.9, linestyle="--")
-    axis.set_title(panel.title)
+    axis.set_title(textwrap.fill(panel.title, TITLE_CHARACTERS))
     axis.set_xlabel(panel.x.label)
     axis.set_ylabel(panel.y.label)
     _lay_axes(axis, panel)
@@ -247,11 +253,13 @@ def _draw(axis: Axes, panel: Panel) -> None:
 
 def _lay_axes(axis: Axes, panel: Panel) -> None:
     make_logarithmic(axis, x=panel.x.log, y=panel.y.log)
-    for scale, set_ticks, set_limits in (
-        (panel.x, axis.set_xticks, axis.set_xlim),
-        (panel.y, axis.set_yticks, axis.set_ylim),
-    ):
+    for scale, one in ((panel.x, axis.xaxis), (panel.y, axis.yaxis)):
         if scale.names:
-            set_ticks(range(len(scale.names)), list(scale.names))
+            one.set_ticks(range(len(scale.names)), list(scale.names))
         if scale.range is not None:
-            set_limits(*scale.range)
+            one.set_view_interval(*scale.range, ignore=True)
+        if scale.log:
+            # what matplotlib writes between two decades runs together
+            marks = log_marks(np.asarray(one.get_view_interval()))
+            one.set_ticks(marks, [short_number(mark) for mark in marks])
+            one.set_minor_locator(NullLocator())

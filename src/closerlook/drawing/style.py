@@ -186,6 +186,28 @@ def make_logarithmic(axis: Axes, *, x: bool = False, y: bool = False) -> None:
                 set_limits(0.1, 1.0)
 
 
+MANY_DECADES = 4
+"""From which on decades alone are marked."""
+
+
+def log_marks(values: np.ndarray) -> list[float]:
+    """Return decades within the reach of numbers, or where these are few 1, 2 and 5 times them.
+
+    Parameters
+    ----------
+    values : ndarray, (n,)
+        What is drawn along a logarithmic axis, above 0.
+    """
+    if not len(values):
+        return []
+    low, high = float(values.min()) / 1.1, float(values.max()) * 1.1
+    decades = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
+    steps = (1,) if len(decades) > MANY_DECADES else (1, 2, 5)
+    return [
+        float(f"{step}e{decade}") for decade in decades for step in steps if low <= float(f"{step}e{decade}") <= high
+    ]
+
+
 def scale_pairs(axis: Axes, sizes: np.ndarray) -> None:
     """Make a logarithmic axis of numbers of pairs: marked at decades, or where it has fewer than two, at the sizes.
 
@@ -311,19 +333,21 @@ def short_number(value: float) -> str:
 Range = tuple[float, float]
 OUTLYING = 15.0
 """How many median deviations from the median a point is left outside its panel, which it would flatten."""
+FEWEST_WITH_OUTLIERS = 4
+"""Of fewer points none can be said to be far from all others."""
 
 
-def leave_out_outliers(axis: Axes, x: np.ndarray, y: np.ndarray) -> None:
+def leave_out_outliers(axis: Axes, x: np.ndarray, y: np.ndarray, low: np.ndarray, high: np.ndarray) -> None:
     """Zoom a panel to its points (n,) but for those far from all others, and say how many lie beyond it.
 
     Parameters
     ----------
     axis : Axes
         Where the points are drawn.
-    x, y : ndarray, (n,)
-        Of the points.
+    x, y, low, high : ndarray, (n,)
+        Of the points, and of the intervals of their y.
     """
-    found = ranges_without_outliers(x, y)
+    found = ranges_without_outliers(x, y, low, high)
     if found is None:
         return
     across, up, beyond = found
@@ -332,27 +356,76 @@ def leave_out_outliers(axis: Axes, x: np.ndarray, y: np.ndarray) -> None:
     axis.text(0.98, 0.02, f"{beyond} beyond", transform=axis.transAxes, ha="right", size=7.5, color=QUIET)
 
 
-def ranges_without_outliers(x: np.ndarray, y: np.ndarray) -> tuple[Range, Range, int] | None:
+def ranges_without_outliers(
+    x: np.ndarray, y: np.ndarray, low: np.ndarray, high: np.ndarray
+) -> tuple[Range, Range, int] | None:
     """Return the ranges of x and y that show all points (n,) but those far from all others, and how many these are.
 
     Parameters
     ----------
     x, y : ndarray, (n,)
         Of the points, finite.
+    low, high : ndarray, (n,)
+        Ends of the intervals of y, which are shown too; those that are not finite are not.
 
     Returns
     -------
     (float, float), (float, float), int or None
-        None where no point lies far from the others.
+        None where no point lies far from the others, or there are too few for that to mean anything.
     """
     inside = ~(_outlying(x) | _outlying(y))
-    if inside.all() or inside.sum() < 2:
+    if inside.all() or len(x) < FEWEST_WITH_OUTLIERS:
         return None
-    ranges = []
-    for values in (x[inside], y[inside]):
-        margin = 0.15 * max(float(np.ptp(values)), 1e-9)
-        ranges.append((min(float(values.min()), 0.0) - margin, max(float(values.max()), 0.0) + margin))
-    return ranges[0], ranges[1], int((~inside).sum())
+    ends = [np.where(np.isfinite(end), end, y)[inside] for end in (low, high)]
+    return _with_margin(x[inside]), _with_margin(np.concatenate([y[inside], *ends])), int((~inside).sum())
+
+
+def _with_margin(values: np.ndarray) -> Range:
+    margin = 0.15 * max(float(np.ptp(values)), 1e-9)
+    return min(float(values.min()), 0.0) - margin, max(float(values.max()), 0.0) + margin
+
+
+def keep_curves_in_view(axis: Axes, curves: np.ndarray, low: np.ndarray, high: np.ndarray) -> None:
+    """Zoom a panel to its curves where their intervals would flatten them, and say so.
+
+    Parameters
+    ----------
+    axis : Axes
+        Where all is drawn.
+    curves, low, high : ndarray
+        As for `range_of_curves`.
+    """
+    found = range_of_curves(curves, low, high)
+    if found is not None:
+        axis.set_ylim(*found)
+        words = "the interval reaches beyond"
+        axis.text(0.03, 0.97, words, transform=axis.transAxes, va="top", size=7.5, color=QUIET)
+
+
+def range_of_curves(curves: np.ndarray, low: np.ndarray, high: np.ndarray) -> Range | None:
+    """Return the range of y that shows curves, zero, and intervals as far as that range once more on either side.
+
+    Parameters
+    ----------
+    curves : ndarray
+        All that has to be seen; NaN where something is not known.
+    low, high : ndarray
+        Ends of intervals.
+
+    Returns
+    -------
+    (float, float) or None
+        None where no interval reaches beyond.
+    """
+    known = curves[np.isfinite(curves)]
+    if not known.size:
+        return None
+    lowest, highest = min(float(known.min()), 0.0), max(float(known.max()), 0.0)
+    room = highest - lowest or 1.0
+    if np.nanmin(low, initial=0.0) >= lowest - room and np.nanmax(high, initial=0.0) <= highest + room:
+        return None
+    down, up = (float(np.nanmin(low, initial=lowest)), float(np.nanmax(high, initial=highest)))
+    return max(down, lowest - room), min(up, highest + room)
 
 
 def _outlying(values: np.ndarray) -> np.ndarray:

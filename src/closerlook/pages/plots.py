@@ -1,7 +1,6 @@
 """Panels and planes as what plotly draws: plain values, with every text that is not ours as text."""
 
 import html
-import math
 from collections.abc import Mapping
 from itertools import cycle
 from typing import Any
@@ -9,15 +8,15 @@ from typing import Any
 import numpy as np
 
 from closerlook.drawing.panels import Mark, Panel, Plane, Scale, Series
-from closerlook.drawing.style import INK, QUIET, RULE, short_number
+from closerlook.drawing.style import INK, QUIET, RULE, log_marks, short_number
 
 SYMBOLS = ("circle", "square", "diamond", "triangle-up", "x", "star")
 """So that no series is told by its color alone."""
 SURFACE = "Viridis"
 _AXIS: Mapping[str, Any] = {"gridcolor": RULE, "zerolinecolor": QUIET, "linecolor": QUIET, "automargin": True}
 _DIGITS = 6
-_CROWDED, _MANY_DECADES = 42, 4
-"""Characters of names from which on they are written aslant; decades from which on these alone are marked."""
+_CROWDED = 42
+"""Characters of names from which on they are written aslant."""
 
 
 def plot_of(panel: Panel | Plane) -> dict[str, Any]:
@@ -112,22 +111,10 @@ def _axis(scale: Scale, *drawn: Any) -> dict[str, Any]:
     elif scale.log:
         known = [np.ravel(np.asarray(one, dtype=float)) for one in drawn if one is not None]
         values = np.concatenate([np.empty(0), *known])
-        marks = _log_marks(values[np.isfinite(values) & (values > 0)])
+        marks = log_marks(values[np.isfinite(values) & (values > 0)])
         words = [short_number(mark) for mark in marks]
         axis |= {"type": "log", "zeroline": False} | ({"tickvals": marks, "ticktext": words} if marks else {})
     return axis
-
-
-def _log_marks(values: np.ndarray) -> list[float]:
-    """Return decades within the reach of numbers, or where these are few 1, 2 and 5 times them."""
-    if not len(values):
-        return []
-    low, high = float(values.min()) / 1.1, float(values.max()) * 1.1
-    decades = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
-    steps = (1,) if len(decades) > _MANY_DECADES else (1, 2, 5)
-    return [
-        float(f"{step}e{decade}") for decade in decades for step in steps if low <= float(f"{step}e{decade}") <= high
-    ]
 
 
 def _line(mark: Mark) -> dict[str, Any]:

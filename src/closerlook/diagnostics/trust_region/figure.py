@@ -12,6 +12,7 @@ from closerlook.drawing.style import (
     QUIET,
     RULE,
     STYLE,
+    keep_curves_in_view,
     leave_out_outliers,
     legend_above,
     make_logarithmic,
@@ -39,7 +40,8 @@ def plot_trust_region(dataset: xr.Dataset) -> Axes:
 
     Divergences of every update at its whole step; mean KL at multiples of the step beside the quadratic model; how
     PPO's update grows over its minibatches, surrogate and ratios outside, then KL and largest ratio, or how TRPO's line
-    search ends; improvement predicted against true, with 95% intervals; and the mean gain at multiples of the step.
+    search ends; improvement predicted against true, with 95% intervals; and gains at multiples of the step, of each
+    update and their mean.
 
     Parameters
     ----------
@@ -224,20 +226,21 @@ def _draw_improvements(axis: Axes, agent: xr.Dataset) -> None:
         axis.text(0.5, 0.5, "true reward not measured", transform=axis.transAxes, ha="center", color=QUIET)
         axis.set_axis_off()
         return
-    ends = [np.abs(agent[f"true_improvement{end}"].values - true)[known] for end in ("_low", "_high")]
+    low, high = (agent[f"true_improvement_{end}"].values[known] for end in ("low", "high"))
+    predicted, true = predicted[known], true[known]
     axis.axhline(0, color=RULE, linewidth=0.8)
-    ends_known = np.nan_to_num(np.array(ends))
-    axis.errorbar(predicted[known], true[known], ends_known, fmt="o", color=COLORS[0], markersize=3.5, linewidth=0.8)
-    reach = np.array([min(predicted[known].min(), 0.0), predicted[known].max()])
+    ends = np.nan_to_num(np.abs(np.stack([true - low, high - true])))
+    axis.errorbar(predicted, true, ends, fmt="o", color=COLORS[0], markersize=3.5, linewidth=0.8)
+    reach = np.array([min(predicted.min(), 0.0), predicted.max()])
     axis.plot(reach, reach, ":", color=QUIET, label="as predicted")
-    leave_out_outliers(axis, predicted[known], true[known])
+    leave_out_outliers(axis, predicted, true, low, high)
     legend_above(axis)
     axis.set_xlabel("improvement the surrogate predicts")
     axis.set_ylabel("true improvement")
 
 
 def _draw_lengths(axis: Axes, agent: xr.Dataset) -> None:
-    """Draw the mean gain over updates at multiples of the step."""
+    """Draw the gain of each update at multiples of the step, and their mean."""
     multiples = agent["multiple"].values
     axis.set_title("length of the step")
     if not np.isfinite(agent["mean_multiple_gain"].values).any():
@@ -246,8 +249,11 @@ def _draw_lengths(axis: Axes, agent: xr.Dataset) -> None:
         return
     axis.axhline(0, color=RULE, linewidth=0.8)
     low, high = (agent[f"mean_multiple_gain_{end}"] for end in ("low", "high"))
+    gains = agent["multiple_gain"].values
+    axis.plot(multiples, gains.T, color=COLORS[0], alpha=0.35, linewidth=0.7)
     axis.fill_between(multiples, low, high, color=COLORS[0], alpha=0.18, linewidth=0)
     axis.plot(multiples, agent["mean_multiple_gain"], color=COLORS[0], marker="o", markersize=3)
+    keep_curves_in_view(axis, gains, low.values, high.values)
     _log_multiples(axis, multiples)
     axis.set_ylabel("mean gain in true reward")
 

@@ -7,7 +7,7 @@ import xarray as xr
 
 from closerlook.diagnostics.trust_region.figure import MEASURES, drawn_agents
 from closerlook.drawing.panels import Dash, Mark, Panel, Scale, Series
-from closerlook.drawing.style import COLORS, QUIET, mean_with_interval, ranges_without_outliers
+from closerlook.drawing.style import COLORS, QUIET, mean_with_interval, range_of_curves, ranges_without_outliers
 
 ON: dict[str, tuple[str, Dash]] = {"batch": ("on its batch", "solid"), "heldout": ("on other pairs", "dash")}
 
@@ -101,7 +101,7 @@ def _improvements(agent: xr.Dataset, where: str) -> Panel:
         series.append(Series("as predicted", reach, reach, color=QUIET, dash="dot", form="thin"))
     known = np.isfinite(predicted) & np.isfinite(true[0])
     labels, title = ("improvement the surrogate predicts", "true improvement"), f"Predicted and kept{where}"
-    view = ranges_without_outliers(predicted[known], true[0][known]) if known.any() else None
+    view = ranges_without_outliers(predicted[known], *(one[known] for one in true)) if known.any() else None
     if view is None:
         return Panel(title, Scale(labels[0]), Scale(labels[1]), series if np.isfinite(true[0]).any() else [])
     x, y = (Scale(label, range=own) for label, own in zip(labels, view[:2], strict=True))
@@ -110,5 +110,12 @@ def _improvements(agent: xr.Dataset, where: str) -> Panel:
 
 def _lengths(agent: xr.Dataset, where: str) -> Panel:
     gain = [agent[f"mean_multiple_gain{end}"].values for end in ("", "_low", "_high")]
-    x, y = Scale("multiples of the step", log=True), Scale("mean gain in true reward")
-    return Panel(f"Length of the step{where}", x, y, [Series("", agent["multiple"].values, *gain)])
+    multiples, each = agent["multiple"].values, agent["multiple_gain"].values
+    view = range_of_curves(each, *gain[1:])
+    series = [Series("the mean", multiples, *gain)]
+    series += [
+        Series("" if at else "an update", multiples, one, color=QUIET, form="thin") for at, one in enumerate(each)
+    ]
+    x, y = Scale("multiples of the step", log=True), Scale("gain in true reward", range=view)
+    note = "" if view is None else "The interval reaches beyond."
+    return Panel(f"Length of the step{where}", x, y, series, note=note)
