@@ -15,7 +15,10 @@ from typing import Any
 import matplotlib.pyplot as plt
 import numpy as np
 import xarray as xr
-from audits import Logs, audit_table, audited, draw_audits, most_pictures, pictures_for
+from audits import Logs, audit_table, audited, draw_audits, most_pictures
+from audits import pictures_for as audits_for
+from lines import Lines, draw_lines, measured_lines
+from lines import pictures_for as lines_for
 from matplotlib.axes import Axes
 from matplotlib.patches import Rectangle
 from measured import COLUMNS, DATA, DOCS, TASKS, current, replaced, save_picture, table
@@ -423,18 +426,21 @@ def bootstrap_coverage(signal: float, repeats: int = 400, estimates: int = 10, s
     return float(np.mean((low <= truth) & (truth <= high)))
 
 
-def index(audits: Logs) -> str:
+def index(audits: Logs, lines: Lines) -> str:
     """Lay out the paper's figures: picture, command, and size beside the paper's.
 
     Parameters
     ----------
     audits : mapping of (str, str) to mapping
         Logs of the columns whose training was audited.
+    lines : mapping of (str, str) to mapping
+        What was measured along updates of the second atlas.
     """
     rows = []
     for name, (picture, measured, theirs) in PICTURES.items():
-        preset, own = load_preset(name, "paper"), pictures_for(name, audits)
+        preset, own = load_preset(name, "paper"), audits_for(name, audits)
         names = own or ([picture.format(part) for part in parts_of(picture)] if picture else [])
+        names += lines_for(name, lines)
         ours = f"every iteration, {len(own)} of {most_pictures(name)} columns" if own else measured
         missing = [one for one in names if not (DOCS / "images" / one).exists()]
         if missing:
@@ -510,7 +516,7 @@ def draw(rows: Sequence[Mapping[str, Any]], claims: Mapping[str, Claim]) -> Axes
 
 
 def texts_of(
-    page: str, readme: str, first: Sequence[Found], second: Sequence[Found], audits: Logs
+    page: str, readme: str, first: Sequence[Found], second: Sequence[Found], audits: Logs, lines: Lines
 ) -> tuple[str, str, list[dict[str, Any]]]:
     """Put all that is found into the page, and a part into README; return both, and what the first atlas comes to.
 
@@ -522,16 +528,18 @@ def texts_of(
         What was measured of the two atlases.
     audits : mapping of (str, str) to mapping
         Logs of the second's columns.
+    lines : mapping of (str, str) to mapping
+        What was measured along the second's updates.
     """
     claims = {claim.name: claim for claim in load_claims()}
     named = {name for names in SECTIONS.values() for name in names}
     asked = [claim for name, claim in claims.items() if name in named]
     explored, verdicts = (most_seeds(judged(asked, found)) for found in (first, second))
-    lines = findings(first, explored)
+    told = findings(first, explored)
     for name, content in (
-        ("findings", "".join(f"{place}. {line}\n" for place, line in enumerate(lines, 1))),
+        ("findings", "".join(f"{place}. {line}\n" for place, line in enumerate(told, 1))),
         ("so far", so_far(verdicts, explored)),
-        ("index", index(audits)),
+        ("index", index(audits, lines)),
         ("audits", audit_table(audits)),
         ("plain", by_another_hand()),
         ("verdicts", overview(verdicts, claims)),
@@ -540,16 +548,18 @@ def texts_of(
         ("details of the first", details(explored, claims)),
     ):
         page = replaced(page, name, content)
-    short_answer = "".join(f"- {lines[place]}\n" for place in FIRST_SCREEN)
+    short_answer = "".join(f"- {told[place]}\n" for place in FIRST_SCREEN)
     readme = replaced(replaced(readme, "answer", short_answer), "so far", so_far(verdicts, explored))
     return page, readme, explored
 
 
 def main() -> int:
     """Write the page."""
-    audits = audited()
+    audits, lines = audited(), measured_lines()
     draw_audits(audits)
-    page, readme, explored = texts_of(PAGE.read_text(), README.read_text(), first_atlas(), second_atlas(), audits)
+    draw_lines(lines)
+    texts = PAGE.read_text(), README.read_text()
+    page, readme, explored = texts_of(*texts, first_atlas(), second_atlas(), audits, lines)
     PAGE.write_text(page)
     README.write_text(readme)
     claims = {claim.name: claim for claim in load_claims()}

@@ -12,6 +12,7 @@ import xarray as xr
 sys.path.insert(0, str(Path(__file__).parents[2] / "docs"))
 
 import audits
+import lines
 import replication
 import second_atlas
 from measured import COLUMNS, DOCS, found
@@ -72,7 +73,7 @@ def small() -> list[Found]:
 
 
 def test_the_page_is_made_of_datasets_alone():
-    text, readme, rows = replication.texts_of(PAGE, README, small(), [], {})
+    text, readme, rows = replication.texts_of(PAGE, README, small(), [], {}, {})
     assert "- Pairs of a trajectory are nearly as good as independent ones: 0.90 to 0.90" in readme
     assert "Pairs of a trajectory are nearly as good as independent ones: 0.90 to 0.90" in text
     assert "differ by 0.010 at the median" in text
@@ -85,18 +86,18 @@ def test_the_page_is_made_of_datasets_alone():
 
 
 def test_what_the_second_atlas_says_stands_in_its_own_tables():
-    text, *_ = replication.texts_of(PAGE, README, small(), small()[:1], {})
+    text, *_ = replication.texts_of(PAGE, README, small(), small()[:1], {}, {})
     verdicts = text.split("<!-- verdicts -->")[1].split("<!-- end of verdicts -->")[0]
     assert "**yes**" in verdicts
     assert "not tested" in verdicts
-    nothing, *_ = replication.texts_of(PAGE, README, small(), [], {})
+    nothing, *_ = replication.texts_of(PAGE, README, small(), [], {}, {})
     assert nothing.split("<!-- verdicts -->")[1].lstrip().startswith("Nothing of it")
 
 
 def test_how_far_the_second_atlas_is_and_where_both_agree_is_told():
     first = [*small(), Found("gradients", "walker2d", "ppo", small_gradients(0.2), None, Path())]
     second = [first[0], Found("gradients", "walker2d", "ppo", small_gradients(0.05), None, Path())]
-    text, readme, explored = replication.texts_of(PAGE, README, first, second, {})
+    text, readme, explored = replication.texts_of(PAGE, README, first, second, {}, {})
     told = "The second atlas so far, in 2 of 6 columns: of "
     assert told in text
     assert told in readme
@@ -108,7 +109,7 @@ def test_how_far_the_second_atlas_is_and_where_both_agree_is_told():
     assert both == len(decided)
     # that Walker2d's estimates are nearly uncorrelated is what the second says and the first does not
     assert same == sum(again[place] == before[place] for place in decided) < both
-    nothing = replication.texts_of(PAGE, README, small(), [], {})[1]
+    nothing = replication.texts_of(PAGE, README, small(), [], {}, {})[1]
     assert "Nothing of the second atlas has been measured yet." in nothing
 
 
@@ -191,7 +192,7 @@ def test_questions_have_answers_on_the_page():
 
 @pytest.mark.slow
 def test_the_page_is_what_its_script_makes():
-    own = replication.first_atlas(), replication.second_atlas(), audits.audited()
+    own = replication.first_atlas(), replication.second_atlas(), audits.audited(), lines.measured_lines()
     assert replication.texts_of(PAGE, README, *own)[:2] == (PAGE, README)
 
 
@@ -217,6 +218,46 @@ def test_audits_stand_at_the_figures_that_they_make():
     found = {name: audits.pictures_for(name, small_logs()) for name in replication.PICTURES}
     pictures = ["critic-audit-walker2d-ppo-v2.png"]
     assert {name: own for name, own in found.items() if own} == {"fig3": pictures, "fig11": pictures}
+
+
+def small_lines(gain: float) -> xr.Dataset:
+    """Two seeds at two iterations, three updates each: seed 10 gains nothing, seed 11 twice `gain` at each multiple."""
+    multiples = np.array([0.5, 1.0, 2.0])
+    seeds, iterations = np.array([10, 11, 10, 11]), np.array([0, 0, 450, 450])
+    each = np.where(seeds == 11, 2 * gain, 0.0)[:, None, None] * np.ones((1, 3, 3)) * multiples
+    each += np.array([-1.0, 0.0, 1.0])[None, :, None]  # of updates, which the mean over them is free of
+    rises = np.stack([each, -each], axis=2)
+    return xr.Dataset(
+        {
+            "multiple_gain": (("agent", "repeat", "multiple"), each),
+            "multiple_normalized_rise": (("agent", "repeat", "pairs_of", "multiple"), rises),
+            "multiple_surrogate_rise": (("agent", "repeat", "pairs_of", "multiple"), 2 * rises),
+        },
+        {
+            "multiple": multiples,
+            "pairs_of": ["batch", "heldout"],
+            "iteration": ("agent", iterations),
+            "agent_seed": ("agent", seeds),
+        },
+    )
+
+
+def test_lines_are_means_over_seeds_of_means_over_updates(tmp_path):
+    axis = lines.plot_lines({"few": small_lines(5.0), "many": small_lines(7.0).isel(agent=[2, 3])}, "Hopper-v5, PPO")
+    axes = axis.figure.axes
+    means = {one: [line.get_ydata() for line in one.lines if line.get_gid() == "mean"] for one in axes}
+    (few,) = means[axes[0]]
+    np.testing.assert_allclose(few, [2.5, 5.0, 10.0])
+    plain, climbed = means[axes[2]]  # on pairs that the update was not made from, where all signs are turned
+    np.testing.assert_allclose(plain, [-2.5, -5.0, -10.0])
+    np.testing.assert_allclose(climbed, [-5.0, -10.0, -20.0])
+    assert not means[axes[4]]  # iteration 0 was not measured from many pairs
+    np.testing.assert_allclose(means[axes[5]][0], [3.5, 7.0, 14.0])
+    assert axes[5].get_title("left") == "iteration 450, from 262,144 pairs"
+    lines.draw_lines({("hopper", "ppo"): {"few": small_lines(5.0)}}, tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["lines-hopper-ppo-v2.png"]
+    assert lines.pictures_for("fig18", {("hopper", "ppo"): {}}) == ["lines-hopper-ppo-v2.png"]
+    assert lines.pictures_for("fig17", {("hopper", "ppo"): {}}) == []
 
 
 def test_the_second_atlas_is_measured_by_commands_that_can_be_read_and_lands_where_the_page_looks():
