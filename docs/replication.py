@@ -535,10 +535,10 @@ def texts_of(
     named = {name for names in SECTIONS.values() for name in names}
     asked = [claim for name, claim in claims.items() if name in named]
     explored, verdicts = (most_seeds(judged(asked, found)) for found in (first, second))
-    told = findings(first, explored)
+    told, progress = findings(first, explored), so_far(verdicts, explored)
     for name, content in (
         ("findings", "".join(f"{place}. {line}\n" for place, line in enumerate(told, 1))),
-        ("so far", so_far(verdicts, explored)),
+        ("so far", progress),
         ("index", index(audits, lines)),
         ("audits", audit_table(audits)),
         ("plain", by_another_hand()),
@@ -549,7 +549,7 @@ def texts_of(
     ):
         page = replaced(page, name, content)
     short_answer = "".join(f"- {told[place]}\n" for place in FIRST_SCREEN)
-    readme = replaced(replaced(readme, "answer", short_answer), "so far", so_far(verdicts, explored))
+    readme = replaced(replaced(readme, "answer", short_answer), "so far", progress)
     return page, readme, explored
 
 

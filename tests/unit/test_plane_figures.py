@@ -130,6 +130,9 @@ def test_of_few_updates_none_is_left_out():
     assert across[1] < 10
     assert up[0] < -7.0
     assert up[1] > 3.0
+    # one point is no range: two lie far from the others across, two more upward
+    x, y = np.array([1e6, -1e6, 1.0, 2.0, 3.0]), np.array([1.0, 2.0, 1e6, -1e6, 3.0])
+    assert ranges_without_outliers(x, y, y, y) is None
 
 
 def test_an_interval_flattens_no_curve():
@@ -150,6 +153,11 @@ def test_an_interval_flattens_no_curve():
     assert range_of_curves(np.array([1.0, 2.0]), np.array([-0.5]), np.array([3.0])) is None
     assert range_of_curves(np.array([1.0, np.nan]), np.array([np.nan]), np.array([9.0])) == (0.0, 2.0)
     assert range_of_curves(np.array([np.nan]), np.array([0.0]), np.array([9.0])) is None
+
+
+def test_a_narrow_logarithmic_axis_in_print_keeps_its_own_marks():
+    panel = Panel("t", Scale("x", log=True), Scale("y"), [Series("a", [0.33, 0.42], [1.0, 2.0])])
+    assert len(draw_panels([panel]).get_xticks(minor=True)) > 0
 
 
 def test_one_outlying_batch_flattens_no_panel():

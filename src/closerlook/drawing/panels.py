@@ -258,8 +258,7 @@ def _lay_axes(axis: Axes, panel: Panel) -> None:
             one.set_ticks(range(len(scale.names)), list(scale.names))
         if scale.range is not None:
             one.set_view_interval(*scale.range, ignore=True)
-        if scale.log:
-            # what matplotlib writes between two decades runs together
-            marks = log_marks(np.asarray(one.get_view_interval()))
+        # what matplotlib writes between two decades runs together
+        if scale.log and (marks := log_marks(np.asarray(one.get_view_interval()))):
             one.set_ticks(marks, [short_number(mark) for mark in marks])
             one.set_minor_locator(NullLocator())

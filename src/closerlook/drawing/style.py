@@ -374,7 +374,7 @@ def ranges_without_outliers(
         None where no point lies far from the others, or there are too few for that to mean anything.
     """
     inside = ~(_outlying(x) | _outlying(y))
-    if inside.all() or len(x) < FEWEST_WITH_OUTLIERS:
+    if inside.all() or inside.sum() < 2 or len(x) < FEWEST_WITH_OUTLIERS:
         return None
     ends = [np.where(np.isfinite(end), end, y)[inside] for end in (low, high)]
     return _with_margin(x[inside]), _with_margin(np.concatenate([y[inside], *ends])), int((~inside).sum())
@@ -422,9 +422,9 @@ def range_of_curves(curves: np.ndarray, low: np.ndarray, high: np.ndarray) -> Ra
         return None
     lowest, highest = min(float(known.min()), 0.0), max(float(known.max()), 0.0)
     room = highest - lowest or 1.0
-    if np.nanmin(low, initial=0.0) >= lowest - room and np.nanmax(high, initial=0.0) <= highest + room:
+    down, up = float(np.nanmin(low, initial=lowest)), float(np.nanmax(high, initial=highest))
+    if down >= lowest - room and up <= highest + room:
         return None
-    down, up = (float(np.nanmin(low, initial=lowest)), float(np.nanmax(high, initial=highest)))
     return max(down, lowest - room), min(up, highest + room)
 
 
