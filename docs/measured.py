@@ -11,6 +11,7 @@ from PIL import Image
 
 from closerlook.drawing.style import save_figure
 from closerlook.results.reading import read_dataset
+from closerlook.results.writing import write_atomically
 from closerlook.studies.claims import Claim, load_claims
 from closerlook.studies.judging import Judgement
 
@@ -32,8 +33,12 @@ def take_in_given(doc: str | None, take: Callable[[Path], None]) -> None:
 def take_in(folder: Path, kind: str) -> None:
     """Copy datasets of a diagnostic, one folder each, into docs/data."""
     for source in sorted(folder.glob(f"*/{kind}.nc")):
-        dataset = read_dataset(source)
-        dataset.to_netcdf(DATA / f"{kind}-{source.parent.name}.nc", engine="netcdf4")
+        keep(read_dataset(source), DATA / f"{kind}-{source.parent.name}.nc")
+
+
+def keep(dataset: xr.Dataset, path: Path) -> None:
+    """Write a dataset, or leave what is there where writing it ends before its time."""
+    write_atomically(path, lambda half: dataset.to_netcdf(half, engine="netcdf4"))
 
 
 OUTDATED = {

@@ -1,8 +1,9 @@
 """Measure the second atlas, which verdicts on the paper come from, and take the datasets into docs/data/v2.
 
-One command of `closerlook` after the other, each of which goes on where it was interrupted; columns that are not
-trained yet are left out (`closerlook atlas` trains them). What is measured of whom follows the rules, and was decided
-before any of it was looked at:
+One command of `closerlook` after the other, each of which goes on where it was interrupted; what is in docs/data/v2
+is not measured again, and columns that are not trained yet are left out (`closerlook atlas` trains them). What takes
+more than an hour is measured an iteration at a time, each a dataset in docs/data/v2/pieces until all are there and
+become one. What is measured of whom follows the rules, and was decided before any of it was looked at:
 
 - gradients: the paper's pools, of all ten seeds at its four iterations;
 - few, many: lines of seven points beyond the agent, along updates from 2,048 and 262,144 pairs, three batches each,
@@ -19,10 +20,13 @@ before any of it was looked at:
 import argparse
 import shlex
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
-from measured import COLUMNS, DATA
+import numpy as np
+import xarray as xr
+from measured import COLUMNS, DATA, keep
 
 from closerlook.agents.loading import atlas_folder
 from closerlook.cli import main as command_line
@@ -31,35 +35,104 @@ from closerlook.results.reading import read_dataset
 FIVE = "10 11 12 13 14"
 LINE = "--pairs 16384 --return-pairs 20480 --multiples 0.25 0.5 0.75 1 1.5 2 3 --repeats 3"
 FITS = "--pairs 1e5 --fit-pairs 1e6 --own-target"
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """What is asked of a column's agents.
+
+    Parameters
+    ----------
+    diagnostic : str
+        As the command line calls it.
+    iterations : tuple of int
+        Of which agents.
+    options : str
+        All else.
+    in_pieces : bool
+        Whether each iteration is measured by a command of its own.
+    """
+
+    diagnostic: str
+    iterations: tuple[int, ...]
+    options: str
+    in_pieces: bool = False
+
+    def of(self, column: str, iterations: Iterable[int], folder: Path) -> list[str]:
+        """Return the command, as words, of a column's agents at some iterations, into a folder."""
+        agents = [f"atlas/{column}-v2", "--iteration", *map(str, iterations)]
+        return [self.diagnostic, *agents, *shlex.split(self.options), "--allow-long", "--out", str(folder)]
+
+
 MEASUREMENTS = {
-    "gradients": "gradients --iteration 0 150 300 450 --pairs 2e5",
-    "few": f"trust-region --iteration 0 150 300 450 --agent-seed {FIVE} {LINE}",
-    "values": f"values --iteration 150 300 450 --agent-seed {FIVE} {FITS} --restarts 0",
-    "updates": f"gradients --iteration 0 150 300 450 --agent-seed {FIVE} --pairs 2e5 --updates",
-    "planes": f"landscape --iteration 150 300 450 --agent-seed {FIVE} --pairs 8192 --line-pairs 32768",
-    "many": f"trust-region --iteration 0 150 450 --agent-seed {FIVE} {LINE} --step-pairs 262144",
+    "gradients": Measurement("gradients", (0, 150, 300, 450), "--pairs 2e5"),
+    "few": Measurement("trust-region", (0, 150, 300, 450), f"--agent-seed {FIVE} {LINE}"),
+    "values": Measurement("values", (150, 300, 450), f"--agent-seed {FIVE} {FITS} --restarts 0"),
+    "updates": Measurement("gradients", (0, 150, 300, 450), f"--agent-seed {FIVE} --pairs 2e5 --updates"),
+    "planes": Measurement("landscape", (150, 300, 450), f"--agent-seed {FIVE} --pairs 8192 --line-pairs 32768"),
+    "many": Measurement(
+        "trust-region", (0, 150, 450), f"--agent-seed {FIVE} {LINE} --step-pairs 262144", in_pieces=True
+    ),
 }
 """What is asked of a column's agents, in the order of what most statements rest on."""
 
 
-def commands(columns: list[str], only: list[str]) -> Iterator[tuple[Path, Path, list[str]]]:
-    """Yield run folder, dataset and command of each measurement of columns.
+@dataclass(frozen=True)
+class Command:
+    """A command of `closerlook` and where its dataset is kept.
 
     Parameters
     ----------
-    columns : list of str
-        Like ``"hopper-ppo"``.
-    only : list of str
-        Which of `MEASUREMENTS`.
+    words : list of str
+        Its command line.
+    made, kept : Path
+        The dataset that it writes, and its copy in docs/data/v2, or in the pieces of it.
     """
-    for column in columns:
-        for name in only:
-            if name == "planes" and not column.startswith("humanoid"):
-                continue
-            diagnostic, *options = shlex.split(MEASUREMENTS[name])
-            folder = Path("runs") / "second-atlas" / f"{name}-{column}"
-            asked = [diagnostic, f"atlas/{column}-v2", *options, "--allow-long", "--out", str(folder)]
-            yield folder / f"{diagnostic}.nc", DATA / "v2" / f"{name}-{column}.nc", asked
+
+    words: list[str]
+    made: Path
+    kept: Path
+
+
+def dataset_of(name: str, column: str, data: Path = DATA) -> Path:
+    """Return where a measurement of a column is kept."""
+    return data / "v2" / f"{name}-{column}.nc"
+
+
+def commands(name: str, column: str, data: Path = DATA) -> Iterator[Command]:
+    """Yield the commands of a measurement: one, or one for each iteration.
+
+    Parameters
+    ----------
+    name : str
+        Of `MEASUREMENTS`.
+    column : str
+        Like ``"hopper-ppo"``.
+    data : Path
+        Folder of the datasets.
+    """
+    asked, kept = MEASUREMENTS[name], dataset_of(name, column, data)
+    parts = [(one,) for one in asked.iterations] if asked.in_pieces else [asked.iterations]
+    for iterations in parts:
+        ending = f"-{iterations[0]:03d}" if asked.in_pieces else ""
+        folder = Path("runs") / "second-atlas" / f"{name}-{column}{ending}"
+        own = kept.parent / "pieces" / f"{kept.stem}{ending}.nc" if asked.in_pieces else kept
+        yield Command(asked.of(column, iterations, folder), folder / f"{asked.diagnostic}.nc", own)
+
+
+def wanted(columns: list[str], only: list[str]) -> list[tuple[str, str]]:
+    """List measurements and columns that go together: planes are asked of Humanoid alone."""
+    pairs = [(name, column) for column in columns for name in only]
+    return [(name, column) for name, column in pairs if name != "planes" or column.startswith("humanoid")]
+
+
+def join(pieces: list[Path], kept: Path) -> None:
+    """Make one dataset of those of single iterations, agents in the order of a command that asks for all of them."""
+    datasets = [read_dataset(path) for path in pieces]
+    whole = xr.concat(datasets, "agent", data_vars="minimal", coords="minimal", join="exact", combine_attrs="identical")
+    keep(whole.assign_coords(agent=np.arange(whole.sizes["agent"])), kept)
+    for path in pieces:
+        path.unlink()
 
 
 def main() -> int:
@@ -75,15 +148,42 @@ def main() -> int:
     if unknown := set(chosen.columns) - set(names):
         parser.error(f"there is no column {', '.join(sorted(unknown))}; choose from {', '.join(names)}")
     trained = [name for name in names if (atlas_folder() / f"{name}-v2").is_dir()]
-    for source, dataset, asked in commands(chosen.columns or (names if chosen.list else trained), chosen.only):
-        sys.stdout.write(f"closerlook {shlex.join(asked)}\n")
-        sys.stdout.flush()
-        if chosen.list:
-            continue
-        if ended := command_line(asked):
+    for name, column in wanted(chosen.columns or (names if chosen.list else trained), chosen.only):
+        if ended := measure(name, column, run=not chosen.list):
             return ended
-        dataset.parent.mkdir(exist_ok=True)
-        read_dataset(source).to_netcdf(dataset, engine="netcdf4")
+    return 0
+
+
+def measure(name: str, column: str, *, run: bool = True, data: Path = DATA) -> int:
+    """Run a measurement's commands, those whose datasets are not there yet.
+
+    Parameters
+    ----------
+    name, column : str
+        As in `commands`.
+    run : bool
+        Whether to; the commands alone are printed otherwise, all of them.
+    data : Path
+        Folder of the datasets.
+
+    Returns
+    -------
+    int
+        The exit code of the first that failed; 0 where none did.
+    """
+    kept, asked = dataset_of(name, column, data), list(commands(name, column, data))
+    for command in asked:
+        if run and (kept.exists() or command.kept.exists()):
+            continue
+        sys.stdout.write(f"closerlook {shlex.join(command.words)}\n")
+        sys.stdout.flush()
+        if not run:
+            continue
+        if ended := command_line(command.words):
+            return ended
+        keep(read_dataset(command.made), command.kept)
+    if run and not kept.exists():
+        join([command.kept for command in asked], kept)
     return 0
 
 

@@ -1,7 +1,9 @@
 """The page on the replication: made from datasets by its script, and readable without it."""
 
 import re
+import shlex
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +21,8 @@ from measured import COLUMNS, DOCS, found
 
 from closerlook.algorithms.returns import discounted_sums
 from closerlook.cli import _parse
+from closerlook.cli import main as command_line
+from closerlook.results.reading import read_dataset
 from closerlook.statistics.value_errors import near_zero, relative_errors
 from closerlook.studies.claims import load_claims
 from closerlook.studies.found import Found
@@ -262,9 +266,51 @@ def test_lines_are_means_over_seeds_of_means_over_updates(tmp_path):
 
 def test_the_second_atlas_is_measured_by_commands_that_can_be_read_and_lands_where_the_page_looks():
     columns = [f"{task}-{algorithm}" for task, algorithm in COLUMNS]
-    asked = list(second_atlas.commands(columns, list(second_atlas.MEASUREMENTS)))
-    assert len({kept for _, kept, _ in asked}) == len({left for left, *_ in asked}) == 5 * 6 + 2
-    for left, kept, command in asked:
-        assert kept.parent == DOCS / "data" / "v2"
-        assert _parse(command).folder == left.parent
-        assert left.stem == command[0]
+    wanted = second_atlas.wanted(columns, list(second_atlas.MEASUREMENTS))
+    assert len(wanted) == 5 * 6 + 2
+    asked = [command for name, column in wanted for command in second_atlas.commands(name, column)]
+    assert len({one.kept for one in asked}) == len({one.made for one in asked}) == 4 * 6 + 2 + 3 * 6
+    for one in asked:
+        # a piece is not what the page reads: iterations are averaged, all of them or none
+        own = DOCS / "data" / "v2" / "pieces" if "many" in one.kept.name else DOCS / "data" / "v2"
+        assert one.kept.parent == own
+        assert _parse(one.words).folder == one.made.parent
+        assert one.made.stem == one.words[0]
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_what_is_measured_in_pieces_is_what_one_command_measures(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    options = "--agent-seed 10 12 --pairs 256 --return-pairs 0 --repeats 2 --step-pairs 256 --workers 1"
+    small = second_atlas.Measurement("trust-region", (0, 450), options, in_pieces=True)
+    monkeypatch.setitem(second_atlas.MEASUREMENTS, "many", small)
+    whole = second_atlas.Measurement("trust-region", (0, 450), options)
+    monkeypatch.setitem(second_atlas.MEASUREMENTS, "whole", whole)
+
+    first, second = second_atlas.commands("many", "hopper-trpo", tmp_path)
+    assert second_atlas.measure("many", "hopper-trpo", run=False, data=tmp_path) == 0
+    assert not (tmp_path / "v2").exists()
+    capsys.readouterr()
+
+    monkeypatch.setattr(second_atlas, "command_line", fails_at("450"))
+    assert second_atlas.measure("many", "hopper-trpo", data=tmp_path) == 130
+    assert [path.name for path in (tmp_path / "v2").rglob("*.nc")] == ["many-hopper-trpo-000.nc"]
+    monkeypatch.setattr(second_atlas, "command_line", command_line)
+    capsys.readouterr()
+    assert second_atlas.measure("many", "hopper-trpo", data=tmp_path) == 0
+    told = capsys.readouterr().out.splitlines()
+    assert [line for line in told if line.startswith("closerlook ")] == [f"closerlook {shlex.join(second.words)}"]
+
+    kept = tmp_path / "v2" / "many-hopper-trpo.nc"
+    assert list((tmp_path / "v2").rglob("*.nc")) == [kept]
+    assert second_atlas.measure("whole", "hopper-trpo", data=tmp_path) == 0
+    xr.testing.assert_identical(read_dataset(kept), read_dataset(tmp_path / "v2" / "whole-hopper-trpo.nc"))
+    assert first.made.exists()
+
+    monkeypatch.setattr(second_atlas, "command_line", fails_at(""))
+    assert second_atlas.measure("many", "hopper-trpo", data=tmp_path) == 0
+
+
+def fails_at(iteration: str) -> Callable[[list[str]], int]:
+    """Stand in for the command line, interrupted where it is asked for agents of an iteration."""
+    return lambda words: 130 if iteration in [*words, ""] else command_line(words)
