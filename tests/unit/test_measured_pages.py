@@ -46,6 +46,11 @@ def test_a_noise_scale_that_is_missing_is_infinite(missing, written):
     assert median(endless(scales), 0) == written
 
 
+@pytest.mark.parametrize("page", sorted(DOCS.glob("atlas_*.md")), ids=lambda path: path.stem)
+def test_an_appendix_is_short_enough_to_be_read(page):
+    assert page.stat().st_size <= 15_000
+
+
 LIMITS = {
     "gradients.md": lambda: gradient_table(found("gradients"), found("gradients-steps")),
     "values.md": lambda: value_table(found("values")),
