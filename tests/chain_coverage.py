@@ -5,7 +5,7 @@ docs/development.
 """
 
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import numpy as np
 
@@ -19,7 +19,8 @@ from closerlook.diagnostics.gradients.alternatives import alternatives, weightin
 from closerlook.diagnostics.gradients.findings import gradient_findings
 from closerlook.diagnostics.gradients.updates import find_updates
 from closerlook.diagnostics.values.audit import Judged, audit, audit_restarts, audit_training
-from closerlook.diagnostics.values.baselines import BATCHES, compare_baselines, sweep_lambdas
+from closerlook.diagnostics.values.baselines import compare_baselines, sweep_lambdas
+from closerlook.diagnostics.values.options import BASELINES, BATCHES
 from closerlook.measurements.pooled import Pooled
 from closerlook.measurements.stream_sums import StreamStatistics
 from closerlook.measurements.value_sums import ValueStatistics
@@ -35,7 +36,8 @@ RESTARTS, COPIES, STEP_BATCHES = 32, 16, 10
 
 VALUE = chain.returns(400, 0.0)[0]
 FITTED = VALUE + 0.1 * WRONG[::-1]
-"""What a fit might find."""
+TO_OWN_TARGET = VALUE + 0.3 * WRONG
+"""What fits might find, to returns and to V_old + A."""
 
 
 def mean_cosine(estimates: np.ndarray, gradient: np.ndarray) -> float:
@@ -115,7 +117,7 @@ def baselines(noise: float) -> Measured:
         rows += [returns - critics[name][streams.states] for name in names]
         swept = [streams.advantages(critics["critic"], one) for one in LAMBDAS] + [returns - FITTED[streams.states]]
         answer = block_sums(streams, rows, "streams") | block_sums(streams, swept, "sweep")
-        found = compare_baselines(Pooled([answer], pool, statistics), statistics, normalize=False)
+        found = compare_baselines(Pooled([answer], pool, statistics), statistics, BASELINES, normalize=False)
         parts.append(found | sweep_lambdas([answer], statistics, LAMBDAS, OWN_LAMBDA, BATCH))
     return Measured(parts, _exact_baselines(noise, critics) | _exact_sweep(noise))
 
@@ -127,7 +129,7 @@ def _exact_baselines(noise: float, critics: Mapping[str, np.ndarray]) -> dict[st
         name: chain.exact(chain.monte_carlo_returns(noise, table), noise).variance for name, table in critics.items()
     }
     rows["mean"] = chain.exact(chain.monte_carlo_returns(noise, mean), noise).variance
-    ratios = [rows.get(name, np.nan) / rows["mean"] for name in ("zero", "mean", "critic", "fitted", "optimal")]
+    ratios = [rows.get(name, np.nan) / rows["mean"] for name in BASELINES]
     share = (rows["mean"] - rows["critic"]) / (rows["mean"] - rows["fitted"])
     return {
         "variance_ratio": np.array(ratios),
@@ -173,7 +175,16 @@ def values(noise: float) -> Measured:
             "cut_off_returns": streams.cut_off_returns(),
         }
         updated = np.stack([table[streams.states] for table in updates])
-        judged = Judged(critic, FITTED[streams.states], updated, targets, returns, 1.0, None)
+        judged = Judged(
+            own=critic,
+            fitted=FITTED[streams.states],
+            own_target=TO_OWN_TARGET[streams.states],
+            updated=updated,
+            targets=targets,
+            true_returns=returns,
+            divisor=1.0,
+            value_clip=None,
+        )
         batch = sample(2 * UPDATES, noise, int(rng.integers(2**31)))
         answers = []
         for at, table in enumerate(updates):
@@ -226,9 +237,9 @@ KINDS: dict[str, Callable[[float], Measured]] = {
 }
 
 
-def measure(kind: str) -> dict[str, Coverage]:
-    """Measure one kind at both levels."""
-    return {level: KINDS[kind](noise).coverage() for level, noise in LEVELS.items()}
+def measure(kind: str, levels: Iterable[str] = tuple(LEVELS)) -> dict[str, Coverage]:
+    """Measure one kind at some levels."""
+    return {level: KINDS[kind](LEVELS[level]).coverage() for level in levels}
 
 
 def main(kinds: Sequence[str]) -> int:

@@ -5,6 +5,8 @@ import json
 import pytest
 
 import chain_coverage
+import chain_policies
+import coverage_page
 from coverage_page import DATA, LEVELS, PAGE, SHORT, load, page, too_low
 
 
@@ -18,6 +20,13 @@ def test_intervals_hold_the_exact_answer_in_400_parts_of_a_pool(kind):
         assert names.keys() == stored[level].keys()
         for name, cells in names.items():  # the last bits of a product may move a part or two across an end
             assert cells == pytest.approx(stored[level][name], abs=0.011), (kind, level, name)
+
+
+@pytest.mark.parametrize("kind", chain_coverage.KINDS)
+def test_what_is_measured_of_few_parts_is_what_the_page_shows_of_all(kind, monkeypatch):
+    for module in (chain_coverage, chain_policies, coverage_page):
+        monkeypatch.setattr(module, "PARTS", 4)
+    assert chain_coverage.measure(kind, ["strong"])["strong"].keys() == load()[kind]["strong"].keys()
 
 
 def test_the_page_of_coverage_shows_what_is_stored():

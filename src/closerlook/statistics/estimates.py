@@ -245,11 +245,12 @@ def skewed_jackknife(
 ) -> Interval:
     """Return a mean of skewed numbers with a 95% interval: the widest ends of three that each fail elsewhere.
 
-    Student's t on a delete-one jackknife; the same of the logarithm, where the mean is positive whatever is left out
-    (best for few numbers); and Hall's t, which is corrected for the skewness that the numbers show (best for many,
-    and for signed ones). Of 4, 8 and 16 divergences, ratios and rises of updates of the reference chain, whose own
-    skewness is 0.8 to 3, the three together hold the mean in 93% to 97% where plain t does in 87% to 94%; of 16 to 64
-    restarted states whose relative errors have a skewness of 3 to 6 in 90% to 96%, plain t in 76% to 92%.
+    Student's t on a delete-one jackknife; the same of the logarithm, where all numbers are positive (best for few);
+    and Hall's t, which is corrected for the skewness that the numbers show (best for many, and for signed ones). No end
+    is further from the mean than 17 times plain t's of three numbers, and mostly 2. Of 4, 8 and 16 divergences, ratios
+    and rises of updates of the reference chain, whose own skewness is 0.8 to 3, the three together hold the mean in 93%
+    to 97% where plain t does in 87% to 94%; of 16 to 64 restarted states whose relative errors have a skewness of 3 to
+    6 in 90% to 96%, plain t in 76% to 92%.
 
     Parameters
     ----------
@@ -278,8 +279,12 @@ def skewed_jackknife(
     low, high = (value - error * _hall(t, skewness, len(without)) for t in (critical, -critical))
     # which of the three is too narrow depends on how skewed the numbers are, and that the sample tells badly
     ends = [plain, Interval(value, low, high)]
-    if (without > 0).all() and value > 0:
-        ends.append(log_jackknife(value, without))
+    # n value - (n - 1) value_without_i: the jackknife's pseudo-values, of a mean the numbers themselves
+    numbers = value + (len(without) - 1) * (value - without)
+    if (numbers > 0).all():
+        # log(mean) has the standard error s / mean; that by a jackknife has no bound where one number is most of them
+        factor = np.exp(critical * error / value)
+        ends.append(Interval(value, value / factor, value * factor))
     return Interval(value, max(least, min(one.low for one in ends)), max(one.high for one in ends))
 
 
