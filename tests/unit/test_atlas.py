@@ -14,7 +14,7 @@ from closerlook.agents.loading import checkpoint_folder, checkpoints_of, find_ag
 from closerlook.errors import InputError
 from closerlook.monitor.critic_audit import CriticAudit
 from closerlook.monitor.trust_audit import TrustRegionAudit
-from closerlook.results.store import RunFolder, as_json
+from closerlook.results.store import RunFolder, as_json, commanded
 from closerlook.training import COLUMNS
 from closerlook.training import atlas as module
 from closerlook.training.atlas import ENTRIES, Entry, names_of, require_small, train_entry
@@ -92,6 +92,16 @@ def test_the_log_is_packed_to_five_digits(folders: tuple[Path, Path]) -> None:
     record = json.loads((atlas / "hopper-trpo/run.json").read_text())
     assert record["finished"]
     assert "name" not in record["host"]
+
+
+def test_what_is_packed_does_not_say_in_which_folders_it_was_made(tmp_path: Path) -> None:
+    tiny = Entry("hopper-trpo", seeds=1, steps=2048)
+    with commanded(f"closerlook atlas hopper-trpo --runs {tmp_path}"):
+        packed = train_entry(tiny, runs=tmp_path / "runs", atlas=tmp_path / "atlas", workers=1)
+    assert str(tmp_path) in (tmp_path / "runs/hopper-trpo/run.json").read_text()
+    assert str(tmp_path) not in (packed / "run.json").read_text()
+    for record in (Path(__file__).parents[2] / "atlas").glob("*/run.json"):
+        assert "command" not in json.loads(record.read_text()), record
 
 
 def test_a_packed_column_is_left_and_an_unfinished_one_taken_up(folders: tuple[Path, Path]) -> None:

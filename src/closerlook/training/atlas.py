@@ -219,9 +219,14 @@ def pack_run(run: TrainingRun, out: Path, *, settings: TrainSettings, with_optim
             save_agent(agent, checkpoint_folder(out, iteration, number), optimizer=optimizer, packed=True)
         packed = RunFolder(out)
         packed.write_bytes(_LOG, gzip.compress(_short_log(run).encode(), 9, mtime=0))
-        record = RunFolder(run.folder).read_json(RECORD) or {}
-        packed.write_json(RECORD, record | {"host": {k: v for k, v in record.get("host", {}).items() if k != "name"}})
+        packed.write_json(RECORD, _public(RunFolder(run.folder).read_json(RECORD) or {}))
     return out
+
+
+def _public(record: dict[str, Any]) -> dict[str, Any]:
+    """Leave out of a record what says where it was made: the machine's name, and the command with its folders."""
+    host = {name: value for name, value in record.get("host", {}).items() if name != "name"}
+    return {name: value for name, value in record.items() if name != "command"} | {"host": host}
 
 
 def _short_log(run: TrainingRun) -> str:
