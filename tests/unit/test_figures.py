@@ -214,6 +214,12 @@ def test_audited_critics_are_means_over_seeds_with_bands():
     assert held_out.get_yscale() == "log"
 
 
+def test_returns_that_are_drawn_over_others_leave_them_seen():
+    log = audited_log(bootstrapped_returns_mre_train=0.1, cut_off_returns_mre_train=0.1)
+    _, trained = plot_critic_audit(log).figure.axes
+    assert [line.get_linestyle() for line in lines(trained, "error")] == ["-", "--"]
+
+
 def test_a_log_without_an_audit_has_none_to_draw():
     assert not has_audit(training_log())
     assert not has_audit(audited_log(gae_mre_heldout=np.nan))
