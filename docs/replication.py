@@ -14,9 +14,9 @@ from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
-import xarray as xr
 from audits import Logs, audit_table, audited, draw_audits, most_pictures
 from audits import pictures_for as audits_for
+from findings import WORDS, findings
 from lines import Lines, draw_lines, measured_lines
 from lines import pictures_for as lines_for
 from matplotlib.axes import Axes
@@ -91,7 +91,6 @@ SECTIONS: Mapping[str, tuple[str, ...]] = {
     "Training": ("ppo-more-sample-efficient", "best-rate-higher-where-few", "large-batches-deteriorate"),
 }
 """The paper's statements, in its order; those of our own are on the pages of the measured atlas."""
-WORDS = {"holds": "**yes**", "does_not_hold": "**no**", "not_enough_data": "open", "not_tested": "not tested"}
 PICTURES: Mapping[str, tuple[str, str, str]] = {
     "table1": ("learning.png", "1e6 steps of ten seeds", "1e6 steps"),
     "fig1": ("gradients-humanoid-{}.png", "2e5 pairs of ten seeds", "1e7 pairs"),
@@ -117,7 +116,6 @@ PICTURES: Mapping[str, tuple[str, str, str]] = {
     "sample-regime": ("sample-regime-humanoid.png", "our grid, four seeds", "2e3 to 2e4 pairs, eight agents"),
 }
 """Of each of the paper's figures: our picture, what it is made from, and what the paper's is made from."""
-GAMMA = 0.99
 LOGARITHMS = "of a logarithm, written as the ratio it stands for"
 
 
@@ -265,32 +263,6 @@ def chance(p: float | None) -> str:
     return "-" if p is None else "< 0.001" if p < 0.001 else f"{p:.2g}"
 
 
-def cut_error(gamma: float, steps: Sequence[int]) -> float:
-    """Return the mean relative error of an exact critic against returns that stop, rewards being all alike.
-
-    Parameters
-    ----------
-    gamma : float
-        Discount factor.
-    steps : sequence of int
-        Lengths of the stretches that a batch's returns stop at the end of.
-    """
-    # V = r / (1 - gamma); with k steps left G = r (1 - gamma^k) / (1 - gamma); |V - G| / G = gamma^k / (1 - gamma^k)
-    left = np.concatenate([np.arange(1, length + 1) for length in steps]).astype(np.float64)
-    return float((gamma**left / (1 - gamma**left)).mean())
-
-
-def tally(rows: Sequence[Mapping[str, Any]]) -> str:
-    """Count the tests of statements, and how they come out."""
-    counts = {mark: sum(row["mark"] == mark for row in rows) for mark in WORDS}
-    held = sum(row["mark"] == "holds" and (row["p_holm"] or 1) < 0.05 for row in rows)
-    return (
-        f"{len(rows) - counts['not_tested']} tests of the paper's statements, one for each statement, task and "
-        f"algorithm, {counts['holds']} come out yes ({held} of them with all tests taken into account), "
-        f"{counts['does_not_hold']} no, {counts['not_enough_data']} open"
-    )
-
-
 def so_far(verdicts: Sequence[Mapping[str, Any]], explored: Sequence[Mapping[str, Any]]) -> str:
     """Say how far the second atlas is measured, and where both atlases decide, how often they say the same."""
     measured = sum(any(below(verdicts, row["id"], column) for row in verdicts) for column in COLUMNS)
@@ -300,130 +272,9 @@ def so_far(verdicts: Sequence[Mapping[str, Any]], explored: Sequence[Mapping[str
     both = [row for row in verdicts if row["mark"] in DECIDED and place_of(row) in before]
     same = sum(row["mark"] == before[place_of(row)] for row in both)
     return (
-        f"The second atlas so far, in {measured} of {len(COLUMNS)} columns: of {tally(verdicts)}. Where both atlases "
-        f"decide, they say the same in {same} of {len(both)} places.\n"
+        f"The second atlas is measured in {measured} of {len(COLUMNS)} columns. Where both atlases decide, they say "
+        f"the same in {same} of {len(both)} places.\n"
     )
-
-
-def findings(found: Sequence[Found], rows: Sequence[Mapping[str, Any]]) -> list[str]:
-    """Write what stands out, each line with its numbers."""
-    gradients = [one.dataset for one in found if one.kind == "gradients" and "update_size" not in one.dataset.dims]
-    values = {one.task: one.dataset for one in found if one.kind == "values"}
-    regions = [one.dataset for one in found if one.kind == "trust-region" and one.algorithm == "ppo"]
-    untested = sum(row["mark"] == "not_tested" for row in rows)
-    off, share = prediction_error(gradients)
-    fractions = [float(np.nanmean(of(data, "effective_sample_fraction"))) for data in gradients]
-    lost = [row for row in rows if row["id"].startswith("no-baseline-ends-lower") and row["task"] is not None]
-    costs = [1 / np.exp(row["value"]) for row in lost]
-    errors = {name: errors_of(data) for name, data in values.items() if " " not in name}
-    cut, true = ([pair[place] for pair in errors.values()] for place in (0, 1))
-    falls = [(mean_of(data, "surrogate_rise_heldout"), mean_of(data, "clip_null_heldout")) for data in regions]
-    falls = [pair for pair in falls if np.isfinite(pair).all()]
-    covered = [bootstrap_coverage(signal) for signal in (0.02, 0.1, 0.5)]
-    return [
-        f"Of {tally(rows)}; {untested} statements were not tested.",
-        verdict_of(
-            "Gradient estimates of a training batch hardly agree once agents have learned something",
-            rows,
-            "correlation-near-zero",
-        ),
-        verdict_of("Their agreement falls as training goes on", rows, "correlation-decays"),
-        f"One number, the noise scale, predicts the whole curve of agreement against pairs: measured and predicted "
-        f"cosines differ by {off:.3f} at the median, over all agents and sizes, and by less than {share:.3f} in nine "
-        f"cases of ten.",
-        f"Pairs of a trajectory are nearly as good as independent ones: {spread(fractions)} of them count (means of "
-        f"columns). The number of samples is not the number of trajectories.",
-        f"The critic's error of 50% is mostly the cut return. Against returns that stop at the batch's end it errs by "
-        f"{spread(cut)}; against returns that are followed to their end by {spread(true)}. An exact critic of rewards "
-        f"that are all alike errs by {cut_error(GAMMA, [2048]):.2f} against returns that are cut once in 2,048 steps, "
-        f"by {cut_error(GAMMA, [1000, 1000, 48]):.2f} where time limits at 1,000 cut them too.",
-        f"Training without a baseline costs a factor of {spread(costs, 1)} in final reward, not almost ten.",
-        verdict_of(
-            "An update from a training batch lowers the true reward late in training",
-            rows,
-            "directions-lower-the-reward",
-        ),
-        f"PPO's clipped surrogate falls on pairs it was not made from, by {spread([-fall for fall, _ in falls], 4)} "
-        f"(means of columns from iteration 150 on); clipping alone, with advantages that do not depend on ratios, "
-        f"makes that {spread([-null for _, null in falls], 4)}: the fall is no overfitting."
-        if falls
-        else "PPO's clipped surrogate beside what clipping alone does to it: not measured.",
-        f"Intervals by bootstrap over the pairs of ten estimates, as the paper drew them, hold the truth in "
-        f"{min(covered):.0%} to {max(covered):.0%} of simulated studies, not in 95%: pairs that share an estimate are "
-        f"not independent.",
-    ]
-
-
-def verdict_of(words: str, rows: Sequence[Mapping[str, Any]], name: str) -> str:
-    """Write in how many columns a statement comes out how, and between which numbers."""
-    own = [row for row in rows if row["id"] == name and row["task"] is not None]
-    counts = [f"{WORDS[mark].strip('*')} in {n}" for mark in WORDS if (n := sum(row["mark"] == mark for row in own))]
-    known = [row["value"] for row in own if row["value"] is not None]
-    between = f"; means of {min(known):.2g} to {max(known):.2g}" if known else ""
-    return f"{words}: {', '.join(counts)} of {len(own)} columns{between}." if own else f"{words}: not tested yet."
-
-
-def of(dataset: xr.Dataset, name: str, **where: Any) -> np.ndarray:
-    """Return a variable of trained agents, from iteration 150 on."""
-    data = dataset[name].sel(where).values.astype(np.float64)
-    return np.asarray(data[dataset["iteration"].values >= 150])
-
-
-def mean_of(dataset: xr.Dataset, quantity: str) -> float:
-    """Return the mean over trained agents of a quantity's mean over updates; NaN where none has one."""
-    if quantity not in dataset["quantity"].values:
-        return np.nan
-    values = of(dataset, "average", quantity=quantity)
-    return float(np.nanmean(values)) if np.isfinite(values).any() else np.nan
-
-
-def errors_of(dataset: xr.Dataset) -> tuple[float, float]:
-    """Return the updated critic's mean relative error to returns that are cut, and to those that are not."""
-    both = [
-        of(dataset, "mean_relative_error", critic="updated", target=name) for name in ("cut_off_returns", "returns")
-    ]
-    return float(np.nanmean(both[0])), float(np.nanmean(both[1]))
-
-
-def prediction_error(datasets: Sequence[xr.Dataset]) -> tuple[float, float]:
-    """Return by how much the noise scale's cosines miss the measured ones: median, and nine cases of ten."""
-    off = [
-        np.abs(data["pairwise_cosine"].values - data["predicted_pairwise_cosine"].values)[:, ~data["is_prefix"].values]
-        for data in datasets
-    ]
-    flat = np.concatenate([one.ravel() for one in off])
-    return float(np.nanmedian(flat)), float(np.nanquantile(flat, 0.9))
-
-
-def spread(values: Sequence[float], digits: int = 2) -> str:
-    """Write the least and the largest of some numbers."""
-    return f"{min(values):.{digits}f} to {max(values):.{digits}f}"
-
-
-def bootstrap_coverage(signal: float, repeats: int = 400, estimates: int = 10, size: int = 400) -> float:
-    """Return how often a bootstrap interval over pairs of estimates holds their expected cosine, in simulation.
-
-    Parameters
-    ----------
-    signal : float
-        The expected cosine, about.
-    repeats : int
-        Simulated studies.
-    estimates, size : int
-        Estimates of a study, and their parameters.
-    """
-    rng = np.random.default_rng(0)
-    first, second = np.triu_indices(estimates, 1)
-    # g = mu + noise of unit length on average; |mu|^2 / (|mu|^2 + 1) = signal
-    mean = np.zeros(size)
-    mean[0] = np.sqrt(signal / (1 - signal))
-    rows = mean + rng.standard_normal((repeats, estimates, size)) / np.sqrt(size)
-    rows /= np.linalg.norm(rows, axis=2, keepdims=True)
-    cosines = np.einsum("rid,rjd->rij", rows, rows)[:, first, second]
-    drawn = cosines[:, rng.integers(len(first), size=(500, len(first)))].mean(axis=2)
-    low, high = np.quantile(drawn, [0.025, 0.975], axis=1)
-    truth = cosines.mean()  # over all studies: far nearer to the expectation than one of them
-    return float(np.mean((low <= truth) & (truth <= high)))
 
 
 def index(audits: Logs, lines: Lines) -> str:
@@ -490,35 +341,42 @@ COLORS = {"holds": "#2f7d4f", "does_not_hold": "#b5452c", "not_enough_data": "#c
 SYMBOLS = {"holds": "yes", "does_not_hold": "no", "not_enough_data": "open"}
 
 
-def draw(rows: Sequence[Mapping[str, Any]], claims: Mapping[str, Claim]) -> Axes:
-    """Draw one field for each statement, task and algorithm."""
-    names = [name for section in SECTIONS.values() for name in section if any(
-        row["id"] == name and row["task"] is not None for row in rows)]  # fmt: skip
+def draw(atlases: Mapping[str, Sequence[Mapping[str, Any]]], claims: Mapping[str, Claim]) -> Axes:
+    """Draw one field for each statement, task and algorithm, in a panel for each atlas."""
+    tested = {row["id"] for rows in atlases.values() for row in rows if row["task"] is not None}
+    names = [name for section in SECTIONS.values() for name in section if name in tested]
     with plt.rc_context(STYLE):
-        axis: Axes = plt.figure(figsize=(11.0, 0.27 * len(names) + 1.0), layout="constrained").subplots()
-        for down, name in enumerate(names):
-            for across, column in enumerate(COLUMNS):
-                own = below(rows, name, column)
-                if own:
-                    mark = own[0]["mark"]
-                    axis.add_patch(Rectangle((across + 0.03, down + 0.06), 0.94, 0.88, color=COLORS[mark], linewidth=0))
-                    ink = INK if mark == "not_enough_data" else "white"
-                    axis.text(across + 0.5, down + 0.5, SYMBOLS[mark], ha="center", va="center", color=ink, size=8)
-        labels = [short(claims[name]) for name in names]
-        axis.set(xlim=(0, len(COLUMNS)), ylim=(len(names), 0))
-        axis.set_yticks(np.arange(len(names)) + 0.5, [textwrap.shorten(one, 92, placeholder=" ...") for one in labels])
-        heads = [f"{task.capitalize()}\n{algorithm.upper()}" for task, algorithm in COLUMNS]
-        axis.set_xticks(np.arange(len(COLUMNS)) + 0.5, heads)
-        axis.xaxis.tick_top()
-        axis.tick_params(length=0, labelsize=8.5)
-        axis.spines[:].set_visible(False)
-    return axis
+        figure = plt.figure(figsize=(14.0, 0.27 * len(names) + 1.3), layout="constrained")
+        panels = figure.subplots(1, len(atlases), sharey=True)
+        for axis, (title, rows) in zip(panels, atlases.items(), strict=True):
+            for down, name in enumerate(names):
+                for across, column in enumerate(COLUMNS):
+                    for row in below(rows, name, column)[:1]:
+                        _field(axis, across, down, row["mark"])
+            axis.set(xlim=(0, len(COLUMNS)), ylim=(len(names), 0))
+            axis.set_title(title, loc="left", pad=34)
+            heads = [f"{task.capitalize()}\n{algorithm.upper()}" for task, algorithm in COLUMNS]
+            axis.set_xticks(np.arange(len(COLUMNS)) + 0.5, heads)
+            axis.xaxis.tick_top()
+            axis.tick_params(length=0, labelsize=8.5)
+            axis.tick_params(axis="x", labelsize=7.5)
+            axis.spines[:].set_visible(False)
+        labels = [textwrap.shorten(short(claims[name]), 92, placeholder=" ...") for name in names]
+        panels[0].set_yticks(np.arange(len(names)) + 0.5, labels)
+    first: Axes = panels[0]
+    return first
+
+
+def _field(axis: Axes, across: int, down: int, mark: str) -> None:
+    axis.add_patch(Rectangle((across + 0.03, down + 0.06), 0.94, 0.88, color=COLORS[mark], linewidth=0))
+    ink = INK if mark == "not_enough_data" else "white"
+    axis.text(across + 0.5, down + 0.5, SYMBOLS[mark], ha="center", va="center", color=ink, size=8)
 
 
 def texts_of(
     page: str, readme: str, first: Sequence[Found], second: Sequence[Found], audits: Logs, lines: Lines
-) -> tuple[str, str, list[dict[str, Any]]]:
-    """Put all that is found into the page, and a part into README; return both, and what the first atlas comes to.
+) -> tuple[str, str, list[dict[str, Any]], list[dict[str, Any]]]:
+    """Put all that is found into the page, and a part into README; return both, and what the atlases come to.
 
     Parameters
     ----------
@@ -535,7 +393,7 @@ def texts_of(
     named = {name for names in SECTIONS.values() for name in names}
     asked = [claim for name, claim in claims.items() if name in named]
     explored, verdicts = (most_seeds(judged(asked, found)) for found in (first, second))
-    told, progress = findings(first, explored), so_far(verdicts, explored)
+    told, progress = findings((second, verdicts), (first, explored)), so_far(verdicts, explored)
     for name, content in (
         ("findings", "".join(f"{place}. {line}\n" for place, line in enumerate(told, 1))),
         ("so far", progress),
@@ -550,7 +408,7 @@ def texts_of(
         page = replaced(page, name, content)
     short_answer = "".join(f"- {told[place]}\n" for place in FIRST_SCREEN)
     readme = replaced(replaced(readme, "answer", short_answer), "so far", progress)
-    return page, readme, explored
+    return page, readme, explored, verdicts
 
 
 def main() -> int:
@@ -559,11 +417,12 @@ def main() -> int:
     draw_audits(audits)
     draw_lines(lines)
     texts = PAGE.read_text(), README.read_text()
-    page, readme, explored = texts_of(*texts, first_atlas(), second_atlas(), audits, lines)
+    page, readme, explored, verdicts = texts_of(*texts, first_atlas(), second_atlas(), audits, lines)
     PAGE.write_text(page)
     README.write_text(readme)
     claims = {claim.name: claim for claim in load_claims()}
-    save_picture(draw(explored, claims), DOCS / "images" / "replication", 110)
+    atlases = {"Second atlas: verdicts": verdicts, "First atlas: an exploration": explored}
+    save_picture(draw(atlases, claims), DOCS / "images" / "replication", 90)
     return 0
 
 

@@ -14,6 +14,7 @@ import xarray as xr
 sys.path.insert(0, str(Path(__file__).parents[2] / "docs"))
 
 import audits
+import findings
 import lines
 import replication
 import second_atlas
@@ -77,12 +78,12 @@ def small() -> list[Found]:
 
 
 def test_the_page_is_made_of_datasets_alone():
-    text, readme, rows = replication.texts_of(PAGE, README, small(), [], {}, {})
-    assert "- Pairs of a trajectory are nearly as good as independent ones: 0.90 to 0.90" in readme
-    assert "Pairs of a trajectory are nearly as good as independent ones: 0.90 to 0.90" in text
+    text, readme, rows, _ = replication.texts_of(PAGE, README, small(), [], {}, {})
+    assert "- Pairs of a trajectory are nearly as good as independent ones: 0.90 of them" in readme
+    assert "Pairs of a trajectory are nearly as good as independent ones: 0.90 of them" in text
     assert "differ by 0.010 at the median" in text
-    assert "costs a factor of 4.0 to 4.0 in final reward" in text
-    assert re.search(r"errs by 0\.40 to 0\.40; against returns that are followed to their end by 0\.10 to 0\.10", text)
+    assert "costs a factor of 4.0 in final reward, not almost ten. (First atlas.)" in text
+    assert "followed to their end, critics err by 0.40 and by 0.10. (First atlas.)" in text
     near = {row["task"]: row["mark"] for row in rows if row["id"] == "correlation-near-zero"}
     assert near == {"hopper": "holds", "humanoid": "does_not_hold"}
     (line,) = [line for line in text.splitlines() if "(#correlation-near-zero)" in line]
@@ -101,8 +102,8 @@ def test_what_the_second_atlas_says_stands_in_its_own_tables():
 def test_how_far_the_second_atlas_is_and_where_both_agree_is_told():
     first = [*small(), Found("gradients", "walker2d", "ppo", small_gradients(0.2), None, Path())]
     second = [first[0], Found("gradients", "walker2d", "ppo", small_gradients(0.05), None, Path())]
-    text, readme, explored = replication.texts_of(PAGE, README, first, second, {}, {})
-    told = "The second atlas so far, in 2 of 6 columns: of "
+    text, readme, explored, _ = replication.texts_of(PAGE, README, first, second, {}, {})
+    told = "The second atlas is measured in 2 of 6 columns."
     assert told in text
     assert told in readme
     (line,) = [line for line in readme.splitlines() if line.startswith(told)]
@@ -115,6 +116,31 @@ def test_how_far_the_second_atlas_is_and_where_both_agree_is_told():
     assert same == sum(again[place] == before[place] for place in decided) < both
     nothing = replication.texts_of(PAGE, README, small(), [], {}, {})[1]
     assert "Nothing of the second atlas has been measured yet." in nothing
+
+
+def test_findings_are_of_the_second_atlas_and_the_firsts_numbers_stand_beside_them():
+    second = [Found("gradients", "hopper", "ppo", small_gradients(0.2), None, Path())]
+    text, *_ = replication.texts_of(PAGE, README, small(), second, {}, {})
+    lines = text.split("<!-- findings -->")[1].split("<!-- end of findings -->")[0].strip().splitlines()
+    assert [line.split(".")[0] for line in lines] == [str(place) for place in range(1, 11)]
+    agreement = "hardly agree once agents have learned something: no in 1 of 1 columns; means of 0.2 to 0.2."
+    assert f"{agreement} First atlas: yes in 1, no in 1 of 2 columns; means of 0.05 to 0.2." in lines[1]
+    assert lines[5].endswith("critics err by 0.40 and by 0.10. (First atlas.)")
+    assert lines[8].endswith("The fall is no overfitting. (First atlas.)")
+
+
+def test_each_atlas_has_a_panel_of_verdicts():
+    claims = {claim.name: claim for claim in load_claims()}
+    second = [Found("gradients", "hopper", "ppo", small_gradients(0.05), None, Path())]
+    atlases = {"new": judged_of(second), "old": judged_of(small())}
+    new, old = replication.draw(atlases, claims).get_figure().axes
+    assert (new.get_title("left"), old.get_title("left")) == ("new", "old")
+    marks = [[text.get_text() for text in panel.texts] for panel in (new, old)]
+    for marks_of, rows in zip(marks, atlases.values(), strict=True):
+        assert len(marks_of) == len(
+            {(row["id"], row["task"].split()[0], row["algorithm"]) for row in rows if row["task"]}
+        )
+    assert len(marks[0]) < len(marks[1])
 
 
 def judged_of(found):
@@ -130,13 +156,13 @@ def test_an_exact_critic_errs_by_the_cut_alone():
     values = np.full_like(returns, 1 / (1 - 0.99))
     errors = relative_errors(values, returns, near_zero(returns))
     # targets below 1% of their root mean square count as that; here none is
-    assert errors.mean() == pytest.approx(replication.cut_error(0.99, [1000, 1000, 48]), rel=1e-9)
-    assert replication.cut_error(0.99, [2048]) == pytest.approx(0.25, abs=0.01)
-    assert replication.cut_error(0.99, [1000, 1000, 48]) == pytest.approx(0.7, abs=0.02)
+    assert errors.mean() == pytest.approx(findings.cut_error(0.99, [1000, 1000, 48]), rel=1e-9)
+    assert findings.cut_error(0.99, [2048]) == pytest.approx(0.25, abs=0.01)
+    assert findings.cut_error(0.99, [1000, 1000, 48]) == pytest.approx(0.7, abs=0.02)
 
 
 def test_a_bootstrap_over_pairs_of_estimates_holds_too_seldom():
-    assert replication.bootstrap_coverage(0.1, repeats=200) < 0.9
+    assert findings.bootstrap_coverage(0.1, repeats=200) < 0.9
 
 
 QUESTIONS = {
