@@ -3,12 +3,14 @@
 import csv
 import gzip
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 
 import matplotlib.pyplot as plt
 import numpy as np
 import xarray as xr
-from measured import claims_text, replaced, save_picture
+from measured import COLUMNS, TASKS, claims_text, replaced, save_picture, table
+from scipy import stats
 
 from closerlook.drawing.style import COLORS, INK, QUIET, RULE, STYLE, mean_with_interval
 from closerlook.studies import training_variables
@@ -34,7 +36,6 @@ PPO with Table 1's settings and `--value-target returns`, so that critics regres
 """
 PAGE, FIGURE = DOCS / "learning.md", DOCS / "images" / "learning.png"
 MARKS = (50, 150, 300, 450, 488)
-TASKS = {"hopper": "Hopper-v5", "walker2d": "Walker2d-v5", "humanoid": "Humanoid-v5"}
 FIGURE_8 = {"hopper": (2000, 3000), "walker2d": (2000, 3500), "humanoid": (600, 1000)}
 """About where the curves of Figure 8 end, on the v2 tasks."""
 
@@ -90,21 +91,33 @@ def table_of(rows: dict[str, np.ndarray]) -> str:
     )
 
 
-def draw(columns: dict[str, np.ndarray], reference: dict[str, np.ndarray]) -> None:
-    """Draw a panel for each column: seeds, mean, interval, where Figure 8 ends, and the released code."""
+def both_table(first: dict[str, np.ndarray], second: dict[str, np.ndarray]) -> str:
+    """Lay out how the columns of the second atlas learned, and how much higher they end than the first's."""
+    rows = {}
+    for name, own in second.items():
+        ends = [before(table, MARKS[-1]) for table in (own, first[name])]
+        low, high = stats.ttest_ind(*ends, equal_var=False).confidence_interval()  # Welch's t over seeds
+        less = f"{np.mean(ends[0]) - np.mean(ends[1]):+,.0f} ({low:+,.0f} to {high:+,.0f})"
+        rows[name] = [*(cell(before(own, mark)) for mark in MARKS), less]
+    head = ["", "seeds", *(f"iteration {mark}" for mark in MARKS), "less the first atlas there"]
+    return table(head, ([heading(name), str(len(second[name])), *cells] for name, cells in rows.items()))
+
+
+def draw(columns: dict[str, np.ndarray], reference: dict[str, np.ndarray], second: dict[str, np.ndarray]) -> None:
+    """Draw a panel for each column: seeds, means with intervals of both atlases, Figure 8's ends, the released code."""
     with plt.rc_context(STYLE):
         figure, axes = plt.subplots(2, 3, figsize=(9.6, 5.4), sharex=True, layout="constrained")
         for axis, (name, own) in zip(axes.T.ravel(), columns.items(), strict=True):
             task, algorithm = name.split("-")
-            smooth = np.array([np.convolve(row, np.ones(10) / 10, "valid") for row in own])
-            steps = np.arange(9, own.shape[1])
-            axis.plot(steps, smooth.T, color=QUIET, linewidth=0.6, alpha=0.5)
-            mean, low, high = mean_with_interval(smooth)
-            axis.fill_between(steps, low, high, color=COLORS[0], alpha=0.2, linewidth=0)
-            axis.plot(steps, mean, color=COLORS[0], linewidth=1.8)
+            axis.plot(np.arange(9, own.shape[1]), smoothed(own).T, color=QUIET, linewidth=0.6, alpha=0.5)
+            for color, table in ((COLORS[0], own), (COLORS[2], second.get(name))):
+                if table is not None:
+                    steps, (mean, low, high) = np.arange(9, table.shape[1]), mean_with_interval(smoothed(table))
+                    axis.fill_between(steps, low, high, color=color, alpha=0.2, linewidth=0)
+                    axis.plot(steps, mean, color=color, linewidth=1.8, gid="mean")
             axis.plot([505, 505], FIGURE_8[task], color=INK, linewidth=3, solid_capstyle="butt", clip_on=False)
             if name in reference:
-                theirs = np.convolve(reference[name][0], np.ones(10) / 10, "valid")
+                theirs = smoothed(reference[name])[0]
                 axis.plot(np.arange(9, 9 + len(theirs)), theirs, color=COLORS[1], linewidth=1.2)
             axis.set_title(f"{TASKS[task]} · {algorithm.upper()}", loc="left", size=9.5)
             axis.set(xlim=(0, 510), ylim=(0, None))
@@ -112,6 +125,11 @@ def draw(columns: dict[str, np.ndarray], reference: dict[str, np.ndarray]) -> No
         figure.supxlabel("iteration of 2,048 steps", size=9)
         figure.supylabel("mean episode return, running mean of 10", size=9)
         save_picture(axis, FIGURE.with_suffix(""), 130)
+
+
+def smoothed(table: np.ndarray) -> np.ndarray:
+    """Return running means of ten iterations, for each seed."""
+    return np.array([np.convolve(row, np.ones(10) / 10, "valid") for row in table])
 
 
 def studied(study: str) -> dict[str, dict[str, np.ndarray]]:
@@ -134,25 +152,46 @@ def marks(ends: dict[tuple[str, str], xr.Dataset], study: str) -> str:
     return claims_text((claim, judge(claim, ends)) for claim in claims)
 
 
-def main() -> int:
-    """Write the tables and the figure."""
-    names = [(task, how) for task in TASKS for how in ("ppo", "trpo")]
-    logs = {name: read(ATLAS / "-".join(name) / "training.csv.gz") for name in names}
+def curves_of_the_second(names: Iterable[str]) -> dict[str, np.ndarray]:
+    """Read how the columns of the second atlas learned, those that are trained."""
+    paths = {name: ATLAS / f"{name}-v2" / "training.csv.gz" for name in names}
+    return {name: curves(read(path)) for name, path in paths.items() if path.exists()}
+
+
+def text_of(
+    page: str,
+    logs: dict[tuple[str, str], dict[str, np.ndarray]],
+    second: dict[str, np.ndarray],
+    reference: dict[str, np.ndarray],
+) -> str:
+    """Put the tables and marks into the page."""
     columns = {"-".join(name): curves(log) for name, log in logs.items()}
-    reference = {name: released(*where) for name, where in RELEASED.items()}
     studies = {study: studied(study) for study in STUDIES}
     ends = {name: final_rewards(log) for name, log in logs.items()}
     for study, words in CLAIMED.items():
         ends |= {(f"{task} {words}", "ppo"): final_rewards(log) for task, log in studies[study].items()}
-    page = replaced(PAGE.read_text(), "atlas", table_of({heading(name): own for name, own in columns.items()}))
+    page = replaced(page, "atlas", table_of({heading(name): own for name, own in columns.items()}))
+    page = replaced(page, "second", both_table(columns, second))
     page = replaced(page, "released", table_of({f"released code, {heading(n)}": own for n, own in reference.items()}))
     for study in ("no-baseline", "ppo-m"):
         page = replaced(page, study, study_table(study, studies[study]))
     page = replaced(page, "no-baseline claims", marks(ends, "no-baseline"))
-    table = study_table("returns", studies["returns"])
-    page = replaced(page, "returns", RETURNS_TEXT + table + "\n" + marks(ends, "returns") if table else "")
-    PAGE.write_text(page)
-    draw(columns, reference)
+    returns = study_table("returns", studies["returns"])
+    return replaced(page, "returns", RETURNS_TEXT + returns + "\n" + marks(ends, "returns") if returns else "")
+
+
+def measured() -> tuple[dict[tuple[str, str], dict[str, np.ndarray]], dict[str, np.ndarray], dict[str, np.ndarray]]:
+    """Read what the page is made of: logs of the first atlas, curves of the second and of the released code."""
+    logs = {name: read(ATLAS / "-".join(name) / "training.csv.gz") for name in COLUMNS}
+    reference = {name: released(*where) for name, where in RELEASED.items()}
+    return logs, curves_of_the_second(map("-".join, COLUMNS)), reference
+
+
+def main() -> int:
+    """Write the tables and the figure."""
+    logs, second, reference = measured()
+    PAGE.write_text(text_of(PAGE.read_text(), logs, second, reference))
+    draw({"-".join(name): curves(log) for name, log in logs.items()}, reference, second)
     return 0
 
 

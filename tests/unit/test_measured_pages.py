@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from scipy import stats
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "docs"))
 
@@ -16,6 +17,7 @@ from limits import gradient_table, value_table
 from measured import DOCS, endless, found, median, replaced
 
 import closerlook as cl
+import learning
 
 
 def test_a_median_says_of_how_many_seeds_it_is():
@@ -49,6 +51,23 @@ def test_a_noise_scale_that_is_missing_is_infinite(missing, written):
 @pytest.mark.parametrize("page", sorted(DOCS.glob("atlas_*.md")), ids=lambda path: path.stem)
 def test_an_appendix_is_short_enough_to_be_read(page):
     assert page.stat().st_size <= 15_000
+
+
+def test_the_page_of_curves_is_what_its_script_makes():
+    text = learning.PAGE.read_text()
+    assert learning.text_of(text, *learning.measured()) == text, "run the page's script: python docs/learning.py"
+
+
+def test_columns_of_the_second_atlas_stand_beside_the_firsts():
+    rng = np.random.default_rng(0)
+    first, second = (rng.normal(level, 10.0, (n, 488)) for level, n in ((100.0, 10), (150.0, 6)))
+    (row,) = learning.both_table({"hopper-ppo": first}, {"hopper-ppo": second}).splitlines()[2:]
+    ends = [table[:, 478:488].mean(axis=1) for table in (second, first)]
+    low, high = stats.ttest_ind(*ends, equal_var=False).confidence_interval()
+    cells = [cell.strip() for cell in row.strip("|").split("|")]
+    assert cells[:2] == ["Hopper-v5, PPO", "6"]
+    assert cells[-1] == f"{ends[0].mean() - ends[1].mean():+.0f} ({low:+.0f} to {high:+.0f})"
+    assert 40 < low < high < 60
 
 
 LIMITS = {
