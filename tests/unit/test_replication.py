@@ -184,40 +184,47 @@ QUESTIONS = {
     "Does TRPO's bound hold on states it has not seen, on Walker2d?": ("bound-holds-on-other-states", "walker2d, trpo"),
 }
 KINDS = {"critic": "values", "directions": "trust-region", "bound": "trust-region"}
+DATASETS = {"first": {}, "second": {"gradients": "v2/gradients", "values": "v2/values", "trust-region": "v2/few"}}
+"""What datasets of the atlases are called, where it is not by their kind."""
+NOT_YET = ("humanoid",)
+"""Tasks of which the second atlas has no measurements."""
+ASKED = [
+    (atlas, question)
+    for atlas in DATASETS
+    for question, (_, where) in QUESTIONS.items()
+    if atlas == "first" or not where.startswith(NOT_YET)
+]
 
 
-def answer(name: str, where: str) -> tuple[str, str, str]:
-    """Read verdict, number and interval of a statement in a place off the page's text, first atlas."""
-    section = PAGE.split("## Every statement, first atlas")[1].split(f'<a id="{name}"></a>')[1].split("<a id=")[0]
+def answer(name: str, where: str, atlas: str) -> tuple[str, str, str]:
+    """Read verdict, number and interval of a statement in a place off the page's text."""
+    _, _, section = PAGE.partition(f"<!-- details of the {atlas} -->")
+    section = section.split(f'<a id="{name}"></a>')[1].split("<a id=")[0]
     (line,) = [line for line in section.splitlines() if line.startswith(f"| {where} |")]
     _, verdict, value, interval, *_ = (cell.strip() for cell in line.strip("|").split("|"))
     return verdict.strip("*"), value, interval
 
 
-@pytest.fixture(scope="module")
-def datasets() -> dict[str, dict[tuple[str, str], xr.Dataset]]:
-    return {kind: found(kind) for kind in ("gradients", "values", "trust-region")}
-
-
 @pytest.mark.slow
-@pytest.mark.parametrize("question", QUESTIONS)
-def test_the_page_answers_what_a_reviewer_asks(question, datasets):
+@pytest.mark.parametrize(("atlas", "question"), ASKED)
+def test_the_page_answers_what_a_reviewer_asks(atlas, question):
     name, where = QUESTIONS[question]
     (claim,) = [claim for claim in load_claims() if claim.name == name]
-    rows = judge(claim, datasets[KINDS.get(name.split("-")[0], "gradients")])
+    kind = KINDS.get(name.split("-")[0], "gradients")
+    rows = judge(claim, found(DATASETS[atlas].get(kind, kind)))
     (row,) = [row for row in rows if row.where.startswith(f"{where}, ")]
-    verdict, value, interval = answer(name, where)
+    verdict, value, interval = answer(name, where, atlas)
     assert {"yes": "holds", "no": "does not hold", "open": "not enough data"}[verdict] == row.mark
     ends = [replication.number(end, claim) for end in (row.value, row.low, row.high)]
     assert (value, interval) == (ends[0], f"{ends[1]} to {ends[2]}")
 
 
-def test_questions_have_answers_on_the_page():
-    for name, where in QUESTIONS.values():
-        verdict, value, interval = answer(name, where)
-        assert verdict in ("yes", "no", "open")
-        low, high = map(float, interval.split(" to "))
-        assert low <= float(value) <= high
+@pytest.mark.parametrize(("atlas", "question"), ASKED)
+def test_questions_have_answers_on_the_page(atlas, question):
+    verdict, value, interval = answer(*QUESTIONS[question], atlas)
+    assert verdict in ("yes", "no", "open")
+    low, high = map(float, interval.split(" to "))
+    assert low <= float(value) <= high
 
 
 @pytest.mark.slow
