@@ -16,6 +16,8 @@ import matplotlib.pyplot as plt
 import numpy as np
 from audits import Logs, audit_table, audited, draw_audits, most_pictures
 from audits import pictures_for as audits_for
+from curves import Curves, draw_curves, measured_curves
+from curves import pictures_for as curves_for
 from findings import WORDS, findings
 from lines import Lines, draw_lines, measured_lines
 from lines import pictures_for as lines_for
@@ -277,21 +279,26 @@ def so_far(verdicts: Sequence[Mapping[str, Any]], explored: Sequence[Mapping[str
     )
 
 
-def index(audits: Logs, lines: Lines) -> str:
+def pictures_of(lines: Lines, curves: Curves) -> dict[str, list[str]]:
+    """List the pictures of what was measured of the second atlas, by the paper's figures."""
+    return {name: [*curves_for(name, curves), *lines_for(name, lines)] for name in PICTURES}
+
+
+def index(audits: Logs, more: Mapping[str, Sequence[str]]) -> str:
     """Lay out the paper's figures: picture, command, and size beside the paper's.
 
     Parameters
     ----------
     audits : mapping of (str, str) to mapping
         Logs of the columns whose training was audited.
-    lines : mapping of (str, str) to mapping
-        What was measured along updates of the second atlas.
+    more : mapping of str to sequence of str
+        Pictures of what else was measured of the second atlas, by the figure.
     """
     rows = []
     for name, (picture, measured, theirs) in PICTURES.items():
         preset, own = load_preset(name, "paper"), audits_for(name, audits)
         names = own or ([picture.format(part) for part in parts_of(picture)] if picture else [])
-        names += lines_for(name, lines)
+        names += more.get(name, ())
         ours = f"every iteration, {len(own)} of {most_pictures(name)} columns" if own else measured
         missing = [one for one in names if not (DOCS / "images" / one).exists()]
         if missing:
@@ -374,7 +381,12 @@ def _field(axis: Axes, across: int, down: int, mark: str) -> None:
 
 
 def texts_of(
-    page: str, readme: str, first: Sequence[Found], second: Sequence[Found], audits: Logs, lines: Lines
+    page: str,
+    readme: str,
+    first: Sequence[Found],
+    second: Sequence[Found],
+    audits: Logs,
+    more: Mapping[str, Sequence[str]],
 ) -> tuple[str, str, list[dict[str, Any]], list[dict[str, Any]]]:
     """Put all that is found into the page, and a part into README; return both, and what the atlases come to.
 
@@ -386,8 +398,8 @@ def texts_of(
         What was measured of the two atlases.
     audits : mapping of (str, str) to mapping
         Logs of the second's columns.
-    lines : mapping of (str, str) to mapping
-        What was measured along the second's updates.
+    more : mapping of str to sequence of str
+        As `index` takes them.
     """
     claims = {claim.name: claim for claim in load_claims()}
     named = {name for names in SECTIONS.values() for name in names}
@@ -397,7 +409,7 @@ def texts_of(
     for name, content in (
         ("findings", "".join(f"{place}. {line}\n" for place, line in enumerate(told, 1))),
         ("so far", progress),
-        ("index", index(audits, lines)),
+        ("index", index(audits, more)),
         ("audits", audit_table(audits)),
         ("plain", by_another_hand()),
         ("verdicts", overview(verdicts, claims)),
@@ -413,11 +425,14 @@ def texts_of(
 
 def main() -> int:
     """Write the page."""
-    audits, lines = audited(), measured_lines()
+    audits, lines, curves = audited(), measured_lines(), measured_curves()
     draw_audits(audits)
     draw_lines(lines)
+    draw_curves(curves)
     texts = PAGE.read_text(), README.read_text()
-    page, readme, explored, verdicts = texts_of(*texts, first_atlas(), second_atlas(), audits, lines)
+    page, readme, explored, verdicts = texts_of(
+        *texts, first_atlas(), second_atlas(), audits, pictures_of(lines, curves)
+    )
     PAGE.write_text(page)
     README.write_text(readme)
     claims = {claim.name: claim for claim in load_claims()}

@@ -14,6 +14,7 @@ import xarray as xr
 sys.path.insert(0, str(Path(__file__).parents[2] / "docs"))
 
 import audits
+import curves
 import findings
 import lines
 import replication
@@ -229,7 +230,8 @@ def test_questions_have_answers_on_the_page(atlas, question):
 
 @pytest.mark.slow
 def test_the_page_is_what_its_script_makes():
-    own = replication.first_atlas(), replication.second_atlas(), audits.audited(), lines.measured_lines()
+    pictures = replication.pictures_of(lines.measured_lines(), curves.measured_curves())
+    own = replication.first_atlas(), replication.second_atlas(), audits.audited(), pictures
     assert replication.texts_of(PAGE, README, *own)[:2] == (PAGE, README)
 
 
@@ -255,6 +257,20 @@ def test_audits_stand_at_the_figures_that_they_make():
     found = {name: audits.pictures_for(name, small_logs()) for name in replication.PICTURES}
     pictures = ["critic-audit-walker2d-ppo-v2.png"]
     assert {name: own for name, own in found.items() if own} == {"fig3": pictures, "fig11": pictures}
+
+
+def test_what_was_measured_of_the_second_atlas_stands_at_the_figures_that_it_makes(tmp_path):
+    for name in ("gradients-hopper-ppo", "values-hopper-trpo", "values-walker2d-ppo"):
+        small_values().to_netcdf(tmp_path / f"{name}.nc", engine="netcdf4")
+    own = curves.measured_curves(tmp_path)
+    assert sorted(own) == [("gradients", "hopper-ppo"), ("values", "walker2d-ppo")]
+    pictures = replication.pictures_of({("hopper", "ppo"): {}}, own)
+    assert {name: of for name, of in pictures.items() if of} == {
+        "fig4": ["values-walker2d-ppo-v2.png"],
+        "fig9": ["gradients-hopper-ppo-v2.png"],
+        "fig10": ["gradients-hopper-ppo-v2.png"],
+        "fig18": ["lines-hopper-ppo-v2.png"],
+    }
 
 
 def small_lines(gain: float) -> xr.Dataset:
