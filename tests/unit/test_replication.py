@@ -130,6 +130,20 @@ def test_findings_are_of_the_second_atlas_and_the_firsts_numbers_stand_beside_th
     assert lines[8].endswith("The fall is no overfitting. (First atlas.)")
 
 
+def test_sentences_say_what_the_numbers_in_them_do():
+    told = PAGE.split("<!-- findings -->")[1].split("<!-- end of findings -->")[0].strip().splitlines()
+    numbers = {line.split(".")[0]: [float(one) for one in re.findall(r"(?<![\d,])\d+\.\d+", line)] for line in told}
+    assert all(fraction > 0.85 for fraction in numbers["5"])
+    assert all(factor < 9 for factor in numbers["7"])
+    for atlas in told[5].split("critics err by ")[1].split("First atlas: "):
+        cut, whole = ([float(one) for one in re.findall(r"\d+\.\d+", part)] for part in atlas.split(" and by "))
+        assert min(cut) > max(whole)
+    for atlas in told[8].split("ratios: ")[1].split("First atlas: "):
+        falls, alone = ([float(one) for one in re.findall(r"\d+\.\d+", part)] for part in atlas.split(" beside "))
+        assert min(falls) <= min(alone)
+        assert max(falls) <= max(alone)
+
+
 def test_each_atlas_has_a_panel_of_verdicts():
     claims = {claim.name: claim for claim in load_claims()}
     second = [Found("gradients", "hopper", "ppo", small_gradients(0.05), None, Path())]
