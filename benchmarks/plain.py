@@ -1,4 +1,4 @@
-"""Three of the replication's numbers on two tasks, by a script that shares no code with the library; what both cost.
+"""Three of the second atlas' numbers on two tasks, by a script that shares no code with the library; what both cost.
 
 One Gymnasium environment, networks written out as matrix products, actions drawn one by one, returns and advantages by
 loops, gradients by autograd, intervals by a delete-one jackknife in three lines. The library is asked for two things
@@ -24,7 +24,7 @@ import closerlook as cl
 ROOT = Path(__file__).parents[1]
 DATA = ROOT / "docs" / "data"
 TASKS = {"hopper": "Hopper-v5", "walker2d": "Walker2d-v5"}
-ITERATION, SEED, PAIRS = 150, 0, 2048
+ITERATION, SEED, PAIRS = 150, 10, 2048
 STATEMENTS = {
     "correlation-near-zero": "Mean cosine of estimates of 2,048 pairs to one another",
     "critic-misses-returns-as-released": "Critic's mean relative error to returns that stop with zero",
@@ -65,13 +65,11 @@ def batch(agent: Agent, env: gymnasium.Env, seed: int) -> dict[str, np.ndarray]:
             mean = network(agent.policy, x)
             action = mean + agent.log_std.exp() * torch.tensor(rng.standard_normal(len(mean)), dtype=torch.float32)
             raw, reward, terminated, truncated, _ = env.step(action.numpy())
-            after = torch.tensor(np.clip((raw - agent.mean) / (agent.deviation + 1e-8), -10, 10), dtype=torch.float32)
-            value, following = float(network(agent.critic, x)), float(network(agent.critic, after))
-            scaled = float(np.clip(reward / agent.reward_scale, -10, 10))
-            rows.append((x.numpy(), action.numpy(), scaled, value, following, terminated, terminated or truncated))
+            value, scaled = float(network(agent.critic, x)), float(np.clip(reward / agent.reward_scale, -10, 10))
+            rows.append((x.numpy(), action.numpy(), scaled, value, terminated or truncated))
             if terminated or truncated:
                 raw, _ = env.reset()
-    names = ("x", "action", "reward", "value", "following", "terminated", "ended")
+    names = ("x", "action", "reward", "value", "ended")
     return dict(zip(names, map(np.array, zip(*rows, strict=True)), strict=True))
 
 
@@ -108,18 +106,17 @@ def mean_cosine(gradients: list[np.ndarray]) -> list[float]:
 
 def numbers(task: str, batches: int) -> tuple[dict[str, list[float]], float]:
     """Return the three numbers of one agent with intervals, and the seconds that a pair took."""
-    agent, env = Agent(f"atlas/{task}-ppo"), gymnasium.make(TASKS[task])
+    agent, env = Agent(f"atlas/{task}-ppo-v2"), gymnasium.make(TASKS[task])
     begun, gradients, bare, errors = time.process_time(), [], [], []
     for seed in range(batches):
         one = batch(agent, env, 1000 + seed)
-        deltas = one["reward"] + 0.99 * one["following"] * ~one["terminated"] - one["value"]
+        # as the released code has it: nothing follows an episode's end, and the last value stands in for the next one
+        following = np.where(one["ended"], 0.0, np.append(one["value"][1:], one["value"][-1]))
+        deltas = one["reward"] + 0.99 * following - one["value"]
         advantages = sums(deltas, one["ended"], 0.99 * 0.95)
         gradients.append(gradient(agent, one, (advantages - advantages.mean()) / (advantages.std(ddof=1) + 1e-8)))
         returns = sums(one["reward"], one["ended"], 0.99)
-        # a time limit and the end of the batch go on by the critic, as the agent's own estimates do
-        goes_on = one["ended"] & ~one["terminated"]
-        goes_on[-1] = not one["terminated"][-1]
-        bare.append(gradient(agent, one, sums(one["reward"] + 0.99 * one["following"] * goes_on, one["ended"], 0.99)))
+        bare.append(gradient(agent, one, returns))
         least = 0.01 * np.sqrt(np.square(returns).mean())
         errors.append(np.mean(np.abs(one["value"] - returns) / np.maximum(np.abs(returns), least)))
     taken = (time.process_time() - begun) / (batches * PAIRS)
@@ -131,7 +128,7 @@ def numbers(task: str, batches: int) -> tuple[dict[str, list[float]], float]:
 
 def stored(task: str) -> dict[str, list[float]]:
     """Return the same three numbers from the datasets that the replication is made from."""
-    gradients, values = (cl.read_dataset(DATA / f"{kind}-{task}-ppo.nc") for kind in ("gradients", "values"))
+    gradients, values = (cl.read_dataset(DATA / "v2" / f"{kind}-{task}-ppo.nc") for kind in ("gradients", "values"))
     own = [
         data.isel(agent=int(np.flatnonzero((data["iteration"] == ITERATION) & (data["agent_seed"] == SEED))[0]))
         for data in (gradients, values)
@@ -148,7 +145,7 @@ def stored(task: str) -> dict[str, list[float]]:
 
 def library_seconds(task: str, batches: int) -> float:
     """Return the processor seconds that the library takes for a pair of the first number."""
-    (agent,) = [one for one in cl.load(f"atlas/{task}-ppo", iteration=ITERATION) if one.agent_seed == SEED]
+    (agent,) = [one for one in cl.load(f"atlas/{task}-ppo-v2", iteration=ITERATION) if one.agent_seed == SEED]
     ask = {"estimates": batches, "sizes": [PAIRS], "workers": 1, "progress": False}
     cl.gradient_quality(agent, pairs=4 * PAIRS, **{**ask, "estimates": 4})
     begun = time.process_time()
@@ -158,7 +155,7 @@ def library_seconds(task: str, batches: int) -> float:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--batches", type=int, default=40)
+    parser.add_argument("--batches", type=int, default=100)
     parser.add_argument("--print", action="store_true", help="write no file")
     chosen = parser.parse_args()
     torch.set_num_threads(1)
