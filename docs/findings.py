@@ -133,7 +133,9 @@ def costs(_: Sequence[Found], rows: Rows) -> str:
 
 def falls(found: Sequence[Found], _: Rows) -> str:
     """Write how far the clipped surrogate falls on other pairs, and how far clipping alone would make it fall."""
-    regions = [one.dataset for one in found if one.kind == "trust-region" and one.algorithm == "ppo"]
+    regions = [
+        one.dataset for one in found if one.kind == "trust-region" and one.algorithm == "ppo" and one.task in TASKS
+    ]
     both = [(mean_of(data, "surrogate_rise_heldout"), mean_of(data, "clip_null_heldout")) for data in regions]
     both = [pair for pair in both if np.isfinite(pair).all()]
     sizes = (spread([-pair[place] for pair in both], 4) for place in (0, 1)) if both else ()

@@ -3,7 +3,6 @@
 import csv
 import gzip
 import sys
-from collections.abc import Iterable
 from pathlib import Path
 
 import matplotlib.pyplot as plt
@@ -93,14 +92,14 @@ def table_of(rows: dict[str, np.ndarray]) -> str:
 
 def both_table(first: dict[str, np.ndarray], second: dict[str, np.ndarray]) -> str:
     """Lay out how the columns of the second atlas learned, and how much higher they end than the first's."""
-    rows = {}
+    rows = []
     for name, own in second.items():
         ends = [before(table, MARKS[-1]) for table in (own, first[name])]
         low, high = stats.ttest_ind(*ends, equal_var=False).confidence_interval()  # Welch's t over seeds
         less = f"{np.mean(ends[0]) - np.mean(ends[1]):+,.0f} ({low:+,.0f} to {high:+,.0f})"
-        rows[name] = [*(cell(before(own, mark)) for mark in MARKS), less]
+        rows.append([heading(name), str(len(own)), *(cell(before(own, mark)) for mark in MARKS), less])
     head = ["", "seeds", *(f"iteration {mark}" for mark in MARKS), "less the first atlas there"]
-    return table(head, ([heading(name), str(len(second[name])), *cells] for name, cells in rows.items()))
+    return table(head, rows)
 
 
 def draw(columns: dict[str, np.ndarray], reference: dict[str, np.ndarray], second: dict[str, np.ndarray]) -> None:
@@ -152,46 +151,27 @@ def marks(ends: dict[tuple[str, str], xr.Dataset], study: str) -> str:
     return claims_text((claim, judge(claim, ends)) for claim in claims)
 
 
-def curves_of_the_second(names: Iterable[str]) -> dict[str, np.ndarray]:
-    """Read how the columns of the second atlas learned, those that are trained."""
-    paths = {name: ATLAS / f"{name}-v2" / "training.csv.gz" for name in names}
-    return {name: curves(read(path)) for name, path in paths.items() if path.exists()}
-
-
-def text_of(
-    page: str,
-    logs: dict[tuple[str, str], dict[str, np.ndarray]],
-    second: dict[str, np.ndarray],
-    reference: dict[str, np.ndarray],
-) -> str:
-    """Put the tables and marks into the page."""
+def main() -> int:
+    """Write the tables and the figure."""
+    logs = {name: read(ATLAS / "-".join(name) / "training.csv.gz") for name in COLUMNS}
     columns = {"-".join(name): curves(log) for name, log in logs.items()}
+    again = {name: ATLAS / f"{name}-v2" / "training.csv.gz" for name in columns}
+    second = {name: curves(read(path)) for name, path in again.items() if path.exists()}
+    reference = {name: released(*where) for name, where in RELEASED.items()}
     studies = {study: studied(study) for study in STUDIES}
     ends = {name: final_rewards(log) for name, log in logs.items()}
     for study, words in CLAIMED.items():
         ends |= {(f"{task} {words}", "ppo"): final_rewards(log) for task, log in studies[study].items()}
-    page = replaced(page, "atlas", table_of({heading(name): own for name, own in columns.items()}))
+    page = replaced(PAGE.read_text(), "atlas", table_of({heading(name): own for name, own in columns.items()}))
     page = replaced(page, "second", both_table(columns, second))
     page = replaced(page, "released", table_of({f"released code, {heading(n)}": own for n, own in reference.items()}))
     for study in ("no-baseline", "ppo-m"):
         page = replaced(page, study, study_table(study, studies[study]))
     page = replaced(page, "no-baseline claims", marks(ends, "no-baseline"))
     returns = study_table("returns", studies["returns"])
-    return replaced(page, "returns", RETURNS_TEXT + returns + "\n" + marks(ends, "returns") if returns else "")
-
-
-def measured() -> tuple[dict[tuple[str, str], dict[str, np.ndarray]], dict[str, np.ndarray], dict[str, np.ndarray]]:
-    """Read what the page is made of: logs of the first atlas, curves of the second and of the released code."""
-    logs = {name: read(ATLAS / "-".join(name) / "training.csv.gz") for name in COLUMNS}
-    reference = {name: released(*where) for name, where in RELEASED.items()}
-    return logs, curves_of_the_second(map("-".join, COLUMNS)), reference
-
-
-def main() -> int:
-    """Write the tables and the figure."""
-    logs, second, reference = measured()
-    PAGE.write_text(text_of(PAGE.read_text(), logs, second, reference))
-    draw({"-".join(name): curves(log) for name, log in logs.items()}, reference, second)
+    page = replaced(page, "returns", RETURNS_TEXT + returns + "\n" + marks(ends, "returns") if returns else "")
+    PAGE.write_text(page)
+    draw(columns, reference, second)
     return 0
 
 

@@ -297,8 +297,8 @@ def index(audits: Logs, more: Mapping[str, Sequence[str]]) -> str:
     rows = []
     for name, (picture, measured, theirs) in PICTURES.items():
         preset, own = load_preset(name, "paper"), audits_for(name, audits)
-        names = own or ([picture.format(part) for part in parts_of(picture)] if picture else [])
-        names += more.get(name, ())
+        first = [picture.format(part) for part in parts_of(picture)] if picture else []
+        names = [*(own or first), *more.get(name, ())]
         ours = f"every iteration, {len(own)} of {most_pictures(name)} columns" if own else measured
         missing = [one for one in names if not (DOCS / "images" / one).exists()]
         if missing:

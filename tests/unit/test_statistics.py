@@ -162,6 +162,9 @@ def test_skewed_intervals_of_positive_numbers_hold_the_plain_ones_and_those_of_t
     signed = mean_interval(np.array([3.36, -2.91, 18.06]), skewed=True)
     assert -25 < signed.low < -20
     assert 33 < signed.high < 80
+    # nor of a number that is no mean, and not positive though those behind it are
+    none = skewed_jackknife(0.0, np.array([-1.0, -2.0, -1.5]))
+    assert none.low < 0.0 < none.high < np.inf
     same = skewed_jackknife(2.0, np.full(5, 2.0))
     assert (same.low, same.high) == (2.0, 2.0)
 

@@ -281,7 +281,7 @@ def skewed_jackknife(
     ends = [plain, Interval(value, low, high)]
     # n value - (n - 1) value_without_i: the jackknife's pseudo-values, of a mean the numbers themselves
     numbers = value + (len(without) - 1) * (value - without)
-    if (numbers > 0).all():
+    if value > 0 and (numbers > 0).all():
         # log(mean) has the standard error s / mean; that by a jackknife has no bound where one number is most of them
         factor = np.exp(critical * error / value)
         ends.append(Interval(value, value / factor, value * factor))
