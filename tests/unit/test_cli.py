@@ -9,6 +9,7 @@ import pytest
 
 from closerlook.arguments import environment_id
 from closerlook.cli import _in_one_line, demo, main
+from closerlook.cli.console import MANY_VERDICTS, Terminal
 from closerlook.cli.options import folder_name, whole_number
 from closerlook.training import TrainSettings
 
@@ -294,3 +295,26 @@ def test_names_have_short_forms():
     assert folder_name("package.module:function") == "package.module-function"
     assert folder_name("a/b") == "a-b"
     assert folder_name("../..") == "agent"
+
+
+def test_of_many_verdicts_one_of_each_area_and_level_is_printed_the_worst_first(tmp_path, capsys):
+    said = [
+        {"area": area, "level": level, "statement": f"Agent {number}: {area} {level}.", "advice": f"Do {area}."}
+        for area, level, count in (("a", "ok", MANY_VERDICTS - 3), ("b", "watch", 1), ("a", "problem", 2))
+        for number in range(count)
+    ]
+    terminal = Terminal(as_json=False)
+    terminal.verdicts(said, tmp_path)
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == len(said) == MANY_VERDICTS  # so many are read one by one
+    terminal = Terminal(as_json=False)
+    terminal.notes.width = 200
+    terminal.verdicts([*said, said[0] | {"statement": "Agent 9: a ok."}], tmp_path / "x.json")
+    assert capsys.readouterr().err.splitlines() == [
+        "problem  Agent 0: a problem. Do a. (1 other: a, problem)",
+        "watch  Agent 0: b watch. Do b.",
+        "ok  Agent 0: a ok. Do a. (9 others: a, ok)",
+        f"  all {MANY_VERDICTS + 1} verdicts: {tmp_path / 'x.json'}",
+    ]
+    terminal.verdicts([*said, said[0]])  # where they are nowhere else, all are printed
+    assert len(capsys.readouterr().err.splitlines()) == MANY_VERDICTS + 1

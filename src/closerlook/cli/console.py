@@ -4,7 +4,7 @@ import json
 import math
 import sys
 import warnings
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TextIO
@@ -43,7 +43,10 @@ ALONE_SECONDS = 3.0
 SHARE_TO_TRUST = 0.2
 """Part of the work from which on what is left is told by what was taken alone."""
 
-LEVEL_COLORS = {"ok": "green", "watch": "yellow", "problem": "red", "not_enough_data": "cyan"}
+LEVEL_COLORS = {"problem": "red", "watch": "yellow", "not_enough_data": "cyan", "ok": "green"}
+"""How the levels of verdicts are colored, the worst first."""
+MANY_VERDICTS = 12
+"""So many are read one by one; of more, one for each area and level is printed."""
 
 
 class OutputError(InputError):
@@ -118,11 +121,28 @@ class Terminal:
             self.stdout.write(f"{text}\n")
             self.stdout.flush()
 
-    def verdicts(self, verdicts: Iterable[Mapping[str, Any]]) -> None:
-        """Print what the numbers say, with what would change it."""
-        for verdict in verdicts:
-            level = Text(verdict["level"].replace("_", " "), style=LEVEL_COLORS.get(verdict["level"], ""))
-            self.notes.print(level.append(f"  {verdict['statement']} ", "default").append(verdict["advice"], "dim"))
+    def verdicts(self, verdicts: Sequence[Mapping[str, Any]], file: Path | None = None) -> None:
+        """Print what the numbers say, with what would change it.
+
+        Parameters
+        ----------
+        verdicts : sequence of mapping
+            What they say.
+        file : Path, optional
+            Where all of them are: of many, the first of each area and level is printed alone, the worst first.
+        """
+        alike: dict[tuple[str, str], list[Mapping[str, Any]]] = {}
+        if file is not None and len(verdicts) > MANY_VERDICTS:
+            for verdict in sorted(verdicts, key=lambda verdict: [*LEVEL_COLORS].index(verdict["level"])):
+                alike.setdefault((verdict["area"], verdict["level"]), []).append(verdict)
+        for first, *others in alike.values() or ([verdict] for verdict in verdicts):
+            level = first["level"].replace("_", " ")
+            line = Text(level, style=LEVEL_COLORS.get(first["level"], "")).append(f"  {first['statement']}", "default")
+            line.append(f" {first['advice']}" if first["advice"] else "", "dim")
+            count = f"{len(others)} other{'s' * (len(others) > 1)}"
+            self.notes.print(line.append(f" ({count}: {first['area']}, {level})" if others else ""))
+        if alike:
+            self.notes.print(f"  all {len(verdicts)} verdicts: {file}", style="dim", soft_wrap=True, markup=False)
 
     def files(self, files: Iterable[Path]) -> None:
         """Print where things are."""

@@ -37,8 +37,10 @@ class Lint:
         found = lint(Batch.load(self.file))
         console.result(found.to_json(), *_tables(found))
         console.verdicts(
-            {"level": check.level, "statement": f"{check.check}: {check.statement}.", "advice": check.advice}
-            for check in found.faults
+            [
+                {"level": check.level, "statement": f"{check.check}: {check.statement}.", "advice": check.advice}
+                for check in found.faults
+            ]
         )
 
 

@@ -114,7 +114,7 @@ class Measuring(OfAgents, Distributed):
         files += figures_of(RunFolder(self.folder), files, lambda: self._drawn(dataset))
         found = summary(dataset)
         console.result(found, *asked.tables(dataset))
-        console.verdicts(found["verdicts"])
+        console.verdicts(found["verdicts"], self.folder / f"{asked.name}.json")
         console.files(files)
 
     def _drawn(self, dataset: "xr.Dataset") -> list[Path]:
