@@ -1,11 +1,12 @@
 """What the audits of the second atlas say, at every update of its training: a table and pictures for replication.md."""
 
 from collections.abc import Mapping
-from pathlib import Path
+from functools import partial
 from typing import Any
 
 import numpy as np
-from measured import COLUMNS, IMAGES, heading, save_picture, table
+from measured import COLUMNS, heading, table
+from pictures import Picture, figures_of
 
 from closerlook.agents.loading import atlas_folder
 from closerlook.drawing.critic_audit import plot_critic_audit
@@ -63,22 +64,11 @@ def late(log: Mapping[str, Any], name: str) -> str:
     return f"{found.value:.3g} ({found.low:.3g} to {found.high:.3g})"
 
 
-def picture_of(column: tuple[str, str]) -> str:
-    """Return the name of a column's picture."""
-    return f"critic-audit-{'-'.join(column)}-v2.png"
-
-
-def draw_audits(logs: Logs, folder: Path = IMAGES) -> None:
-    """Draw the critics of each column along training."""
-    for column, log in logs.items():
-        save_picture(plot_critic_audit(log), (folder / picture_of(column)).with_suffix(""), 100)
-
-
-def pictures_for(figure: str, logs: Logs) -> list[str]:
-    """List the pictures that the audits give one of the paper's figures."""
-    return [picture_of(column) for column in logs if column[0] in FIGURES.get(figure, ())]
-
-
-def most_pictures(figure: str) -> int:
-    """Return how many pictures a figure has once all columns are trained."""
-    return sum(task in FIGURES[figure] for task, _ in COLUMNS)
+def audit_pictures(logs: Logs) -> list[Picture]:
+    """List the pictures of each column's critics along training."""
+    return [
+        Picture(
+            f"critic-audit-{'-'.join(column)}", figures_of(column[0], FIGURES), partial(plot_critic_audit, log), 100
+        )
+        for column, log in logs.items()
+    ]

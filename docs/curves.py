@@ -1,10 +1,12 @@
 """Gradients and critics of the second atlas: the pictures of Figures 1, 2, 4, 9 and 10."""
 
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 
 import xarray as xr
-from measured import COLUMNS, DATA, IMAGES, save_picture
+from measured import COLUMNS, DATA
+from pictures import Picture, figures_of
 
 from closerlook.diagnostics.gradients.figure import plot_gradient_quality
 from closerlook.diagnostics.values.figure import plot_value_prediction
@@ -32,17 +34,9 @@ def measured_curves(folder: Path = DATA / "v2") -> Curves:
     return {one: read_dataset(path) for one, path in paths.items() if path.exists()}
 
 
-def picture_of(kind: str, column: str) -> str:
-    """Return the name of a picture."""
-    return f"{kind}-{column}-v2.png"
-
-
-def draw_curves(curves: Curves, folder: Path = IMAGES) -> None:
-    """Draw each dataset as its command does."""
-    for (kind, column), dataset in curves.items():
-        save_picture(PLOTS[kind](dataset), (folder / picture_of(kind, column)).with_suffix(""), 80)
-
-
-def pictures_for(figure: str, curves: Curves) -> list[str]:
-    """List the pictures that datasets give one of the paper's figures."""
-    return [picture_of(*one) for one in FIGURES.get(figure, ()) if one in curves]
+def curve_pictures(curves: Curves) -> list[Picture]:
+    """List the pictures of datasets, each drawn as its command draws it."""
+    return [
+        Picture("-".join(one), figures_of(one, FIGURES), partial(PLOTS[one[0]], dataset), 80)
+        for one, dataset in curves.items()
+    ]

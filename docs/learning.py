@@ -8,7 +8,7 @@ from pathlib import Path
 import matplotlib.pyplot as plt
 import numpy as np
 import xarray as xr
-from measured import COLUMNS, TASKS, claims_text, replaced, save_picture, table
+from measured import COLUMNS, TASKS, claims_text, heading, replaced, save_picture, table
 from scipy import stats
 
 from closerlook.drawing.style import COLORS, INK, QUIET, RULE, STYLE, mean_with_interval
@@ -20,10 +20,12 @@ from closerlook.studies.training_rewards import final_rewards
 DOCS = Path(__file__).parent
 ATLAS = DOCS.parent / "atlas"
 RELEASED = {
-    "hopper-ppo": (DOCS / "data" / "released_code_hopper.csv", "ppo"),
-    "hopper-trpo": (DOCS / "data" / "released_code_hopper.csv", "trpo"),
-    "humanoid-trpo": (DOCS / "data" / "released_code_humanoid_trpo.csv", "mean_reward"),
+    ("hopper", "ppo"): (DOCS / "data" / "released_code_hopper.csv", "ppo"),
+    ("hopper", "trpo"): (DOCS / "data" / "released_code_hopper.csv", "trpo"),
+    ("humanoid", "trpo"): (DOCS / "data" / "released_code_humanoid_trpo.csv", "mean_reward"),
 }
+Curves = dict[tuple[str, str], np.ndarray]
+"""Mean rewards (seeds, iterations) by column."""
 STUDIES = {"no-baseline": "PPO, no baseline", "returns": "PPO, returns as value target", "ppo-m": "PPO-M"}
 CLAIMED = {"no-baseline": "without a baseline", "returns": "with returns targets"}
 """Studies that claims are about, as those name them."""
@@ -62,12 +64,6 @@ def released(path: Path, column: str) -> np.ndarray:
         return np.array([[float(row[column]) for row in csv.DictReader(file)]])
 
 
-def heading(name: str) -> str:
-    """Write ``hopper-ppo`` as ``Hopper-v5, PPO``."""
-    task, algorithm = name.split("-")
-    return f"{TASKS[task]}, {algorithm.upper()}"
-
-
 def before(table: np.ndarray, mark: int) -> np.ndarray:
     """Average the ten iterations before a mark, for each seed."""
     return np.asarray(np.nanmean(table[:, mark - 10 : mark], axis=1))
@@ -90,7 +86,7 @@ def table_of(rows: dict[str, np.ndarray]) -> str:
     )
 
 
-def both_table(first: dict[str, np.ndarray], second: dict[str, np.ndarray]) -> str:
+def both_table(first: Curves, second: Curves) -> str:
     """Lay out how the columns of the second atlas learned, and how much higher they end than the first's."""
     rows = []
     for name, own in second.items():
@@ -102,23 +98,22 @@ def both_table(first: dict[str, np.ndarray], second: dict[str, np.ndarray]) -> s
     return table(head, rows)
 
 
-def draw(columns: dict[str, np.ndarray], reference: dict[str, np.ndarray], second: dict[str, np.ndarray]) -> None:
+def draw(columns: Curves, reference: Curves, second: Curves) -> None:
     """Draw a panel for each column: seeds, means with intervals of both atlases, Figure 8's ends, the released code."""
     with plt.rc_context(STYLE):
         figure, axes = plt.subplots(2, 3, figsize=(9.6, 5.4), sharex=True, layout="constrained")
         for axis, (name, own) in zip(axes.T.ravel(), columns.items(), strict=True):
-            task, algorithm = name.split("-")
             axis.plot(np.arange(9, own.shape[1]), smoothed(own).T, color=QUIET, linewidth=0.6, alpha=0.5)
             for color, table in ((COLORS[0], own), (COLORS[2], second.get(name))):
                 if table is not None:
                     steps, (mean, low, high) = np.arange(9, table.shape[1]), mean_with_interval(smoothed(table))
                     axis.fill_between(steps, low, high, color=color, alpha=0.2, linewidth=0)
                     axis.plot(steps, mean, color=color, linewidth=1.8, gid="mean")
-            axis.plot([505, 505], FIGURE_8[task], color=INK, linewidth=3, solid_capstyle="butt", clip_on=False)
+            axis.plot([505, 505], FIGURE_8[name[0]], color=INK, linewidth=3, solid_capstyle="butt", clip_on=False)
             if name in reference:
                 theirs = smoothed(reference[name])[0]
                 axis.plot(np.arange(9, 9 + len(theirs)), theirs, color=COLORS[1], linewidth=1.2)
-            axis.set_title(f"{TASKS[task]} · {algorithm.upper()}", loc="left", size=9.5)
+            axis.set_title(heading(name).replace(", ", " · "), loc="left", size=9.5)
             axis.set(xlim=(0, 510), ylim=(0, None))
             axis.grid(axis="y", color=RULE, linewidth=0.6)
         figure.supxlabel("iteration of 2,048 steps", size=9)
@@ -154,8 +149,8 @@ def marks(ends: dict[tuple[str, str], xr.Dataset], study: str) -> str:
 def main() -> int:
     """Write the tables and the figure."""
     logs = {name: read(ATLAS / "-".join(name) / "training.csv.gz") for name in COLUMNS}
-    columns = {"-".join(name): curves(log) for name, log in logs.items()}
-    again = {name: ATLAS / f"{name}-v2" / "training.csv.gz" for name in columns}
+    columns = {name: curves(log) for name, log in logs.items()}
+    again = {name: ATLAS / f"{'-'.join(name)}-v2" / "training.csv.gz" for name in columns}
     second = {name: curves(read(path)) for name, path in again.items() if path.exists()}
     reference = {name: released(*where) for name, where in RELEASED.items()}
     studies = {study: studied(study) for study in STUDIES}

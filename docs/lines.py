@@ -1,13 +1,15 @@
 """Surrogate and true reward along updates of the second atlas: the pictures of Figures 6, 7 and 13 to 18."""
 
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 
 import matplotlib.pyplot as plt
 import numpy as np
 import xarray as xr
 from matplotlib.axes import Axes
-from measured import COLUMNS, DATA, IMAGES, heading, save_picture
+from measured import COLUMNS, DATA, heading
+from pictures import Picture, figures_of
 
 from closerlook.drawing.style import COLORS, RULE, STYLE, legend_above, mean_with_interval
 from closerlook.results.reading import read_dataset
@@ -19,9 +21,9 @@ CLIMBED = "as it is climbed"
 SURROGATES = {"normalized, unclipped": "multiple_normalized_rise", CLIMBED: "multiple_surrogate_rise"}
 """The paper does not say which of the two it shows."""
 FIGURES = {
-    "fig6": ("humanoid", "trpo"), "fig7": ("humanoid", "ppo"), "fig13": ("humanoid", "trpo"),
-    "fig14": ("humanoid", "ppo"), "fig15": ("walker2d", "trpo"), "fig16": ("walker2d", "ppo"),
-    "fig17": ("hopper", "trpo"), "fig18": ("hopper", "ppo"),
+    "fig6": [("humanoid", "trpo")], "fig7": [("humanoid", "ppo")], "fig13": [("humanoid", "trpo")],
+    "fig14": [("humanoid", "ppo")], "fig15": [("walker2d", "trpo")], "fig16": [("walker2d", "ppo")],
+    "fig17": [("hopper", "trpo")], "fig18": [("hopper", "ppo")],
 }  # fmt: skip
 """The column that each of the paper's figures is of."""
 
@@ -96,17 +98,14 @@ def _draw(axis: Axes, values: xr.DataArray, iteration: int, color: str, label: s
     axis.set_xticks([0.25, 1, 2, 3], ["¼", "1", "2", "3"])
 
 
-def picture_of(column: tuple[str, str]) -> str:
-    """Return the name of a column's picture."""
-    return f"lines-{'-'.join(column)}-v2.png"
-
-
-def draw_lines(lines: Lines, folder: Path = IMAGES) -> None:
-    """Draw the lines of each column."""
-    for column, datasets in lines.items():
-        save_picture(plot_lines(datasets, heading(column)), (folder / picture_of(column)).with_suffix(""), 90)
-
-
-def pictures_for(figure: str, lines: Lines) -> list[str]:
-    """List the pictures that lines give one of the paper's figures."""
-    return [picture_of(column) for column in lines if column == FIGURES.get(figure)]
+def line_pictures(lines: Lines) -> list[Picture]:
+    """List the pictures of each column's lines."""
+    return [
+        Picture(
+            f"lines-{'-'.join(column)}",
+            figures_of(column, FIGURES),
+            partial(plot_lines, datasets, heading(column)),
+            90,
+        )
+        for column, datasets in lines.items()
+    ]

@@ -14,16 +14,14 @@ from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
-from audits import Logs, audit_table, audited, draw_audits, most_pictures
-from audits import pictures_for as audits_for
-from curves import Curves, draw_curves, measured_curves
-from curves import pictures_for as curves_for
+from audits import Logs, audit_pictures, audit_table, audited
+from curves import curve_pictures, measured_curves
 from findings import WORDS, findings
-from lines import Lines, draw_lines, measured_lines
-from lines import pictures_for as lines_for
+from lines import line_pictures, measured_lines
 from matplotlib.axes import Axes
 from matplotlib.patches import Rectangle
 from measured import COLUMNS, DATA, DOCS, TASKS, current, replaced, save_picture, table
+from pictures import Picture, beside
 
 from closerlook.agents.loading import atlas_folder
 from closerlook.drawing.style import INK, STYLE
@@ -97,16 +95,20 @@ PICTURES: Mapping[str, tuple[str, str, str]] = {
     "table1": ("learning.png", "1e6 steps of ten seeds", "1e6 steps"),
     "fig1": ("gradients-humanoid-{}.png", "2e5 pairs of ten seeds", "1e7 pairs"),
     "fig2": ("gradients-humanoid-{}.png", "2e5 pairs of ten seeds, 1e7 of one", "1e7 pairs"),
-    "fig3": ("values-walker2d-ppo.png", "1e5 pairs at three iterations", "every iteration"),
-    "fig4": ("values-{}-ppo.png", "1e5 pairs, a fitted value from as many", "a fitted value from 5e6 pairs"),
+    "fig3": ("", "every iteration", "every iteration"),
+    "fig4": (
+        "values-{}-ppo.png",
+        "1e5 pairs, a fitted value from as many, of the second atlas from 1e6",
+        "a fitted value from 5e6 pairs",
+    ),
     "fig5": ("landscape-few-humanoid-trpo.png", "8,192 pairs a point", "2,000, 20,000 and 100,000 pairs a point"),
     "fig6": ("landscape-few-humanoid-trpo.png", "8,192 pairs a point, few only", "1e6 pairs a point"),
     "fig7": ("landscape-few-humanoid-ppo.png", "8,192 pairs a point, few only", "1e6 pairs a point"),
     "fig8": ("learning.png", "ten seeds", "24 seeds, 10 shown"),
     "fig9": ("gradients-walker2d-{}.png", "2e5 pairs of ten seeds", "1e6 pairs"),
     "fig10": ("gradients-hopper-{}.png", "2e5 pairs of ten seeds, 1e7 of one", "1e6 pairs"),
-    "fig11": ("", "not measured yet", "every iteration"),
-    "fig12": ("values-hopper-ppo.png", "1e5 pairs at three iterations", "every iteration"),
+    "fig11": ("", "every iteration", "every iteration"),
+    "fig12": ("", "every iteration", "every iteration"),
     "fig13": ("landscape-few-humanoid-trpo.png", "8,192 pairs a point, few only", "1e6 pairs a point"),
     "fig14": ("landscape-few-humanoid-ppo.png", "8,192 pairs a point, few only", "1e6 pairs a point"),
     "fig15": ("landscape-both-walker2d-trpo.png", "20,480 pairs a point", "1e6 pairs a point"),
@@ -154,6 +156,16 @@ def second_atlas() -> list[Found]:
     for task, algorithm in COLUMNS:
         found += _ends(task, algorithm, read_training_log(atlas_folder() / f"{task}-{algorithm}-v2"))
     return found
+
+
+def all_pictures() -> list[Picture]:
+    """List the pictures of the second atlas."""
+    audits, curves, lines = (
+        audit_pictures(audited()),
+        curve_pictures(measured_curves()),
+        line_pictures(measured_lines()),
+    )
+    return [*audits, *curves, *lines]
 
 
 def _ends(task: str, algorithm: str, log: Mapping[str, Any] | None) -> list[Found]:
@@ -279,27 +291,19 @@ def so_far(verdicts: Sequence[Mapping[str, Any]], explored: Sequence[Mapping[str
     )
 
 
-def pictures_of(lines: Lines, curves: Curves) -> dict[str, list[str]]:
-    """List the pictures of what was measured of the second atlas, by the paper's figures."""
-    return {name: [*curves_for(name, curves), *lines_for(name, lines)] for name in PICTURES}
-
-
-def index(audits: Logs, more: Mapping[str, Sequence[str]]) -> str:
-    """Lay out the paper's figures: picture, command, and size beside the paper's.
+def index(pictures: Sequence[Picture]) -> str:
+    """Lay out the paper's figures: pictures, the first atlas' and the second's, command, and size beside the paper's.
 
     Parameters
     ----------
-    audits : mapping of (str, str) to mapping
-        Logs of the columns whose training was audited.
-    more : mapping of str to sequence of str
-        Pictures of what else was measured of the second atlas, by the figure.
+    pictures : sequence of Picture
+        The second atlas'.
     """
     rows = []
-    for name, (picture, measured, theirs) in PICTURES.items():
-        preset, own = load_preset(name, "paper"), audits_for(name, audits)
+    for name, (picture, ours, theirs) in PICTURES.items():
+        preset = load_preset(name, "paper")
         first = [picture.format(part) for part in parts_of(picture)] if picture else []
-        names = [*(own or first), *more.get(name, ())]
-        ours = f"every iteration, {len(own)} of {most_pictures(name)} columns" if own else measured
+        names = [*first, *beside(name, pictures)]
         missing = [one for one in names if not (DOCS / "images" / one).exists()]
         if missing:
             sys.exit(f"docs/images/{missing[0]} is not there")
@@ -386,7 +390,7 @@ def texts_of(
     first: Sequence[Found],
     second: Sequence[Found],
     audits: Logs,
-    more: Mapping[str, Sequence[str]],
+    pictures: Sequence[Picture],
 ) -> tuple[str, str, list[dict[str, Any]], list[dict[str, Any]]]:
     """Put all that is found into the page, and a part into README; return both, and what the atlases come to.
 
@@ -398,8 +402,8 @@ def texts_of(
         What was measured of the two atlases.
     audits : mapping of (str, str) to mapping
         Logs of the second's columns.
-    more : mapping of str to sequence of str
-        As `index` takes them.
+    pictures : sequence of Picture
+        The second's.
     """
     claims = {claim.name: claim for claim in load_claims()}
     named = {name for names in SECTIONS.values() for name in names}
@@ -409,7 +413,7 @@ def texts_of(
     for name, content in (
         ("findings", "".join(f"{place}. {line}\n" for place, line in enumerate(told, 1))),
         ("so far", progress),
-        ("index", index(audits, more)),
+        ("index", index(pictures)),
         ("audits", audit_table(audits)),
         ("plain", by_another_hand()),
         ("verdicts", overview(verdicts, claims)),
@@ -425,14 +429,11 @@ def texts_of(
 
 def main() -> int:
     """Write the page."""
-    audits, lines, curves = audited(), measured_lines(), measured_curves()
-    draw_audits(audits)
-    draw_lines(lines)
-    draw_curves(curves)
+    audits, pictures = audited(), all_pictures()
+    for picture in pictures:
+        picture.save()
     texts = PAGE.read_text(), README.read_text()
-    page, readme, explored, verdicts = texts_of(
-        *texts, first_atlas(), second_atlas(), audits, pictures_of(lines, curves)
-    )
+    page, readme, explored, verdicts = texts_of(*texts, first_atlas(), second_atlas(), audits, pictures)
     PAGE.write_text(page)
     README.write_text(readme)
     claims = {claim.name: claim for claim in load_claims()}

@@ -81,7 +81,7 @@ def test_a_page_is_what_its_script_makes(script, tmp_path, monkeypatch):
 def test_columns_of_the_second_atlas_stand_beside_the_firsts():
     rng = np.random.default_rng(0)
     first, second = (rng.normal(level, 10.0, (n, 488)) for level, n in ((100.0, 10), (150.0, 6)))
-    (row,) = learning.both_table({"hopper-ppo": first}, {"hopper-ppo": second}).splitlines()[2:]
+    (row,) = learning.both_table({("hopper", "ppo"): first}, {("hopper", "ppo"): second}).splitlines()[2:]
     ends = [table[:, 478:488].mean(axis=1) for table in (second, first)]
     low, high = stats.ttest_ind(*ends, equal_var=False).confidence_interval()
     cells = [cell.strip() for cell in row.strip("|").split("|")]

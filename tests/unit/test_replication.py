@@ -20,6 +20,7 @@ import lines
 import replication
 import second_atlas
 from measured import COLUMNS, DOCS, found
+from pictures import beside
 
 from closerlook.algorithms.returns import discounted_sums
 from closerlook.cli import _parse
@@ -79,7 +80,7 @@ def small() -> list[Found]:
 
 
 def test_the_page_is_made_of_datasets_alone():
-    text, readme, rows, _ = replication.texts_of(PAGE, README, small(), [], {}, {})
+    text, readme, rows, _ = replication.texts_of(PAGE, README, small(), [], {}, [])
     assert "- Pairs of a trajectory are nearly as good as independent ones: 0.90 of them" in readme
     assert "Pairs of a trajectory are nearly as good as independent ones: 0.90 of them" in text
     assert "differ by 0.010 at the median" in text
@@ -92,18 +93,18 @@ def test_the_page_is_made_of_datasets_alone():
 
 
 def test_what_the_second_atlas_says_stands_in_its_own_tables():
-    text, *_ = replication.texts_of(PAGE, README, small(), small()[:1], {}, {})
+    text, *_ = replication.texts_of(PAGE, README, small(), small()[:1], {}, [])
     verdicts = text.split("<!-- verdicts -->")[1].split("<!-- end of verdicts -->")[0]
     assert "**yes**" in verdicts
     assert "not tested" in verdicts
-    nothing, *_ = replication.texts_of(PAGE, README, small(), [], {}, {})
+    nothing, *_ = replication.texts_of(PAGE, README, small(), [], {}, [])
     assert nothing.split("<!-- verdicts -->")[1].lstrip().startswith("Nothing of it")
 
 
 def test_how_far_the_second_atlas_is_and_where_both_agree_is_told():
     first = [*small(), Found("gradients", "walker2d", "ppo", small_gradients(0.2), None, Path())]
     second = [first[0], Found("gradients", "walker2d", "ppo", small_gradients(0.05), None, Path())]
-    text, readme, explored, _ = replication.texts_of(PAGE, README, first, second, {}, {})
+    text, readme, explored, _ = replication.texts_of(PAGE, README, first, second, {}, [])
     told = "The second atlas is measured in 2 of 6 columns."
     assert told in text
     assert told in readme
@@ -115,13 +116,13 @@ def test_how_far_the_second_atlas_is_and_where_both_agree_is_told():
     assert both == len(decided)
     # that Walker2d's estimates are nearly uncorrelated is what the second says and the first does not
     assert same == sum(again[place] == before[place] for place in decided) < both
-    nothing = replication.texts_of(PAGE, README, small(), [], {}, {})[1]
+    nothing = replication.texts_of(PAGE, README, small(), [], {}, [])[1]
     assert "Nothing of the second atlas has been measured yet." in nothing
 
 
 def test_findings_are_of_the_second_atlas_and_the_firsts_numbers_stand_beside_them():
     second = [Found("gradients", "hopper", "ppo", small_gradients(0.2), None, Path())]
-    text, *_ = replication.texts_of(PAGE, README, small(), second, {}, {})
+    text, *_ = replication.texts_of(PAGE, README, small(), second, {}, [])
     lines = text.split("<!-- findings -->")[1].split("<!-- end of findings -->")[0].strip().splitlines()
     assert [line.split(".")[0] for line in lines] == [str(place) for place in range(1, 11)]
     agreement = "hardly agree once agents have learned something: no in 1 of 1 columns; means of 0.2 to 0.2."
@@ -244,8 +245,7 @@ def test_questions_have_answers_on_the_page(atlas, question):
 
 @pytest.mark.slow
 def test_the_page_is_what_its_script_makes():
-    pictures = replication.pictures_of(lines.measured_lines(), curves.measured_curves())
-    own = replication.first_atlas(), replication.second_atlas(), audits.audited(), pictures
+    own = replication.first_atlas(), replication.second_atlas(), audits.audited(), replication.all_pictures()
     assert replication.texts_of(PAGE, README, *own)[:2] == (PAGE, README)
 
 
@@ -263,14 +263,10 @@ def test_audits_are_told_by_means_over_seeds_of_late_iterations_and_drawn(tmp_pa
     # half the interval of 0.1, 0.2 and 0.3 is 4.303 times 0.1 over the root of 3
     assert text.count("| 0.2 (-0.0484 to 0.448) |") == len(audits.NUMBERS) - 1
     assert "| mean KL of the update | - |" in text
-    audits.draw_audits(small_logs(), tmp_path)
+    (picture,) = audits.audit_pictures(small_logs())
+    picture.save(tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["critic-audit-walker2d-ppo-v2.png"]
-
-
-def test_audits_stand_at_the_figures_that_they_make():
-    found = {name: audits.pictures_for(name, small_logs()) for name in replication.PICTURES}
-    pictures = ["critic-audit-walker2d-ppo-v2.png"]
-    assert {name: own for name, own in found.items() if own} == {"fig3": pictures, "fig11": pictures}
+    assert picture.figures == ("fig3", "fig11")
 
 
 def test_what_was_measured_of_the_second_atlas_stands_at_the_figures_that_it_makes(tmp_path):
@@ -278,8 +274,9 @@ def test_what_was_measured_of_the_second_atlas_stands_at_the_figures_that_it_mak
         small_values().to_netcdf(tmp_path / f"{name}.nc", engine="netcdf4")
     own = curves.measured_curves(tmp_path)
     assert sorted(own) == [("gradients", "hopper-ppo"), ("values", "walker2d-ppo")]
-    pictures = replication.pictures_of({("hopper", "ppo"): {}}, own)
-    assert {name: of for name, of in pictures.items() if of} == {
+    pictures = [*curves.curve_pictures(own), *lines.line_pictures({("hopper", "ppo"): {}})]
+    found = {name: beside(name, pictures) for name in replication.PICTURES}
+    assert {name: of for name, of in found.items() if of} == {
         "fig4": ["values-walker2d-ppo-v2.png"],
         "fig9": ["gradients-hopper-ppo-v2.png"],
         "fig10": ["gradients-hopper-ppo-v2.png"],
@@ -321,10 +318,10 @@ def test_lines_are_means_over_seeds_of_means_over_updates(tmp_path):
     assert not means[axes[4]]  # iteration 0 was not measured from many pairs
     np.testing.assert_allclose(means[axes[5]][0], [3.5, 7.0, 14.0])
     assert axes[5].get_title("left") == "iteration 450, from 262,144 pairs"
-    lines.draw_lines({("hopper", "ppo"): {"few": small_lines(5.0)}}, tmp_path)
+    (picture,) = lines.line_pictures({("hopper", "ppo"): {"few": small_lines(5.0)}})
+    picture.save(tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["lines-hopper-ppo-v2.png"]
-    assert lines.pictures_for("fig18", {("hopper", "ppo"): {}}) == ["lines-hopper-ppo-v2.png"]
-    assert lines.pictures_for("fig17", {("hopper", "ppo"): {}}) == []
+    assert picture.figures == ("fig18",)
 
 
 def test_the_second_atlas_is_measured_by_commands_that_can_be_read_and_lands_where_the_page_looks():
