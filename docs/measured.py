@@ -21,6 +21,10 @@ TASKS = {"hopper": "Hopper-v5", "walker2d": "Walker2d-v5", "humanoid": "Humanoid
 COLUMNS = [(task, algorithm) for task in TASKS for algorithm in ("ppo", "trpo")]
 
 
+COMPRESSED_FROM = 8000
+"""Bytes of a variable from which compression takes off more than it adds."""
+
+
 def take_in_given(doc: str | None, take: Callable[[Path], None]) -> None:
     """Read the command line of a page's script: with ``--from DIR`` its datasets are taken in."""
     parser = argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -37,8 +41,12 @@ def take_in(folder: Path, kind: str) -> None:
 
 
 def keep(dataset: xr.Dataset, path: Path) -> None:
-    """Write a dataset, or leave what is there where writing it ends before its time."""
-    write_atomically(path, lambda half: dataset.to_netcdf(half, engine="netcdf4"))
+    """Write a dataset, its large variables compressed, or leave what is there where writing it ends before its time."""
+    large = [
+        name for name, data in dataset.variables.items() if data.nbytes > COMPRESSED_FROM and data.dtype.kind in "if"
+    ]
+    encoding = {name: {"zlib": True, "complevel": 9, "shuffle": True} for name in large}
+    write_atomically(path, lambda half: dataset.to_netcdf(half, engine="netcdf4", encoding=encoding))
 
 
 OUTDATED = {
