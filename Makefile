@@ -85,7 +85,7 @@ bench: $(VENV)/dev.stamp  ## Speed of sampling and of measurements, as ratios wi
 	$(BIN)/python benchmarks/workers.py
 	$(BIN)/python benchmarks/monitor.py
 
-atlas: $(VENV)/run.stamp  ## Train the sixty agents of atlas/ and pack them: hours on two cores; goes on where it stopped
+atlas: $(VENV)/run.stamp  ## Train the agents of atlas/ and pack them: hours on two cores; goes on where it stopped
 	$(BIN)/closerlook atlas --runs runs/atlas --out atlas
 
 docs: $(VENV)/docs.stamp  ## Write the generated pages and build the site into site/

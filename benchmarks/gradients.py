@@ -10,7 +10,7 @@ pair: the first 512 streams are kept one by one, with their prefixes, and the fi
 matter. The goal is a ratio of at most 1.10.
 
     python benchmarks/gradients.py                                          a few minutes
-    python benchmarks/gradients.py --agents atlas/humanoid-ppo --pairs 1e6 --rounds 5
+    python benchmarks/gradients.py --agents atlas/humanoid-ppo-v2 --pairs 1e6 --rounds 5
     python benchmarks/gradients.py --agents Hopper-v5 --true-gradients              a fresh agent, whose episodes are
     short
 """
@@ -41,7 +41,7 @@ from closerlook.simulation.records import Rollout, Sampling
 from closerlook.simulation.rollout import rollout
 
 TASKS = ("Hopper-v5", "Walker2d-v5", "Humanoid-v5")
-AGENTS = ("atlas/hopper-ppo", "atlas/walker2d-ppo", "atlas/humanoid-ppo")
+AGENTS = ("atlas/hopper-ppo", "atlas/walker2d-ppo", "atlas/humanoid-ppo-v2")
 N_STEPS = 2048
 GOAL = 1.10
 
@@ -57,12 +57,11 @@ def make_agent(task: str) -> Agent:
     return Agent(policy, value, state, environment=EnvironmentSpec(task))
 
 
-def find_agent(name: str, iteration: int, seed: int) -> Agent:
-    """Load an agent of a run folder; a name that is no folder is the task of a fresh one."""
+def find_agent(name: str, iteration: int, seed: int | None = None) -> Agent:
+    """Load an agent of a run folder, its first if no seed is given; what is no folder is the task of a fresh one."""
     if not Path(name).exists():
         return make_agent(name)
-    (agent,) = find_agents(name, iteration=iteration, seed=seed)
-    return agent
+    return find_agents(name, iteration=iteration, seed=seed)[0]
 
 
 def seconds(work: Callable[[], object]) -> float:
@@ -128,7 +127,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--agents", nargs="+", default=AGENTS)
     parser.add_argument("--iteration", type=int, default=450)
-    parser.add_argument("--agent-seed", type=int, default=0)
+    parser.add_argument("--agent-seed", type=int)
     parser.add_argument("--pairs", type=float, default=131_072)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--true-gradients", action="store_true")

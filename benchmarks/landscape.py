@@ -28,7 +28,7 @@ from closerlook.measurements.surfaces import Points, random_direction, sample_po
 from closerlook.simulation.records import Sampling
 
 GOAL = 0.85
-AGENTS = ("walker2d-ppo", "humanoid-ppo")
+AGENTS = ("walker2d-ppo", "humanoid-ppo-v2")
 SAMPLING = Sampling(2048)
 STREAMS, GRID = 10, 13
 
@@ -65,7 +65,7 @@ def main() -> None:
     parts = [points for points, _ in parts_of(len(plane), STREAMS)]
     chosen = [parts[round(at)] for at in np.linspace(0, len(parts) - 2, arguments.jobs)]
     for name in arguments.agents:
-        (agent,) = find_agents(f"atlas/{name}", iteration=arguments.iteration, seed=0)
+        agent = find_agents(f"atlas/{name}", iteration=arguments.iteration)[0]
         environment = agent.environment
         directions = directions_of(agent, environment)
         multiples = [plane[points.start : points.stop] for points in chosen]

@@ -8,7 +8,7 @@ One number of pairs stands for itself, a tenth and a hundredth of it. Goals: the
 largest pools within 10% of that between the two smallest, and less than 2 GB of memory in any process.
 
     python benchmarks/pool.py
-    python benchmarks/pool.py --agent atlas/humanoid-ppo --pairs 1e5 1e6 1e7 --rounds 1
+    python benchmarks/pool.py --agent atlas/humanoid-ppo-v2 --pairs 1e5 1e6 1e7 --rounds 1
 """
 
 import argparse
@@ -30,7 +30,7 @@ GOAL_GROWTH, GOAL_BYTES = 1.10, 2e9
 
 def measure_here(agent: str, iteration: int, pairs: int) -> None:
     with TemporaryDirectory() as folder:
-        gradient_quality(find_agent(agent, iteration, 0), pairs=pairs, out=folder)
+        gradient_quality(find_agent(agent, iteration), pairs=pairs, out=folder)
     close_pool()  # the time of children counts once they have ended
     usages = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
     seconds = sum(usage.ru_utime + usage.ru_stime for usage in usages)

@@ -122,6 +122,23 @@ def test_an_atlas_that_is_too_large_is_refused(folders: tuple[Path, Path], monke
     monkeypatch.setattr(module, "LARGEST", 1000)
     with pytest.raises(InputError, match="more than"):
         require_small(folders[1])
+    monkeypatch.setattr(module, "LOGS_ALONE", ("hopper-trpo",))
+    assert require_small(folders[1]) == 0
+
+
+def test_a_column_whose_log_alone_was_kept_says_so_and_is_trained_again(
+    folders: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CLOSERLOOK_ATLAS", str(tmp_path))
+    (tmp_path / "hopper-trpo").mkdir()
+    for name in ("run.json", "training.csv.gz"):
+        shutil.copy(folders[1] / "hopper-trpo" / name, tmp_path / "hopper-trpo")
+    for name in ("atlas/hopper-trpo", tmp_path / "hopper-trpo"):
+        monkeypatch.chdir(folders[0])
+        with pytest.raises(InputError, match=r"the log of hopper-trpo, not its agents; closerlook atlas hopper-trpo"):
+            find_agents(name)
+    train_entry(TINY, runs=folders[0], atlas=tmp_path, workers=1)
+    assert find_agents("atlas/hopper-trpo")[0].iteration == 2
 
 
 def files_of(folder: Path) -> dict[Path, bytes]:
@@ -157,7 +174,8 @@ def test_a_packed_column_is_replaced_where_that_was_asked(folders: tuple[Path, P
 
 
 def test_columns_are_chosen_by_name() -> None:
-    assert names_of(()) == list(ENTRIES)
+    assert [name for name in ENTRIES if name not in names_of(())] == list(module.LOGS_ALONE)
+    assert names_of(("humanoid-ppo",)) == ["humanoid-ppo"]
     assert names_of(("walker2d-trpo", "atlas/hopper-ppo")) == ["hopper-ppo", "walker2d-trpo"]
     with pytest.raises(InputError, match="no 'ant-ppo'"):
         names_of(("ant-ppo",))
@@ -166,8 +184,14 @@ def test_columns_are_chosen_by_name() -> None:
 ATLAS = Path(__file__).parents[2] / "atlas"
 
 
-def test_the_first_atlas_is_there_whole() -> None:
-    assert {name for name in ENTRIES if not name.endswith("-v2")} <= {path.name for path in ATLAS.iterdir()}
+@pytest.mark.parametrize("name", [name for name in ENTRIES if (ATLAS / name).exists()])
+def test_the_repository_keeps_a_hundred_agents_and_of_others_the_log(name: str) -> None:
+    assert (ATLAS / name / "training.csv.gz").is_file()
+    seeds = range(10, 20) if name.endswith("-v2") else range(10)
+    agents = (
+        [] if name in module.LOGS_ALONE else [(iteration, seed) for iteration in (0, 150, 300, 450) for seed in seeds]
+    )
+    assert sorted(checkpoints_of(ATLAS / name)) == agents
 
 
 @pytest.mark.parametrize("name", [name for name in ENTRIES if (ATLAS / name).exists()])

@@ -277,11 +277,14 @@ def _nothing_there(path: Path) -> InputError:
             f"{path} is {kind}, which closerlook cannot open by itself yet",
             "write a function that returns cl.Agent.from_torch(...), and give it as package.module:function",
         )
+    if path.resolve().parent == atlas_folder().resolve():
+        there = ", ".join(sorted(run.parent.name for run in path.parent.glob(f"*/{CHECKPOINTS}"))) or "empty"
+        if path.is_dir():
+            how = f"closerlook atlas {path.name} trains them; there are those of: {there}"
+            return InputError(f"the atlas ({path.parent}) keeps the log of {path.name}, not its agents", how)
+        return InputError(f"there is no {path.name} in the atlas ({path.parent})", f"it is or has: {there}")
     if path.exists():
         return InputError(f"{path} holds no agent", "give a run folder, the folder of a checkpoint, or module:function")
-    if path.parent == atlas_folder():
-        there = ", ".join(sorted(run.parent.name for run in path.parent.glob(f"*/{CHECKPOINTS}"))) or "empty"
-        return InputError(f"there is no {path.name} in the atlas ({path.parent})", f"it is or has: {there}")
     return InputError(f"there is no agent at {path}", "check the path; module:function names a function of yours")
 
 

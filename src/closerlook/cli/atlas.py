@@ -28,7 +28,9 @@ class Atlas(Output):
 
     out: Annotated[Path | None, option("DIR", "atlas/ beside the sources")] = None
     """Folder of the packed atlas."""
-    columns: Annotated[tuple[str, ...], tyro.conf.Positional, option("COLUMN ...", "all twelve")] = ()
+    columns: Annotated[
+        tuple[str, ...], tyro.conf.Positional, option("COLUMN ...", "all that the repository keeps")
+    ] = ()
     """Which columns, for example walker2d-ppo or walker2d-ppo-v2."""
     runs: Path = Path("runs/atlas")
     """Folder of the training runs."""

@@ -38,7 +38,7 @@ def commands() -> Mapping[str, Entry]:
     """Return every command by name; a diagnostic that is installed is one."""
     demo = "train two small Hopper agents, measure them, write a page about it: 3 minutes"
     study = "the paper's figures by name: train, measure, draw, judge"
-    atlas = "train and pack the sixty agents of the repository: hours"
+    atlas = "train and pack the agents of the repository: hours"
     return {
         "demo": Entry(demo, partial(_from, "demo", "Demo")),
         "train": Entry("train agents, with checkpoints to measure", partial(_from, "train", "Train")),

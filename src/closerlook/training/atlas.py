@@ -12,7 +12,8 @@ Each column is trained as a run of its own, which can be taken up again, and the
       checkpoints/000150/03/        agent 3 after 150 updates: agent.json, state.packed
 
 The iterations that were asked for are packed, the last one only of runs that are shorter than those. The first seeds
-keep their optimizer's state, without which a PPO step is not defined; the others do without.
+keep their optimizer's state, without which a PPO step is not defined; the others do without. Of columns that the
+repository has no room for, log and settings alone are kept: the command that trained them makes their agents again.
 """
 
 import gzip
@@ -23,7 +24,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from closerlook.agents.files import DESCRIPTION, PACKED, load_agent, save_agent
-from closerlook.agents.loading import ATLAS, CHECKPOINTS, checkpoint_folder
+from closerlook.agents.loading import ATLAS, CHECKPOINTS, checkpoint_folder, checkpoints_of
 from closerlook.algorithms.presets import PresetName
 from closerlook.arguments import Algorithm
 from closerlook.errors import InputError
@@ -44,6 +45,8 @@ ENTRIES: dict[str, tuple[str, Algorithm, PresetName]] = {
     for algorithm in _ALGORITHMS
 }
 """The columns by name: task, algorithm and preset."""
+LOGS_ALONE = ("humanoid-ppo",)
+"""Columns whose agents the repository has no room for."""
 SECOND_SEEDS = 10
 """First seed of the second atlas: none of its agents is one of the first."""
 
@@ -121,7 +124,7 @@ def train_entry(
     -------
     Path
         The packed column. One that is packed already, from the same settings, is left as it is, unless all is to be
-        computed again.
+        computed again; one whose log alone was kept is trained.
 
     Raises
     ------
@@ -130,7 +133,7 @@ def train_entry(
     """
     require_free_folder(entry, runs=runs, atlas=atlas, resume=resume)
     packed = atlas / entry.name
-    if resume and _settings_of(packed) is not None:
+    if resume and _settings_of(packed) is not None and checkpoints_of(packed):
         return packed
     run = train(
         entry.settings,
@@ -249,14 +252,14 @@ def size_of(atlas: Path) -> int:
 
 
 def require_small(atlas: Path) -> int:
-    """Return the bytes of the atlas.
+    """Return the bytes of the atlas, without columns whose agents are not to be kept.
 
     Raises
     ------
     InputError
         Where it is too large to be kept in the repository.
     """
-    size = size_of(atlas)
+    size = sum(size_of(column) for column in atlas.iterdir() if column.name not in LOGS_ALONE)
     if size > LARGEST:
         raise InputError(
             f"the atlas has {size / 1e6:.1f} MB, more than {LARGEST / 1e6:.0f}", "keep the optimizer of fewer seeds"
@@ -265,7 +268,7 @@ def require_small(atlas: Path) -> int:
 
 
 def names_of(chosen: Sequence[str]) -> list[str]:
-    """Return the columns asked for, all where none is, in the order of `ENTRIES`.
+    """Return the columns asked for, where none is all whose agents are kept, in the order of `ENTRIES`.
 
     Raises
     ------
@@ -275,4 +278,4 @@ def names_of(chosen: Sequence[str]) -> list[str]:
     for name in chosen:
         _ = Entry(name.removeprefix(f"{ATLAS}/")).settings
     wanted = {name.removeprefix(f"{ATLAS}/") for name in chosen}
-    return [name for name in ENTRIES if not wanted or name in wanted]
+    return [name for name in ENTRIES if (name in wanted if wanted else name not in LOGS_ALONE)]
