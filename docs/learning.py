@@ -8,8 +8,7 @@ from pathlib import Path
 import matplotlib.pyplot as plt
 import numpy as np
 import xarray as xr
-from measured import COLUMNS, TASKS, claims_text, heading, replaced, save_picture, table
-from scipy import stats
+from measured import COLUMNS, TASKS, claims_text, gained, heading, replaced, save_picture, table
 
 from closerlook.drawing.style import COLORS, INK, QUIET, RULE, STYLE, mean_with_interval
 from closerlook.studies import training_variables
@@ -90,9 +89,7 @@ def both_table(first: Curves, second: Curves) -> str:
     """Lay out how the columns of the second atlas learned, and how much higher they end than the first's."""
     rows = []
     for name, own in second.items():
-        ends = [before(table, MARKS[-1]) for table in (own, first[name])]
-        low, high = stats.ttest_ind(*ends, equal_var=False).confidence_interval()  # Welch's t over seeds
-        less = f"{np.mean(ends[0]) - np.mean(ends[1]):+,.0f} ({low:+,.0f} to {high:+,.0f})"
+        less = gained(*(before(table, MARKS[-1]) for table in (first[name], own)))
         rows.append([heading(name), str(len(own)), *(cell(before(own, mark)) for mark in MARKS), less])
     head = ["", "seeds", *(f"iteration {mark}" for mark in MARKS), "less the first atlas there"]
     return table(head, rows)

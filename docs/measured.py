@@ -8,6 +8,7 @@ import numpy as np
 import xarray as xr
 from matplotlib.axes import Axes
 from PIL import Image
+from scipy import stats
 
 from closerlook.drawing.style import save_figure
 from closerlook.results.reading import read_dataset
@@ -156,6 +157,15 @@ def claims_on(names: Iterable[str]) -> list[Claim]:
     known = set(names)
     own = [claim for claim in load_claims() if claim.source.startswith("ours")]
     return [claim for claim in own if claim.variable in known and claim.statistic != "relation"]
+
+
+def gained(before: np.ndarray, after: np.ndarray, digits: int = 0) -> str:
+    """Write how much higher the mean over other seeds is, with its 95% interval by Welch's t where seeds differ."""
+    interval = ""
+    if max(np.ptp(before), np.ptp(after)) > 0:
+        low, high = stats.ttest_ind(after, before, equal_var=False).confidence_interval()
+        interval = f" ({low:+,.{digits}f} to {high:+,.{digits}f})"
+    return f"{after.mean() - before.mean():+,.{digits}f}{interval}"
 
 
 MARKS = {"holds": "**yes**", "does not hold": "**no**", "not enough data": "open"}

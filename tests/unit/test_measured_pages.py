@@ -4,7 +4,6 @@ import importlib
 import json
 import shutil
 import sys
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -132,6 +131,20 @@ def test_tables_on_older_tasks_are_those_of_the_data():
     rows, text = json.loads(older_tasks.STORED.read_text()), older_tasks.PAGE.read_text()
     for task in older_tasks.STEPS:
         assert replaced(text, task, older_tasks.laid_out(rows, task)) == text, task
+    assert replaced(text, "humanoid trained", older_tasks.trained(rows)) == text
+
+
+def test_humanoids_of_both_atlases_are_compared_by_seeds():
+    rows = [
+        {"column": f"humanoid-ppo{end}", "iteration": iteration, "seed": seed, "older": older, "deviation": wide}
+        for end, shift, wide in (("", 0.0, 0.5), ("-v2", 30.0, 0.75))
+        for iteration in (0, 150)
+        for seed, older in enumerate([90.0 + shift, 100.0 + shift, 110.0 + shift])
+    ]
+    start, later = older_tasks.trained(rows).splitlines()[2:]
+    # three of each, 10 apart: half the interval is 2.776 times the root of 2 * 100 / 3
+    assert start == "| PPO | 0 | 100 | 130 | +30 (+7 to +53) | 0.50 | 0.75 | +0.25 |"
+    assert later == start.replace("PPO | 0", " | 150")
 
 
 @pytest.mark.filterwarnings("ignore:.*out of date:DeprecationWarning")
@@ -144,7 +157,7 @@ def test_an_episode_of_hopper_that_ends_by_a_fall_earns_one_more_in_v4(monkeypat
 
 
 def test_humanoid_is_paid_for_clipped_actions_alone_in_the_older_way():
-    agent = replace(cl.load("atlas/humanoid-ppo-v2", iteration=0, seed=10), action_transform="none")
+    agent = cl.load("atlas/humanoid-ppo-v2", iteration=0, seed=10)  # trained in the older way
     (_, as_is, here), (_, clipped, there) = older_tasks.ways("humanoid", agent)
     assert (as_is.action_transform, clipped.action_transform) == ("none", "clip")
     assert here == there
