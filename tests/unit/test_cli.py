@@ -297,23 +297,24 @@ def test_names_have_short_forms():
     assert folder_name("../..") == "agent"
 
 
-def test_of_many_verdicts_one_of_each_area_and_level_is_printed_the_worst_first(tmp_path, capsys):
+def test_of_many_verdicts_those_that_differ_in_numbers_alone_are_printed_once_the_worst_level_first(tmp_path, capsys):
     said = [
-        {"area": area, "level": level, "statement": f"Agent {number}: {area} {level}.", "advice": f"Do {area}."}
-        for area, level, count in (("a", "ok", MANY_VERDICTS - 3), ("b", "watch", 1), ("a", "problem", 2))
+        {"level": level, "statement": f"iteration {number}, seed 3: {what}, {1.7e6 * number:+.3g}.", "advice": "Do."}
+        for what, level, count in (("fine", "ok", MANY_VERDICTS - 4), ("far", "watch", 1), ("lost", "problem", 2))
         for number in range(count)
     ]
+    said.insert(4, {"level": "ok", "statement": "Another.", "advice": ""})
     terminal = Terminal(as_json=False)
     terminal.verdicts(said, tmp_path)
-    lines = capsys.readouterr().err.splitlines()
-    assert len(lines) == len(said) == MANY_VERDICTS  # so many are read one by one
+    assert len(capsys.readouterr().err.splitlines()) == len(said) == MANY_VERDICTS  # so many are read one by one
     terminal = Terminal(as_json=False)
     terminal.notes.width = 200
-    terminal.verdicts([*said, said[0] | {"statement": "Agent 9: a ok."}], tmp_path / "x.json")
+    terminal.verdicts([*said, said[0]], tmp_path / "x.json")
     assert capsys.readouterr().err.splitlines() == [
-        "problem  Agent 0: a problem. Do a. (1 other: a, problem)",
-        "watch  Agent 0: b watch. Do b.",
-        "ok  Agent 0: a ok. Do a. (9 others: a, ok)",
+        "problem  iteration 0, seed 3: lost, +0. Do. (and 1 more)",
+        "watch  iteration 0, seed 3: far, +0. Do.",
+        "ok  iteration 0, seed 3: fine, +0. Do. (and 8 more)",
+        "ok  Another.",
         f"  all {MANY_VERDICTS + 1} verdicts: {tmp_path / 'x.json'}",
     ]
     terminal.verdicts([*said, said[0]])  # where they are nowhere else, all are printed

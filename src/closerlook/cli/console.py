@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 import sys
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
@@ -46,7 +47,8 @@ SHARE_TO_TRUST = 0.2
 LEVEL_COLORS = {"problem": "red", "watch": "yellow", "not_enough_data": "cyan", "ok": "green"}
 """How the levels of verdicts are colored, the worst first."""
 MANY_VERDICTS = 12
-"""So many are read one by one; of more, one for each area and level is printed."""
+"""So many are read one by one; of more, those that say the same are printed once."""
+NUMBER = re.compile(r"[-+]?\d+(?:[.,]\d+)*(?:e[-+]\d+)?")
 
 
 class OutputError(InputError):
@@ -129,19 +131,22 @@ class Terminal:
         verdicts : sequence of mapping
             What they say.
         file : Path, optional
-            Where all of them are: of many, the first of each area and level is printed alone, the worst first.
+            Where all of them are: of many, the first of those that differ in their numbers alone is printed, the worst
+            level first.
         """
-        alike: dict[tuple[str, str], list[Mapping[str, Any]]] = {}
+        groups = [[verdict] for verdict in verdicts]
         if file is not None and len(verdicts) > MANY_VERDICTS:
-            for verdict in sorted(verdicts, key=lambda verdict: [*LEVEL_COLORS].index(verdict["level"])):
-                alike.setdefault((verdict["area"], verdict["level"]), []).append(verdict)
-        for first, *others in alike.values() or ([verdict] for verdict in verdicts):
-            level = first["level"].replace("_", " ")
-            line = Text(level, style=LEVEL_COLORS.get(first["level"], "")).append(f"  {first['statement']}", "default")
+            alike: dict[tuple[str, str], list[Mapping[str, Any]]] = {}
+            for verdict in verdicts:
+                alike.setdefault((verdict["level"], NUMBER.sub("#", verdict["statement"])), []).append(verdict)
+            levels = [*LEVEL_COLORS]
+            groups = sorted(alike.values(), key=lambda own: levels.index(own[0]["level"]))
+        for first, *others in groups:
+            line = Text(first["level"].replace("_", " "), style=LEVEL_COLORS.get(first["level"], ""))
+            line.append(f"  {first['statement']}", "default")
             line.append(f" {first['advice']}" if first["advice"] else "", "dim")
-            count = f"{len(others)} other{'s' * (len(others) > 1)}"
-            self.notes.print(line.append(f" ({count}: {first['area']}, {level})" if others else ""))
-        if alike:
+            self.notes.print(line.append(f" (and {len(others)} more)" if others else ""))
+        if len(groups) < len(verdicts):
             self.notes.print(f"  all {len(verdicts)} verdicts: {file}", style="dim", soft_wrap=True, markup=False)
 
     def files(self, files: Iterable[Path]) -> None:
