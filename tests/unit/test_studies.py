@@ -77,7 +77,7 @@ def test_training_that_another_one_covers_is_left_out(tmp_path):
 def test_agents_of_the_atlas_count_where_their_settings_are_the_same(tmp_path):
     units = plan_study(["fig1"], "laptop", tmp_path).units
     assert all(unit.is_done for unit in units if isinstance(unit, Training))
-    assert units[0].folder.name == "humanoid-ppo"
+    assert units[0].folder.name == "humanoid-ppo-v2"
     other = plan_study(["fig1"], "smoke", tmp_path).units
     assert not any(unit.is_done for unit in other)
 
