@@ -19,11 +19,9 @@ from closerlook.studies.judging import Judgement
 DOCS = Path(__file__).parent
 DATA, IMAGES = DOCS / "data", DOCS / "images"
 TASKS = {"hopper": "Hopper-v5", "walker2d": "Walker2d-v5", "humanoid": "Humanoid-v5"}
+COMPRESSED_ABOVE = 8000
+"""Bytes of a variable above which compression takes off more than it adds."""
 COLUMNS = [(task, algorithm) for task in TASKS for algorithm in ("ppo", "trpo")]
-
-
-COMPRESSED_FROM = 8000
-"""Bytes of a variable from which compression takes off more than it adds."""
 
 
 def take_in_given(doc: str | None, take: Callable[[Path], None]) -> None:
@@ -44,7 +42,7 @@ def take_in(folder: Path, kind: str) -> None:
 def keep(dataset: xr.Dataset, path: Path) -> None:
     """Write a dataset, its large variables compressed, or leave what is there where writing it ends before its time."""
     large = [
-        name for name, data in dataset.variables.items() if data.nbytes > COMPRESSED_FROM and data.dtype.kind in "if"
+        name for name, data in dataset.variables.items() if data.nbytes > COMPRESSED_ABOVE and data.dtype.kind in "if"
     ]
     encoding = {name: {"zlib": True, "complevel": 9, "shuffle": True} for name in large}
     write_atomically(path, lambda half: dataset.to_netcdf(half, engine="netcdf4", encoding=encoding))
@@ -160,9 +158,9 @@ def claims_on(names: Iterable[str]) -> list[Claim]:
 
 
 def gained(before: np.ndarray, after: np.ndarray, digits: int = 0) -> str:
-    """Write how much higher the mean over other seeds is, with its 95% interval by Welch's t where seeds differ."""
+    """Write the difference of two means and its 95% interval, Welch's t; none where all values of each are equal."""
     interval = ""
-    if max(np.ptp(before), np.ptp(after)) > 0:
+    if np.ptp(before) != 0 or np.ptp(after) != 0:
         low, high = stats.ttest_ind(after, before, equal_var=False).confidence_interval()
         interval = f" ({low:+,.{digits}f} to {high:+,.{digits}f})"
     return f"{after.mean() - before.mean():+,.{digits}f}{interval}"

@@ -25,6 +25,7 @@ from closerlook.agents.agent import Agent
 from closerlook.agents.environment import EnvironmentSpec
 from closerlook.agents.loading import find_agents
 from closerlook.drawing.style import mean_with_interval
+from closerlook.errors import InputError
 from closerlook.measurements.episode_returns import sample_returns
 from closerlook.measurements.stream_sums import StreamRange
 from closerlook.measurements.surfaces import flat_parameters
@@ -107,7 +108,7 @@ def trained(rows: Sequence[Row]) -> str:
     for algorithm in ("ppo", "trpo"):
         for iteration in ITERATIONS:
             first, second = (partial(of, rows, f"humanoid-{algorithm}{end}", iteration) for end in ("", "-v2"))
-            if not second("older").size:
+            if not (first("older").size and second("older").size):
                 continue
             line = [algorithm.upper() if iteration == 0 else "", str(iteration)]
             for name, digits in (("older", 0), ("deviation", 2)):
@@ -127,11 +128,15 @@ def written(values: np.ndarray) -> str:
 def main() -> int:
     """Measure what is asked for, and write the tables."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--measure", nargs="+", choices=ENTRIES, default=[], metavar="COLUMN")
+    shown = [name for name in ENTRIES if name.startswith("humanoid") or not name.endswith("-v2")]
+    parser.add_argument("--measure", nargs="+", choices=shown, default=[], metavar="COLUMN")
     rows = json.loads(STORED.read_text())
     for column in parser.parse_args().measure:
         with warnings.catch_warnings(action="ignore", category=DeprecationWarning):  # v4 is called old, which it is
-            rows = [row for row in rows if row["column"] != column] + measure(column)
+            try:
+                rows = [row for row in rows if row["column"] != column] + measure(column)
+            except InputError as error:  # agents that are not kept
+                parser.error(str(error))
         STORED.write_text(json.dumps(rows, indent=0) + "\n")
     page = PAGE.read_text()
     for task in STEPS:

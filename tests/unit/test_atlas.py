@@ -122,11 +122,14 @@ def test_an_atlas_that_is_too_large_is_refused(folders: tuple[Path, Path], monke
     monkeypatch.setattr(module, "LARGEST", 1000)
     with pytest.raises(InputError, match="more than"):
         require_small(folders[1])
-    monkeypatch.setattr(module, "LOGS_ALONE", ("hopper-trpo",))
-    assert require_small(folders[1]) == 0
+    monkeypatch.setattr(module, "LOGS_ALONE", ("hopper-trpo", "not-there"))
+    with pytest.raises(InputError, match="more than"):  # its log and settings alone
+        require_small(folders[1])
+    monkeypatch.setattr(module, "LARGEST", 15_000)
+    assert 1_000 < require_small(folders[1]) < 15_000
 
 
-def test_a_column_whose_log_alone_was_kept_says_so_and_is_trained_again(
+def test_a_column_whose_log_alone_was_kept_says_so_and_is_not_overwritten(
     folders: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("CLOSERLOOK_ATLAS", str(tmp_path))
@@ -135,9 +138,21 @@ def test_a_column_whose_log_alone_was_kept_says_so_and_is_trained_again(
         shutil.copy(folders[1] / "hopper-trpo" / name, tmp_path / "hopper-trpo")
     for name in ("atlas/hopper-trpo", tmp_path / "hopper-trpo"):
         monkeypatch.chdir(folders[0])
-        with pytest.raises(InputError, match=r"the log of hopper-trpo, not its agents; closerlook atlas hopper-trpo"):
+        with pytest.raises(
+            InputError, match=r"the log of hopper-trpo, and not its agents; closerlook atlas hopper-trpo"
+        ):
             find_agents(name)
-    train_entry(TINY, runs=folders[0], atlas=tmp_path, workers=1)
+    monkeypatch.chdir(tmp_path / "hopper-trpo")
+    with pytest.raises(InputError, match="the log of hopper-trpo, and not its agents"):
+        find_agents(".")
+    before = files_of(tmp_path)
+    with pytest.raises(InputError, match=r"keeps the log of agents .*; give another --out"):
+        train_entry(TINY, runs=folders[0], atlas=tmp_path, workers=1)
+    assert files_of(tmp_path) == before
+    (tmp_path / "notes").mkdir()
+    with pytest.raises(InputError, match=r"notes holds no agent"):
+        find_agents("atlas/notes")
+    train_entry(TINY, runs=folders[0], atlas=tmp_path, workers=1, resume=False)
     assert find_agents("atlas/hopper-trpo")[0].iteration == 2
 
 

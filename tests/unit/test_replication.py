@@ -245,7 +245,8 @@ def test_questions_have_answers_on_the_page(atlas, question):
 
 @pytest.mark.slow
 def test_the_page_is_what_its_script_makes():
-    own = replication.first_atlas(), replication.second_atlas(), audits.audited(), replication.all_pictures()
+    logs = audits.audited()
+    own = replication.first_atlas(), replication.second_atlas(), logs, replication.all_pictures(logs)
     assert replication.texts_of(PAGE, README, *own)[:2] == (PAGE, README)
 
 

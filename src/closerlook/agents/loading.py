@@ -13,6 +13,7 @@ from closerlook.agents.importers import import_agent
 from closerlook.agents.importers.request import ImportRequest
 from closerlook.arguments import environment_id
 from closerlook.errors import InputError, in_one_line, users_code
+from closerlook.results.training_log import NAMES as LOGS
 
 Source: TypeAlias = str | Path | Agent
 Environment: TypeAlias = str | EnvironmentSpec | None
@@ -277,12 +278,15 @@ def _nothing_there(path: Path) -> InputError:
             f"{path} is {kind}, which closerlook cannot open by itself yet",
             "write a function that returns cl.Agent.from_torch(...), and give it as package.module:function",
         )
-    if path.resolve().parent == atlas_folder().resolve():
-        there = ", ".join(sorted(run.parent.name for run in path.parent.glob(f"*/{CHECKPOINTS}"))) or "empty"
-        if path.is_dir():
-            how = f"closerlook atlas {path.name} trains them; there are those of: {there}"
-            return InputError(f"the atlas ({path.parent}) keeps the log of {path.name}, not its agents", how)
-        return InputError(f"there is no {path.name} in the atlas ({path.parent})", f"it is or has: {there}")
+    place = path.resolve()
+    if place.parent == atlas_folder().resolve():
+        there = ", ".join(sorted(run.parent.name for run in place.parent.glob(f"*/{CHECKPOINTS}"))) or "empty"
+        if not place.exists():
+            return InputError(f"there is no {place.name} in the atlas ({place.parent})", f"it is or has: {there}")
+        if (place / LOGS[1]).is_file():
+            what = f"the atlas ({place.parent}) keeps the log of {place.name}, and not its agents"
+            how = f"closerlook atlas {place.name} --out runs/packed trains them; or take one of {there}"
+            return InputError(what, how)
     if path.exists():
         return InputError(f"{path} holds no agent", "give a run folder, the folder of a checkpoint, or module:function")
     return InputError(f"there is no agent at {path}", "check the path; module:function names a function of yours")

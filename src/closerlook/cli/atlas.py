@@ -69,7 +69,7 @@ class Atlas(Output):
                 audits=(CriticAudit(), TrustRegionAudit()),
             )
             rows.append((entry.name, size_of(packed)))
-        total = require_small(self.folder)
+        require_small(self.folder)
         table = make_table("Atlas", ["column", "MB"], [[name, f"{size / 1e6:.2f}"] for name, size in rows])
-        console.result({"out": str(self.folder), "bytes": total, "columns": dict(rows)}, table)
+        console.result({"out": str(self.folder), "bytes": size_of(self.folder), "columns": dict(rows)}, table)
         console.files([self.folder])

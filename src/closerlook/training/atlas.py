@@ -124,7 +124,7 @@ def train_entry(
     -------
     Path
         The packed column. One that is packed already, from the same settings, is left as it is, unless all is to be
-        computed again; one whose log alone was kept is trained.
+        computed again.
 
     Raises
     ------
@@ -133,7 +133,7 @@ def train_entry(
     """
     require_free_folder(entry, runs=runs, atlas=atlas, resume=resume)
     packed = atlas / entry.name
-    if resume and _settings_of(packed) is not None and checkpoints_of(packed):
+    if resume and _settings_of(packed) is not None:
         return packed
     run = train(
         entry.settings,
@@ -162,7 +162,7 @@ def require_free_folder(entry: Entry, *, runs: Path, atlas: Path, resume: bool) 
     ------
     InputError
         Where the run and what is packed of it would share a folder; where the atlas' folder of that name holds
-        anything but a packed column, or one of other settings that is not to be computed again.
+        anything but a packed column, or one of other settings, or the log of one, that is not to be computed again.
     """
     packed = atlas / entry.name
     if (runs / entry.name).resolve() == packed.resolve():
@@ -176,6 +176,9 @@ def require_free_folder(entry: Entry, *, runs: Path, atlas: Path, resume: bool) 
         raise InputError(
             f"{packed} holds a column of other settings", "give another --out, or --no-resume to replace it"
         )
+    if resume and there is not None and not checkpoints_of(packed):
+        what = f"{packed} keeps the log of agents that were trained elsewhere"
+        raise InputError(what, "give another --out, or --no-resume to replace it")
 
 
 def _settings_of(packed: Path) -> Any:
@@ -252,14 +255,14 @@ def size_of(atlas: Path) -> int:
 
 
 def require_small(atlas: Path) -> int:
-    """Return the bytes of the atlas, without columns whose agents are not to be kept.
+    """Return the bytes of the atlas, without agents that are not to be kept.
 
     Raises
     ------
     InputError
         Where it is too large to be kept in the repository.
     """
-    size = sum(size_of(column) for column in atlas.iterdir() if column.name not in LOGS_ALONE)
+    size = size_of(atlas) - sum(size_of(atlas / name / CHECKPOINTS) for name in LOGS_ALONE)
     if size > LARGEST:
         raise InputError(
             f"the atlas has {size / 1e6:.1f} MB, more than {LARGEST / 1e6:.0f}", "keep the optimizer of fewer seeds"
