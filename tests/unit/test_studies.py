@@ -82,6 +82,20 @@ def test_agents_of_the_atlas_count_where_their_settings_are_the_same(tmp_path):
     assert not any(unit.is_done for unit in other)
 
 
+def test_measurements_of_other_seeds_are_others(tmp_path):
+    text = (
+        "tasks: [hopper]\nseeds: 2\niterations: [0]\ntrain: {first_seed: %d}\nmeasure: {g: {diagnostic: gradients}}\n"
+    )
+    folders = set()
+    for first in (0, 2):
+        (tmp_path / "own.yaml").write_text(text % first)
+        units = plan_study([str(tmp_path / "own.yaml")], "laptop", tmp_path).units
+        (measured,) = [unit for unit in units if isinstance(unit, Measurement)]
+        assert measured.numbers == [first, first + 1]
+        folders.add(measured.folder)
+    assert len(folders) == 2
+
+
 def test_a_plan_runs_nothing_and_counts_what_the_paper_took(tmp_path):
     rows = plan_rows(plan_study(["fig1"], "paper", tmp_path))
     pools = [row for row in rows if row.label.startswith("gradients")]

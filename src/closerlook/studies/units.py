@@ -12,7 +12,7 @@ A folder's name holds everything that decides what is in it, so that what two fi
 is finished there is never computed again.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field
 from functools import cached_property, partial
 from pathlib import Path
@@ -310,11 +310,17 @@ class Measurement:
         made = f", steps of {int(step):,} pairs" if step else ""
         return f"{self.part.diagnostic} of {self.task}, {self.agents.algorithm.upper()}{made}"
 
+    @property
+    def numbers(self) -> list[int | None]:
+        """Seeds of its agents; None: of those that there are."""
+        return list(self.agents.settings.numbers) if isinstance(self.agents, Training) else [None]
+
     @cached_property
     def name(self) -> str:
         """Of its folder."""
         options = find_diagnostic(self.part.diagnostic).Options.of(self.part.options).settings()
-        decides = [as_json(self.agents.decides), list(self.iterations), self.seeds, as_json(options), self.seed]
+        # settings alone do not say which seeds
+        decides = [as_json(self.agents.decides), list(self.iterations), self.numbers, as_json(options), self.seed]
         key = content_key("measurement", self.part.diagnostic, decides)
         task = plain_name(self.task)[:60]
         return f"{self.part.diagnostic}-{task}-{self.agents.algorithm}-{key[:8]}"
@@ -348,11 +354,10 @@ class Measurement:
     def run(self, how: How) -> None:
         """Measure."""
         source = str(self.agents.folder)
-        seeds: Sequence[int | None] = self.agents.settings.numbers if isinstance(self.agents, Training) else [None]
         agents = [
             agent
             for iteration in self.iterations or (None,)
-            for seed in seeds
+            for seed in self.numbers
             for agent in find_agents(source, iteration=iteration, seed=seed)
         ]
         run(
