@@ -274,7 +274,9 @@ def chance(p: float | None) -> str:
 
 def so_far(verdicts: Sequence[Mapping[str, Any]], explored: Sequence[Mapping[str, Any]]) -> str:
     """Say how far the second atlas is measured, and where both atlases decide, how often they say the same."""
-    measured = sum(any(below(verdicts, row["id"], column) for row in verdicts) for column in COLUMNS)
+    # how agents learn is known of a column as soon as it is trained
+    names = {row["id"] for row in verdicts} - set(SECTIONS["Training"])
+    measured = sum(any(below(verdicts, name, column) for name in names) for column in COLUMNS)
     if not measured:
         return "Nothing of the second atlas has been measured yet.\n"
     before = {place_of(row): row["mark"] for row in explored if row["mark"] in DECIDED}

@@ -2,6 +2,7 @@
 
 import importlib
 import json
+import re
 import shutil
 import sys
 from pathlib import Path
@@ -132,6 +133,15 @@ def test_tables_on_older_tasks_are_those_of_the_data():
     for task in older_tasks.STEPS:
         assert replaced(text, task, older_tasks.laid_out(rows, task)) == text, task
     assert replaced(text, "humanoid trained", older_tasks.trained(rows)) == text
+
+
+def test_what_is_said_of_humanoids_actions_is_what_the_table_says():
+    rows = older_tasks.trained(json.loads(older_tasks.STORED.read_text())).splitlines()[2:]
+    cells = [[cell.strip() for cell in row.strip("|").split("|")] for row in rows]
+    assert [row[7].split()[0] for row in cells if row[1] == "450"] == ["+0.15", "+0.09"]
+    signs = [re.search(r"\((.)\S+ to (.)", row[4]).groups() for row in cells]
+    unlike = [(at, cells[at][4]) for at, (low, high) in enumerate(signs) if low == high]
+    assert unlike == [(5, "-21 (-41 to -0)")]
 
 
 def test_humanoids_of_both_atlases_are_compared_by_seeds():

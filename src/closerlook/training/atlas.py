@@ -45,7 +45,7 @@ ENTRIES: dict[str, tuple[str, Algorithm, PresetName]] = {
     for algorithm in _ALGORITHMS
 }
 """The columns by name: task, algorithm and preset."""
-LOGS_ALONE = ("humanoid-ppo",)
+LOGS_ALONE = ("humanoid-ppo", "humanoid-trpo")
 """Columns whose agents the repository has no room for."""
 SECOND_SEEDS = 10
 """First seed of the second atlas: none of its agents is one of the first."""
