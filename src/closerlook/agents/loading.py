@@ -278,8 +278,8 @@ def _nothing_there(path: Path) -> InputError:
             f"{path} is {kind}, which closerlook cannot open by itself yet",
             "write a function that returns cl.Agent.from_torch(...), and give it as package.module:function",
         )
-    place = path.resolve()
-    if place.parent == atlas_folder().resolve():
+    place = path.resolve() if path.exists() else path  # what is there may be "."
+    if place.parent in (atlas_folder(), atlas_folder().resolve()):
         there = ", ".join(sorted(run.parent.name for run in place.parent.glob(f"*/{CHECKPOINTS}"))) or "empty"
         if not place.exists():
             return InputError(f"there is no {place.name} in the atlas ({place.parent})", f"it is or has: {there}")
