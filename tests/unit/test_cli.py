@@ -317,5 +317,7 @@ def test_of_many_verdicts_those_that_differ_in_numbers_alone_are_printed_once_th
         "ok  Another.",
         f"  all {MANY_VERDICTS + 1} verdicts: {tmp_path / 'x.json'}",
     ]
+    terminal.verdicts([*said, {"level": "odd", "statement": "Of another's diagnostic.", "advice": ""}], tmp_path)
+    assert capsys.readouterr().err.startswith("odd  Of another's diagnostic.\n")
     terminal.verdicts([*said, said[0]])  # where they are nowhere else, all are printed
     assert len(capsys.readouterr().err.splitlines()) == MANY_VERDICTS + 1

@@ -1,6 +1,7 @@
 """Studies: presets are checked, what figures share is done once, what was begun goes on, claims have their places."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -80,6 +81,12 @@ def test_agents_of_the_atlas_count_where_their_settings_are_the_same(tmp_path):
     assert units[0].folder.name == "humanoid-ppo-v2"
     other = plan_study(["fig1"], "smoke", tmp_path).units
     assert not any(unit.is_done for unit in other)
+
+
+def test_tasks_that_read_like_patterns_are_looked_for_by_their_names(tmp_path):
+    hopper = next(unit for unit in plan_study(["fig9"], "laptop", tmp_path).units if isinstance(unit, Training))
+    for task in ("/hopper", "**", "h*", "[hopper]"):
+        assert not replace(hopper, task=task).is_done, task
 
 
 def test_measurements_of_other_seeds_are_others(tmp_path):

@@ -139,8 +139,8 @@ class Terminal:
             alike: dict[tuple[str, str], list[Mapping[str, Any]]] = {}
             for verdict in verdicts:
                 alike.setdefault((verdict["level"], NUMBER.sub("#", verdict["statement"])), []).append(verdict)
-            levels = [*LEVEL_COLORS]
-            groups = sorted(alike.values(), key=lambda own: levels.index(own[0]["level"]))
+            rank = {level: place for place, level in enumerate(LEVEL_COLORS)}
+            groups = sorted(alike.values(), key=lambda own: rank.get(own[0]["level"], -1))  # others' own levels first
         for first, *others in groups:
             line = Text(first["level"].replace("_", " "), style=LEVEL_COLORS.get(first["level"], ""))
             line.append(f"  {first['statement']}", "default")

@@ -176,7 +176,8 @@ class Training:
     def _finished(self) -> Iterator[Path]:
         """Yield folders of finished runs that hold these agents."""
         places = [self.home / AGENTS / self.name, *sorted((self.home / AGENTS).glob("*"))]
-        for place in [*places, *sorted(atlas_folder().glob(f"{self.task}-{self.algorithm}*"))]:
+        kept = [atlas_folder() / f"{self.task}-{self.algorithm}{ending}" for ending in ("", "-v2")]
+        for place in [*places, *kept]:
             if self._is_in(place):
                 yield place
 
