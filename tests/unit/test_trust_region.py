@@ -20,7 +20,14 @@ from closerlook.algorithms.surrogate import clipped_surrogate
 from closerlook.diagnostics import summary, verdicts
 from closerlook.diagnostics.trust_region import trust_region
 from closerlook.diagnostics.trust_region.figure import plot_trust_region
-from closerlook.diagnostics.trust_region.findings import _algorithm, _along, _exploration, _rewards, crossing
+from closerlook.diagnostics.trust_region.findings import (
+    _agreement,
+    _algorithm,
+    _along,
+    _exploration,
+    _rewards,
+    crossing,
+)
 from closerlook.diagnostics.trust_region.tables import tables_of
 from closerlook.drawing.style import save_figure
 from closerlook.errors import InputError
@@ -40,7 +47,7 @@ from closerlook.measurements.stream_sums import StreamRange
 from closerlook.measurements.surfaces import flat_parameters
 from closerlook.nn.distributions import Categorical
 from closerlook.simulation.records import Sampling
-from closerlook.statistics.estimates import mean_interval, ratio_of_means
+from closerlook.statistics.estimates import mean_interval, mean_share, ratio_of_means
 from environments import (
     FEW_STEPS,
     bandit_agent,
@@ -362,9 +369,24 @@ def test_agreement_along_the_update_is_the_share_of_multiples_that_move_the_same
                 float(found[f"agreement_along_update_{end}"].sel(pairs_of=pairs).isel(surrogate_name=kind))
                 for end in ("low", "high")
             )
-            if np.std(shares) > 0:
-                ends = np.clip(stats.ttest_1samp(shares, 0).confidence_interval(), 0, 1)
-                assert (low, high) == pytest.approx(tuple(ends))
+            expected = mean_share(np.array(shares))
+            assert (low, high) == pytest.approx((expected.low, expected.high))
+
+
+def test_updates_that_all_agree_do_not_say_that_every_update_does():
+    # five updates, seven multiples: the reward rises along the first three, the surrogates along all
+    base, rises = np.zeros((5, 2, 3)), np.ones((5, 2, 7, 3))
+    stacked = {"base_surrogates": base, "multiple_surrogates": rises}
+    gains, asked = np.ones((5, 7)), np.array([True, True, True, False, False])
+    gains[3:] = np.nan
+    found = _agreement(stacked, gains, asked)
+    low, high = (found[f"agreement_along_update_{end}"] for end in ("low", "high"))
+    # three of three: the exact interval's lower end is the p for which p^3 is 2.5%
+    np.testing.assert_allclose(found["agreement_along_update"], 1.0)
+    np.testing.assert_allclose(low, 0.025 ** (1 / 3))
+    np.testing.assert_allclose(high, 1.0)
+    gains[0, 0] = np.nan  # one that was asked for and has no number
+    assert np.isnan(_agreement(stacked, gains, asked)["agreement_along_update"]).all()
 
 
 def test_a_ratio_of_means_covers_and_is_blank_where_nothing_rises():

@@ -10,7 +10,7 @@ M      multiples of its step
 ====== ==================================================
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -123,6 +123,11 @@ def trust_region_findings(
     found |= _along(found, asked, rule, plan) | _agreement(stacked, found["multiple_gain"], asked)
     found |= step_settings(found, plan.multiples)
     return found | intervals("average", [_average(name, found[name], asked) for name in AVERAGED])
+
+
+def _skewed(values: np.ndarray) -> Interval:
+    """Return the mean of numbers (R,) that are skewed."""
+    return mean_interval(values, skewed=True)
 
 
 def _average(name: str, values: np.ndarray, asked: np.ndarray) -> Interval:
@@ -264,15 +269,11 @@ def _agreement(stacked: Mapping[str, np.ndarray], gains: np.ndarray, asked: np.n
     # 1 where sign(L(theta + m step) - L(theta)) = sign(J(theta + m step) - J(theta)), 0 where not, 1/2 where one is 0
     same = (1 + np.sign(rises) * np.sign(gains)[:, None, :, None]) / 2
     shares = same.mean(axis=2)  # (R, pairs_of, surrogate_name)
-    found = [_share(over_known(column, asked)) for column in shares.reshape(len(shares), -1).T]
+    found = [over_known(column, asked, mean_share) for column in shares.reshape(len(shares), -1).T]
     return intervals("agreement_along_update", found, shares.shape[1:])
 
 
-def _share(one: Interval) -> Interval:
-    return Interval(*(float(np.clip(end, 0.0, 1.0)) for end in (one.value, one.low, one.high)))
-
-
-def over_known(values: np.ndarray, asked: np.ndarray) -> Interval:
+def over_known(values: np.ndarray, asked: np.ndarray, mean: Callable[[np.ndarray], Interval] = _skewed) -> Interval:
     """Return the mean over updates (R,), nothing where one that was asked has no number: the others are a selection.
 
     Parameters
@@ -281,8 +282,10 @@ def over_known(values: np.ndarray, asked: np.ndarray) -> Interval:
         One number for each update.
     asked : ndarray, (R,), bool
         Updates that should have one.
+    mean : callable
+        Gives the mean, with the interval that fits the numbers.
     """
-    return NOTHING if np.isnan(values[asked]).any() else mean_interval(values, skewed=True)
+    return NOTHING if np.isnan(values[asked]).any() else mean(values)
 
 
 def _predictions(

@@ -312,7 +312,7 @@ VARIABLES: list[Variable] = [
             "Share of the multiples of the step at which a surrogate and the true reward move the same way, both from "
             "their value at the agent; mean over updates. Noise in the gains pulls it to one half. Missing where a "
             "gain is not known: see unknown_gains.",
-            "Student's t over updates, within 0 and 1.",
+            "Student's t of the log-odds over updates; Clopper and Pearson's where all but one are at an end.",
         ),
         source="Ilyas et al. (2020), section 2.3",
     ),
