@@ -191,11 +191,21 @@ def test_mean_shares_are_covered_also_near_the_ends(count, a, b):
     assert all(0 <= one.low <= one.value <= one.high <= 1 for one in found)
 
 
+@pytest.mark.parametrize("count", [3, 5])
+@pytest.mark.parametrize(("values", "chances"), [((1.0, 0.5), (0.1, 0.9)), ((1.0, 0.5, 0.0), (0.6, 0.3, 0.1))])
+def test_mean_shares_of_few_values_are_covered(count, values, chances):
+    rng = np.random.default_rng(15)
+    found = [mean_share(row) for row in rng.choice(values, (1000, count), p=chances)]
+    assert np.mean([one.low <= np.dot(values, chances) <= one.high for one in found]) >= 0.95
+
+
 def test_shares_at_an_end_vary_as_whole_events_may():
     none = mean_share(np.zeros(8))
     events = stats.binomtest(0, 8).proportion_ci(0.95, method="exact")
     assert (none.value, none.low, none.high) == (0.0, 0.0, pytest.approx(events.high))
     every = mean_share(np.ones(8))
     assert (every.value, every.low, every.high) == (1.0, pytest.approx(1 - events.high), 1.0)
+    halved = mean_share(np.full(8, 0.5))
+    assert (halved.low, halved.high) == pytest.approx((0.5 * every.low, 0.5 * every.low + 1 - every.low))
     assert np.isnan(mean_share(np.array([0.5, 0.6])).low)
     assert np.isnan(mean_share(np.full(3, np.nan)).value)

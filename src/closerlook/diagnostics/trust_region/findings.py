@@ -83,7 +83,7 @@ POSITIVE = {
     *("max_ratio", "update_norm", "cg_residual", "natural_residual"),
 }
 """Those that are never negative."""
-SHARES = {"clip_fraction", "clip_fraction_heldout"}
+SHARES = {"clip_fraction", "clip_fraction_heldout", "step_fraction"}
 """Those that are between 0 and 1."""
 OF_UPDATES = {
     "quadratic_kl_own": "quadratic_kl",

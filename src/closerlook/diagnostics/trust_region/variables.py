@@ -24,9 +24,11 @@ _LARGEST = (
     f"Largest ratio of new to old probability over the batch's pairs, {_WHOLE}. The interval of its mean covers 87% "
     "only for steps so long that nearly all ratios are clipped."
 )
+_SHARE = (
+    "Student's t of their mean's log-odds, or Clopper and Pearson's where all are alike or all but one at the same end"
+)
 _AVERAGES = (
-    f"{SKEWED} (divergences, ratios, norms, rises, gains); Student's t alone of what is neither; of shares that of "
-    "their mean's log-odds, or Clopper and Pearson's where all but one are at an end."
+    f"{SKEWED} (divergences, ratios, norms, rises, gains); of shares {_SHARE}; Student's t alone of what is neither."
 )
 _CHANGES = (
     "`mean_kl`, `max_kl`, `kl_p99`: mean, largest and 99th percentile over states of KL(old || new), nats; "
@@ -312,7 +314,7 @@ VARIABLES: list[Variable] = [
             "Share of the multiples of the step at which a surrogate and the true reward move the same way, both from "
             "their value at the agent; mean over updates. Noise in the gains pulls it to one half. Missing where a "
             "gain is not known: see unknown_gains.",
-            "Student's t of the log-odds over updates; Clopper and Pearson's where all but one are at an end.",
+            f"of updates' shares {_SHARE}.",
         ),
         source="Ilyas et al. (2020), section 2.3",
     ),
