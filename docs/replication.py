@@ -275,16 +275,20 @@ def chance(p: float | None) -> str:
 def so_far(verdicts: Sequence[Mapping[str, Any]], explored: Sequence[Mapping[str, Any]]) -> str:
     """Say how far the second atlas is measured, and where both atlases decide, how often they say the same."""
     # how agents learn is known of a column as soon as it is trained
-    names = {row["id"] for row in verdicts} - set(SECTIONS["Training"])
-    measured = sum(any(below(verdicts, name, column) for name in names) for column in COLUMNS)
-    if not measured:
+    measured = {
+        section.lower(): sum(any(below(verdicts, name, column) for name in names) for column in COLUMNS)
+        for section, names in SECTIONS.items()
+        if section != "Training"
+    }
+    if not any(measured.values()):
         return "Nothing of the second atlas has been measured yet.\n"
     before = {place_of(row): row["mark"] for row in explored if row["mark"] in DECIDED}
     both = [row for row in verdicts if row["mark"] in DECIDED and place_of(row) in before]
     same = sum(row["mark"] == before[place_of(row)] for row in both)
+    counts = ", ".join(f"{section} in {count}" for section, count in measured.items())
     return (
-        f"The second atlas is measured in {measured} of {len(COLUMNS)} columns. Where both atlases decide, they say "
-        f"the same in {same} of {len(both)} places.\n"
+        f"Measured of the second atlas' {len(COLUMNS)} columns: {counts}. Where both atlases decide, they say the same in "
+        f"{same} of {len(both)} places.\n"
     )
 
 
