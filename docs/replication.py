@@ -287,8 +287,8 @@ def so_far(verdicts: Sequence[Mapping[str, Any]], explored: Sequence[Mapping[str
     same = sum(row["mark"] == before[place_of(row)] for row in both)
     counts = ", ".join(f"{section} in {count}" for section, count in measured.items())
     return (
-        f"Measured of the second atlas' {len(COLUMNS)} columns: {counts}. Where both atlases decide, they say the same in "
-        f"{same} of {len(both)} places.\n"
+        f"Measured of the second atlas' {len(COLUMNS)} columns: {counts}. Where both atlases decide, they say the same "
+        f"in {same} of {len(both)} places.\n"
     )
 
 
