@@ -20,6 +20,7 @@ from measured import (
     found,
     heading,
     iterations,
+    load,
     median,
     replaced,
     save_picture,
@@ -30,7 +31,6 @@ from measured import (
 )
 
 from closerlook.diagnostics.gradients.figure import plot_gradient_quality
-from closerlook.results.reading import read_dataset
 
 PAGE, LIMITS = DOCS / "atlas_gradients.md", DOCS / "gradients.md"
 BATCH = 2048
@@ -126,7 +126,7 @@ def steps_table(datasets: dict[tuple[str, str], xr.Dataset]) -> str:
 
 def big_steps_table(name: str, label: str) -> str:
     """Lay out the updates of one agent from a very large batch, beside those of the training batch."""
-    dataset = read_dataset(DATA / f"{name}.nc")
+    dataset = load(DATA / f"{name}.nc")
     head = ["", "pairs in a batch", "batches", "to one another", "to the gradient", "mean KL"]
     rows = [
         [
@@ -158,7 +158,7 @@ def single_table(names: dict[str, str]) -> str:
         path = DATA / f"gradients-{name}.nc"
         if not path.exists():
             continue
-        dataset = read_dataset(path)
+        dataset = load(path)
         for place, size in enumerate(dataset["size"].values):
             here = dataset.isel(size=place)
             true_gradients = [

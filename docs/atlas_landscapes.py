@@ -18,6 +18,7 @@ from measured import (
     heading,
     iterations,
     keep,
+    load,
     replaced,
     save_picture,
     table,
@@ -51,7 +52,7 @@ def found() -> dict[tuple[str, Column], xr.Dataset]:
         for task, algorithm in COLUMNS
         for steps in STEPS
     }
-    return {key: read_dataset(path) for key, path in paths.items() if path.exists()}
+    return {key: load(path) for key, path in paths.items() if path.exists()}
 
 
 def number(agent: xr.Dataset, name: str, digits: int, **where: object) -> str:
@@ -142,7 +143,7 @@ def main() -> int:
     """Write tables and figures."""
     take_in_given(__doc__, take_in)
     datasets = found()
-    million = read_dataset(MILLION_DATA)
+    million = load(MILLION_DATA)
     pairs = [column for column in COLUMNS if all((steps_of, column) in datasets for steps_of in STEPS)]
     page = PAGE.read_text()
     for name, content in (

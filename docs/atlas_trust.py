@@ -19,6 +19,7 @@ from measured import (
     found,
     heading,
     iterations,
+    load,
     median,
     replaced,
     save_picture,
@@ -29,7 +30,6 @@ from measured import (
 
 from closerlook.diagnostics.trust_region import variables as trust_variables
 from closerlook.diagnostics.trust_region.figure import plot_trust_region
-from closerlook.results.reading import read_dataset
 from closerlook.studies.claims import load_claims
 from closerlook.studies.judging import judge
 
@@ -93,7 +93,7 @@ def main() -> int:
     judged = [(claim, judge(claim, datasets)) for claim in claims_on(names)]
     page = PAGE.read_text()
     big = {
-        (task, "ppo"): read_dataset(path)
+        (task, "ppo"): load(path)
         for task in ("hopper", "walker2d")
         if (path := DATA / f"trust-region-big-{task}-ppo.nc").exists()
     }

@@ -19,6 +19,7 @@ from measured import (
     found,
     heading,
     iterations,
+    load,
     median,
     replaced,
     save_picture,
@@ -32,7 +33,6 @@ from closerlook.diagnostics.gradients import variables as gradient_variables
 from closerlook.diagnostics.values import variables as value_variables
 from closerlook.diagnostics.values.figure import plot_value_prediction
 from closerlook.results.naming import agent_name
-from closerlook.results.reading import read_dataset
 from closerlook.studies.judging import judge
 
 PAGE, LIMITS = DOCS / "atlas_values.md", DOCS / "values.md"
@@ -135,7 +135,7 @@ def saturation_table() -> str:
     ]
     rows = []
     for path in sorted(DATA.glob("values-fit-*.nc"), key=lambda path: int(path.stem.rpartition("-")[2])):
-        dataset = read_dataset(path)
+        dataset = load(path)
         rows.append([
             f"{int(dataset['fitted_pairs']):,}",
             with_interval(dataset, "noise_floor_mre"),
@@ -185,8 +185,7 @@ TARGETS_TEXT = """## Value targets
 
 Agents whose critics regress on `V_old + A`, as the paper's do, beside agents trained with `--value-target returns` and
 the same settings otherwise (judged on 1e5 held-out pairs, beside a value fitted to 3e5), each by critics of its own, as
-they are. *Explained variance* is of Monte Carlo returns. Ten seeds of each tell them apart almost nowhere: the marks
-are below.
+they are. *Explained variance* is of Monte Carlo returns. Ten seeds of each tell them apart almost nowhere.
 
 """
 
@@ -207,7 +206,7 @@ def more_datasets() -> dict[Column, xr.Dataset]:
     """Load what was measured beside the atlas, as claims name it."""
     paths = {other: DATA / f"values-{own}-returns.nc" for (own, _), other in TARGETS.items()}
     paths[RESTARTS] = DATA / "values-restarts-hopper.nc"
-    return {column: read_dataset(path) for column, path in paths.items() if path.exists()}
+    return {column: load(path) for column, path in paths.items() if path.exists()}
 
 
 def main() -> int:

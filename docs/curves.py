@@ -5,12 +5,11 @@ from functools import partial
 from pathlib import Path
 
 import xarray as xr
-from measured import COLUMNS, DATA
+from measured import COLUMNS, DATA, load
 from pictures import Picture, figures_of
 
 from closerlook.diagnostics.gradients.figure import plot_gradient_quality
 from closerlook.diagnostics.values.figure import plot_value_prediction
-from closerlook.results.reading import read_dataset
 
 Curves = Mapping[tuple[str, str], xr.Dataset]
 PLOTS = {"gradients": plot_gradient_quality, "values": plot_value_prediction}
@@ -31,7 +30,7 @@ def measured_curves(folder: Path = DATA / "v2") -> Curves:
     """Read what the figures are made from, by kind and column, as far as it is measured."""
     asked = {one for of_figure in FIGURES.values() for one in of_figure}
     paths = {one: folder / f"{'-'.join(one)}.nc" for one in sorted(asked)}
-    return {one: read_dataset(path) for one, path in paths.items() if path.exists()}
+    return {one: load(path) for one, path in paths.items() if path.exists()}
 
 
 def curve_pictures(curves: Curves) -> list[Picture]:

@@ -8,11 +8,10 @@ import matplotlib.pyplot as plt
 import numpy as np
 import xarray as xr
 from matplotlib.axes import Axes
-from measured import COLUMNS, DATA, heading
+from measured import COLUMNS, DATA, heading, load
 from pictures import Picture, figures_of
 
 from closerlook.drawing.style import COLORS, RULE, STYLE, legend_above, mean_with_interval
-from closerlook.results.reading import read_dataset
 
 Lines = Mapping[tuple[str, str], Mapping[str, xr.Dataset]]
 MADE_FROM = {"few": "2,048 pairs", "many": "262,144 pairs"}
@@ -31,11 +30,7 @@ FIGURES = {
 def measured_lines(folder: Path = DATA / "v2") -> Lines:
     """Read what was measured along updates, by column and by what these are made from."""
     found = {
-        column: {
-            name: read_dataset(path)
-            for name in MADE_FROM
-            if (path := folder / f"{name}-{'-'.join(column)}.nc").exists()
-        }
+        column: {name: load(path) for name in MADE_FROM if (path := folder / f"{name}-{'-'.join(column)}.nc").exists()}
         for column in COLUMNS
     }
     return {column: datasets for column, datasets in found.items() if datasets}

@@ -1,6 +1,7 @@
 """What the pages of the measured atlas share: their columns, how numbers are written, claims with their marks."""
 
 import argparse
+import re
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
@@ -79,11 +80,15 @@ def current(dataset: xr.Dataset) -> xr.Dataset:
     return dataset.assign(blank)
 
 
+def load(path: Path) -> xr.Dataset:
+    """Read a dataset that is kept, as far as it still holds."""
+    return current(read_dataset(path))
+
+
 def found(kind: str) -> dict[tuple[str, str], xr.Dataset]:
     """Load the datasets of the columns that were measured."""
     paths = {(task, algorithm): DATA / f"{kind}-{task}-{algorithm}.nc" for task, algorithm in COLUMNS}
-    loaded = {column: read_dataset(path) for column, path in paths.items() if path.exists()}
-    return {column: current(dataset) for column, dataset in loaded.items()}
+    return {column: load(path) for column, path in paths.items() if path.exists()}
 
 
 def heading(column: tuple[str, str]) -> str:
@@ -174,15 +179,35 @@ def claims_text(judged: Iterable[tuple[Claim, list[Judgement]]]) -> str:
     rows = []
     for claim, judgements in judged:
         places = [", ".join(one.where.split(", ")[:2]) for one in judgements]
-        found = [f"{place}: {MARKS[one.mark]}, {statistic(one)}" for place, one in zip(places, judgements, strict=True)]
-        rows.append([claim.statement, claim.rule_in_words.replace("|", "&#124;"), "<br>".join(found) or "not measured"])
-    return table(["statement", "rule", "verdict, statistic, 95% interval"], rows) if rows else "Not measured.\n"
+        told = [f"{MARKS[one.mark]}, {statistic(one, claim)}" for one in judgements]
+        found = [": ".join(both) for both in zip(places, told, strict=True)]
+        rows.append([claim.statement, rule(claim).replace("|", "&#124;"), "<br>".join(found) or "not measured"])
+    return table(["statement", "rule", "verdict, number, 95% interval"], rows) if rows else "Not measured.\n"
 
 
-def statistic(one: Judgement) -> str:
+LOGARITHMS = "of a logarithm, written as the ratio it stands for"
+
+
+def rule(claim: Claim) -> str:
+    """Write the rule: what is computed, and on which side of what it has to lie."""
+    what = re.sub(r": \w+ (below|above) .*$", "", claim.rule_in_words)
+    how = {"level": "mean", "change": "change", "contrast": "difference", "fraction": "fraction", "study": "mean"}
+    ratio = f" ({LOGARITHMS})" if claim.log else ""
+    return f"{what}; {how.get(claim.statistic, claim.statistic)}{ratio} {claim.rule} {claimed(claim.bound, claim)}."
+
+
+def claimed(value: float | None, claim: Claim) -> str:
+    """Write a number of a claim; of a logarithm the ratio it stands for."""
+    if value is None or np.isnan(value):
+        return "-"
+    three = float(f"{np.exp(value) if claim.log else value:.3g}")
+    return f"{three:,.0f}" if abs(three) >= 1000 else f"{three:.3g}"
+
+
+def statistic(one: Judgement, claim: Claim) -> str:
     """Write a judgement's number and its interval, where it has them."""
-    interval = "" if np.isnan(one.low) else f" ({one.low:.3g} to {one.high:.3g})"
-    return "-" if np.isnan(one.value) else f"{one.value:.3g}{interval}"
+    interval = "" if np.isnan(one.low) else f" ({claimed(one.low, claim)} to {claimed(one.high, claim)})"
+    return claimed(one.value, claim) + interval
 
 
 def replaced(text: str, name: str, content: str) -> str:

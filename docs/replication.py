@@ -4,7 +4,6 @@ Every number is judged or computed here from the datasets in docs/data and the l
 """
 
 import json
-import re
 import sys
 import textwrap
 from collections.abc import Mapping, Sequence
@@ -20,7 +19,7 @@ from findings import WORDS, findings
 from lines import line_pictures, measured_lines
 from matplotlib.axes import Axes
 from matplotlib.patches import Rectangle
-from measured import COLUMNS, DATA, DOCS, TASKS, current, replaced, save_picture, table
+from measured import COLUMNS, DATA, DOCS, TASKS, claimed, current, replaced, rule, save_picture, table
 from pictures import Picture, beside
 
 from closerlook.agents.loading import atlas_folder
@@ -101,16 +100,16 @@ PICTURES: Mapping[str, tuple[str, str, str]] = {
         "2e5 pairs, a fitted value from 3e5; of the second atlas 1e5 and 1e6",
         "a fitted value from 5e6 pairs",
     ),
-    "fig5": ("landscape-few-humanoid-trpo.png", "8,192 pairs a point", "2,000, 20,000 and 100,000 pairs a point"),
-    "fig6": ("landscape-few-humanoid-trpo.png", "8,192 pairs a point, few only", "1e6 pairs a point"),
-    "fig7": ("landscape-few-humanoid-ppo.png", "8,192 pairs a point, few only", "1e6 pairs a point"),
+    "fig5": ("landscape-few-humanoid-trpo.png", "10,240 pairs a point", "2,000, 20,000 and 100,000 pairs a point"),
+    "fig6": ("landscape-few-humanoid-trpo.png", "10,240 pairs a point, few only", "1e6 pairs a point"),
+    "fig7": ("landscape-few-humanoid-ppo.png", "10,240 pairs a point, few only", "1e6 pairs a point"),
     "fig8": ("learning.png", "ten seeds", "24 seeds, 10 shown"),
     "fig9": ("gradients-walker2d-{}.png", "2e5 pairs of ten seeds", "1e6 pairs"),
     "fig10": ("gradients-hopper-{}.png", "2e5 pairs of ten seeds, 1e7 of one", "1e6 pairs"),
     "fig11": ("", "every iteration", "every iteration"),
     "fig12": ("", "every iteration", "every iteration"),
-    "fig13": ("landscape-few-humanoid-trpo.png", "8,192 pairs a point, few only", "1e6 pairs a point"),
-    "fig14": ("landscape-few-humanoid-ppo.png", "8,192 pairs a point, few only", "1e6 pairs a point"),
+    "fig13": ("landscape-few-humanoid-trpo.png", "10,240 pairs a point, few only", "1e6 pairs a point"),
+    "fig14": ("landscape-few-humanoid-ppo.png", "10,240 pairs a point, few only", "1e6 pairs a point"),
     "fig15": ("landscape-both-walker2d-trpo.png", "20,480 pairs a point", "1e6 pairs a point"),
     "fig16": ("landscape-both-walker2d-ppo.png", "20,480 pairs a point, one of 1e6", "1e6 pairs a point"),
     "fig17": ("landscape-both-hopper-trpo.png", "20,480 pairs a point", "1e6 pairs a point"),
@@ -120,7 +119,6 @@ PICTURES: Mapping[str, tuple[str, str, str]] = {
     "sample-regime": ("sample-regime-humanoid.png", "our grid, four seeds", "2e3 to 2e4 pairs, eight agents"),
 }
 """Of each of the paper's figures: our picture, what it is made from, and what the paper's is made from."""
-LOGARITHMS = "of a logarithm, written as the ratio it stands for"
 
 
 def first_atlas() -> list[Found]:
@@ -223,13 +221,6 @@ def short(claim: Claim) -> str:
     return f"{first}: {rest.removeprefix('here ')}" if rest.startswith("here ") else first
 
 
-def number(value: float | None, claim: Claim) -> str:
-    """Write a number of a claim; of a logarithm the ratio it stands for."""
-    if value is None:
-        return "-"
-    return f"{np.exp(value):.3g}" if claim.log else f"{value:.3g}"
-
-
 def details(rows: Sequence[Mapping[str, Any]], claims: Mapping[str, Claim]) -> str:
     """Write every statement with the paper's number, its rule, and what was found where."""
     if all(row["task"] is None for row in rows):
@@ -240,14 +231,13 @@ def details(rows: Sequence[Mapping[str, Any]], claims: Mapping[str, Claim]) -> s
         for name in names:
             claim, own = claims[name], [row for row in rows if row["id"] == name]
             said = f"; the paper: {claim.paper}" if claim.paper else ""
-            bound = number(claim.bound, claim)
-            parts.append(f'<a id="{name}"></a>\n\n**{claim.statement}** {claim.source}{said}. *{rule(claim, bound)}*\n')
+            parts.append(f'<a id="{name}"></a>\n\n**{claim.statement}** {claim.source}{said}. *{rule(claim)}*\n')
             judged_rows = [
                 [
                     ", ".join(row[key] for key in ("task", "algorithm") if row[key]),
                     WORDS[row["mark"]],
-                    number(row["value"], claim),
-                    "-" if row["low"] is None else f"{number(row['low'], claim)} to {number(row['high'], claim)}",
+                    claimed(row["value"], claim),
+                    "-" if row["low"] is None else f"{claimed(row['low'], claim)} to {claimed(row['high'], claim)}",
                     str(row["seeds"]),
                     chance(row["p_holm"]),
                 ]
@@ -257,14 +247,6 @@ def details(rows: Sequence[Mapping[str, Any]], claims: Mapping[str, Claim]) -> s
             head = ["where", "verdict", "number", "95% interval", "seeds", "p (Holm)"]
             parts.append(table(head, judged_rows) if judged_rows else "Not tested yet.\n")
     return "\n".join(parts)
-
-
-def rule(claim: Claim, bound: str) -> str:
-    """Write the rule: what is computed, and on which side of what it has to lie."""
-    what = re.sub(r": \w+ (below|above) .*$", "", claim.rule_in_words)
-    how = {"level": "mean", "change": "change", "contrast": "difference", "fraction": "fraction", "study": "mean"}
-    ratio = f" ({LOGARITHMS})" if claim.log else ""
-    return f"{what}; {how.get(claim.statistic, claim.statistic)}{ratio} {claim.rule} {bound}."
 
 
 def chance(p: float | None) -> str:

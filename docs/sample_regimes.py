@@ -16,6 +16,7 @@ from measured import (
     TASKS,
     claims_on,
     claims_text,
+    load,
     replaced,
     save_picture,
     table,
@@ -23,7 +24,6 @@ from measured import (
     take_in_given,
 )
 
-from closerlook.results.reading import read_dataset
 from closerlook.studies import regime_variables
 from closerlook.studies.judging import judge
 from closerlook.studies.regime_figure import plot_sample_regime
@@ -60,7 +60,7 @@ def main() -> int:
     """Write tables and figures."""
     take_in_given(__doc__, partial(take_in, kind="sample-regime"))
     paths = {task: DATA / f"sample-regime-{task}.nc" for task in TASKS}
-    datasets = {task: read_dataset(path) for task, path in paths.items() if path.exists()}
+    datasets = {task: load(path) for task, path in paths.items() if path.exists()}
     claims = claims_on(variable.name for variable in regime_variables.VARIABLES)
     judged = [(claim, judge(claim, {(task, "ppo"): data for task, data in datasets.items()})) for claim in claims]
     page = PAGE.read_text()

@@ -13,7 +13,7 @@ from closerlook.diagnostics.gradients.figure import plot_gradient_quality
 from closerlook.diagnostics.landscape.budget_figure import plot_budgets
 from closerlook.diagnostics.landscape.figure import plot_landscape
 from closerlook.diagnostics.trust_region.figure import plot_trust_region
-from closerlook.diagnostics.values.figure import plot_value_prediction
+from closerlook.diagnostics.values.figure import curve_of, plot_value_prediction
 from closerlook.drawing.critic_audit import has_audit, plot_critic_audit
 from closerlook.drawing.style import COLORS, save_figure, scale_pairs, short_number, spread
 from closerlook.drawing.training import plot_training
@@ -105,6 +105,32 @@ def test_many_agents_are_thin_lines_with_their_mean_and_t_interval():
     band = axis.collections[0].get_paths()[0].vertices
     assert band[:, 1].max() == pytest.approx((cosines.mean(axis=0) + half).max())
     assert "mean of 10 agents" in words(axis)
+
+
+def test_there_is_no_mean_where_noise_hides_the_numbers_of_some_agents():
+    dataset = cosine_dataset(seeds=range(10), iterations=(0,), true=True)
+    dataset["true_cosine_corrected"][3, 3:] = np.nan
+    above, below = plot_gradient_quality(dataset).figure.axes
+    (mean,) = lines(below, "estimate")
+    cosines = dataset["true_cosine_corrected"].values
+    np.testing.assert_allclose(mean.get_ydata(), [*cosines.mean(axis=0)[2:3], np.nan, np.nan])
+    assert any("9 of 10 known" in text for text in words(below))
+    assert not any("known" in text for text in words(above))
+    pairwise, true = all_diagnostics()["gradients"].panels(dataset)
+    np.testing.assert_allclose(true.series[10].y, [*cosines.mean(axis=0)[:3], np.nan, np.nan])
+    assert "9 of 10 known" in true.note
+    assert "known" not in pairwise.note
+
+
+def test_a_mean_over_agents_of_whom_one_has_no_number_is_not_drawn():
+    dataset = cosine_dataset(seeds=range(3), iterations=(0,)).rename(pairwise_cosine="one", gradient_norm="two")
+    dataset["two"][1, 2] = np.nan
+    for name in ("one", "two"):
+        middle, low, high = curve_of(dataset, name, {})
+        expected = dataset[name].values.mean(axis=0)
+        np.testing.assert_allclose(middle, expected)  # which is not known where one number is not
+        np.testing.assert_array_equal(np.isnan(low), np.isnan(expected))
+        np.testing.assert_array_equal(np.isnan(high), np.isnan(expected))
 
 
 def test_given_axes_take_everything_and_labels_say_what_differs():

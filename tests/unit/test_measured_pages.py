@@ -5,6 +5,7 @@ import json
 import re
 import shutil
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +18,12 @@ sys.path.insert(0, str(Path(__file__).parents[2] / "docs"))
 
 import older_tasks
 import zoo_agents
-from measured import DOCS, endless, median, replaced
+from measured import DATA, DOCS, claimed, claims_text, endless, load, median, replaced
 
 import closerlook as cl
 import learning
+from closerlook.studies.claims import load_claims
+from closerlook.studies.judging import Judgement
 
 
 def test_a_median_says_of_how_many_seeds_it_is():
@@ -49,6 +52,23 @@ def test_a_noise_scale_that_is_missing_is_infinite(missing, written):
     scales = np.arange(100.0, 700.0, 100.0)
     scales[6 - missing :] = np.nan
     assert median(endless(scales), 0) == written
+
+
+def test_claims_of_logarithms_are_written_as_ratios():
+    (claim,) = [one for one in load_claims() if one.name == "no-baseline-ends-lower"]
+    found = Judgement(claim, "hopper, ppo", np.log(0.5), np.log(0.25), 0.0, 10, 0.1, "holds")
+    line = claims_text([(claim, [found])]).splitlines()[-1]
+    assert "below 0.2." in line
+    assert "**yes**, 0.5 (0.25 to 1)" in line
+    plain = replace(claim, log=False)
+    assert claimed(-1234.5, plain) == "-1,230"
+
+
+def test_what_an_estimator_that_was_mended_had_measured_is_on_no_page():
+    old = load(DATA / "gradients-hopper-1e7.nc")
+    assert old.attrs["measured_with_schema"] == 1
+    assert np.isnan(old["cosine_to_true_gradient_corrected"]).all()
+    assert np.isfinite(old["pairwise_cosine"]).all()
 
 
 @pytest.mark.parametrize("page", sorted(DOCS.glob("atlas_*.md")), ids=lambda path: path.stem)

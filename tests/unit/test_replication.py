@@ -84,8 +84,8 @@ def test_the_page_is_made_of_datasets_alone():
     assert "- Pairs of a trajectory are nearly as good as independent ones: 0.90 of them" in readme
     assert "Pairs of a trajectory are nearly as good as independent ones: 0.90 of them" in text
     assert "differ by 0.010 at the median" in text
-    assert "costs a factor of 4.0 in final reward, not almost ten. (First atlas.)" in text
-    assert "followed to their end, critics err by 0.40 and by 0.10. (First atlas.)" in text
+    assert "of 4.0 (4.0 to 4.0) on Hopper: not almost ten. (First atlas.)" in text
+    assert "followed to their end, critics err by 0.40 and 0.10 on Hopper. (First atlas.)" in text
     near = {row["task"]: row["mark"] for row in rows if row["id"] == "correlation-near-zero"}
     assert near == {"hopper": "holds", "humanoid": "does_not_hold"}
     (line,) = [line for line in text.splitlines() if "(#correlation-near-zero)" in line]
@@ -130,8 +130,8 @@ def test_findings_are_of_the_second_atlas_and_the_firsts_numbers_stand_beside_th
     assert [line.split(".")[0] for line in lines] == [str(place) for place in range(1, 11)]
     agreement = "hardly agree once agents have learned something: no in 1 of 1 columns; means of 0.2 to 0.2."
     assert f"{agreement} First atlas: yes in 1, no in 1 of 2 columns; means of 0.05 to 0.2." in lines[1]
-    assert lines[5].endswith("critics err by 0.40 and by 0.10. (First atlas.)")
-    assert lines[8].endswith("The fall is no overfitting. (First atlas.)")
+    assert lines[5].endswith("critics err by 0.40 and 0.10 on Hopper. (First atlas.)")
+    assert lines[8].endswith("No overfitting is seen in the fall. (First atlas.)")
 
 
 def test_sentences_say_what_the_numbers_in_them_do():
@@ -139,13 +139,13 @@ def test_sentences_say_what_the_numbers_in_them_do():
     numbers = {line.split(".")[0]: [float(one) for one in re.findall(r"(?<![\d,])\d+\.\d+", line)] for line in told}
     assert all(fraction > 0.85 for fraction in numbers["5"])
     assert all(factor < 9 for factor in numbers["7"])
-    for atlas in told[5].split("critics err by ")[1].split("First atlas: "):
-        cut, whole = ([float(one) for one in re.findall(r"\d+\.\d+", part)] for part in atlas.split(" and by "))
-        assert min(cut) > max(whole)
-    for atlas in told[8].split("ratios: ")[1].split("First atlas: "):
-        falls, alone = ([float(one) for one in re.findall(r"\d+\.\d+", part)] for part in atlas.split(" beside "))
-        assert min(falls) <= min(alone)
-        assert max(falls) <= max(alone)
+    errors = re.findall(r"by ([\d. to]+) and ([\d. to]+) on (Hopper|Walker2d)", told[5].split("critics err ")[1])
+    assert len(errors) == 4  # two tasks of either atlas
+    for cut, whole in [(part.split(" to ") for part in both) for *both, _ in errors]:
+        assert max(map(float, whole)) < 0.5 * min(map(float, cut))  # less than half of it is left
+    falls = re.findall(r"(\d\.\d+) beside (\d\.\d+) on", told[8])
+    assert len(falls) == 4
+    assert all(float(fall) <= float(alone) for fall, alone in falls)
 
 
 def test_each_atlas_has_a_panel_of_verdicts():
@@ -178,6 +178,42 @@ def test_an_exact_critic_errs_by_the_cut_alone():
     assert errors.mean() == pytest.approx(findings.cut_error(0.99, [1000, 1000, 48]), rel=1e-9)
     assert findings.cut_error(0.99, [2048]) == pytest.approx(0.25, abs=0.01)
     assert findings.cut_error(0.99, [1000, 1000, 48]) == pytest.approx(0.7, abs=0.02)
+
+
+def regions(rises, nulls):
+    quantities = ["surrogate_rise_heldout", "clip_null_heldout"]
+    return xr.Dataset(
+        {"average": (("agent", "quantity"), np.transpose([rises, nulls]))},
+        coords={"quantity": quantities, "iteration": ("agent", [0, 150, 450, 450])},
+    )
+
+
+def test_falls_and_what_chance_makes_of_them_are_of_the_same_agents():
+    data = regions([-9.0, -0.01, -0.02, -0.04], [-9.0, -0.02, -0.03, np.nan])
+    found_regions = [Found("trust-region", task, "ppo", data, None, Path()) for task in ("hopper", "hopper many")]
+    assert findings.falls(found_regions, []) == "0.0150 beside 0.0250 on Hopper"
+    unknown = regions([1.0] * 4, [np.nan] * 4)
+    assert findings.falls([Found("trust-region", "hopper", "ppo", unknown, None, Path())], []) == ""
+
+
+def test_errors_of_critics_are_told_of_each_task():
+    errors = np.array([[9.0, 9.0], [0.3, 0.1], [0.5, 0.3]])
+    data = xr.Dataset(
+        {"mean_relative_error": (("agent", "critic", "target"), errors[:, None])},
+        coords={
+            "critic": ["updated"], "target": ["cut_off_returns", "returns"], "iteration": ("agent", [0, 150, 450])
+        },
+    )  # fmt: skip
+    columns = [("humanoid", "ppo", data), ("hopper", "ppo", data), ("hopper", "trpo", data * 0.5)]
+    own = [Found("values", task, algorithm, one, None, Path()) for task, algorithm, one in columns]
+    assert findings.errors(own, []) == "by 0.20 to 0.40 and 0.10 to 0.20 on Hopper, by 0.40 and 0.20 on Humanoid"
+
+
+def test_tests_are_counted_plainly_and_with_all_taken_into_account():
+    marks = ["holds", "holds", "does_not_hold", "does_not_hold", "not_enough_data", "not_tested"]
+    chances = [0.01, 0.2, 0.001, 0.05, 0.001, None]
+    rows = [{"mark": mark, "p_holm": p} for mark, p in zip(marks, chances, strict=True)]
+    assert findings.tally([], rows) == "5 tests, 2 yes and 2 no (1 and 1 with all tests taken into account), 1 open"
 
 
 def test_a_bootstrap_over_pairs_of_estimates_holds_too_seldom():
@@ -227,7 +263,7 @@ def test_the_page_answers_what_a_reviewer_asks(atlas, question):
     (row,) = [row for row in rows if row.where.startswith(f"{where}, ")]
     verdict, value, interval = answer(name, where, atlas)
     assert {"yes": "holds", "no": "does not hold", "open": "not enough data"}[verdict] == row.mark
-    ends = [replication.number(end, claim) for end in (row.value, row.low, row.high)]
+    ends = [replication.claimed(end, claim) for end in (row.value, row.low, row.high)]
     assert (value, interval) == (ends[0], f"{ends[1]} to {ends[2]}")
 
 

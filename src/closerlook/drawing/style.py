@@ -304,6 +304,19 @@ def mean_with_interval(rows: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.nda
     return mean, mean - half, mean + half
 
 
+def mean_of_all(rows: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return mean and 95% t interval over rows, nothing where one has no number: the others are a selection.
+
+    Where noise hides a row's number, those of the others are the larger ones, and their mean is too high.
+
+    Parameters
+    ----------
+    rows : ndarray, (n, C)
+        A number for each unit and column.
+    """
+    return mean_with_interval(np.where(np.isfinite(rows).all(axis=0), rows, np.nan))
+
+
 def by_seed(log: Mapping[str, Any], name: str) -> tuple[np.ndarray, np.ndarray]:
     """Lay out a column of a log: the iterations (I,), and a row for each seed (n, I), NaN where it has none.
 

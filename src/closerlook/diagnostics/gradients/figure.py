@@ -19,7 +19,7 @@ from closerlook.drawing.style import (
     RULE,
     STYLE,
     label_lines,
-    mean_with_interval,
+    mean_of_all,
     scale_pairs,
     verbatim,
 )
@@ -182,12 +182,23 @@ def _draw_cosines(axis: Axes, group: xr.Dataset, quantity: Quantity) -> None:
     else:
         for row in cosines:
             axis.plot(sizes, row, color=QUIET, linewidth=0.8, alpha=0.55, gid="agent")
-        mean, low, high = mean_with_interval(cosines)
+        mean, low, high = mean_of_all(cosines)
         label = f"mean of {len(cosines)} agents"
         _draw_line(axis, sizes, mean, (low, high), below, color=COLORS[0], label=label)
-        predicted = mean_with_interval(predicted)[0][None]
+        predicted = mean_of_all(predicted)[0][None]
+        if known := hidden_agents(cosines):
+            axis.annotate(
+                f"no mean where noise\nhides some: {known}", (0.04, 0.96), xycoords="axes fraction", va="top", size=7.5,
+                gid="hidden",
+            )  # fmt: skip
     for row in predicted[np.isfinite(predicted).any(axis=1)]:
         axis.plot(sizes, row, color=INK, linewidth=1.0, linestyle=(0, (1, 2)), zorder=3, gid="predicted")
+
+
+def hidden_agents(cosines: np.ndarray) -> str:
+    """Say of how few agents a number is known where that is not all of them, (n, sizes); nothing where it is."""
+    known = np.isfinite(cosines).sum(axis=0)
+    return f"{known.min()} of {len(cosines)} known" if known.min() < len(cosines) else ""
 
 
 def _draw_line(

@@ -10,11 +10,12 @@ from closerlook.diagnostics.gradients.figure import (
     Quantity,
     agent_labels,
     by_iteration,
+    hidden_agents,
     stream_pairs,
     with_agent_axis,
 )
 from closerlook.drawing.panels import Mark, Panel, Scale, Series
-from closerlook.drawing.style import COLORS, INK, MAX_LABELED, QUIET, mean_with_interval
+from closerlook.drawing.style import COLORS, INK, MAX_LABELED, QUIET, mean_of_all
 
 WORDS = {
     PAIRWISE: "Cosine between two estimates",
@@ -50,20 +51,23 @@ def _panel(group: xr.Dataset, quantity: Quantity, where: str) -> Panel:
     else:
         series = [Series("", sizes, row, color=QUIET, form="thin") for row in cosines]
         label = f"mean of {len(cosines)} agents, interval over agents"
-        series.append(Series(label, sizes, *mean_with_interval(cosines)))
+        series.append(Series(label, sizes, *mean_of_all(cosines)))
     if quantity.predicted in group:
-        predicted = mean_with_interval(group[quantity.predicted].values)[0]
+        predicted = mean_of_all(group[quantity.predicted].values)[0]
         if np.isfinite(predicted).any():
             series.append(
                 Series("predicted from the noise scale", sizes, predicted, color=INK, dash="dot", form="thin")
             )
     batch, stream = group.attrs.get("batch_pairs"), stream_pairs(group)
-    note = f"Estimates of less than one stream of {stream:,} pairs are of early states only." if stream else ""
+    notes = [f"Estimates of less than one stream of {stream:,} pairs are of early states only."]
+    notes = notes if (sizes < stream).any() else []
+    if len(cosines) > MAX_LABELED and (known := hidden_agents(cosines)):
+        notes.append(f"There is no mean where noise hides the numbers of some agents: {known}.")
     return Panel(
         f"{WORDS[quantity]}{where}",
         Scale("state-action pairs", log=True),
         Scale("mean cosine"),
         series,
         [Mark(float(batch), "training batch")] if batch else [],
-        note if (sizes < stream).any() else "",
+        " ".join(notes),
     )

@@ -18,7 +18,7 @@ from closerlook.drawing.style import (
     STYLE,
     label_lines,
     make_logarithmic,
-    mean_with_interval,
+    mean_of_all,
     scale_pairs,
     verbatim,
 )
@@ -164,7 +164,7 @@ def _draw_errors(axis: Axes, group: xr.Dataset) -> None:
 
 
 def over_agents(group: xr.Dataset, variable: str, where: dict[str, str]) -> tuple[float, float, float]:
-    """Return a number with its interval: of the one agent, or of the mean over several.
+    """Return a number with its interval: of the one agent, or of the mean over several where all have one.
 
     Parameters
     ----------
@@ -179,7 +179,7 @@ def over_agents(group: xr.Dataset, variable: str, where: dict[str, str]) -> tupl
     if len(values) == 1:
         low, high = (float(group[f"{variable}_{end}"].sel(where).values[0]) for end in ("low", "high"))
         return float(values[0]), low, high
-    found = mean_with_interval(values[:, None])
+    found = mean_of_all(values[:, None])
     return float(found[0][0]), float(found[1][0]), float(found[2][0])
 
 
@@ -260,7 +260,7 @@ def _draw_lambdas(axis: Axes, group: xr.Dataset) -> None:
 
 
 def curve_of(group: xr.Dataset, variable: str, where: dict[str, object]) -> Sequence[np.ndarray]:
-    """Return a curve with its interval: of the one agent, or of the mean over several.
+    """Return a curve with its interval: of the one agent, or of the mean over several where all have a number.
 
     Parameters
     ----------
@@ -274,7 +274,7 @@ def curve_of(group: xr.Dataset, variable: str, where: dict[str, object]) -> Sequ
     rows = group[variable].sel(where).values
     if len(rows) == 1:
         return [rows[0], *(group[f"{variable}_{end}"].sel(where).values[0] for end in ("low", "high"))]
-    return mean_with_interval(rows)
+    return mean_of_all(rows)
 
 
 def figures(dataset: xr.Dataset) -> dict[str, Axes]:
