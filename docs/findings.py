@@ -71,7 +71,8 @@ def spread(values: Sequence[float], digits: int = 2) -> str:
 def tally(_: Sequence[Found], rows: Rows) -> str:
     """Count the tests of statements, and how they come out."""
     counts = {mark: sum(row["mark"] == mark for row in rows) for mark in WORDS}
-    sure = {mark: sum(row["mark"] == mark and (row["p_holm"] or 1) < 0.05 for row in rows) for mark in WORDS}
+    known = [row for row in rows if row["p_holm"] is not None]
+    sure = {mark: sum(row["mark"] == mark and row["p_holm"] < 0.05 for row in known) for mark in WORDS}
     tested = len(rows) - counts["not_tested"]
     return (
         f"{tested} tests, {counts['holds']} yes and {counts['does_not_hold']} no ({sure['holds']} and "

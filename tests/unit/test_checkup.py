@@ -15,6 +15,7 @@ from closerlook.checkups.case import Case, gravest
 from closerlook.checkups.fits import fitted_values
 from closerlook.checkups.limits import load_limits, own_limits
 from closerlook.checkups.numbers import (
+    deviations_without_each,
     episode_numbers,
     exactly,
     mean_of,
@@ -338,6 +339,29 @@ def test_effects_of_returns_by_hand():
     assert found["distinct_returns"].value == 3
     same = {kind: [{**answers[0], "returns": np.full(3, -200.0)}] for kind, answers in episodes.items()}
     assert episode_numbers(same, None, 0.95)["return_effect"] == exactly(0.0)
+
+
+def test_deviations_without_each_are_numpys():
+    values = np.random.default_rng(0).normal(5.0, 2.0, 9)
+    expected = [np.delete(values, own).std(ddof=1) for own in range(9)]
+    np.testing.assert_allclose(deviations_without_each(values), expected)
+
+
+@pytest.mark.parametrize("effect", [0.0, 10.0])
+def test_the_interval_of_an_effect_covers_as_its_unit_is_drawn_too(effect):
+    draws = np.random.default_rng(3)
+    own = [(draws.normal(effect, 1.0, 16), draws.normal(0.0, 1.0, 16)) for _ in range(400)]
+    found = [
+        episode_numbers({"sampled": [answer(one)], "random": [answer(other)]}, None, 0.95)["return_effect"]
+        for one, other in own
+    ]
+    # s is too small on average, by 1 + 3 / (4 * 15 - 1) (Hedges, 1981): the interval is of its expectation
+    truth = effect * (1 + 3 / (4 * 15 - 1))
+    assert 0.92 <= np.mean([one.low <= truth <= one.high for one in found]) <= 0.99
+
+
+def answer(returns):
+    return {"returns": returns, "lengths": returns, "finished": np.ones(len(returns), bool)}
 
 
 def a_stream_answer(draws, scale=1.0, critic=1.0, streams=16, steps=64):

@@ -405,7 +405,10 @@ def test_a_relation_pairs_the_seeds_of_two_measurements():
     )
     place = ("hopper", "ppo")
     (judged,) = judge(RELATION, {place: FLAT}, {place: other})
-    assert (judged.value, judged.low, judged.high) == pytest.approx((1.0, 1.0, 1.0))
+    # of five seeds 1 stands for 0.95, half way to 0.9: z = 1.83, its error sqrt((1 + 0.95^2 / 2) / 2) = 0.852
+    assert (judged.value, judged.high) == pytest.approx((1.0, 1.0))
+    assert judged.low == pytest.approx(np.tanh(np.arctanh(0.95) - 1.959964 * 0.851836), rel=1e-4)
+    assert judged.p == pytest.approx(2 * stats.norm.sf(np.arctanh(0.95) / 0.851836), rel=1e-3)
     assert judged.mark == "holds"
     (judged,) = judge(RELATION, {place: FLAT}, {place: other.assign(trajectories=-other["trajectories"])})
     assert judged.value == pytest.approx(-1.0)
@@ -420,15 +423,35 @@ def test_a_relation_pairs_the_seeds_of_two_measurements():
     assert judge(RELATION, {place: FLAT}) == []
 
 
-@pytest.mark.parametrize("repeats", [200, pytest.param(1000, marks=pytest.mark.slow)])
-def test_the_interval_of_a_relation_covers(repeats):
-    rng, seeds, hits = np.random.default_rng(0), 10, []
+@pytest.mark.parametrize("repeats", [200, pytest.param(2000, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("iterations", [1, 3])
+@pytest.mark.parametrize("correlation", [0.0, 0.5, 0.95])
+@pytest.mark.parametrize("seeds", [5, 10])
+def test_the_interval_of_a_relation_covers(seeds, correlation, iterations, repeats):
+    rng, hits = np.random.default_rng(0), []
+    # E r_s of n normal pairs, Moran (1948): 6 / (pi (n + 1)) (arcsin rho + (n - 2) arcsin(rho / 2))
+    truth = 6 / np.pi / (seeds + 1) * (np.arcsin(correlation) + (seeds - 2) * np.arcsin(correlation / 2))
     for _ in range(repeats):
-        own = rng.standard_normal((3, seeds)) + rng.standard_normal(seeds)  # seeds are alike over iterations
-        other = 0.5 * own / np.sqrt(2) + np.sqrt(0.75) * rng.standard_normal((3, seeds))
+        own = rng.standard_normal((iterations, seeds)) + rng.standard_normal(seeds)  # alike over iterations
+        other = correlation * own / np.sqrt(2)
+        other += np.sqrt(1 - correlation**2) * rng.standard_normal((iterations, seeds))
         found = rank_relation(own, other)
-        hits.append(found.low <= 6 / np.pi * np.arcsin(0.25) <= found.high)
-    assert 0.92 <= np.mean(hits) <= 0.99
+        hits.append(found.low <= truth <= found.high)
+        assert -1 <= found.low <= found.value <= found.high <= 1
+        assert found.high > found.low
+    assert np.mean(hits) >= 0.92
+
+
+def test_seeds_that_are_all_equal_decide_by_their_side_of_the_bound():
+    """The sign test: five of five are on one side in 2 / 32 of studies by chance, six of six in 2 / 64."""
+    claim = replace(CLAIM, statistic="level", iterations=(450,), bound=0.6)
+    places = {n: {("hopper", "ppo"): dataset(np.full((3, n, 2), 0.5))} for n in (5, 6)}
+    (five,), (six,) = (judge(claim, place) for place in places.values())
+    assert (five.mark, five.p) == ("not enough data", 2 / 32)
+    assert np.isnan([five.low, five.high]).all()
+    assert (six.mark, six.p, six.low, six.high) == ("holds", 2 / 64, 0.5, 0.5)
+    (at,) = judge(replace(claim, bound=0.5), places[6])
+    assert (at.mark, at.p) == ("not enough data", 1.0)
 
 
 def rewards_log(last: float) -> dict[str, np.ndarray]:

@@ -56,6 +56,31 @@ def test_returns_of_the_same_resets_are_compared_in_pairs():
     assert not apart.known
 
 
+def test_means_of_episodes_differ_as_seldom_as_all_numbers_together():
+    draws = np.random.default_rng(4)
+    missed = 0
+    for _ in range(500):
+        episodes = [{name: draws.standard_normal(16) for name in ("sampled", "mode", "lengths")} for _ in range(2)]
+        sides = [
+            case(
+                sampled_return=interval(one["sampled"]),
+                mode_return=interval(one["mode"]),
+                episode_length=interval(one["lengths"]),
+            )
+            for one in episodes
+        ]
+        found = differences([sides[0]], [sides[1]], episodes, paired=False)
+        assert not any(one.paired for one in found)
+        missed += any(one.known for one in found)
+    assert missed <= 40  # 5% are 25; three standard errors above
+
+
+def interval(values):
+    """The usual one of a mean, which holds by itself."""
+    half = 2.131 * values.std(ddof=1) / 4
+    return float(values.mean()), float(values.mean() - half), float(values.mean() + half)
+
+
 def test_populations_are_compared_with_agents_as_units():
     draws = np.random.default_rng(1)
     sides = [[case(heldout_kl=value) for value in draws.normal(mean, 1.0, 8)] for mean in (5.0, 0.0)]

@@ -117,6 +117,25 @@ def test_the_interval_of_a_mean_share_is_that_of_its_log_odds(draws):
     )
 
 
+def test_the_mean_of_shares_of_so_many_counts_them(draws):
+    x, sizes = draws.uniform(0.1, 0.9, 8), draws.integers(1, 20, 8)
+    rows = np.stack([x, sizes], axis=1)
+
+    def odds(some):
+        share = np.sum(some[:, 0] * some[:, 1]) / some[:, 1].sum()
+        return np.log(share / (1 - share))
+
+    logits = without_each(rows, odds)
+    reach = stats.t.ppf(0.975, 7) * np.sqrt(7 / 8 * np.square(logits - logits.mean()).sum())
+    found = mean_share(x, sizes)
+    assert found.value == pytest.approx(np.average(x, weights=sizes))
+    assert (found.low, found.high) == pytest.approx(
+        tuple(1 / (1 + np.exp(-end)) for end in (odds(rows) - reach, odds(rows) + reach))
+    )
+    alike = mean_share(x, np.full(8, 3))
+    assert (alike.low, alike.high) == pytest.approx((mean_share(x).low, mean_share(x).high))
+
+
 @pytest.mark.parametrize("events", [0, 1, 5, 8])
 def test_shares_of_whole_events_have_the_exact_binomial_interval(events):
     known = stats.binomtest(events, 8).proportion_ci(0.95, method="exact")

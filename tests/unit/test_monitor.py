@@ -7,6 +7,7 @@ import math
 import numpy as np
 import pytest
 import torch
+from scipy import stats
 from torch.distributions import Categorical, Independent, Normal, kl_divergence
 
 import closerlook as cl
@@ -14,6 +15,7 @@ from closerlook.monitor.gradient_estimates import gradient_agreement, gradient_p
 from closerlook.monitor.levels import LIMITS, Levels, Limit, limits_from
 from closerlook.monitor.monitor import MOST_SAVED, NUMBERS
 from closerlook.monitor.policies import as_policy
+from closerlook.monitor.shares import share_with_ends
 from closerlook.monitor.sinks import Csv, Measured, TensorBoard, Tracker
 from closerlook.monitor.update_estimates import critic_estimates, hidden_units, policy_change, policy_state
 from training_batches import KINDS, Policy, make
@@ -285,6 +287,31 @@ def test_few_pairs_say_little():
     assert np.isnan(numbers["critic_loss_top_share"])
     assert taken[0].findings["update_sign"].level == "not_enough_data"
     assert not {"action_saturated_share", "critic_loss_top_share"} & set(monitor.levels.standing)
+
+
+@pytest.mark.parametrize("environments", [16, 2])
+def test_shares_count_environments_or_trajectories_whose_steps_are_alike(environments):
+    """Steps stay beyond a bound for long: of pairs as units the interval held the share in less than half."""
+    draws, held = np.random.default_rng(5), []
+    steps = 2048 // environments
+    done = np.zeros((steps, environments), bool)
+    done[63::64] = True
+    batch = cl.Batch(rewards=np.ones((steps, environments)), done=done)
+    for _ in range(200):
+        # a share of one half, kept for 64 steps
+        events = np.repeat(draws.random((steps // 64, environments)) < 0.5, 64, axis=0)
+        found = share_with_ends("x", events.ravel(), batch)
+        assert found["x"] == events.mean()
+        held.append(found["x_low"] <= 0.5 <= found["x_high"])
+    assert np.mean(held) >= 0.92
+
+
+def test_shares_of_few_trajectories_count_pairs():
+    batch = cl.Batch(rewards=np.ones((40, 1)), done=np.zeros((40, 1), bool))
+    events = np.arange(40) < 10
+    known = stats.binomtest(10, 40).proportion_ci(0.95, method="exact")
+    found = share_with_ends("x", events, batch)
+    assert tuple(found.values()) == pytest.approx((0.25, known.low, known.high))
 
 
 def test_limits_are_arguments():

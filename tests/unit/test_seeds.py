@@ -53,6 +53,9 @@ def test_few_seeds_have_no_interval_and_unknown_ones_count_as_none():
     assert few.value == 3.0
     assert np.isnan(few.low)
     assert np.isnan(few.high)
+    capped = interquartile_mean(np.array([50.0, *[500.0] * 7]))
+    assert capped.value == 500.0
+    assert np.isnan([capped.low, capped.high]).all()  # how far seeds that fail would take it is not shown
     assert interquartile_mean(np.array([1.0, np.nan])).value == 1.0
     assert np.isnan(interquartile_mean(np.array([np.nan])).value)
 

@@ -210,3 +210,17 @@ def test_the_share_of_noise_is_that_of_its_variance():
     assert np.mean([one.value for one in found]) == pytest.approx(exact, abs=0.02)
     assert 0.9 <= np.mean([one.low <= exact <= one.high for one in found]) <= 0.99
     assert noise_fraction(draw(rng, truth=np.zeros(POINTS)), 4).value > 0.6
+
+
+@pytest.mark.parametrize("streams", [4, 500])
+@pytest.mark.parametrize("relief", [0.0, 0.05, 0.3])
+def test_the_share_of_noise_covers_where_there_is_hardly_anything_else(relief, streams):
+    rng = np.random.default_rng(9)
+    truth = relief * (TRUTH - TRUTH.mean()) / TRUTH.std()
+    found = [noise_fraction(draw(rng, truth=truth), streams) for _ in range(300)]
+    # the noise of one stream has deviation 1.5, see `draw`
+    noise = 2.25 / streams * (POINTS - 1) / POINTS
+    exact = noise / (noise + truth.var())
+    assert np.mean([one.low <= exact * (1 + 1e-9) and exact <= one.high * (1 + 1e-9) for one in found]) >= 0.92
+    assert all(0 <= one.low <= one.value <= one.high <= 1 for one in found)
+    assert np.mean([one.high - one.low < 1e-9 for one in found]) <= 0.02

@@ -15,8 +15,10 @@ from closerlook.execution.threads import single_thread
 from closerlook.results.store import as_json
 from closerlook.statistics.estimates import Interval, plain_jackknife
 
-FROM_RESETS = {"sampled_return": "sampled", "mode_return": "mode"}
+FROM_RESETS = ("sampled_return", "mode_return")
 """Numbers whose episodes have the same resets in both agents, so that differences are taken episode by episode."""
+FROM_EPISODES = {"sampled_return": "sampled", "mode_return": "mode", "episode_length": "lengths"}
+"""Means over episodes, whose own intervals hold each by itself, not together with all others."""
 NOT_COMPARED = frozenset({"random_return", "kl_at_quarter", "kl_at_half", "mode_action_share", "best_gain"})
 
 
@@ -128,21 +130,25 @@ def compare(
     names = more.pop("names", ("left", "right"))
     each, plan = minutes / sum(map(len, sides)), None
     cases: list[list[Case]] = [[], []]
-    returns: list[dict[str, np.ndarray]] = []
+    episodes: list[dict[str, np.ndarray]] = []
     for side, agents in enumerate(sides):
         for agent in agents:
             case, plan, played = measure(agent, environment, plan, minutes=each, **more)
             cases[side].append(case)
-            returns.append(played)
+            episodes.append(played)
     where = environment or sides[0][0].environment
     # agents of one seed are reset alike; of others each has draws of its own, see `closerlook.agents.identity.own_seed`
-    shared = len(returns) == 2 and sides[0][0].agent_seed == sides[1][0].agent_seed
-    found = differences(cases[0], cases[1], returns if shared else [])
+    shared = sides[0][0].agent_seed == sides[1][0].agent_seed
+    found = differences(cases[0], cases[1], episodes if len(episodes) == 2 else [], paired=shared)
     return Comparison(names[0], names[1], str(getattr(where, "id", where)), found)
 
 
 def differences(
-    left: Sequence[Case], right: Sequence[Case], returns: Sequence[Mapping[str, np.ndarray]] = ()
+    left: Sequence[Case],
+    right: Sequence[Case],
+    episodes: Sequence[Mapping[str, np.ndarray]] = (),
+    *,
+    paired: bool = True,
 ) -> tuple[Difference, ...]:
     """Take the difference of every number that both sides have.
 
@@ -150,8 +156,10 @@ def differences(
     ----------
     left, right : sequence of Case
         One each, or populations.
-    returns : sequence of mapping, 2 or none
-        Episodes of both, where they have the same resets.
+    episodes : sequence of mapping, 2 or none
+        Returns and lengths of the episodes of both, where there is one agent on either side.
+    paired : bool
+        Whether these have the same resets.
     """
     shared = [name for name in left[0].numbers if all(name in one.numbers for one in (*left, *right))]
     names = [name for name in shared if name not in NOT_COMPARED]
@@ -160,23 +168,28 @@ def differences(
     found = []
     for name in names:
         ends = [np.array([one[name].value for one in side]) for side in (left, right)]
-        paired = bool(returns) and name in FROM_RESETS
-        if paired:
-            one, other = (played[FROM_RESETS[name]] for played in returns)
-            paired = len(one) == len(other)
-        if paired:
+        own = [played[FROM_EPISODES[name]] for played in episodes if FROM_EPISODES.get(name) in played]
+        together = paired and name in FROM_RESETS and len(own) == 2 and len(own[0]) == len(own[1])
+        if together:
             # the same resets: differences episode by episode are free of what the start made of both
-            gap = mean_of(one - other, confidence)
+            gap = mean_of(own[0] - own[1], confidence)
+        elif len(own) == 2:
+            # episodes are the units, two independent means (Welch)
+            gap = _difference_of_means(own, confidence)
         elif len(left) == len(right) == 1:
             gap = difference_of(left[0][name], right[0][name])
         else:
             # populations: agents are the units, two independent means (Welch)
-            parts = [means_without_each(own) for own in ends]
-            gap = plain_jackknife(float(ends[0].mean() - ends[1].mean()), *parts, confidence=confidence)
+            gap = _difference_of_means(ends, confidence)
         known = bool(gap.low > 0 or gap.high < 0)
         values = (float(ends[0].mean()), float(ends[1].mean()), gap.value, gap.low, gap.high)
-        found.append(Difference(name, *values, known, paired))
+        found.append(Difference(name, *values, known, together))
     return (*found, *_of_settings(left, right))
+
+
+def _difference_of_means(sides: Sequence[np.ndarray], confidence: float) -> Interval:
+    value = float(sides[0].mean() - sides[1].mean())
+    return plain_jackknife(value, *(means_without_each(own) for own in sides), confidence=confidence)
 
 
 def _of_settings(left: Sequence[Case], right: Sequence[Case]) -> list[Difference]:

@@ -47,6 +47,13 @@ def means_without_each(values: np.ndarray) -> np.ndarray:
     return np.asarray((values.sum() - values) / max(values.size - 1, 1))
 
 
+def deviations_without_each(values: np.ndarray) -> np.ndarray:
+    """Return the standard deviations, divisor n - 2, of all numbers but one, (n,)."""
+    # Var without i = (sum (x - m)^2 - (x_i - m)^2 n / (n - 1)) / (n - 2)
+    squares, n = np.square(values - values.mean()), values.size
+    return np.asarray(np.sqrt(np.maximum(squares.sum() - squares * n / max(n - 1, 1), 0.0) / max(n - 2, 1)))
+
+
 def mean_of(values: np.ndarray, confidence: float) -> Interval:
     """Return the mean of independent numbers, Student's t; not known where one is not finite.
 
@@ -113,17 +120,20 @@ def episode_numbers(episodes: Mapping[str, Answers], time_limit: int | None, con
 
 def _effect(sampled: np.ndarray, random: np.ndarray, confidence: float) -> Interval:
     """Return the difference of mean returns over the deviation of random ones (Glass' Delta)."""
-    # Delta = (mean sampled - mean random) / s_random; the interval is that of the difference, s_random taken as exact,
-    # as it is only a unit here: it says how much is much
-    spread = float(random.std(ddof=1)) if random.size > 1 else np.nan
-    parts = [means_without_each(own) for own in (sampled, random)]
+    # Delta = (mean sampled - mean random) / s; the unit s is drawn as the means are, and is jackknifed with them
     difference = float(sampled.mean() - random.mean())
-    found = plain_jackknife(difference, *parts, confidence=confidence)
-    if not spread > 0:  # random actions always earn the same: no unit, but a sign
-        spread = float(sampled.std(ddof=1)) if sampled.size > 1 else np.nan
-    if not spread > 0:
+    unit = random if np.ptp(random) > 0 else sampled  # random actions always earn the same: no unit, but a sign
+    if not np.ptp(unit) > 0:
         return exactly(0.0 if difference == 0 else np.copysign(np.inf, difference))
-    return Interval(found.value / spread, found.low / spread, found.high / spread)
+    spread = float(unit.std(ddof=1))
+    # without an episode: its side's mean, and the deviation where the side is the unit's
+    kept = [deviations_without_each(own) if own is unit else spread for own in (sampled, random)]
+    with np.errstate(divide="ignore", invalid="ignore"):
+        without = [
+            (means_without_each(sampled) - random.mean()) / kept[0],
+            (sampled.mean() - means_without_each(random)) / kept[1],
+        ]
+    return plain_jackknife(difference / spread, *without, confidence=confidence)
 
 
 def _noise_cost(returns: Mapping[str, np.ndarray], confidence: float) -> Interval:

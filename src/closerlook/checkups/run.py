@@ -281,8 +281,8 @@ def measure(agent: Agent, environment: Any, plan: Plan | None, **more: Any) -> t
         Named numbers, with intervals of the plan's confidence.
     plan : Plan
         The plan.
-    returns : dict of str to ndarray
-        Of episodes: ``sampled``, ``mode``, ``random``, in the order of their resets.
+    episodes : dict of str to ndarray
+        Returns of ``sampled``, ``mode`` and ``random`` ones, in the order of their resets; ``lengths`` of the sampled.
     """
     asked = _Asked.of(more.pop("minutes"), more)
     with TemporaryDirectory() as scratch:
@@ -293,8 +293,9 @@ def measure(agent: Agent, environment: Any, plan: Plan | None, **more: Any) -> t
             for name, look in going.items():
                 pools.extend(name, plan, look)
     nothing = [np.empty(0)]
-    returns = {kind: np.concatenate([one["returns"] for one in pools.answers[kind]] or nothing) for kind in KINDS}
-    return _case(pools, plan, _Known("", agent, limits, None, asked)), plan, returns
+    episodes = {kind: np.concatenate([one["returns"] for one in pools.answers[kind]] or nothing) for kind in KINDS}
+    episodes["lengths"] = np.concatenate([one["lengths"] for one in pools.answers["sampled"]] or nothing)
+    return _case(pools, plan, _Known("", agent, limits, None, asked)), plan, episodes
 
 
 def _answer(pools: Pools, plan: Plan, known: _Known) -> Checkup:

@@ -15,6 +15,7 @@ import numpy as np
 from closerlook.monitor.batch import Batch
 from closerlook.monitor.finite_checks import not_finite
 from closerlook.monitor.recomputed import describe_policy
+from closerlook.monitor.shares import share_with_ends
 from closerlook.statistics.batch_counts import clip_share, episode_parts, share_at, top_share
 
 CENSUS = {
@@ -125,8 +126,12 @@ def _actions(batch: Batch) -> dict[str, Any]:
     if batch.action_low is None or batch.action_high is None:
         return found
     taken = batch.actions if batch.applied_actions is None else batch.applied_actions
-    saturated = share_at(taken.reshape(batch.pairs, -1), batch.action_low, batch.action_high)
-    found |= {"action_saturated_share": float(saturated.max()), "action_saturated_share_by_dimension": saturated}
+    rows = taken.reshape(batch.pairs, -1)
+    saturated = share_at(rows, batch.action_low, batch.action_high)
+    most = int(saturated.argmax())
+    at_bound = (rows[:, most] <= batch.action_low.ravel()[most]) | (rows[:, most] >= batch.action_high.ravel()[most])
+    found |= share_with_ends("action_saturated_share", at_bound, batch)
+    found["action_saturated_share_by_dimension"] = saturated
     span = batch.action_high.astype(np.float64) - batch.action_low
     if std is not None and std.shape[1] == span.size and np.isfinite(span).all():
         ratio = found["action_std_by_dimension"] / span

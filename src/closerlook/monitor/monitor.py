@@ -24,7 +24,6 @@ from closerlook.monitor.sinks import Measured, Sink, terminal
 from closerlook.monitor.update_estimates import CHANGE, CRITIC, POLICY, critic_estimates, policy_change, policy_state
 from closerlook.results.writing import write_bytes
 from closerlook.statistics.batch_counts import TOP
-from closerlook.statistics.estimates import exact_share
 
 NUMBERS: Mapping[str, str] = {
     **CENSUS,
@@ -44,7 +43,7 @@ NUMBERS: Mapping[str, str] = {
 MOST_EVERY = 1000
 """The largest k that a share of time chooses."""
 SHARES = {"action_saturated_share", "clip_fraction_end"}
-"""Shares of pairs that have limits: in a batch of few pairs nearly all of them may be beyond a bound by chance."""
+"""Shares of pairs that have limits, with intervals: in a batch of few pairs nearly all may be beyond one by chance."""
 MOST_SAVED = 10
 """Batches that are not finite which one monitor saves at most, the first of each row of such."""
 
@@ -249,7 +248,8 @@ def measure(
     """
     policy, critic = _split(after)
     counted = census(batch)
-    numbers = {name: float(value) for name, value in counted.items() if np.ndim(value) == 0 and name in CENSUS}
+    told = {*CENSUS, *(f"{name}{end}" for name in SHARES for end in ("_low", "_high"))}
+    numbers = {name: float(value) for name, value in counted.items() if np.ndim(value) == 0 and name in told}
     if batch.pairs * TOP < 0.5:
         # where 0.1% is no step, one of few has a large share as a rule
         numbers |= {name: np.nan for name in numbers if name.endswith("_top_share")}
@@ -273,9 +273,6 @@ def measure(
             numbers |= estimate()
         except InputError as error:  # a training loop is not ended by who watches it
             notes[error.what] = f"not measured: {error.what}"
-    for name in SHARES & {name for name, value in numbers.items() if np.isfinite(value)}:
-        share = exact_share(numbers[name] * batch.pairs, batch.pairs)
-        numbers |= {f"{name}_low": share.low, f"{name}_high": share.high}
     return numbers, notes, findings
 
 

@@ -19,11 +19,12 @@ from closerlook.monitor.batch import Batch
 from closerlook.monitor.gradient_estimates import groups_of
 from closerlook.monitor.policies import Critic, RowDistribution, RowPolicy, as_critic, as_policy, rows_of
 from closerlook.monitor.recomputed import critic_values, in_parts, policy_log_probs, stored_distribution, values_of
+from closerlook.monitor.shares import share_with_ends
 from closerlook.monitor.suspects import Given
 from closerlook.nn.distributions import DiagonalGaussian
 from closerlook.nn.networks import MLP
 from closerlook.statistics.splits import split_explained_variance
-from closerlook.statistics.tails import effective_fraction, effective_rank, mean_largest_tail, pareto_k, share_outside
+from closerlook.statistics.tails import effective_fraction, effective_rank, mean_largest_tail, pareto_k
 
 CLIP = 0.2
 """Epsilon where the batch does not say: the clip fraction then only says how far ratios went."""
@@ -96,8 +97,8 @@ def policy_change(batch: Batch, after: Any, reported: dict[str, float] | None = 
             "max_ratio": float(ratio.max()),
             "effective_pairs_fraction": effective_fraction(ratio),
             "pareto_k": pareto_k(ratio),
-            "clip_fraction_end": share_outside(ratio, CLIP if batch.clip is None else batch.clip),
         }
+    found |= _clip_fraction(ratio, batch)
     if batch.advantages is not None:
         weights = batch.advantages.reshape(-1).astype(np.float64)
         found["surrogate_improvement"] = float(
@@ -106,6 +107,15 @@ def policy_change(batch: Batch, after: Any, reported: dict[str, float] | None = 
     if reported and "clip_fraction" in reported:
         found["clip_fraction_minibatches"] = float(reported["clip_fraction"])
     return found
+
+
+def _clip_fraction(ratio: NDArray[np.float64], batch: Batch) -> dict[str, float]:
+    if np.isnan(ratio).any():
+        return {"clip_fraction_end": np.nan}
+    # share of |r - 1| > epsilon
+    return share_with_ends(
+        "clip_fraction_end", np.abs(ratio - 1.0) > (CLIP if batch.clip is None else batch.clip), batch
+    )
 
 
 def _kl(batch: Batch, new: RowPolicy) -> dict[str, float]:

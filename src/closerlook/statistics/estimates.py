@@ -336,7 +336,7 @@ def mean_interval(
     return plain_jackknife(mean, without, confidence=confidence)
 
 
-def mean_share(shares: np.ndarray) -> Interval:
+def mean_share(shares: np.ndarray, sizes: np.ndarray | None = None) -> Interval:
     """Return the mean of independent shares, (n,) between 0 and 1, with a 95% interval that stays there.
 
     Student's t of the mean's log-odds, by a delete-one jackknife. Where all shares, or all but one, are at the same
@@ -346,29 +346,36 @@ def mean_share(shares: np.ndarray) -> Interval:
     clipped fractions of updates of the reference chain it holds the mean in 95% to 99%, where plain t does in 72% to
     95%.
 
+    Parameters
+    ----------
+    shares : ndarray, (n,)
+        Of each unit.
+    sizes : ndarray, (n,), optional
+        Of what each is a share, where units count by their sizes.
+
     Notes
     -----
-    Estimates the expectation of the shares, without bias; the interval is of its log-odds.
+    Estimates the expectation of the shares, without bias where units count alike; the interval is of its log-odds.
 
     References
     ----------
     Arvesen, 1969, "Jackknifing U-statistics", for the interval on a transformed scale.
     """
-    known = shares[~np.isnan(shares)]
-    n, total = len(known), float(known.sum())
+    there = ~np.isnan(shares)
+    known, weights = shares[there], (np.ones(there.sum()) if sizes is None else sizes[there].astype(np.float64))
+    n, total = len(known), float(weights @ known)
     if n < FEWEST:
-        return Interval(total / n, np.nan, np.nan) if n else NOTHING
-    without = (total - known) / (n - 1)
+        return Interval(total / float(weights.sum()), np.nan, np.nan) if n else NOTHING
+    value, without = total / float(weights.sum()), (total - weights * known) / (weights.sum() - weights)
     # log-odds of a mean at an end are infinite, and near it their jackknife finds too little variance
     if not ((without > ROUNDING) & (without < 1 - ROUNDING)).all():
-        return exact_share(total, n)
-    value = total / n
+        return exact_share(n * value, n)
     if np.ptp(known) <= ROUNDING:
         # P(X = v) >= q = 0.025^(1/n), and elsewhere 0 <= X <= 1: so q v <= E X <= q v + 1 - q
         alike = exact_share(n, n).low
         return Interval(value, alike * value, alike * value + 1 - alike)
     # the odds p / (1 - p) are positive, so their logarithm's interval maps back into (0, 1) by o / (1 + o)
-    odds = log_jackknife(total / (n - total), without / (1 - without))
+    odds = log_jackknife(value / (1 - value), without / (1 - without))
     return Interval(value, odds.low / (1 + odds.low), odds.high / (1 + odds.high))
 
 

