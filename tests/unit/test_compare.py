@@ -8,11 +8,12 @@ import pytest
 import closerlook as cl
 from closerlook.checkups import exact_chain, selfcheck
 from closerlook.checkups.case import Case
-from closerlook.checkups.compare import difference_of, differences
+from closerlook.checkups.compare import Comparison, Difference, difference_of, differences
 from closerlook.checkups.numbers import exactly
 from closerlook.checkups.plan import Trial
 from closerlook.checkups.pools import Pools
 from closerlook.cli import main
+from closerlook.cli.compare import _table
 from closerlook.errors import InputError
 from closerlook.results.ownership import owned
 from closerlook.statistics.estimates import Interval
@@ -79,6 +80,15 @@ def interval(values):
     """The usual one of a mean, which holds by itself."""
     half = 2.131 * values.std(ddof=1) / 4
     return float(values.mean()), float(values.mean() - half), float(values.mean() + half)
+
+
+def test_what_is_not_known_is_a_dash():
+    numbers = Difference("noise_scale_pairs", np.nan, 3.0, np.nan, np.nan, np.nan, False, False)
+    no_ends = Difference("returns_rms", 4.0, 3.0, 1.0, np.nan, np.nan, False, False)
+    known = Difference("heldout_kl", 2.0, 1.0, 1.0, 0.5, 1.5, True, False)
+    table = _table(Comparison("a", "b", "C", (numbers, no_ends, known)))
+    cells = [list(column.cells) for column in table.columns]
+    assert cells[1:4] == [["-", "4", "2"], ["3", "3", "1"], ["-", "1", "1 (0.5 to 1.5)"]]
 
 
 def test_populations_are_compared_with_agents_as_units():

@@ -111,7 +111,7 @@ def number_words(check: Finding) -> str:
 
 
 def brief(number: float, digits: int = 3) -> str:
-    """Write a number in a few digits, whole ones up to a million as they are.
+    """Write a number in a few digits, whole ones up to a million as they are; a dash where it is not known.
 
     Parameters
     ----------
@@ -120,6 +120,8 @@ def brief(number: float, digits: int = 3) -> str:
     digits : int
         Significant digits.
     """
+    if math.isnan(number):
+        return "-"
     return f"{number:.0f}" if 10**digits <= abs(number) < 1e6 else f"{number:.{digits}g}"
 
 

@@ -1,13 +1,14 @@
 """``closerlook compare``: two agents, or two populations, by every number of a checkup."""
 
 import json
+import math
 from dataclasses import dataclass, replace
 from typing import Annotated, ClassVar
 
 import tyro
 from rich.table import Table
 
-from closerlook.checkups.compare import Comparison, compare
+from closerlook.checkups.compare import Comparison, Difference, compare
 from closerlook.checkups.text import brief
 from closerlook.cli.console import Bar, Terminal
 from closerlook.cli.measuring import OfAgents
@@ -65,13 +66,18 @@ class Compare(OfAgents):
         console.files([self.folder / "compare.json"])
 
 
+def _difference(one: Difference) -> str:
+    ends = "" if math.isnan(one.low) else f" ({brief(one.low, 2)} to {brief(one.high, 2)})"
+    return f"{brief(one.difference)}{ends}"
+
+
 def _table(found: Comparison) -> Table:
     rows = [
         [
             one.number.replace("_", " "),
             brief(one.left),
             brief(one.right),
-            f"{brief(one.difference)} ({brief(one.low, 2)} to {brief(one.high, 2)})",
+            _difference(one),
             "yes" if one.known else "",
             "yes" if one.paired else "",
         ]
