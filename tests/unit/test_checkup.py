@@ -31,7 +31,7 @@ from closerlook.cli.checkup import Checkup as Command
 from closerlook.errors import InputError
 from closerlook.monitor.checks import Check
 from closerlook.pages.checkup import checkup_page, place
-from closerlook.statistics.estimates import Interval
+from closerlook.statistics.estimates import Interval, plain_jackknife
 from small_agents import categorical_agent, gaussian_agent
 
 PPO = {
@@ -358,6 +358,17 @@ def test_the_interval_of_an_effect_covers_as_its_unit_is_drawn_too(effect):
     # s is too small on average, by 1 + 3 / (4 * 15 - 1) (Hedges, 1981): the interval is of its expectation
     truth = effect * (1 + 3 / (4 * 15 - 1))
     assert 0.92 <= np.mean([one.low <= truth <= one.high for one in found]) <= 0.99
+    # where the difference of means is surely above 0, so is the effect, however little is known of its unit
+    both = [
+        (mean_difference.low > 0, one.low > 0)
+        for one, mean_difference in zip(found, (difference(*pair) for pair in own), strict=True)
+    ]
+    assert all(effect_known == mean_known for mean_known, effect_known in both)
+
+
+def difference(one, other):
+    values = [means_without_each(side) for side in (one, other)]
+    return plain_jackknife(float(one.mean() - other.mean()), *values)
 
 
 def answer(returns):
