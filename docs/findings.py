@@ -32,12 +32,12 @@ class Finding:
     words: str
     numbers: Callable[[Sequence[Found], Rows], str]
 
-    def line(self, second: Atlas, first: Atlas) -> str:
-        """Write the numbers of the second atlas, where it has some, into the sentence, the first's beside."""
+    def line(self, second: Atlas, first: Atlas, *, beside: bool = True) -> str:
+        """Write the numbers of the second atlas, where it has some, into the sentence; the first's beside, if asked."""
         new, old = self.numbers(*second), self.numbers(*first)
         if not new:
             return f"{self.words.format(old or 'not measured')} (First atlas.)"
-        return f"{self.words.format(new)} First atlas: {old}." if old else self.words.format(new)
+        return f"{self.words.format(new)} First atlas: {old}." if old and beside else self.words.format(new)
 
 
 def of(dataset: xr.Dataset, name: str, **where: Any) -> np.ndarray:
@@ -239,11 +239,11 @@ FINDINGS = (
 """What stands out, but for what is of no atlas."""
 
 
-def findings(second: Atlas, first: Atlas) -> list[str]:
+def findings(second: Atlas, first: Atlas, *, beside: bool = True) -> list[str]:
     """Write what stands out, each line with its numbers."""
     covered = [bootstrap_coverage(signal) for signal in (0.02, 0.1, 0.5)]
     return [
-        *(finding.line(second, first) for finding in FINDINGS),
+        *(finding.line(second, first, beside=beside) for finding in FINDINGS),
         f"Intervals by bootstrap over the pairs of ten estimates, if these are what the paper resampled, hold the "
         f"truth in {min(covered):.0%} to {max(covered):.0%} of simulated studies (noise alike in all directions), not "
         f"in 95%: pairs that share an estimate are not independent.",

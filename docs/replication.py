@@ -392,7 +392,8 @@ def texts_of(
     named = {name for names in SECTIONS.values() for name in names}
     asked = [claim for name, claim in claims.items() if name in named]
     explored, verdicts = (most_seeds(judged(asked, found)) for found in (first, second))
-    told, progress = findings((second, verdicts), (first, explored)), so_far(verdicts, explored)
+    atlases, progress = ((second, verdicts), (first, explored)), so_far(verdicts, explored)
+    told, plain = findings(*atlases), findings(*atlases, beside=False)
     for name, content in (
         ("findings", "".join(f"{place}. {line}\n" for place, line in enumerate(told, 1))),
         ("so far", progress),
@@ -405,7 +406,7 @@ def texts_of(
         ("details of the first", details(explored, claims)),
     ):
         page = replaced(page, name, content)
-    short_answer = "".join(f"- {told[place]}\n" for place in FIRST_SCREEN)
+    short_answer = "".join(f"- {plain[place]}\n" for place in FIRST_SCREEN)
     readme = replaced(replaced(readme, "answer", short_answer), "so far", progress)
     return page, readme, explored, verdicts
 

@@ -125,11 +125,15 @@ def test_how_far_the_second_atlas_is_and_where_both_agree_is_told():
 
 def test_findings_are_of_the_second_atlas_and_the_firsts_numbers_stand_beside_them():
     second = [Found("gradients", "hopper", "ppo", small_gradients(0.2), None, Path())]
-    text, *_ = replication.texts_of(PAGE, README, small(), second, {}, [])
+    text, readme, *_ = replication.texts_of(PAGE, README, small(), second, {}, [])
     lines = text.split("<!-- findings -->")[1].split("<!-- end of findings -->")[0].strip().splitlines()
     assert [line.split(".")[0] for line in lines] == [str(place) for place in range(1, 11)]
     agreement = "hardly agree once agents have learned something: no in 1 of 1 columns; means of 0.2 to 0.2."
     assert f"{agreement} First atlas: yes in 1, no in 1 of 2 columns; means of 0.05 to 0.2." in lines[1]
+    first_screen = readme.split("<!-- answer -->")[1].split("<!-- end of answer -->")[0].strip().splitlines()
+    assert len(first_screen) == 5
+    assert "First atlas: " not in "".join(first_screen)  # which has a page of its own
+    assert lines[3].startswith(f"4. {first_screen[1][2:]} First atlas: ")
     assert lines[5].endswith("critics err by 0.40 and 0.10 on Hopper. (First atlas.)")
     assert lines[8].endswith("No overfitting is seen in the fall. (First atlas.)")
 
