@@ -269,6 +269,27 @@ def test_claims_are_judged_by_what_folders_hold(capsys):
     assert by_claim["jagged-at-2k"][0]["written"] == "2026-11-29"
 
 
+def test_claims_are_read_at_the_width_of_a_terminal(capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    files = [str(DATA / f"gradients-{task}-ppo.nc") for task in ("hopper", "walker2d")]
+    assert main(["claims", *files]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert max(map(len, lines)) <= 80
+    assert not any("…" in line for line in lines)
+    claims = {claim.name: claim for claim in load_claims()}
+    (start,) = [at for at, line in enumerate(lines) if line.startswith("trajectories-fall  ")]
+    told = " ".join(line.strip() for line in lines[start : start + 3])
+    assert claims["trajectories-fall"].statement in told
+    assert "(iterations 0 to 450; logarithms; rule of 2026-11-24)" in told
+    rows = [line.split() for line in lines[start : start + 6] if line.startswith(("hopper", "walker2d"))]
+    assert [row[:3] for row in rows] == [["hopper,", "ppo", "holds"], ["walker2d,", "ppo", "holds"]]
+    # columns of all claims stand below one another, and what was not tested is named once, at the end
+    assert len({line.index("p (Holm)") for line in lines if "p (Holm)" in line}) == 1
+    rest = lines[lines.index(next(line for line in lines if line.startswith("Not tested by these data"))) :]
+    assert any("jagged-at-2k" in line for line in rest)
+    assert not any("jagged-at-2k" in line for line in lines[: -len(rest)])
+
+
 def test_a_second_dataset_of_the_same_agents_is_judged_by_itself():
     claims = [claim for claim in load_claims() if claim.name == "correlation-decays"]
     found = find_results([DATA / "gradients-hopper-ppo.nc"])

@@ -12,7 +12,7 @@ from closerlook.cli.console import LONG_SECONDS, START_SECONDS, Bar, Terminal, d
 from closerlook.cli.live import PopulationBar, WithTable
 from closerlook.cli.options import Distributed, option
 from closerlook.cli.study_tables import (
-    claims_table,
+    claims_tables,
     endings_table,
     figures_in_short,
     plan_summary,
@@ -111,7 +111,7 @@ class StudyCommand(Distributed):
             else []
         )
         tables += [endings_table(outcome.endings)] if outcome.endings else []
-        tables += [claims_table(outcome.claims)] if outcome.claims else []
+        tables += claims_tables(outcome.claims)
         console.result(self._summary(study, outcome, regimes), *tables)
         console.files(file for files in outcome.files.values() for file in files if file.suffix == ".png")
         if outcome.files:

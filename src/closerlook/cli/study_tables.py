@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from rich.table import Table
+from rich.text import Text
 
 from closerlook.cli.console import usual_rate
 from closerlook.drawing.tables import make_table
@@ -20,6 +21,10 @@ MARKS = {
     "not_enough_data": "not enough data",
     "not_tested": "not tested",
 }
+CLAIM_MARKS = {**MARKS, "not_enough_data": "open"}
+CLAIM_HEADS = ["", "verdict", "value", "95% interval", "seeds", "p (Holm)"]
+MOST_PLACE = 14
+"""Characters of a place in a table of claims, beyond which it wraps: the others are 66 at most, and a terminal 80."""
 MOST_NAMED = 4
 """Figures of a part that are named in a table."""
 
@@ -165,31 +170,59 @@ def _between(low: float, high: float) -> str:
     return f"{low:,.0f} to {high:,.0f}" if math.isfinite(low) else "-"
 
 
-def claims_table(claims: Sequence[Mapping[str, Any]]) -> Table:
-    """Lay judged claims out.
+def claims_tables(claims: Sequence[Mapping[str, Any]]) -> list[Table]:
+    """Lay judged claims out: a table for each that was tested, below its statement, and the names of the others.
 
     Parameters
     ----------
     claims : sequence of mapping
-        See `closerlook.studies.claims.judged`.
+        See `closerlook.studies.judging.judged`.
     """
-    rows, names = [], ["holds", "value", "95% interval", "seeds", "p (Holm)", "data of"]
-    for name in dict.fromkeys(one["id"] for one in claims):
-        own = [one for one in claims if one["id"] == name]
-        mark = MARKS["not_tested"] if own[0]["mark"] == "not_tested" else ""
-        rows.append([f"{name}\n  rule of {own[0]['written'] or 'no day'}", mark, *[""] * (len(names) - 1)])
-        for one in own if not mark else ():
-            place = ", ".join(str(one[key]) for key in ("task", "algorithm", "where") if one[key])
-            interval = "" if one["low"] is None else f"{one['low']:.3g} to {one['high']:.3g}"
-            value = "" if one["value"] is None else f"{one['value']:.3g}"
-            chance = "" if one["p_holm"] is None else f"{one['p_holm']:.2g}"
-            numbers = [value, interval, str(one["seeds"] or ""), chance]
-            place = place.replace("mean of iterations", "mean of")
-            rows.append([f"  {place}", MARKS[one["mark"]], *numbers, one["measured"] or ""])
-    table = make_table("Claims", ["", *names], rows)
-    table.caption = f"By the interval of each row alone, from {FEWEST_SEEDS} seeds on; Holm: of all rows together."
-    table.caption_justify = "left"
-    return table
+    groups = {name: [one for one in claims if one["id"] == name] for name in dict.fromkeys(one["id"] for one in claims)}
+    tested = {name: own for name, own in groups.items() if own[0]["mark"] != "not_tested"}
+    cells = {name: [_claim_cells(one) for one in own] for name, own in tested.items()}
+    every = [CLAIM_HEADS, *(row for rows in cells.values() for row in rows)]
+    tables = []
+    for name, own in tested.items():
+        table = make_table("", CLAIM_HEADS, cells[name])
+        table.title = Text.assemble((name, "bold"), f"  {own[0]['statement']} {_claim_days(own)}")
+        # one width for all, so that columns stand below one another
+        for place, column in enumerate(table.columns):
+            column.width = max(len(row[place]) for row in every)
+        table.columns[0].width = MOST_PLACE
+        tables.append(table)
+    if tables:
+        note = f"By the interval of each row alone, from {FEWEST_SEEDS} seeds on; open: not enough data. Holm: of all."
+        tables[-1].caption, tables[-1].caption_justify = note, "left"
+    if len(tested) < len(groups):
+        names = ", ".join(name for name in groups if name not in tested)
+        rest = make_table("Not tested by these data", [""], [[names]])
+        rest.show_header = False
+        tables.append(rest)
+    return tables
+
+
+def _claim_cells(one: Mapping[str, Any]) -> list[str]:
+    """Write place, verdict, number, interval, seeds and p of a row."""
+    interval = "" if one["low"] is None else f"{one['low']:.3g} to {one['high']:.3g}"
+    return [
+        ", ".join(str(one[key]) for key in ("task", "algorithm") if one[key]),
+        CLAIM_MARKS[one["mark"]],
+        "" if one["value"] is None else f"{one['value']:.3g}",
+        interval,
+        str(one["seeds"] or ""),
+        "" if one["p_holm"] is None else f"{one['p_holm']:.2g}",
+    ]
+
+
+def _claim_days(own: Sequence[Mapping[str, Any]]) -> str:
+    """Say of which iterations and days the rows of a claim are, and where they are logarithms."""
+    told = [str(one) for one in dict.fromkeys(row["where"] for row in own) if one]
+    told += ["logarithms"] if ", logarithm" in own[0]["rule"] else []
+    told.append(f"rule of {own[0]['written'] or 'no day'}")
+    days = [str(one) for one in dict.fromkeys(row["measured"] for row in own) if one]
+    told += [f"data of {' and '.join(days)}"] if days else []
+    return f"({'; '.join(told)})"
 
 
 def figures_in_short(names: Sequence[str]) -> str:

@@ -34,7 +34,7 @@ def several(dataset: xr.Dataset) -> str:
 
 
 def with_interval(here: xr.Dataset, name: str, form: str = "{:.3f}") -> list[str]:
-    """Write a number, and its interval.
+    """Write a number, and its interval; a dash where either is not known.
 
     Parameters
     ----------
@@ -46,7 +46,7 @@ def with_interval(here: xr.Dataset, name: str, form: str = "{:.3f}") -> list[str
         Format of a number.
     """
     low, high = (number(here[f"{name}{end}"], form) for end in ("_low", "_high"))
-    return [number(here[name], form), f"{low} to {high}"]
+    return [number(here[name], form), "-" if low == high == "-" else f"{low} to {high}"]
 
 
 def number(values: xr.DataArray, form: str = "{:.3f}") -> str:
