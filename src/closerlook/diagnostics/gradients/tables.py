@@ -28,9 +28,9 @@ def table_of(dataset: xr.Dataset) -> Table:
         columns = [
             "pairs",
             "estimates",
-            "to one another",
+            "to one\nanother",
             "95% interval",
-            "to the true gradient",
+            "to the true\ngradient",
             "95% interval",
         ]
         return make_table(title, columns, _rows_by_size(dataset))
