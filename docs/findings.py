@@ -103,7 +103,9 @@ def prediction(found: Sequence[Found], _: Rows) -> str:
     if not both:
         return ""
     measured, predicted = np.concatenate(both, axis=1)
-    known = np.isfinite(predicted)
+    known = np.isfinite(measured) & np.isfinite(predicted)
+    if not known.any():
+        return ""
     off = np.abs(measured - predicted)[known]
     return (
         f"{np.median(off):.3f} at the median, by less than {np.quantile(off, 0.9):.3f} in nine cases of ten, where "
@@ -138,8 +140,10 @@ def costs(_: Sequence[Found], rows: Rows) -> str:
     lost = [row for row in rows if row["id"].startswith("no-baseline-ends-lower") and row["task"] is not None]
     told = []
     for row in lost:
-        factor, low, high = (1 / np.exp(row[end]) for end in ("value", "high", "low"))
-        told.append(f"{factor:.1f} ({low:.1f} to {high:.1f}) on {row['task'].split()[0].capitalize()}")
+        # what it costs is one over the ratio, whose ends change places
+        factor, *ends = (None if row[end] is None else 1 / np.exp(row[end]) for end in ("value", "high", "low"))
+        interval = "" if None in ends else f" ({ends[0]:.1f} to {ends[1]:.1f})"
+        told.append(f"{factor:.1f}{interval} on {row['task'].split()[0].capitalize()}")
     return ", ".join(told)
 
 

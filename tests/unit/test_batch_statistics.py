@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from closerlook.statistics.batch_counts import clip_share, episode_parts, share_at, top_share, trajectory_numbers
+from closerlook.statistics.batch_counts import beyond, clip_share, episode_parts, top_share, trajectory_numbers
 from closerlook.statistics.noise import noise_scale
 from closerlook.statistics.splits import (
     group_units,
@@ -43,7 +43,9 @@ def test_episodes_are_cut_where_they_end():
 
 def test_values_at_bounds():
     rows = np.array([[1.0, -10.0], [0.5, 10.0], [-1.0, 3.0], [0.0, 10.0]])
-    assert share_at(rows, np.array([-1.0, -20.0]), np.array([1.0, 3.0])).tolist() == [0.5, 0.75]
+    found = beyond(rows, np.array([-1.0, -20.0]), np.array([1.0, 3.0]))
+    assert found.mean(axis=0).tolist() == [0.5, 0.75]
+    assert beyond(rows, np.array([-1.0]), np.array([1.0])).shape == rows.shape
     assert clip_share(rows).tolist() == [0.0, 0.75]
     assert clip_share(rows[:2, :1]).tolist() == [0.0]
 

@@ -366,6 +366,22 @@ def test_the_interval_of_an_effect_covers_as_its_unit_is_drawn_too(effect):
     assert all(effect_known == mean_known for mean_known, effect_known in both)
 
 
+def effect_of(sampled, random):
+    return episode_numbers({"sampled": [answer(sampled)], "random": [answer(random)]}, None, 0.95)["return_effect"]
+
+
+def test_effects_below_zero_and_of_odd_units():
+    draws = np.random.default_rng(4)
+    below = effect_of(draws.normal(-10.0, 1.0, 16), draws.normal(0.0, 1.0, 16))
+    assert below.low < below.value < below.high < 0
+    # random actions earn once, or never: the unit is one episode's, and the difference alone is known
+    once = effect_of(np.ones(64), (np.arange(64) == 63).astype(float))
+    assert once.value == pytest.approx(7.875)
+    assert 7.4 < once.low < once.value < once.high < 8.4
+    never = effect_of((np.arange(64) < 63).astype(float), np.zeros(64))
+    assert 7.4 < never.low < never.value < never.high < 8.4
+
+
 def difference(one, other):
     values = [means_without_each(side) for side in (one, other)]
     return plain_jackknife(float(one.mean() - other.mean()), *values)

@@ -410,6 +410,10 @@ def test_a_relation_pairs_the_seeds_of_two_measurements():
     assert judged.low == pytest.approx(np.tanh(np.arctanh(0.95) - 1.959964 * 0.851836), rel=1e-4)
     assert judged.p == pytest.approx(2 * stats.norm.sf(np.arctanh(0.95) / 0.851836), rel=1e-3)
     assert judged.mark == "holds"
+    for bound in (0.5, 1.0):
+        (against,) = judge(replace(RELATION, bound=bound), {place: FLAT}, {place: other})
+        gap = np.arctanh(0.95) - np.arctanh(min(bound, 0.95))
+        assert against.p == pytest.approx(2 * stats.norm.sf(gap / 0.851836), rel=1e-3)
     (judged,) = judge(RELATION, {place: FLAT}, {place: other.assign(trajectories=-other["trajectories"])})
     assert judged.value == pytest.approx(-1.0)
     assert judged.mark == "does not hold"

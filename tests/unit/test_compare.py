@@ -1,6 +1,7 @@
 """Comparisons of two agents, and estimators beside known answers."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -114,7 +115,11 @@ def test_intervals_of_equal_populations_hold_zero():
 @pytest.mark.usefixtures("_a_fast_machine")
 def test_an_agent_does_not_differ_from_itself_and_does_from_another(tmp_path, capsys):
     agent = exact_chain.chain_agent()
-    assert cl.compare(agent, agent, minutes=0.01, workers=1).known == ()
+    same = cl.compare(agent, agent, minutes=0.01, workers=1)
+    assert same.known == ()
+    assert {one.number for one in same.differences if one.paired} == {"sampled_return", "mode_return"}
+    apart = cl.compare(agent, replace(agent, agent_seed=1), minutes=0.01, workers=1)
+    assert not any(one.paired for one in apart.differences)
     far = agent.with_state({"value": {name: 100 * own for name, own in agent.value_parameters.items()}})
     assert "noise_scale_pairs" in cl.compare(agent, far, minutes=0.01, workers=1).known
     name = "closerlook.checkups.exact_chain:chain_agent"

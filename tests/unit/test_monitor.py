@@ -18,6 +18,7 @@ from closerlook.monitor.policies import as_policy
 from closerlook.monitor.shares import share_with_ends
 from closerlook.monitor.sinks import Csv, Measured, TensorBoard, Tracker
 from closerlook.monitor.update_estimates import critic_estimates, hidden_units, policy_change, policy_state
+from closerlook.statistics.estimates import mean_share
 from training_batches import KINDS, Policy, make
 
 
@@ -304,6 +305,34 @@ def test_shares_count_environments_or_trajectories_whose_steps_are_alike(environ
         assert found["x"] == events.mean()
         held.append(found["x_low"] <= 0.5 <= found["x_high"])
     assert np.mean(held) >= 0.92
+
+
+@pytest.mark.parametrize("environments", [1, 16])
+@pytest.mark.parametrize("missing", [0, 1, 9])
+def test_actions_that_are_all_at_their_bounds_are_a_problem(environments, missing):
+    """No interval of few groups stands before the limit."""
+    steps = 2048 // environments
+    done = np.zeros((steps, environments), bool)
+    done[63::64] = True
+    actions = np.ones((steps, environments, 3), np.float32)
+    actions[:missing] = 0.0
+    batch = cl.Batch(
+        rewards=np.ones((steps, environments)), done=done, actions=actions, action_low=-1.0, action_high=1.0
+    )
+    counted = cl.census(batch)
+    assert counted["action_saturated_share_low"] <= counted["action_saturated_share"] == 1 - missing / steps
+    if not missing:
+        assert LIMITS["action_saturated_share"].level(counted["action_saturated_share_low"]) == "problem"
+
+
+def test_shares_of_groups_of_different_sizes_are_those_of_pairs():
+    done = np.zeros((100, 1), bool)
+    done[[19, 44, 69, 99]] = True  # trajectories of 20, 25, 25 and 30
+    batch = cl.Batch(rewards=np.ones((100, 1)), done=done)
+    events = np.concatenate([np.arange(n) < k for n, k in ((20, 18), (25, 5), (25, 10), (30, 6))])
+    found = share_with_ends("x", events, batch)
+    expected = mean_share(np.array([0.9, 0.2, 0.4, 0.2]), np.array([20, 25, 25, 30]))
+    assert tuple(found.values()) == pytest.approx((0.39, expected.low, expected.high))
 
 
 def test_shares_of_few_trajectories_count_pairs():

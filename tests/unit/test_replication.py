@@ -213,6 +213,23 @@ def test_errors_of_critics_are_told_of_each_task():
     assert findings.errors(own, []) == "by 0.20 to 0.40 and 0.10 to 0.20 on Hopper, by 0.40 and 0.20 on Humanoid"
 
 
+def test_what_a_lack_of_baseline_costs_is_one_over_the_ratio():
+    row = {"id": "no-baseline-ends-lower", "task": "hopper without a baseline against hopper", "value": np.log(0.5)}
+    known, alone = {**row, "low": np.log(0.2), "high": np.log(0.8)}, {**row, "low": None, "high": None}
+    assert findings.costs([], [known]) == "2.0 (1.2 to 5.0) on Hopper"
+    assert findings.costs([], [alone]) == "2.0 on Hopper"
+
+
+def test_predictions_count_where_both_are_known():
+    data = small_gradients(0.2)
+    data["predicted_pairwise_cosine"] = data["pairwise_cosine"] + 0.01
+    data["pairwise_cosine"][0] = np.nan
+    found_gradients = [Found("gradients", "hopper", "ppo", data, None, Path())]
+    assert "0.010 at the median" in findings.prediction(found_gradients, [])
+    data["predicted_pairwise_cosine"][:] = np.nan
+    assert findings.prediction(found_gradients, []) == ""
+
+
 def test_tests_are_counted_plainly_and_with_all_taken_into_account():
     marks = ["holds", "holds", "does_not_hold", "does_not_hold", "not_enough_data", "not_tested"]
     chances = [0.01, 0.2, 0.001, 0.05, 0.001, None]

@@ -9,6 +9,8 @@ import pytest
 import xarray as xr
 
 from closerlook.cli import main
+from closerlook.cli.console import Terminal
+from closerlook.cli.study_tables import claims_tables
 from closerlook.errors import InputError
 from closerlook.execution import Silence
 from closerlook.results.reading import read_dataset
@@ -284,10 +286,44 @@ def test_claims_are_read_at_the_width_of_a_terminal(capsys, monkeypatch):
     rows = [line.split() for line in lines[start : start + 6] if line.startswith(("hopper", "walker2d"))]
     assert [row[:3] for row in rows] == [["hopper,", "ppo", "holds"], ["walker2d,", "ppo", "holds"]]
     # columns of all claims stand below one another, and what was not tested is named once, at the end
-    assert len({line.index("p (Holm)") for line in lines if "p (Holm)" in line}) == 1
+    heads = [line for line in lines if line.split() == ["verdict", "value", "95%", "interval", "seeds", "p"]]
+    assert len(heads) > 5
+    assert len(set(heads)) == 1
     rest = lines[lines.index(next(line for line in lines if line.startswith("Not tested by these data"))) :]
     assert any("jagged-at-2k" in line for line in rest)
     assert not any("jagged-at-2k" in line for line in lines[: -len(rest)])
+
+
+def claim_row(**more):
+    row = {"id": "a-claim", "statement": "It [bold]falls[/bold].", "written": "2026-11-29", "rule": "x: level below 1"}
+    row |= {"task": "hopper", "algorithm": "ppo", "where": "iteration 0", "measured": None, "mark": "holds"}
+    return {
+        **row,
+        "value": -0.000123,
+        "low": -0.000456,
+        "high": -0.000789,
+        "seeds": 5,
+        "p": 0.01,
+        "p_holm": 0.5,
+        **more,
+    }
+
+
+def test_rows_of_a_claim_say_what_they_differ_in(monkeypatch, capsys):
+    monkeypatch.setenv("COLUMNS", "80")
+    rows = [claim_row(), claim_row(where="iteration 150", measured="2026-11-30", task="InvertedDoublePendulum-v5")]
+    Terminal(as_json=False).result({}, *claims_tables(rows))
+    text = capsys.readouterr().out
+    assert "It [bold]falls[/bold]. (rule of 2026-11-29)" in text
+    assert "0.5" in text.splitlines()[2]  # Holm's, not the row's own
+    assert "0.01" not in text
+    places = "".join(line[:14].strip() for line in text.splitlines()[2:])
+    assert "InvertedDoublePendulum-v5" in places
+    assert "iteration 150" in " ".join(line[:14].strip() for line in text.splitlines())
+    assert "…" not in text
+    alike = [claim_row(measured="2026-11-30"), claim_row(measured="2026-11-30", algorithm="trpo")]
+    Terminal(as_json=False).result({}, *claims_tables(alike))
+    assert "(iteration 0; rule of 2026-11-29; data of 2026-11-30)" in " ".join(capsys.readouterr().out.split())
 
 
 def test_a_second_dataset_of_the_same_agents_is_judged_by_itself():

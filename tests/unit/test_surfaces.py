@@ -212,6 +212,16 @@ def test_the_share_of_noise_is_that_of_its_variance():
     assert noise_fraction(draw(rng, truth=np.zeros(POINTS)), 4).value > 0.6
 
 
+def test_the_share_of_noise_of_what_is_not_known_or_not_noisy():
+    rng = np.random.default_rng(3)
+    surfaces = draw(rng)
+    surfaces[0, 0] = np.nan
+    assert np.isnan(noise_fraction(surfaces, 4).value)
+    alike = noise_fraction(np.tile(TRUTH, (STREAMS, 1)), 4)
+    assert (alike.value, alike.low, alike.high) == pytest.approx((0.0, 0.0, 0.0), abs=1e-12)
+    assert noise_fraction(np.tile([1.0, 2.0], (STREAMS, 1)), 4).value == 0.0
+
+
 @pytest.mark.parametrize("streams", [4, 500])
 @pytest.mark.parametrize("relief", [0.0, 0.05, 0.3])
 def test_the_share_of_noise_covers_where_there_is_hardly_anything_else(relief, streams):

@@ -24,6 +24,7 @@ from closerlook.diagnostics.trust_region.findings import (
     _agreement,
     _algorithm,
     _along,
+    _average,
     _exploration,
     _rewards,
     crossing,
@@ -371,6 +372,13 @@ def test_agreement_along_the_update_is_the_share_of_multiples_that_move_the_same
             )
             expected = mean_share(np.array(shares))
             assert (low, high) == pytest.approx((expected.low, expected.high))
+
+
+def test_steps_that_are_all_halved_do_not_say_that_every_step_is():
+    found = _average("step_fraction", np.full(3, 0.5), np.ones(3, bool))
+    # three of three: others may be as many as 1 - 0.025^(1/3), and anything between 0 and 1
+    alike = 0.025 ** (1 / 3)
+    assert (found.low, found.value, found.high) == pytest.approx((0.5 * alike, 0.5, 1 - 0.5 * alike))
 
 
 def test_updates_that_all_agree_do_not_say_that_every_update_does():

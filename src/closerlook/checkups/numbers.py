@@ -125,6 +125,8 @@ def _effect(sampled: np.ndarray, random: np.ndarray, confidence: float) -> Inter
     to 96% where returns are normal or heavy-tailed, in 88% to 95% where they are as skewed as exponential ones.
     """
     # Delta = (mean sampled - mean random) / s; the unit s is drawn as the means are, and is jackknifed with them
+    if not (sampled.size and random.size):
+        return NOTHING
     difference = float(sampled.mean() - random.mean())
     unit = random if np.ptp(random) > 0 else sampled  # random actions always earn the same: no unit, but a sign
     if not np.ptp(unit) > 0:
@@ -135,6 +137,9 @@ def _effect(sampled: np.ndarray, random: np.ndarray, confidence: float) -> Inter
     with np.errstate(divide="ignore", invalid="ignore"):
         without = [gap / (kept if own is unit else spread) for gap, own in zip(gaps, (sampled, random), strict=True)]
     sign, known = np.sign(difference), plain_jackknife(difference, *gaps, confidence=confidence)
+    if not (kept > 1e-6 * spread).all():
+        # one odd episode makes the unit: without it there is none, and how well it is known is not known
+        return Interval(*(end / spread for end in (known.value, known.low, known.high)))
     if not (sign * known.low > 0 and sign * known.high > 0 and all((sign * own > 0).all() for own in without)):
         return plain_jackknife(difference / spread, *without, confidence=confidence)
     # a large effect is known as well as its unit, whose logarithm is far more symmetric: the sign is kept

@@ -10,7 +10,7 @@ import tyro
 
 from closerlook.cli.console import Terminal
 from closerlook.cli.options import option
-from closerlook.cli.study_tables import MARKS, claims_tables
+from closerlook.cli.study_tables import CLAIM_MARKS, claims_tables
 from closerlook.errors import InputError
 from closerlook.studies.claims import load_claims
 from closerlook.studies.found import find_results
@@ -48,4 +48,4 @@ class Claims:
         rows = [row for row in rows if not self.tested or row["mark"] != "not_tested"]
         console.result({"claims": rows}, *claims_tables(rows))
         counts: Mapping[str, int] = Counter(row["mark"] for row in rows)
-        console.note(", ".join(f"{words}: {counts[mark]}" for mark, words in MARKS.items() if counts.get(mark)))
+        console.note(", ".join(f"{words}: {counts[mark]}" for mark, words in CLAIM_MARKS.items() if counts.get(mark)))

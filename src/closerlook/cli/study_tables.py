@@ -22,7 +22,7 @@ MARKS = {
     "not_tested": "not tested",
 }
 CLAIM_MARKS = {**MARKS, "not_enough_data": "open"}
-CLAIM_HEADS = ["", "verdict", "value", "95% interval", "seeds", "p (Holm)"]
+CLAIM_HEADS = ["", "verdict", "value", "95% interval", "seeds", "p"]
 MOST_PLACE = 14
 """Characters of a place in a table of claims, beyond which it wraps: the others are 66 at most, and a terminal 80."""
 MOST_NAMED = 4
@@ -180,19 +180,19 @@ def claims_tables(claims: Sequence[Mapping[str, Any]]) -> list[Table]:
     """
     groups = {name: [one for one in claims if one["id"] == name] for name in dict.fromkeys(one["id"] for one in claims)}
     tested = {name: own for name, own in groups.items() if own[0]["mark"] != "not_tested"}
-    cells = {name: [_claim_cells(one) for one in own] for name, own in tested.items()}
+    cells = {name: _claim_cells(own) for name, own in tested.items()}
     every = [CLAIM_HEADS, *(row for rows in cells.values() for row in rows)]
     tables = []
     for name, own in tested.items():
         table = make_table("", CLAIM_HEADS, cells[name])
-        table.title = Text.assemble((name, "bold"), f"  {own[0]['statement']} {_claim_days(own)}")
+        table.title = Text.assemble((name, "bold"), f"  {own[0]['statement']} ({'; '.join(_claim_notes(own))})")
         # one width for all, so that columns stand below one another
         for place, column in enumerate(table.columns):
             column.width = max(len(row[place]) for row in every)
-        table.columns[0].width = MOST_PLACE
+        table.columns[0].width, table.columns[0].overflow = MOST_PLACE, "fold"
         tables.append(table)
     if tables:
-        note = f"By the interval of each row alone, from {FEWEST_SEEDS} seeds on; open: not enough data. Holm: of all."
+        note = f"By the interval of each row alone, from {FEWEST_SEEDS} seeds on; open: not enough data. p: Holm's."
         tables[-1].caption, tables[-1].caption_justify = note, "left"
     if len(tested) < len(groups):
         names = ", ".join(name for name in groups if name not in tested)
@@ -202,27 +202,32 @@ def claims_tables(claims: Sequence[Mapping[str, Any]]) -> list[Table]:
     return tables
 
 
-def _claim_cells(one: Mapping[str, Any]) -> list[str]:
-    """Write place, verdict, number, interval, seeds and p of a row."""
-    interval = "" if one["low"] is None else f"{one['low']:.3g} to {one['high']:.3g}"
+def _claim_cells(own: Sequence[Mapping[str, Any]]) -> list[list[str]]:
+    """Write place, verdict, number, interval, seeds and p of a claim's rows."""
+    # what all rows have is told once, above them
+    places = ["task", "algorithm", *(key for key in ("where", "measured") if len({one[key] for one in own}) > 1)]
     return [
-        ", ".join(str(one[key]) for key in ("task", "algorithm") if one[key]),
-        CLAIM_MARKS[one["mark"]],
-        "" if one["value"] is None else f"{one['value']:.3g}",
-        interval,
-        str(one["seeds"] or ""),
-        "" if one["p_holm"] is None else f"{one['p_holm']:.2g}",
+        [
+            ", ".join(str(one[key]) for key in places if one[key]),
+            CLAIM_MARKS[one["mark"]],
+            "" if one["value"] is None else f"{one['value']:.3g}",
+            "" if one["low"] is None else f"{one['low']:.3g} to {one['high']:.3g}",
+            str(one["seeds"] or ""),
+            "" if one["p_holm"] is None else f"{one['p_holm']:.2g}",
+        ]
+        for one in own
     ]
 
 
-def _claim_days(own: Sequence[Mapping[str, Any]]) -> str:
-    """Say of which iterations and days the rows of a claim are, and where they are logarithms."""
-    told = [str(one) for one in dict.fromkeys(row["where"] for row in own) if one]
-    told += ["logarithms"] if ", logarithm" in own[0]["rule"] else []
-    told.append(f"rule of {own[0]['written'] or 'no day'}")
-    days = [str(one) for one in dict.fromkeys(row["measured"] for row in own) if one]
-    told += [f"data of {' and '.join(days)}"] if days else []
-    return f"({'; '.join(told)})"
+def _claim_notes(own: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Say of which iterations and days the rows of a claim are, where all are of the same, and of what its rule is."""
+    where, measured = ({one[key] for one in own} for key in ("where", "measured"))
+    return [
+        *(str(one) for one in where if one and len(where) == 1),
+        *(["logarithms"] if ", logarithm" in own[0]["rule"] else []),
+        f"rule of {own[0]['written'] or 'no day'}",
+        *(f"data of {one}" for one in measured if one and len(measured) == 1),
+    ]
 
 
 def figures_in_short(names: Sequence[str]) -> str:

@@ -16,7 +16,7 @@ from closerlook.monitor.batch import Batch
 from closerlook.monitor.finite_checks import not_finite
 from closerlook.monitor.recomputed import describe_policy
 from closerlook.monitor.shares import share_with_ends
-from closerlook.statistics.batch_counts import clip_share, episode_parts, share_at, top_share
+from closerlook.statistics.batch_counts import beyond, clip_share, episode_parts, top_share
 
 CENSUS = {
     "not_finite": "numbers of the batch that are not finite",
@@ -50,7 +50,8 @@ def census(batch: Batch) -> dict[str, Any]:
     dict
         The numbers of `CENSUS` that the batch has, NaN where nothing can be said; and by dimension, as arrays,
         ``observation_spread_by_dimension``, ``observation_clip_share_by_dimension``,
-        ``action_saturated_share_by_dimension``, ``action_std_to_range_by_dimension``, and of Gaussian policies
+        ``action_saturated_share_by_dimension`` (with the interval of its largest, ``action_saturated_share_low`` and
+        ``_high``), ``action_std_to_range_by_dimension``, and of Gaussian policies
         ``action_std_by_dimension``, ``action_entropy_by_dimension`` in nats; ``not_finite_places``, by field rows of
         (step, environment, dimensions ...).
 
@@ -126,11 +127,9 @@ def _actions(batch: Batch) -> dict[str, Any]:
     if batch.action_low is None or batch.action_high is None:
         return found
     taken = batch.actions if batch.applied_actions is None else batch.applied_actions
-    rows = taken.reshape(batch.pairs, -1)
-    saturated = share_at(rows, batch.action_low, batch.action_high)
-    most = int(saturated.argmax())
-    at_bound = (rows[:, most] <= batch.action_low.ravel()[most]) | (rows[:, most] >= batch.action_high.ravel()[most])
-    found |= share_with_ends("action_saturated_share", at_bound, batch)
+    at_bounds = beyond(taken.reshape(batch.pairs, -1), batch.action_low, batch.action_high)
+    saturated = at_bounds.mean(axis=0)
+    found |= share_with_ends("action_saturated_share", at_bounds[:, int(saturated.argmax())], batch)
     found["action_saturated_share_by_dimension"] = saturated
     span = batch.action_high.astype(np.float64) - batch.action_low
     if std is not None and std.shape[1] == span.size and np.isfinite(span).all():

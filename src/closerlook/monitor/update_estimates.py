@@ -24,7 +24,7 @@ from closerlook.monitor.suspects import Given
 from closerlook.nn.distributions import DiagonalGaussian
 from closerlook.nn.networks import MLP
 from closerlook.statistics.splits import split_explained_variance
-from closerlook.statistics.tails import effective_fraction, effective_rank, mean_largest_tail, pareto_k
+from closerlook.statistics.tails import effective_fraction, effective_rank, mean_largest_tail, outside, pareto_k
 
 CLIP = 0.2
 """Epsilon where the batch does not say: the clip fraction then only says how far ratios went."""
@@ -112,10 +112,7 @@ def policy_change(batch: Batch, after: Any, reported: dict[str, float] | None = 
 def _clip_fraction(ratio: NDArray[np.float64], batch: Batch) -> dict[str, float]:
     if np.isnan(ratio).any():
         return {"clip_fraction_end": np.nan}
-    # share of |r - 1| > epsilon
-    return share_with_ends(
-        "clip_fraction_end", np.abs(ratio - 1.0) > (CLIP if batch.clip is None else batch.clip), batch
-    )
+    return share_with_ends("clip_fraction_end", outside(ratio, CLIP if batch.clip is None else batch.clip), batch)
 
 
 def _kl(batch: Batch, new: RowPolicy) -> dict[str, float]:

@@ -100,17 +100,17 @@ def trajectory_numbers(ends: np.ndarray) -> NDArray[np.int64]:
     return np.asarray(np.cumsum(begun.T.reshape(-1)).reshape(ends.shape[::-1]).T - 1)
 
 
-def share_at(numbers: np.ndarray, low: np.ndarray, high: np.ndarray) -> NDArray[np.float64]:
-    """Return the share of rows (B, D) at or beyond bounds, by dimension: (D,).
+def beyond(numbers: np.ndarray, low: np.ndarray, high: np.ndarray) -> NDArray[np.bool_]:
+    """Return which numbers of rows (B, D) are at or beyond bounds: (B, D).
 
     Parameters
     ----------
     numbers : ndarray, (B, D)
         Rows, for example actions.
-    low, high : ndarray, (D,)
-        Bounds of each dimension; infinite where there is none.
+    low, high : ndarray, (D,) or (1,)
+        Bounds of each dimension, or of all; infinite where there is none.
     """
-    return np.asarray(((numbers <= low) | (numbers >= high)).mean(axis=0))
+    return np.asarray((numbers <= low) | (numbers >= high))
 
 
 def clip_share(numbers: np.ndarray) -> NDArray[np.float64]:

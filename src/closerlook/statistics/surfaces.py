@@ -259,7 +259,7 @@ def noise_fraction(surfaces: np.ndarray, streams: float) -> Interval:
     McCandlish et al., 2018, "An Empirical Model of Large-Batch Training", appendix A.1, for the analogous ratio.
     """
     count = len(surfaces)
-    if count < FEWEST:
+    if count < FEWEST or not np.isfinite(surfaces).all():
         return NOTHING
     if not (surfaces.var(axis=0, ddof=1) > 0).any():
         return Interval(0.0, 0.0, 0.0)  # each stream shows the same

@@ -10,6 +10,7 @@ k      shape of the generalized Pareto law
 """
 
 import numpy as np
+from numpy.typing import NDArray
 
 TAIL = 0.99
 """Which quantile over states stands beside the mean and the largest divergence."""
@@ -30,6 +31,19 @@ def mean_largest_tail(values: np.ndarray) -> tuple[float, float, float]:
     return float(values.mean()), float(values.max()), float(high)
 
 
+def outside(ratios: np.ndarray, clip: float) -> NDArray[np.bool_]:
+    """Return which ratios (n,) are further from 1 than epsilon.
+
+    Parameters
+    ----------
+    ratios : ndarray, (n,)
+        Of new to old probability.
+    clip : float
+        Epsilon.
+    """
+    return np.asarray(np.abs(ratios - 1.0) > clip)
+
+
 def share_outside(ratios: np.ndarray, clip: float) -> float:
     """Return the share of ratios (n,) further from 1 than epsilon; unknown where one of them is.
 
@@ -41,7 +55,7 @@ def share_outside(ratios: np.ndarray, clip: float) -> float:
         Epsilon.
     """
     # fraction of |r - 1| > epsilon
-    return float((np.abs(ratios - 1.0) > clip).mean()) if not np.isnan(ratios).any() else np.nan
+    return float(outside(ratios, clip).mean()) if not np.isnan(ratios).any() else np.nan
 
 
 def effective_fraction(ratios: np.ndarray) -> float:

@@ -76,7 +76,8 @@ class Judgement:
     seeds : int
         Seeds it rests on: of the smaller group for a contrast, 1 for a single agent.
     p : float
-        Two-sided, of the statistic being the bound; NaN where there is no interval, or a single agent's own.
+        Two-sided, of the statistic being the bound; of seeds that are all equal the sign test's. NaN where neither is
+        known, or of a single agent.
     mark : {"holds", "does not hold", "not enough data"}
         The verdict of the rule.
     """
@@ -503,7 +504,7 @@ def _mark(
     """Decide by the rule; p is that of the t whose interval this is, where it is not given."""
     value, low, high, seeds, freedom = numbers
     # seeds that are all equal have an interval of no width: their side of the bound alone decides
-    if high - low <= 1e-9 * abs(value):
+    if p is None and high - low <= 1e-9 * abs(value):
         fewest, p = max(fewest, FEWEST_EQUAL), 2.0 ** (1 - seeds) if value != claim.bound else 1.0
         low, high = (low, high) if seeds >= FEWEST_EQUAL else (np.nan, np.nan)
     if p is None:

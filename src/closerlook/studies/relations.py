@@ -50,12 +50,13 @@ def relation_chance(first: np.ndarray, second: np.ndarray, bound: float) -> floa
     first, second : ndarray, (I, n)
         As in `rank_relation`.
     bound : float
-        Between -1 and 1.
+        A correlation.
     """
     if first.shape[1] < FEWEST_SEEDS:
         return np.nan
     middle, error = _transformed(_mean_rank(first, second), first.shape[1])
-    return float(2 * stats.norm.sf(abs(middle - np.arctanh(bound)) / error))
+    at, _ = _transformed(bound, first.shape[1])
+    return float(2 * stats.norm.sf(abs(middle - at) / error))
 
 
 def _transformed(value: float, n: int) -> tuple[float, float]:

@@ -152,7 +152,7 @@ VARIABLES: list[Variable] = [
             "How much of the variance over the plane's points would be noise if each had so many pairs of its own: "
             "0.5 where noise and relief are alike. Beyond the pairs sampled it is what noise falling as one over them "
             "gives.",
-            _JACKKNIFE,
+            "jackknife over groups of streams of log(1 + S q), q the relief over the noise of one of S streams.",
         ),
         source="Ilyas et al. (2020), Figure 5",
     ),
