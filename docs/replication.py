@@ -101,7 +101,11 @@ PICTURES: Mapping[str, tuple[str, str, str]] = {
         "a fitted value from 5e6 pairs",
     ),
     "fig5": ("landscape-few-humanoid-trpo.png", "10,240 pairs a point", "2,000, 20,000 and 100,000 pairs a point"),
-    "fig6": ("landscape-few-humanoid-trpo.png", "10,240 pairs a point, few only", "1e6 pairs a point"),
+    "fig6": (
+        "landscape-few-humanoid-trpo.png",
+        "10,240 pairs a point, few only; of the second atlas 20,480",
+        "1e6 pairs a point",
+    ),
     "fig7": (
         "landscape-few-humanoid-ppo.png",
         "10,240 pairs a point, few only; of the second atlas 20,480",
@@ -112,7 +116,11 @@ PICTURES: Mapping[str, tuple[str, str, str]] = {
     "fig10": ("gradients-hopper-{}.png", "2e5 pairs of ten seeds, 1e7 of one", "1e6 pairs"),
     "fig11": ("", "every iteration", "every iteration"),
     "fig12": ("", "every iteration", "every iteration"),
-    "fig13": ("landscape-few-humanoid-trpo.png", "10,240 pairs a point, few only", "1e6 pairs a point"),
+    "fig13": (
+        "landscape-few-humanoid-trpo.png",
+        "10,240 pairs a point, few only; of the second atlas 20,480",
+        "1e6 pairs a point",
+    ),
     "fig14": (
         "landscape-few-humanoid-ppo.png",
         "10,240 pairs a point, few only; of the second atlas 20,480",
