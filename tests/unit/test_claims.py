@@ -433,11 +433,12 @@ def test_a_relation_pairs_the_seeds_of_two_measurements():
 @pytest.mark.parametrize("seeds", [5, 10])
 def test_the_interval_of_a_relation_covers(seeds, correlation, iterations, repeats):
     rng, hits = np.random.default_rng(0), []
-    # E r_s of n normal pairs, Moran (1948): 6 / (pi (n + 1)) (arcsin rho + (n - 2) arcsin(rho / 2))
-    truth = 6 / np.pi / (seeds + 1) * (np.arcsin(correlation) + (seeds - 2) * np.arcsin(correlation / 2))
+    # Spearman's correlation of a normal population, Pearson (1907): 6 / pi arcsin(rho / 2)
+    truth = 6 / np.pi * np.arcsin(correlation / 2)
     for _ in range(repeats):
         own = rng.standard_normal((iterations, seeds)) + rng.standard_normal(seeds)  # alike over iterations
-        other = correlation * own / np.sqrt(2)
+        own /= np.sqrt(2)
+        other = correlation * own
         other += np.sqrt(1 - correlation**2) * rng.standard_normal((iterations, seeds))
         found = rank_relation(own, other)
         hits.append(found.low <= truth <= found.high)
