@@ -31,7 +31,7 @@ from closerlook.cli.checkup import Checkup as Command
 from closerlook.errors import InputError
 from closerlook.monitor.checks import Check
 from closerlook.pages.checkup import checkup_page, place
-from closerlook.statistics.estimates import Interval, plain_jackknife
+from closerlook.statistics.estimates import Interval, log_jackknife, plain_jackknife
 from small_agents import categorical_agent, gaussian_agent
 
 PPO = {
@@ -378,6 +378,11 @@ def test_effects_below_zero_and_of_odd_units():
     once = effect_of(np.ones(64), (np.arange(64) == 63).astype(float))
     assert once.value == pytest.approx(7.875)
     assert 7.4 < once.low < once.value < once.high < 8.4
+    # where random ones all earn the same, the agent's own deviation is the unit
+    own = draws.normal(10.0, 1.0, 16)
+    found = effect_of(own, np.zeros(16))
+    by_hand = log_jackknife(own.mean() / own.std(ddof=1), means_without_each(own) / deviations_without_each(own))
+    assert (found.value, found.low, found.high) == pytest.approx((by_hand.value, by_hand.low, by_hand.high))
     never = effect_of((np.arange(64) < 63).astype(float), np.zeros(64))
     assert 7.4 < never.low < never.value < never.high < 8.4
 
