@@ -243,11 +243,11 @@ FINDINGS = (
 """What stands out, but for what is of no atlas."""
 
 
-def findings(second: Atlas, first: Atlas, *, beside: bool = True) -> list[str]:
+def findings(second: Atlas, first: Atlas) -> list[str]:
     """Write what stands out, each line with its numbers."""
     covered = [bootstrap_coverage(signal) for signal in (0.02, 0.1, 0.5)]
     return [
-        *(finding.line(second, first, beside=beside) for finding in FINDINGS),
+        *(finding.line(second, first) for finding in FINDINGS),
         f"Intervals by bootstrap over the pairs of ten estimates, if these are what the paper resampled, hold the "
         f"truth in {min(covered):.0%} to {max(covered):.0%} of simulated studies (noise alike in all directions), not "
         f"in 95%: pairs that share an estimate are not independent.",

@@ -15,7 +15,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 from audits import Logs, audit_pictures, audit_table, audited
 from curves import curve_pictures, measured_curves
-from findings import WORDS, findings
+from findings import FINDINGS, WORDS, findings
 from lines import line_pictures, measured_lines
 from matplotlib.axes import Axes
 from matplotlib.patches import Rectangle
@@ -90,6 +90,7 @@ SECTIONS: Mapping[str, tuple[str, ...]] = {
     "Training": ("ppo-more-sample-efficient", "best-rate-higher-where-few", "large-batches-deteriorate"),
 }
 """The paper's statements, in its order; those of our own are on the pages of the measured atlas."""
+HUMANOID_LINES = ("10,240 pairs a point, few only; of the second atlas 20,480", "1e6 pairs a point")
 PICTURES: Mapping[str, tuple[str, str, str]] = {
     "table1": ("learning.png", "1e6 steps of ten seeds", "1e6 steps"),
     "fig1": ("gradients-humanoid-{}.png", "2e5 pairs of ten seeds", "1e7 pairs"),
@@ -101,31 +102,15 @@ PICTURES: Mapping[str, tuple[str, str, str]] = {
         "a fitted value from 5e6 pairs",
     ),
     "fig5": ("landscape-few-humanoid-trpo.png", "10,240 pairs a point", "2,000, 20,000 and 100,000 pairs a point"),
-    "fig6": (
-        "landscape-few-humanoid-trpo.png",
-        "10,240 pairs a point, few only; of the second atlas 20,480",
-        "1e6 pairs a point",
-    ),
-    "fig7": (
-        "landscape-few-humanoid-ppo.png",
-        "10,240 pairs a point, few only; of the second atlas 20,480",
-        "1e6 pairs a point",
-    ),
+    "fig6": ("landscape-few-humanoid-trpo.png", *HUMANOID_LINES),
+    "fig7": ("landscape-few-humanoid-ppo.png", *HUMANOID_LINES),
     "fig8": ("learning.png", "ten seeds", "24 seeds, 10 shown"),
     "fig9": ("gradients-walker2d-{}.png", "2e5 pairs of ten seeds", "1e6 pairs"),
     "fig10": ("gradients-hopper-{}.png", "2e5 pairs of ten seeds, 1e7 of one", "1e6 pairs"),
     "fig11": ("", "every iteration", "every iteration"),
     "fig12": ("", "every iteration", "every iteration"),
-    "fig13": (
-        "landscape-few-humanoid-trpo.png",
-        "10,240 pairs a point, few only; of the second atlas 20,480",
-        "1e6 pairs a point",
-    ),
-    "fig14": (
-        "landscape-few-humanoid-ppo.png",
-        "10,240 pairs a point, few only; of the second atlas 20,480",
-        "1e6 pairs a point",
-    ),
+    "fig13": ("landscape-few-humanoid-trpo.png", *HUMANOID_LINES),
+    "fig14": ("landscape-few-humanoid-ppo.png", *HUMANOID_LINES),
     "fig15": ("landscape-both-walker2d-trpo.png", "20,480 pairs a point", "1e6 pairs a point"),
     "fig16": ("landscape-both-walker2d-ppo.png", "20,480 pairs a point, one of 1e6", "1e6 pairs a point"),
     "fig17": ("landscape-both-hopper-trpo.png", "20,480 pairs a point", "1e6 pairs a point"),
@@ -409,7 +394,7 @@ def texts_of(
     asked = [claim for name, claim in claims.items() if name in named]
     explored, verdicts = (most_seeds(judged(asked, found)) for found in (first, second))
     atlases, progress = ((second, verdicts), (first, explored)), so_far(verdicts, explored)
-    told, plain = findings(*atlases), findings(*atlases, beside=False)
+    told = findings(*atlases)
     for name, content in (
         ("findings", "".join(f"{place}. {line}\n" for place, line in enumerate(told, 1))),
         ("so far", progress),
@@ -422,7 +407,7 @@ def texts_of(
         ("details of the first", details(explored, claims)),
     ):
         page = replaced(page, name, content)
-    short_answer = "".join(f"- {plain[place]}\n" for place in FIRST_SCREEN)
+    short_answer = "".join(f"- {FINDINGS[place].line(*atlases, beside=False)}\n" for place in FIRST_SCREEN)
     readme = replaced(replaced(readme, "answer", short_answer), "so far", progress)
     return page, readme, explored, verdicts
 
