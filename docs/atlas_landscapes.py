@@ -144,7 +144,6 @@ def main() -> int:
     take_in_given(__doc__, take_in)
     datasets = found()
     million = load(MILLION_DATA)
-    pairs = [column for column in COLUMNS if all((steps_of, column) in datasets for steps_of in STEPS)]
     page = PAGE.read_text()
     for name, content in (
         ("agreement", agreement(datasets)),
@@ -152,7 +151,6 @@ def main() -> int:
         ("noise", noise(datasets)),
         ("million", budgets_of_a_million(datasets["few", MILLION], million)),
         ("figures", "".join(f"![{steps_of} pairs]({image_of(steps_of, column)})\n" for steps_of, column in datasets)),
-        ("paper", "".join(f"![few and many pairs]({image_of('both', column)})\n" for column in pairs)),
     ):
         page = replaced(page, name, content)
     PAGE.write_text(page)
@@ -160,9 +158,6 @@ def main() -> int:
     for (steps_of, column), dataset in datasets.items():
         save_picture(plot_landscape(dataset), DOCS / image_of(steps_of, column, suffix=""), 70)
     save_picture(plot_budgets(million), DOCS / image_of("budgets", MILLION, suffix=""), 70)
-    for column in pairs:
-        both = [datasets[steps_of, column] for steps_of in STEPS]
-        save_picture(plot_landscape(both), DOCS / image_of("both", column, suffix=""), 70)
     return 0
 
 

@@ -91,6 +91,8 @@ SECTIONS: Mapping[str, tuple[str, ...]] = {
 }
 """The paper's statements, in its order; those of our own are on the pages of the measured atlas."""
 HUMANOID_LINES = ("10,240 pairs a point, few only; of the second atlas 20,480", "1e6 pairs a point")
+PARTS = {"gradients": ("ppo", "trpo"), "values": ("hopper", "walker2d"), "landscape": ("few", "many")}
+"""What stands for the gap in a picture's name, by its kind."""
 PICTURES: Mapping[str, tuple[str, str, str]] = {
     "table1": ("learning.png", "1e6 steps of ten seeds", "1e6 steps"),
     "fig1": ("gradients-humanoid-{}.png", "2e5 pairs of ten seeds", "1e7 pairs"),
@@ -111,10 +113,10 @@ PICTURES: Mapping[str, tuple[str, str, str]] = {
     "fig12": ("", "every iteration", "every iteration"),
     "fig13": ("landscape-few-humanoid-trpo.png", *HUMANOID_LINES),
     "fig14": ("landscape-few-humanoid-ppo.png", *HUMANOID_LINES),
-    "fig15": ("landscape-both-walker2d-trpo.png", "20,480 pairs a point", "1e6 pairs a point"),
-    "fig16": ("landscape-both-walker2d-ppo.png", "20,480 pairs a point, one of 1e6", "1e6 pairs a point"),
-    "fig17": ("landscape-both-hopper-trpo.png", "20,480 pairs a point", "1e6 pairs a point"),
-    "fig18": ("landscape-both-hopper-ppo.png", "20,480 pairs a point", "1e6 pairs a point"),
+    "fig15": ("landscape-{}-walker2d-trpo.png", "20,480 pairs a point", "1e6 pairs a point"),
+    "fig16": ("landscape-{}-walker2d-ppo.png", "20,480 pairs a point, one of 1e6", "1e6 pairs a point"),
+    "fig17": ("landscape-{}-hopper-trpo.png", "20,480 pairs a point", "1e6 pairs a point"),
+    "fig18": ("landscape-{}-hopper-ppo.png", "20,480 pairs a point", "1e6 pairs a point"),
     "fig19": ("landscape-few-walker2d-trpo.png", "20,480 pairs a point", "2,000 to 100,000 pairs a point"),
     "fig20": ("landscape-few-hopper-trpo.png", "20,480 pairs a point", "2,000 to 100,000 pairs a point"),
     "sample-regime": ("sample-regime-humanoid.png", "our grid, four seeds", "2e3 to 2e4 pairs, eight agents"),
@@ -300,7 +302,7 @@ def parts_of(picture: str) -> tuple[str, ...]:
     """Return what stands in a picture's name for each of its parts."""
     if "{}" not in picture:
         return ("",)
-    return ("hopper", "walker2d") if picture.startswith("values") else ("ppo", "trpo")
+    return PARTS[picture.partition("-")[0]]
 
 
 def by_another_hand() -> str:
