@@ -77,6 +77,7 @@ bench: $(VENV)/dev.stamp  ## Speed of sampling and of measurements, as ratios wi
 	$(BIN)/python benchmarks/naive.py
 	$(BIN)/python benchmarks/values.py
 	$(BIN)/python benchmarks/landscape.py
+	$(BIN)/python benchmarks/fisher.py
 	$(BIN)/python benchmarks/training.py
 	$(BIN)/python benchmarks/imported.py
 	$(BIN)/python benchmarks/foretold.py

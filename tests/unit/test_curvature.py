@@ -1,16 +1,20 @@
 """Fisher-vector products against dense Hessians, conjugate gradient against direct solution, the quadratic model."""
 
+from functools import partial
+
 import numpy as np
 import pytest
 import torch
 
 from closerlook.agents.agent import Agent
 from closerlook.agents.policies import CategoricalMLP, GaussianMLP
+from closerlook.nn import curvature
 from closerlook.nn.curvature import (
     LinearizedMLP,
     categorical_fisher,
     conjugate_gradient,
     damped,
+    fisher_of_many,
     gaussian_fisher,
     kl_fisher,
     quadratic_kl,
@@ -66,6 +70,28 @@ def test_products_equal_a_dense_hessian(kind, activation):
     torch.testing.assert_close(fast(vectors), expected, rtol=1e-9, atol=1e-9)
     torch.testing.assert_close(kl_fisher(policy, parameters, observations)(vectors), expected, rtol=1e-9, atol=1e-9)
     torch.testing.assert_close(quadratic_kl(fast, vectors), 0.5 * (vectors * expected).sum(-1))
+
+
+@pytest.mark.parametrize("states", [5, 6, 12, 19])  # no pair of blocks, one alone, two, and some left over
+@pytest.mark.parametrize("policies", [1, 2])
+@pytest.mark.parametrize("kind", [GaussianMLP, CategoricalMLP])
+def test_products_block_by_block_are_those_of_all_states(kind, policies, states, monkeypatch):
+    monkeypatch.setattr(curvature, "BLOCK", 3)
+    policy = kind(MLP((4, 6, 3)))
+    parameters, observations = population(policy, policies), normals(policies, states, 4)
+    size = flatten(parameters, list(parameters), stacked=True).shape[1]
+    vectors = normals(policies, size, seed=1)
+    for prepare in (partial(FISHERS[kind], policy.network), partial(kl_fisher, policy)):
+        prepared = []
+
+        def noted(of, where, prepare=prepare, prepared=prepared):
+            prepared.append(tuple(where.shape[:2]))
+            return prepare(of, where)
+
+        product = fisher_of_many(noted, parameters, observations)
+        torch.testing.assert_close(product(vectors), prepare(parameters, observations)(vectors), rtol=1e-12, atol=1e-12)
+        assert max(rows for _, rows in prepared) <= 5
+        assert sum(a * b for a, b in prepared) == policies * states
 
 
 def test_products_equal_a_dense_outer_product_of_scores():

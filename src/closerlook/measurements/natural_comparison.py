@@ -1,5 +1,7 @@
 """How near a step comes to the natural gradient of its whole batch, solved to the end."""
 
+from functools import partial
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -7,7 +9,7 @@ from torch import Tensor
 from closerlook.algorithms.natural import policy_fisher
 from closerlook.algorithms.objective import Objective
 from closerlook.errors import InputError
-from closerlook.nn.curvature import VectorProduct, conjugate_gradient, damped, dot
+from closerlook.nn.curvature import VectorProduct, conjugate_gradient, damped, dot, fisher_of_many
 
 SOLVED_STEPS = 200
 """Steps of conjugate gradient that count as solving the system to the end."""
@@ -68,6 +70,6 @@ def batch_fisher(objective: Objective, start: Tensor) -> VectorProduct | None:
         Flat parameters at which the curvature is taken.
     """
     try:
-        return policy_fisher(objective.policy, objective.named(start), objective.observations)
+        return fisher_of_many(partial(policy_fisher, objective.policy), objective.named(start), objective.observations)
     except InputError:
         return None

@@ -28,6 +28,8 @@ from closerlook.nn.networks import MLP, Parameters, flatten, unflatten
 
 VectorProduct = Callable[[Tensor], Tensor]
 """Multiplies each policy's vector by its own symmetric matrix: (P, D) to (P, D), the vectors' precision kept."""
+BLOCK = 4096
+"""States whose activations stay in a processor's cache from one layer to the next."""
 
 
 class KLPolicy(Protocol):
@@ -196,6 +198,43 @@ def kl_fisher(policy: KLPolicy, parameters: Parameters, observations: Tensor) ->
         along = (slope * vector.to(slope.dtype)).sum()
         parts = torch.autograd.grad(along, list(leaves.values()), retain_graph=True, materialize_grads=True)
         return torch.cat([part.flatten(1) for part in parts], dim=1).to(vector.dtype)
+
+    return product
+
+
+def fisher_of_many(
+    prepare: Callable[[Parameters, Tensor], VectorProduct], parameters: Parameters, observations: Tensor
+) -> VectorProduct:
+    """Prepare products with the Fisher matrix of more states than the cache holds, a pair of blocks at a time.
+
+    Parameters
+    ----------
+    prepare : callable
+        Prepares products with the Fisher matrix of some states, from stacked parameters and observations.
+    parameters : mapping of str to Tensor, (P, ...)
+        Stacked parameters.
+    observations : Tensor, (P, M, ...)
+        States that the Fisher matrix is the mean over; what `prepare` makes of them where they fill no pair of blocks.
+    """
+    policies, states = observations.shape[:2]
+    whole = states // (2 * BLOCK)
+    if whole == 0:
+        return prepare(parameters, observations)
+    in_pairs = whole * 2 * BLOCK
+    # each policy twice, a block for either: one policy alone would cost as much (see _matmul)
+    twice = {name: one.repeat_interleave(2, 0) for name, one in parameters.items()}
+    pairs = observations[:, :in_pairs].reshape(policies, whole, 2, BLOCK, *observations.shape[2:]).unbind(1)
+    products = [prepare(twice, pair.flatten(0, 1)) for pair in pairs]
+    rest = prepare(parameters, observations[:, in_pairs:]) if in_pairs < states else None
+
+    def product(vector: Tensor) -> Tensor:
+        vectors = vector.repeat_interleave(2, 0)
+        # M F v = sum over blocks of BLOCK F_b v, and what is left over
+        moved = torch.stack([one(vectors) for one in products]).sum(0)  # (2 P, D)
+        total = BLOCK * moved.reshape(policies, 2, -1).sum(1)
+        if rest is not None:
+            total = total + (states - in_pairs) * rest(vector)
+        return total / states
 
     return product
 
