@@ -72,7 +72,7 @@ def test_products_equal_a_dense_hessian(kind, activation):
     torch.testing.assert_close(quadratic_kl(fast, vectors), 0.5 * (vectors * expected).sum(-1))
 
 
-@pytest.mark.parametrize("states", [5, 6, 12, 19])  # no pair of blocks, one alone, two, and some left over
+@pytest.mark.parametrize("states", [5, 6, 12, 20])  # no pair of blocks, one alone, two, and some left over
 @pytest.mark.parametrize("policies", [1, 2])
 @pytest.mark.parametrize("kind", [GaussianMLP, CategoricalMLP])
 def test_products_block_by_block_are_those_of_all_states(kind, policies, states, monkeypatch):
