@@ -16,6 +16,7 @@ from closerlook.checkups.pools import Pools
 from closerlook.cli import main
 from closerlook.cli.compare import _table
 from closerlook.errors import InputError
+from closerlook.execution import Silence
 from closerlook.results.ownership import owned
 from closerlook.statistics.estimates import Interval
 
@@ -125,14 +126,52 @@ def test_an_agent_does_not_differ_from_itself_and_does_from_another(tmp_path, ca
     name = "closerlook.checkups.exact_chain:chain_agent"
     options = ["--minutes", "0.01", "--workers", "1", "--json", "--out", str(tmp_path)]
     assert main(["compare", name, name, *options]) == 0
-    found = json.loads(capsys.readouterr().out)
+    shown = capsys.readouterr()
+    found = json.loads(shown.out)
     assert found["known"] == []
+    # a line for each agent and none for each of its pools, nor an empty one where nobody sees a bar
+    lines = shown.err[: shown.err.index("number")].splitlines()
+    assert [line.split(":")[0] for line in lines if "pairs of" in line] == ["agent 1 of 2", "agent 2 of 2"]
+    assert all(lines[:2])
     assert {"number", "left", "right", "difference", "low", "high", "known", "paired"} == set(found["differences"][0])
     with pytest.raises(InputError, match="no agent"):
         cl.compare([], agent)
     with owned(tmp_path):  # by another command
         assert main(["compare", name, name, *options]) == 2
     assert "is in use by" in capsys.readouterr().err
+
+
+class Heard(Silence):
+    """Keeps what it is told."""
+
+    def __init__(self) -> None:
+        self.begun: list[tuple[str, float]] = []
+        self.done: list[float] = []
+
+    def start(self, total_pairs: float, label: str) -> None:
+        self.begun.append((label, total_pairs))
+
+    def advance(self, pairs: float) -> None:
+        self.done.append(pairs)
+
+
+@pytest.mark.usefixtures("_a_fast_machine")
+def test_progress_is_that_of_the_whole_plan(monkeypatch):
+    """Pairs of a pool are counted as the plan counts them: episodes as long as they are, not as they may be."""
+    pools = []
+    extend = Pools.extend
+
+    def noted(self, *what):
+        pools.append(self)
+        extend(self, *what)
+
+    monkeypatch.setattr(Pools, "extend", noted)
+    heard, agent = Heard(), cl.load("atlas/hopper-ppo", iteration=0, seed=0)
+    cl.compare(agent, agent, minutes=0.1, workers=1, progress=heard)
+    assert [label for label, _ in heard.begun] == ["agent 1 of 2", "agent 2 of 2"]
+    spent = sum(sum(one.spent.values()) for one in set(pools))
+    assert sum(heard.done) == pytest.approx(spent, rel=0.2)
+    assert spent <= sum(pairs for _, pairs in heard.begun)
 
 
 # estimators beside known answers

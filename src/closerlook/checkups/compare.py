@@ -9,6 +9,7 @@ import numpy as np
 from closerlook.agents.agent import Agent
 from closerlook.checkups.case import Case
 from closerlook.checkups.numbers import mean_of, means_without_each
+from closerlook.checkups.plan import Plan
 from closerlook.checkups.run import measure
 from closerlook.errors import InputError
 from closerlook.execution.threads import single_thread
@@ -128,12 +129,14 @@ def compare(
     if not all(sides):
         raise InputError("there is no agent to compare", "give at least one on either side")
     names = more.pop("names", ("left", "right"))
-    each, plan = minutes / sum(map(len, sides)), None
+    plan: Plan | None = None
     cases: list[list[Case]] = [[], []]
     episodes: list[dict[str, np.ndarray]] = []
+    count = sum(map(len, sides))
     for side, agents in enumerate(sides):
         for agent in agents:
-            case, plan, played = measure(agent, environment, plan, minutes=each, **more)
+            own = {**more, "minutes": minutes / count, "name": f"agent {len(episodes) + 1} of {count}"}
+            case, plan, played = measure(agent, environment, plan, **own)
             cases[side].append(case)
             episodes.append(played)
     where = environment or sides[0][0].environment

@@ -9,7 +9,7 @@ from closerlook.checkups.plan import LONGEST_EPISODE, POOLS, Plan, Trial
 from closerlook.checkups.sampling import KINDS, sample_episodes, sample_streams, sample_update
 from closerlook.diagnostics.subjects import Subject
 from closerlook.errors import NonFiniteError
-from closerlook.execution import Job, Progress, Result, run_jobs
+from closerlook.execution import Job, Progress, Result, Silence, run_jobs
 from closerlook.results.store import RunFolder
 from closerlook.simulation.records import Sampling
 
@@ -97,16 +97,18 @@ class Pools:
         first, stop = (pool.at(before) if before >= 0 else 0), pool.at(look)
         try:
             if name == "episodes":
+                share = (stop - first) * self._cost(name, plan) / len(KINDS)
                 for kind in KINDS:
-                    self.answers[kind] += self._run(name, self._episode_jobs(kind, first, stop))
+                    self.answers[kind] += self._run(name, self._episode_jobs(kind, first, stop), share)
             elif name == "streams":
-                self.answers[name] += self._run(name, self._stream_jobs(plan, first, stop))
+                share = (stop - first) * self._cost(name, plan)
+                self.answers[name] += self._run(name, self._stream_jobs(plan, first, stop), share)
             else:
                 # the update that the trial took is the first of the pool: it was keyed like it, so that nothing depends
                 # on where it ran
                 ready = [self._first_update] if first == 0 and self._first_update is not None else []
                 jobs = [self._update_job(number) for number in range(first + len(ready), stop)]
-                self.answers[name] += [*ready, *self._run(name, jobs)]
+                self.answers[name] += [*ready, *self._run(name, jobs, (stop - first) * self._cost(name, plan))]
         except NonFiniteError as error:
             self.non_finite, self.failed[name] = error.what, "something sampled was not finite"
         self.looks[name] = look
@@ -118,8 +120,9 @@ class Pools:
         lengths = [one["lengths"].mean() for kind in KINDS for one in self.answers[kind][:1] if one["lengths"].size]
         return float(sum(lengths)) if name == "episodes" and lengths else plan.pools[name].pairs
 
-    def _run(self, name: str, jobs: list[Job]) -> list[Result]:
-        return run_jobs(jobs, workers=self._workers, cache=self._cache, progress=self._progress, label=name)
+    def _run(self, name: str, jobs: list[Job], cost: float) -> list[Result]:
+        part = _Part(self._progress, cost / max(1.0, sum(job.pairs for job in jobs)))
+        return run_jobs(jobs, workers=self._workers, cache=self._cache, progress=part, label=name)
 
     def _episode_jobs(self, kind: str, first: int, stop: int) -> list[Job]:
         return [
@@ -171,6 +174,25 @@ class Pools:
             state="optimizer.policy",
             named_by=(PURPOSE, VERSION),
         )
+
+
+class _Part(Silence):
+    """Tells of one run of jobs as a part of the whole checkup, in the plan's pairs."""
+
+    def __init__(self, whole: Progress, scale: float) -> None:
+        self._whole, self._scale = whole, scale
+
+    def skip(self, pairs: float) -> None:
+        """Take away what is stored."""
+        self._whole.skip(pairs * self._scale)
+
+    def advance(self, pairs: float) -> None:
+        """Count what is done."""
+        self._whole.advance(pairs * self._scale)
+
+    def note(self, text: str) -> None:
+        """Pass on what is said."""
+        self._whole.note(text)
 
 
 def _timed(job: Job, pairs: int) -> tuple[float, float | None]:

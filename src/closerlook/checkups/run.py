@@ -5,8 +5,8 @@
     trial --> plan --> pools of episodes, streams, updates --> numbers --> checks --> answer
 """
 
-from collections.abc import Mapping
-from contextlib import ExitStack
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -38,7 +38,7 @@ from closerlook.checkups.pools import Pools
 from closerlook.checkups.sampling import KINDS
 from closerlook.diagnostics.subjects import Subject, resolve
 from closerlook.errors import InputError, NonFiniteError
-from closerlook.execution import Progress, Result, Silence, content_key, crew_of
+from closerlook.execution import Progress, Result, Silence, content_key, crew_of, offer_trial
 from closerlook.execution.threads import single_thread
 from closerlook.inspection.evidence import Sight, interval
 from closerlook.inspection.inspect import Case as Identity
@@ -150,7 +150,8 @@ def checkup(
             stack.enter_context(folder.open_for("checkup", _settings(subject, asked, limits), resume=asked.resume))
         pools = Pools(subject, asked.workers, asked.progress, folder if asked.out is not None else None)
         plan = _plan(pools, asked, folder, limits)
-        answer = _spend(pools, plan, _Known(name, one, limits, checks, asked))
+        with _told(plan, asked, "checkup"):
+            answer = _spend(pools, plan, _Known(name, one, limits, checks, asked))
         if asked.out is not None:
             folder.write_json("checkup.json", answer.to_json())
             folder.finish(answer.pairs)
@@ -243,6 +244,17 @@ def _plan(pools: Pools, asked: _Asked, folder: RunFolder, limits: Mapping[str, L
     return plan
 
 
+@contextmanager
+def _told(plan: Plan, asked: _Asked, label: str) -> Iterator[None]:
+    """Tell of all that the plan may spend as one piece of work; how long that takes is what it was made from."""
+    offer_trial(asked.progress, plan.pairs, lambda: 60 * asked.minutes)
+    asked.progress.start(plan.pairs, label)
+    try:
+        yield
+    finally:
+        asked.progress.finish()
+
+
 def _spend(pools: Pools, plan: Plan, known: _Known) -> Checkup:
     """Sample in looks, where a verdict is open, until none is or the plan is spent; an interruption ends it early."""
     interrupted, answer = False, _answer(pools, plan, known)
@@ -289,9 +301,10 @@ def measure(agent: Agent, environment: Any, plan: Plan | None, **more: Any) -> t
         subject = resolve([agent], environment, asked.seed, Path(scratch))[0]
         pools, limits = Pools(subject, asked.workers, asked.progress, None), load_limits(None)
         plan = _plan(pools, asked, RunFolder(scratch), limits) if plan is None else plan
-        while going := next_look(plan, pools.looks, set(POOLS), pools.spent):
-            for name, look in going.items():
-                pools.extend(name, plan, look)
+        with _told(plan, asked, asked.name or "checkup"):
+            while going := next_look(plan, pools.looks, set(POOLS), pools.spent):
+                for name, look in going.items():
+                    pools.extend(name, plan, look)
     nothing = [np.empty(0)]
     episodes = {kind: np.concatenate([one["returns"] for one in pools.answers[kind]] or nothing) for kind in KINDS}
     episodes["lengths"] = np.concatenate([one["lengths"] for one in pools.answers["sampled"]] or nothing)

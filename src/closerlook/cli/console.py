@@ -267,6 +267,7 @@ class Bar:
             TimeLeft(),
             console=self.console.notes,
             transient=True,
+            disable=not self.console.notes.is_terminal,  # elsewhere it would leave an empty line behind
         )
         self._task = self._bar.add_task(label, total=total_pairs, foretold=seconds)
         self._bar.start()
