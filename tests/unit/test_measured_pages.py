@@ -12,13 +12,14 @@ from typing import Any
 import matplotlib.pyplot as plt
 import numpy as np
 import pytest
+import xarray as xr
 from scipy import stats
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "docs"))
 
 import older_tasks
 import zoo_agents
-from measured import DATA, DOCS, claimed, claims_text, endless, load, median, replaced
+from measured import DATA, DOCS, claimed, claims_text, endless, keep, load, median, replaced
 
 import closerlook as cl
 import learning
@@ -69,6 +70,20 @@ def test_what_an_estimator_that_was_mended_had_measured_is_on_no_page():
     assert old.attrs["measured_with_schema"] == 1
     assert np.isnan(old["cosine_to_true_gradient_corrected"]).all()
     assert np.isfinite(old["pairwise_cosine"]).all()
+
+
+def test_a_dataset_that_is_kept_holds_the_same(tmp_path):
+    """In the same order, for the library's reader and for other programs', its large variables compressed alone."""
+    dataset = cl.read_dataset(DATA / "v2" / "few-hopper-trpo.nc").assign(steady=("many", np.zeros(10_000)))
+    dataset.to_netcdf(tmp_path / "plain.nc", engine="netcdf4")
+    keep(dataset, tmp_path / "kept.nc")
+    kept = cl.read_dataset(tmp_path / "kept.nc")
+    assert kept.identical(dataset)
+    assert list(kept.variables) == list(dataset.variables)
+    with xr.open_dataset(tmp_path / "kept.nc", engine="netcdf4") as seen:
+        assert seen.load().identical(dataset)
+    sizes = [(tmp_path / f"{name}.nc").stat().st_size for name in ("kept", "plain")]
+    assert sizes[0] < sizes[1] - 80_000  # what `steady` takes, 80 kB, and more
 
 
 @pytest.mark.parametrize("page", sorted(DOCS.glob("atlas_*.md")), ids=lambda path: path.stem)

@@ -14,7 +14,7 @@ import xarray as xr
 
 from closerlook.errors import InputError
 
-_INTERNAL = {
+INTERNAL = {
     "CLASS",
     "NAME",
     "REFERENCE_LIST",
@@ -101,7 +101,7 @@ def _named(file: h5py.File, reference: h5py.Reference) -> str:
 
 
 def _attributes(item: h5py.File | h5py.Dataset) -> dict[str, Any]:
-    return {name: _value(value) for name, value in item.attrs.items() if name not in _INTERNAL}
+    return {name: _value(value) for name, value in item.attrs.items() if name not in INTERNAL}
 
 
 def _value(value: Any) -> Any:
