@@ -4,6 +4,7 @@ Every number is judged or computed here from the datasets in docs/data and the l
 """
 
 import json
+import re
 import sys
 import textwrap
 from collections.abc import Mapping, Sequence
@@ -237,7 +238,7 @@ def details(rows: Sequence[Mapping[str, Any]], claims: Mapping[str, Claim]) -> s
             parts.append(f'<a id="{name}"></a>\n\n**{claim.statement}** {claim.source}{said}. *{rule(claim)}*\n')
             judged_rows = [
                 [
-                    ", ".join(row[key] for key in ("task", "algorithm") if row[key]),
+                    ", ".join(named(row[key]) for key in ("task", "algorithm") if row[key]),
                     WORDS[row["mark"]],
                     claimed(row["value"], claim),
                     "-" if row["low"] is None else f"{claimed(row['low'], claim)} to {claimed(row['high'], claim)}",
@@ -250,6 +251,11 @@ def details(rows: Sequence[Mapping[str, Any]], claims: Mapping[str, Claim]) -> s
             head = ["where", "verdict", "number", "95% interval", "seeds", "p (Holm)"]
             parts.append(table(head, judged_rows) if judged_rows else "Not tested yet.\n")
     return "\n".join(parts)
+
+
+def named(place: str) -> str:
+    """Write out which pairs an update or a plane was made from."""
+    return re.sub(r" (few|many)$", r", from \1 pairs", place)
 
 
 def chance(p: float | None) -> str:
