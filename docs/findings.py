@@ -90,10 +90,21 @@ def outcome(name: str) -> Callable[[Sequence[Found], Rows], str]:
         counts = {mark: sum(row["mark"] == mark for row in own) for mark in WORDS}
         told = ", ".join(f"{WORDS[mark].strip('*')} in {n}" for mark, n in counts.items() if n)
         known = [row["value"] for row in own if row["value"] is not None]
-        between = f"; means of {min(known):.2g} to {max(known):.2g}" if known else ""
+        between = f"; means of {short(min(known))} to {short(max(known))}" if known else ""
         return f"{told} of {len(own)} columns{between}" if own else ""
 
     return write
+
+
+def short(value: float) -> str:
+    """Write a number to two digits; from a hundred on, in whole ones."""
+    return f"{value:.2g}" if abs(value) < 99.5 else f"{value:,.0f}"
+
+
+def late_updates(found: Sequence[Found], rows: Rows) -> str:
+    """Write what updates from a training batch bring late in training, and TRPO's from many pairs."""
+    few, many = (outcome(name)(found, rows) for name in ("directions-lower-the-reward", "trpo-gains-at-many"))
+    return f"{few}. One of TRPO's from 262,144 pairs raises it: {many}" if few and many else few
 
 
 def prediction(found: Sequence[Found], _: Rows) -> str:
@@ -232,7 +243,7 @@ FINDINGS = (
     ),
     Finding(
         "An update from a training batch lowers the true reward late in training: {}.",
-        outcome("directions-lower-the-reward"),
+        late_updates,
     ),
     Finding(
         "PPO's clipped surrogate falls on pairs it was not made from, but no further than clipping alone makes it, "

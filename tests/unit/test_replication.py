@@ -237,6 +237,24 @@ def test_tests_are_counted_plainly_and_with_all_taken_into_account():
     assert findings.tally([], rows) == "5 tests, 2 yes and 2 no (1 and 1 with all tests taken into account), 1 open"
 
 
+def test_late_updates_from_many_pairs_stand_beside_those_of_a_training_batch():
+    def row(name, task, mark, value):
+        return {"id": name, "task": task, "mark": mark, "value": value}
+
+    few = [
+        row("directions-lower-the-reward", task, "not_enough_data", value) for task, value in (("a", -14), ("b", 42))
+    ]
+    many = [
+        row("trpo-gains-at-many", task, mark, value)
+        for task, mark, value in (("a", "holds", 396.4), ("b", "not_enough_data", 99.2))
+    ]
+    alone = "open in 2 of 2 columns; means of -14 to 42"
+    assert findings.late_updates([], few) == alone
+    assert findings.late_updates([], [*few, *many]) == (
+        f"{alone}. One of TRPO's from 262,144 pairs raises it: yes in 1, open in 1 of 2 columns; means of 99 to 396"
+    )
+
+
 def test_a_bootstrap_over_pairs_of_estimates_holds_too_seldom():
     assert findings.bootstrap_coverage(0.1, repeats=200) < 0.9
 
