@@ -29,7 +29,6 @@ from closerlook.checkups.limits import load_limits
 from closerlook.checkups.plan import POOLS, Plan, Trial, make_plan, next_look
 from closerlook.checkups.pools import Pools
 from closerlook.diagnostics.subjects import resolve
-from closerlook.execution import Silence
 from closerlook.measurements.true_returns import continuation_steps
 from closerlook.monitor.batch import Batch
 from closerlook.monitor.lint import lint
@@ -58,7 +57,7 @@ def checked(patient: Patient, choose: Callable[[set[str]], set[str]], scratch: P
     agent = cl.load(patient.file, env=patient.env, anyway=True)
     assert isinstance(agent, cl.Agent)
     subject = resolve([agent], patient.env, 0, scratch)[0]
-    pools, limits = Pools(subject, 1, Silence(), None), load_limits(None)
+    pools, limits = Pools(subject, 1, None), load_limits(None)
     plan: Plan = make_plan(
         MINUTES,
         1,

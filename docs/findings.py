@@ -87,13 +87,21 @@ def outcome(name: str) -> Callable[[Sequence[Found], Rows], str]:
 
     def write(_: Sequence[Found], rows: Rows) -> str:
         own = [row for row in rows if row["id"] == name and row["task"] is not None]
-        counts = {mark: sum(row["mark"] == mark for row in own) for mark in WORDS}
-        told = ", ".join(f"{WORDS[mark].strip('*')} in {n}" for mark, n in counts.items() if n)
+        told = ", ".join(filter(None, (counted(own, mark) for mark in WORDS)))
         known = [row["value"] for row in own if row["value"] is not None]
         between = f"; means of {short(min(known))} to {short(max(known))}" if known else ""
         return f"{told} of {len(own)} columns{between}" if own else ""
 
     return write
+
+
+def counted(rows: Rows, mark: str) -> str:
+    """Write in how many rows a statement comes out so; and of a yes or no, where these are fewer, by Holm's p."""
+    own = [row for row in rows if row["mark"] == mark]
+    sure = sum(row["p_holm"] is not None and row["p_holm"] < 0.05 for row in own)
+    decided = mark in ("holds", "does_not_hold")
+    fewer = f" ({sure or 'none'} with all tests taken into account)" if decided and sure < len(own) else ""
+    return f"{WORDS[mark].strip('*')} in {len(own)}{fewer}" if own else ""
 
 
 def short(value: float) -> str:
@@ -104,7 +112,18 @@ def short(value: float) -> str:
 def late_updates(found: Sequence[Found], rows: Rows) -> str:
     """Write what updates from a training batch bring late in training, and TRPO's from many pairs."""
     few, many = (outcome(name)(found, rows) for name in ("directions-lower-the-reward", "trpo-gains-at-many"))
-    return f"{few}. One of TRPO's from 262,144 pairs raises it: {many}" if few and many else few
+    gains = []
+    for one in found:
+        if one.kind == "trust-region" and one.algorithm == "trpo" and one.task.endswith(" many"):
+            of_agents = one.dataset["average"].sel(quantity="true_improvement")
+            means = of_agents.groupby("iteration").mean(skipna=False).drop_sel(iteration=0)
+            iterations = " and ".join(map(str, means["iteration"].values))
+            gains.append(f"of {' and '.join(map(short, means.values))} on {one.task.split()[0].capitalize()}")
+    if not few or not gains:
+        return few
+    columns = many.partition(";")[0]
+    told = f"means, at iterations {iterations}, {', '.join(gains)}"
+    return f"{few}. One of TRPO's from 262,144 pairs raises it: {columns}; {told}"
 
 
 def prediction(found: Sequence[Found], _: Rows) -> str:

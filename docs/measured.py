@@ -58,9 +58,7 @@ def pack(plain: Path, packed: Path) -> None:
         _copy_attributes(source, target)
         for name, data in source.items():
             large = data.nbytes > COMPRESSED_ABOVE and data.dtype.kind in "if"
-            kept = (
-                {"compression": "gzip", "compression_opts": 9, "shuffle": True, "chunks": data.shape} if large else {}
-            )
+            kept = {**SMALLER, "chunks": data.shape} if large else {}
             _copy_attributes(data, target.create_dataset(name, data=data[()], dtype=data.dtype, **kept))
             if data.is_scale:
                 target[name].make_scale(data.attrs["NAME"])

@@ -9,6 +9,7 @@ import sys
 import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -203,6 +204,14 @@ def below(rows: Sequence[Mapping[str, Any]], name: str, column: tuple[str, str])
     return plain or own
 
 
+def is_meant(claim: Claim, column: tuple[str, str]) -> bool:
+    """Say whether a statement is made of a task and an algorithm; contrasts stand below the second of two tasks."""
+    tasks = claim.tasks[-1:] if claim.statistic == "contrast" else claim.tasks
+    algorithms = claim.algorithms[:1] if claim.statistic == "contrast" else claim.algorithms
+    of_task = not tasks or column[0] in {task.split()[0] for task in tasks}
+    return of_task and (not algorithms or column[1] in algorithms)
+
+
 def overview(rows: Sequence[Mapping[str, Any]], claims: Mapping[str, Claim]) -> str:
     """Lay out one verdict for each statement, task and algorithm."""
     if all(row["task"] is None for row in rows):
@@ -215,7 +224,10 @@ def overview(rows: Sequence[Mapping[str, Any]], claims: Mapping[str, Claim]) -> 
         for name in names:
             link = f"[{short(claims[name])}](#{name})"
             cells = [cell(below(rows, name, column)) for column in COLUMNS]
-            lines.append([link, *(cells if any(cells) else [WORDS["not_tested"], *cells[1:]])])
+            # what is tested somewhere is not tested elsewhere; of nothing that is tested one word is enough
+            meant = [is_meant(claims[name], column) for column in COLUMNS]
+            missing = [WORDS["not_tested"] if own else "" for own in (meant if any(cells) else [True])]
+            lines.append([link, *(one or other for one, other in zip_longest(cells, missing, fillvalue=""))])
     return table(head, lines)
 
 
@@ -225,7 +237,7 @@ def short(claim: Claim) -> str:
     return f"{first}: {rest.removeprefix('here ')}" if rest.startswith("here ") else first
 
 
-def details(rows: Sequence[Mapping[str, Any]], claims: Mapping[str, Claim]) -> str:
+def details(rows: Sequence[Mapping[str, Any]], claims: Mapping[str, Claim], found: Sequence[Found]) -> str:
     """Write every statement with the paper's number, its rule, and what was found where."""
     if all(row["task"] is None for row in rows):
         return "Not measured yet.\n"
@@ -238,7 +250,7 @@ def details(rows: Sequence[Mapping[str, Any]], claims: Mapping[str, Claim]) -> s
             parts.append(f'<a id="{name}"></a>\n\n**{claim.statement}** {claim.source}{said}. *{rule(claim)}*\n')
             judged_rows = [
                 [
-                    ", ".join(named(row[key]) for key in ("task", "algorithm") if row[key]),
+                    place(row, claim, found),
                     WORDS[row["mark"]],
                     claimed(row["value"], claim),
                     "-" if row["low"] is None else f"{claimed(row['low'], claim)} to {claimed(row['high'], claim)}",
@@ -253,9 +265,17 @@ def details(rows: Sequence[Mapping[str, Any]], claims: Mapping[str, Claim]) -> s
     return "\n".join(parts)
 
 
-def named(place: str) -> str:
-    """Write out which pairs an update or a plane was made from."""
-    return re.sub(r" (few|many)$", r", from \1 pairs", place)
+def place(row: Mapping[str, Any], claim: Claim, found: Sequence[Found]) -> str:
+    """Write where a row is of: how many pairs an unusual update is from, and other iterations than the statement's."""
+    words = [re.sub(r" (few|many)$", "", row["task"]), row["algorithm"]]
+    if words[0] != row["task"]:
+        whose = [one for one in found if (one.task, one.algorithm) == (row["task"], row["algorithm"])]
+        pairs = {one.dataset.attrs["step_pairs"] for one in whose if claim.variable in one.dataset}
+        words.append(f"from {' and '.join(f'{one:,}' for one in sorted(pairs))} pairs")
+    iterations = tuple(map(int, re.findall(r"\d+", row["where"] or "")))
+    if claim.statistic == "level" and iterations and iterations != tuple(claim.iterations):
+        words.append(f"at iteration{'s' * (len(iterations) > 1)} {' and '.join(map(str, iterations))}")
+    return ", ".join(words)
 
 
 def chance(p: float | None) -> str:
@@ -411,8 +431,8 @@ def texts_of(
         ("plain", by_another_hand()),
         ("verdicts", overview(verdicts, claims)),
         ("explored", overview(explored, claims)),
-        ("details of the second", details(verdicts, claims)),
-        ("details of the first", details(explored, claims)),
+        ("details of the second", details(verdicts, claims, second)),
+        ("details of the first", details(explored, claims, first)),
     ):
         page = replaced(page, name, content)
     short_answer = "".join(f"- {FINDINGS[place].line(*atlases, beside=False)}\n" for place in FIRST_SCREEN)

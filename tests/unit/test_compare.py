@@ -146,32 +146,62 @@ class Heard(Silence):
 
     def __init__(self) -> None:
         self.begun: list[tuple[str, float]] = []
-        self.done: list[float] = []
+        self.done: list[list[float]] = []
+        self.stored = self.ended = 0
 
     def start(self, total_pairs: float, label: str) -> None:
         self.begun.append((label, total_pairs))
+        self.done.append([])
+
+    def skip(self, pairs: float) -> None:
+        self.stored += pairs
 
     def advance(self, pairs: float) -> None:
-        self.done.append(pairs)
+        self.done[-1].append(pairs)
+
+    def finish(self) -> None:
+        self.ended += 1
 
 
-@pytest.mark.usefixtures("_a_fast_machine")
-def test_progress_is_that_of_the_whole_plan(monkeypatch):
-    """Pairs of a pool are counted as the plan counts them: episodes as long as they are, not as they may be."""
-    pools = []
-    extend = Pools.extend
+@pytest.fixture
+def pools(monkeypatch):
+    """List the pools of every agent, where episodes are foretold to be far longer than they are."""
+    monkeypatch.setattr(Pools, "trial", lambda self, _: Trial(1e-4, None, self.update_pairs, 100.0))
+    found, extend = [], Pools.extend
 
     def noted(self, *what):
-        pools.append(self)
+        found.extend([self] if self not in found else [])
         extend(self, *what)
 
     monkeypatch.setattr(Pools, "extend", noted)
+    return found
+
+
+def test_progress_is_that_of_the_whole_plan(pools):
+    """Pairs are counted as the plan counts them in the end: episodes as long as they were, not as they might be."""
     heard, agent = Heard(), cl.load("atlas/hopper-ppo", iteration=0, seed=0)
-    cl.compare(agent, agent, minutes=0.1, workers=1, progress=heard)
+    cl.compare(agent, agent, minutes=0.2, workers=1, progress=heard)
     assert [label for label, _ in heard.begun] == ["agent 1 of 2", "agent 2 of 2"]
-    spent = sum(sum(one.spent.values()) for one in set(pools))
-    assert sum(heard.done) == pytest.approx(spent, rel=0.2)
-    assert spent <= sum(pairs for _, pairs in heard.begun)
+    assert heard.ended == 2
+    for own, done, (_, announced) in zip(pools, heard.done, heard.begun, strict=True):
+        assert sum(done) == pytest.approx(sum(own.spent.values()), abs=10)
+        assert sum(done) <= announced
+
+
+@pytest.mark.usefixtures("pools")
+def test_a_checkup_that_goes_on_announces_what_is_left(tmp_path):
+    agent = cl.load("atlas/hopper-ppo", iteration=0, seed=0)
+    first, again, rest = Heard(), Heard(), Heard()
+    cl.checkup(agent, minutes=0.1, workers=1, out=tmp_path, progress=first)
+    cl.checkup(agent, minutes=0.1, workers=1, out=tmp_path, progress=again)
+    assert (len(first.begun), first.ended, first.stored) == (1, 1, 0)
+    assert (again.begun, again.ended) == ([], 0)
+    gone = sorted((tmp_path / "jobs").glob("*.npz"))[0]
+    gone.unlink()
+    cl.checkup(agent, minutes=0.1, workers=1, out=tmp_path, progress=rest)
+    assert len(rest.begun) == 1
+    assert rest.stored > 0
+    assert rest.stored + sum(rest.done[0]) == pytest.approx(sum(first.done[0]), abs=20)
 
 
 # estimators beside known answers

@@ -89,7 +89,7 @@ def test_the_page_is_made_of_datasets_alone():
     near = {row["task"]: row["mark"] for row in rows if row["id"] == "correlation-near-zero"}
     assert near == {"hopper": "holds", "humanoid": "does_not_hold"}
     (line,) = [line for line in text.splitlines() if "(#correlation-near-zero)" in line]
-    assert [cell.strip() for cell in line.split("|")[2:-1]] == ["**yes**", "", "", "", "**no**", ""]
+    assert [cell.strip() for cell in line.split("|")[2:-1]] == ["**yes**", *["not tested"] * 3, "**no**", "not tested"]
 
 
 def test_what_the_second_atlas_says_stands_in_its_own_tables():
@@ -238,21 +238,49 @@ def test_tests_are_counted_plainly_and_with_all_taken_into_account():
 
 
 def test_late_updates_from_many_pairs_stand_beside_those_of_a_training_batch():
-    def row(name, task, mark, value):
-        return {"id": name, "task": task, "mark": mark, "value": value}
+    def row(name, task, mark, value, p):
+        return {"id": name, "task": task, "mark": mark, "value": value, "p_holm": p}
 
-    few = [
-        row("directions-lower-the-reward", task, "not_enough_data", value) for task, value in (("a", -14), ("b", 42))
-    ]
-    many = [
-        row("trpo-gains-at-many", task, mark, value)
-        for task, mark, value in (("a", "holds", 396.4), ("b", "not_enough_data", 99.2))
+    late, gain = "directions-lower-the-reward", "trpo-gains-at-many"
+    few = [row(late, task, "not_enough_data", value, 1.0) for task, value in (("a", -14), ("b", 42))]
+    many = [row(gain, "a many", "holds", 396.4, 0.2), row(gain, "b many", "not_enough_data", 99.2, 0.9)]
+    gains = xr.DataArray(
+        [[1.0], [250.0], [252.0], [-40.0], [-44.0]],
+        dims=("agent", "quantity"),
+        coords={"iteration": ("agent", [0, 150, 150, 450, 450]), "quantity": ["true_improvement"]},
+    )
+    both = [
+        Found("trust-region", task, "trpo", (times * gains).to_dataset(name="average"), None, Path())
+        for task, times in (("a many", 1), ("b many", 2), ("b", 3))
     ]
     alone = "open in 2 of 2 columns; means of -14 to 42"
-    assert findings.late_updates([], few) == alone
-    assert findings.late_updates([], [*few, *many]) == (
-        f"{alone}. One of TRPO's from 262,144 pairs raises it: yes in 1, open in 1 of 2 columns; means of 99 to 396"
+    assert findings.late_updates(both[2:], few) == alone
+    assert findings.late_updates(both, [*few, *many]) == (
+        f"{alone}. One of TRPO's from 262,144 pairs raises it: yes in 1 (none with all tests taken into account), open "
+        "in 1 of 2 columns; means, at iterations 150 and 450, of 251 and -42 on A, of 502 and -84 on B"
     )
+
+
+def test_a_row_says_which_pairs_and_iterations_it_is_of():
+    claims = {claim.name: claim for claim in load_claims()}
+    claim = claims["trpo-gains-at-many"]
+    data = xr.Dataset({"average": ("quantity", [1.0])}, attrs={"step_pairs": 65_536})
+    known = [Found("trust-region", "hopper many", "trpo", data, None, Path())]
+    row = {"task": "hopper many", "algorithm": "trpo", "where": "mean of iterations 150, 450"}
+    assert replication.place(row, claim, known) == "hopper, trpo, from 65,536 pairs, at iterations 150 and 450"
+    plain = {"task": "hopper", "algorithm": "ppo", "where": "mean of iterations 150, 300, 450"}
+    assert replication.place(plain, claim, known) == "hopper, ppo"
+
+
+def test_what_a_statement_is_made_of_and_has_no_row_is_not_tested():
+    claims = {claim.name: claim for claim in load_claims()}
+    meant = {name: [column for column in COLUMNS if replication.is_meant(claims[name], column)] for name in claims}
+    assert meant["trpo-gains-at-many"] == [(task, "trpo") for task in ("hopper", "walker2d", "humanoid")]
+    assert meant["complexity-hopper-walker2d"] == [("walker2d", "ppo"), ("walker2d", "trpo")]
+    assert meant["ppo-more-sample-efficient"] == [(task, "ppo") for task in ("hopper", "walker2d", "humanoid")]
+    row = {"id": "trpo-gains-at-many", "task": "hopper many", "algorithm": "trpo", "mark": "holds"}
+    said = next(line for line in replication.overview([row], claims).splitlines() if "trpo-gains-at-many" in line)
+    assert [cell.strip() for cell in said.split("|")[2:-1]] == ["", "**yes**", "", "not tested", "", "not tested"]
 
 
 def test_a_bootstrap_over_pairs_of_estimates_holds_too_seldom():

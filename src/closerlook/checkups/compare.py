@@ -135,8 +135,8 @@ def compare(
     count = sum(map(len, sides))
     for side, agents in enumerate(sides):
         for agent in agents:
-            own = {**more, "minutes": minutes / count, "name": f"agent {len(episodes) + 1} of {count}"}
-            case, plan, played = measure(agent, environment, plan, **own)
+            label = f"agent {len(episodes) + 1} of {count}"
+            case, plan, played = measure(agent, environment, plan, label=label, minutes=minutes / count, **more)
             cases[side].append(case)
             episodes.append(played)
     where = environment or sides[0][0].environment

@@ -9,7 +9,7 @@ from closerlook.checkups.plan import LONGEST_EPISODE, POOLS, Plan, Trial
 from closerlook.checkups.sampling import KINDS, sample_episodes, sample_streams, sample_update
 from closerlook.diagnostics.subjects import Subject
 from closerlook.errors import NonFiniteError
-from closerlook.execution import Job, Progress, Result, Silence, run_jobs
+from closerlook.execution import Job, Progress, Result, Silence, Within, run_jobs
 from closerlook.results.store import RunFolder
 from closerlook.simulation.records import Sampling
 
@@ -31,14 +31,15 @@ class Pools:
         Whose.
     workers : int
         Processes.
-    progress : Progress
-        Told of each pool's jobs.
     folder : RunFolder or None
         Keeps answers of finished jobs.
     """
 
-    def __init__(self, subject: Subject, workers: int, progress: Progress, folder: RunFolder | None) -> None:
-        self.subject, self._workers, self._progress = subject, workers, progress
+    progress: Progress = Silence()
+    """Told of the work, in the plan's pairs, stage by stage."""
+
+    def __init__(self, subject: Subject, workers: int, folder: RunFolder | None) -> None:
+        self.subject, self._workers = subject, workers
         self._cache = None if folder is None else folder.jobs()
         self.rule: Rule | None = rule_of(subject.agent) if has_own_rule(subject.agent) else None
         self.answers: dict[str, list[Result]] = {name: [] for name in (*POOLS, *KINDS)}
@@ -95,24 +96,28 @@ class Pools:
         # a look goes on where the last one ended: nothing is sampled twice, and pools grow by the same streams in any
         # order
         first, stop = (pool.at(before) if before >= 0 else 0), pool.at(look)
+        foretold = (stop - first) * self._cost(name, plan)
+        parts: list[_Part] = []
         try:
             if name == "episodes":
-                share = (stop - first) * self._cost(name, plan) / len(KINDS)
                 for kind in KINDS:
-                    self.answers[kind] += self._run(name, self._episode_jobs(kind, first, stop), share)
+                    jobs = self._episode_jobs(kind, first, stop)
+                    self.answers[kind] += self._run(name, jobs, foretold / len(KINDS), parts)
             elif name == "streams":
-                share = (stop - first) * self._cost(name, plan)
-                self.answers[name] += self._run(name, self._stream_jobs(plan, first, stop), share)
+                self.answers[name] += self._run(name, self._stream_jobs(plan, first, stop), foretold, parts)
             else:
                 # the update that the trial took is the first of the pool: it was keyed like it, so that nothing depends
                 # on where it ran
                 ready = [self._first_update] if first == 0 and self._first_update is not None else []
                 jobs = [self._update_job(number) for number in range(first + len(ready), stop)]
-                self.answers[name] += [*ready, *self._run(name, jobs, (stop - first) * self._cost(name, plan))]
+                self.answers[name] += [*ready, *self._run(name, jobs, foretold, parts)]
         except NonFiniteError as error:
             self.non_finite, self.failed[name] = error.what, "something sampled was not finite"
-        self.looks[name] = look
-        self.spent[name] = self._cost(name, plan) * stop
+        spent = self._cost(name, plan) * stop
+        # what episodes cost is known now: what was told of them is put right
+        if parts:
+            parts[-1].put_right(spent - self.spent[name] - sum(part.told for part in parts))
+        self.looks[name], self.spent[name] = look, spent
 
     def _cost(self, name: str, plan: Plan) -> float:
         """Return the pairs of a unit, episodes by their lengths as far as those are known."""
@@ -120,9 +125,9 @@ class Pools:
         lengths = [one["lengths"].mean() for kind in KINDS for one in self.answers[kind][:1] if one["lengths"].size]
         return float(sum(lengths)) if name == "episodes" and lengths else plan.pools[name].pairs
 
-    def _run(self, name: str, jobs: list[Job], cost: float) -> list[Result]:
-        part = _Part(self._progress, cost / max(1.0, sum(job.pairs for job in jobs)))
-        return run_jobs(jobs, workers=self._workers, cache=self._cache, progress=part, label=name)
+    def _run(self, name: str, jobs: list[Job], cost: float, parts: list["_Part"]) -> list[Result]:
+        parts.append(_Part(self.progress, cost / max(1.0, sum(job.pairs for job in jobs))))
+        return run_jobs(jobs, workers=self._workers, cache=self._cache, progress=parts[-1], label=name)
 
     def _episode_jobs(self, kind: str, first: int, stop: int) -> list[Job]:
         return [
@@ -176,23 +181,37 @@ class Pools:
         )
 
 
-class _Part(Silence):
-    """Tells of one run of jobs as a part of the whole checkup, in the plan's pairs."""
+class _Part(Within):
+    """One run of jobs as a stage of the whole checkup, in whole pairs of the plan."""
 
     def __init__(self, whole: Progress, scale: float) -> None:
-        self._whole, self._scale = whole, scale
+        super().__init__(whole)
+        self._scale, self._sampled, self.told = scale, False, 0
+
+    def start(self, total_pairs: float, label: str) -> None:
+        """Begin a stage."""
+        self.whole.start(self._scaled(total_pairs), label)
 
     def skip(self, pairs: float) -> None:
         """Take away what is stored."""
-        self._whole.skip(pairs * self._scale)
+        self.told += self._scaled(pairs)
+        self.whole.skip(self._scaled(pairs))
 
     def advance(self, pairs: float) -> None:
         """Count what is done."""
-        self._whole.advance(pairs * self._scale)
+        self.told, self._sampled = self.told + self._scaled(pairs), True
+        self.whole.advance(self._scaled(pairs))
 
-    def note(self, text: str) -> None:
-        """Pass on what is said."""
-        self._whole.note(text)
+    def put_right(self, more: float) -> None:
+        """Tell of so many more, which may be fewer; what is stored is no work that is left."""
+        if self._sampled:
+            self.whole.advance(round(more))
+        else:
+            self.whole.skip(round(more))
+            self.whole.start(round(more), "")
+
+    def _scaled(self, pairs: float) -> int:
+        return round(pairs * self._scale)
 
 
 def _timed(job: Job, pairs: int) -> tuple[float, float | None]:

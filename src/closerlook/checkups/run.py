@@ -38,7 +38,7 @@ from closerlook.checkups.pools import Pools
 from closerlook.checkups.sampling import KINDS
 from closerlook.diagnostics.subjects import Subject, resolve
 from closerlook.errors import InputError, NonFiniteError
-from closerlook.execution import Progress, Result, Silence, content_key, crew_of, offer_trial
+from closerlook.execution import Progress, Result, Silence, Whole, content_key, crew_of
 from closerlook.execution.threads import single_thread
 from closerlook.inspection.evidence import Sight, interval
 from closerlook.inspection.inspect import Case as Identity
@@ -148,9 +148,9 @@ def checkup(
             return Checkup(name, str(environment or one.environment or ""), (found,), minutes)
         if asked.out is not None:
             stack.enter_context(folder.open_for("checkup", _settings(subject, asked, limits), resume=asked.resume))
-        pools = Pools(subject, asked.workers, asked.progress, folder if asked.out is not None else None)
+        pools = Pools(subject, asked.workers, folder if asked.out is not None else None)
         plan = _plan(pools, asked, folder, limits)
-        with _told(plan, asked, "checkup"):
+        with _told(pools, plan, asked, "checkup"):
             answer = _spend(pools, plan, _Known(name, one, limits, checks, asked))
         if asked.out is not None:
             folder.write_json("checkup.json", answer.to_json())
@@ -245,14 +245,14 @@ def _plan(pools: Pools, asked: _Asked, folder: RunFolder, limits: Mapping[str, L
 
 
 @contextmanager
-def _told(plan: Plan, asked: _Asked, label: str) -> Iterator[None]:
+def _told(pools: Pools, plan: Plan, asked: _Asked, label: str) -> Iterator[None]:
     """Tell of all that the plan may spend as one piece of work; how long that takes is what it was made from."""
-    offer_trial(asked.progress, plan.pairs, lambda: 60 * asked.minutes)
-    asked.progress.start(plan.pairs, label)
+    whole = Whole(asked.progress, plan.pairs, label, lambda: 60 * asked.minutes)
+    pools.progress = whole
     try:
         yield
     finally:
-        asked.progress.finish()
+        whole.end()
 
 
 def _spend(pools: Pools, plan: Plan, known: _Known) -> Checkup:
@@ -273,7 +273,9 @@ def _spend(pools: Pools, plan: Plan, known: _Known) -> Checkup:
     return replace(answer, interrupted=interrupted)
 
 
-def measure(agent: Agent, environment: Any, plan: Plan | None, **more: Any) -> tuple[Case, Plan, dict[str, np.ndarray]]:
+def measure(
+    agent: Agent, environment: Any, plan: Plan | None, *, label: str = "checkup", **more: Any
+) -> tuple[Case, Plan, dict[str, np.ndarray]]:
     """Sample all pools as far as a plan reaches, and name what comes of it; nothing is judged.
 
     Parameters
@@ -284,6 +286,8 @@ def measure(agent: Agent, environment: Any, plan: Plan | None, **more: Any) -> t
         Where.
     plan : Plan or None
         None: made of the minutes.
+    label : str
+        What the work is called.
     **more
         As for `checkup`; ``minutes`` among them.
 
@@ -299,9 +303,9 @@ def measure(agent: Agent, environment: Any, plan: Plan | None, **more: Any) -> t
     asked = _Asked.of(more.pop("minutes"), more)
     with TemporaryDirectory() as scratch:
         subject = resolve([agent], environment, asked.seed, Path(scratch))[0]
-        pools, limits = Pools(subject, asked.workers, asked.progress, None), load_limits(None)
+        pools, limits = Pools(subject, asked.workers, None), load_limits(None)
         plan = _plan(pools, asked, RunFolder(scratch), limits) if plan is None else plan
-        with _told(plan, asked, asked.name or "checkup"):
+        with _told(pools, plan, asked, label):
             while going := next_look(plan, pools.looks, set(POOLS), pools.spent):
                 for name, look in going.items():
                     pools.extend(name, plan, look)

@@ -179,7 +179,7 @@ def time_left(share: float, elapsed: float, foretold: float) -> float:
     if share <= 0:
         return max(foretold - elapsed, 0.0)
     trust = min(1.0, share / SHARE_TO_TRUST)
-    return (1 - share) * ((1 - trust) * foretold + trust * elapsed / share)
+    return max(0.0, 1 - share) * ((1 - trust) * foretold + trust * elapsed / share)
 
 
 class Bar:
@@ -267,10 +267,11 @@ class Bar:
             TimeLeft(),
             console=self.console.notes,
             transient=True,
-            disable=not self.console.notes.is_terminal,  # elsewhere it would leave an empty line behind
         )
         self._task = self._bar.add_task(label, total=total_pairs, foretold=seconds)
-        self._bar.start()
+        # drawn elsewhere it would leave an empty line behind
+        if self.console.notes.is_terminal:
+            self._bar.start()
 
     def require_short(self, total_pairs: float, work: str) -> float:
         """Return the seconds that some work takes, about.
@@ -307,7 +308,7 @@ class Bar:
 
     def finish(self) -> None:
         """Take the bar away."""
-        if self._bar is not None:
+        if self._bar is not None and self.console.notes.is_terminal:
             self._bar.stop()
         self._bar, self._task, self._stored = None, None, 0.0
 
