@@ -20,13 +20,13 @@ become one. What is measured of whom follows the rules, and was decided before a
 import argparse
 import shlex
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import xarray as xr
-from measured import COLUMNS, DATA, keep
+from measured import COLUMNS, DATA, TASKS, keep
 
 from closerlook.agents.loading import atlas_folder
 from closerlook.cli import main as command_line
@@ -49,14 +49,14 @@ class Measurement:
         Of which agents.
     options : str
         All else.
-    in_pieces : bool
-        Whether each iteration is measured by a command of its own.
+    in_pieces : collection of str
+        Tasks of which it takes more than an hour, so that each iteration is measured by a command of its own.
     """
 
     diagnostic: str
     iterations: tuple[int, ...]
     options: str
-    in_pieces: bool = False
+    in_pieces: Collection[str] = ()
 
     def of(self, column: str, iterations: Iterable[int], folder: Path) -> list[str]:
         """Return the command, as words, of a column's agents at some iterations, into a folder."""
@@ -67,12 +67,12 @@ class Measurement:
 MEASUREMENTS = {
     "gradients": Measurement("gradients", (0, 150, 300, 450), "--pairs 2e5"),
     "few": Measurement("trust-region", (0, 150, 300, 450), f"--agent-seed {FIVE} {LINE}"),
-    "values": Measurement("values", (150, 300, 450), f"--agent-seed {FIVE} {FITS} --restarts 0"),
+    "values": Measurement("values", (150, 300, 450), f"--agent-seed {FIVE} {FITS} --restarts 0", ["humanoid"]),
     "updates": Measurement("gradients", (0, 150, 300, 450), f"--agent-seed {FIVE} --pairs 2e5 --updates"),
-    "planes": Measurement("landscape", (150, 300, 450), f"--agent-seed {FIVE} --pairs 8192 --line-pairs 32768"),
-    "many": Measurement(
-        "trust-region", (0, 150, 450), f"--agent-seed {FIVE} {LINE} --step-pairs 262144", in_pieces=True
+    "planes": Measurement(
+        "landscape", (150, 300, 450), f"--agent-seed {FIVE} --pairs 8192 --line-pairs 32768", ["humanoid"]
     ),
+    "many": Measurement("trust-region", (0, 150, 450), f"--agent-seed {FIVE} {LINE} --step-pairs 262144", TASKS),
 }
 """What is asked of a column's agents, in the order of what most statements rest on."""
 
@@ -112,11 +112,11 @@ def commands(name: str, column: str, data: Path = DATA) -> Iterator[Command]:
         Folder of the datasets.
     """
     asked, kept = MEASUREMENTS[name], dataset_of(name, column, data)
-    parts = [(one,) for one in asked.iterations] if asked.in_pieces else [asked.iterations]
-    for iterations in parts:
-        ending = f"-{iterations[0]:03d}" if asked.in_pieces else ""
+    in_pieces = column.partition("-")[0] in asked.in_pieces
+    for iterations in [(one,) for one in asked.iterations] if in_pieces else [asked.iterations]:
+        ending = f"-{iterations[0]:03d}" if in_pieces else ""
         folder = Path("runs") / "second-atlas" / f"{name}-{column}{ending}"
-        own = kept.parent / "pieces" / f"{kept.stem}{ending}.nc" if asked.in_pieces else kept
+        own = kept.parent / "pieces" / f"{kept.stem}{ending}.nc" if in_pieces else kept
         yield Command(asked.of(column, iterations, folder), folder / f"{asked.diagnostic}.nc", own)
 
 
