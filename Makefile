@@ -76,6 +76,7 @@ bench: $(VENV)/dev.stamp  ## Speed of sampling and of measurements, as ratios wi
 	$(BIN)/python benchmarks/pool.py
 	$(BIN)/python benchmarks/naive.py
 	$(BIN)/python benchmarks/values.py
+	$(BIN)/python benchmarks/fit.py
 	$(BIN)/python benchmarks/landscape.py
 	$(BIN)/python benchmarks/fisher.py
 	$(BIN)/python benchmarks/training.py

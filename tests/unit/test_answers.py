@@ -52,6 +52,18 @@ def test_a_flipped_bit_is_found(tmp_path: Path, every: bool) -> None:
     assert missing > len(bits) / 2  # the others are bits of dates and versions, which decide nothing
 
 
+def test_what_was_compared_before_is_read_and_not_compared_again(tmp_path: Path) -> None:
+    files, path = JobFiles(tmp_path), tmp_path / "key.npz"
+    files.save("key", {"a": np.full(3, 7.0)})
+    whole = path.read_bytes()
+    altered = whole.replace(np.float64(7).tobytes(), np.float64(8).tobytes())
+    path.write_bytes(altered)
+    assert files.load("key") is None
+    assert same(files.load("key", compared=True), {"a": np.full(3, 8.0)})
+    path.write_bytes(whole[: whole.index(np.float64(7).tobytes()) + 10])
+    assert files.load("key", compared=True) is None
+
+
 def test_every_beginning_of_a_file_counts_as_missing(tmp_path: Path) -> None:
     files, path = JobFiles(tmp_path), tmp_path / "key.npz"
     files.save("key", SMALL)

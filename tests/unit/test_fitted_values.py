@@ -11,10 +11,19 @@ from closerlook.agents.agent import Agent
 from closerlook.algorithms.batch import evaluate_critic
 from closerlook.errors import InputError
 from closerlook.measurements import value_shards
-from closerlook.measurements.fitted_values import ROWS, Critic, FitSettings, _Moments, fit_values, fitted_critics
+from closerlook.measurements.fitted_values import (
+    ROWS,
+    Critic,
+    FitSettings,
+    _Inputs,
+    _Moments,
+    fit_values,
+    fitted_critics,
+)
 from closerlook.measurements.stream_scores import stream_squared_norms
 from closerlook.measurements.stream_sums import StreamRange
 from closerlook.measurements.value_shards import Shards, Transitions, spill
+from closerlook.results import answers
 from closerlook.results.answers import JobFiles
 from closerlook.simulation.records import Sampling
 from closerlook.simulation.rollout import rollout
@@ -176,6 +185,30 @@ def test_reading_a_window_at_a_time_changes_little_and_needs_little_memory(tmp_p
     parts = fit_values(str(tmp_path), keys, 256, FitSettings(), 0)
     assert parts["held_out"].min() == pytest.approx(whole["held_out"].min(), abs=0.02)
     assert parts["pairs"] == whole["pairs"]
+
+
+def test_a_shard_is_compared_with_its_digest_once_however_often_it_is_read(tmp_path, monkeypatch):
+    keys, compared, digest = write(tmp_path, 8), [], answers._digest
+    monkeypatch.setattr(value_shards, "WINDOW_BYTES", 3 * 32 * 64 * 3 * 4)
+    monkeypatch.setattr(answers, "_digest", lambda key, found: compared.append(key) or digest(key, found))
+    shards = Shards(str(tmp_path), keys, 256)
+    for order in (range(8), reversed(range(8))):
+        assert len(list(shards.windows(list(order)))) > 2
+    shards.held_out()
+    assert compared == keys
+
+
+def test_a_minibatch_is_standardized_in_memory_that_is_used_again():
+    window = some_pairs(100, 5)
+    moments = _Moments()
+    moments.add(window)
+    scale = moments.scale()
+    inputs = _Inputs(scale, 32)
+    for rows in (np.arange(40, 72), np.array([99, 0, 7]), np.arange(32)):
+        standard = ((window.observations[rows] - scale.mean) / scale.deviation).astype(np.float32)
+        found = inputs.of(window.observations, rows, 2)
+        assert found.shape == (2, len(rows), 6)
+        assert all(np.array_equal(one, np.c_[standard, np.ones(len(rows), np.float32)]) for one in found)
 
 
 def some_pairs(pairs: int, width: int) -> Transitions:

@@ -183,12 +183,6 @@ class _Scale:
     target_mean: float
     target_deviation: float
 
-    def inputs(self, observations: Array, fits: int) -> Array:
-        """Standardize observations (N, obs) and add a column of ones, for each fit: (J, N, obs + 1)."""
-        standard = ((observations - self.mean) / self.deviation).astype(np.float32)
-        standard = np.concatenate([standard, np.ones((len(standard), 1), np.float32)], axis=1)
-        return np.broadcast_to(standard, (fits, *standard.shape))
-
     def fold(self, parameters: Mapping[str, Array], last: int) -> dict[str, Array]:
         """Return parameters of one network that takes observations and gives targets as they are."""
         found = {name: array.astype(np.float64) for name, array in parameters.items()}
@@ -198,6 +192,25 @@ class _Scale:
         found[f"{last}.weight"] = found[f"{last}.weight"] * self.target_deviation
         found[f"{last}.bias"] = found[f"{last}.bias"] * self.target_deviation + self.target_mean
         return {name: array.astype(np.float32) for name, array in found.items()}
+
+
+class _Inputs:
+    """Standardized observations of a minibatch and a column of ones, in memory that is taken once and used again."""
+
+    def __init__(self, scale: _Scale, most: int) -> None:
+        width = len(scale.mean)
+        self._scale, self._picked = scale, np.empty((most, width), np.float32)
+        self._exact, self._made = np.empty((most, width)), np.ones((most, width + 1), np.float32)
+
+    def of(self, observations: Array, rows: Array, fits: int) -> Array:
+        """Return chosen rows of observations (N, obs) for each fit, (J, M, obs + 1), valid until the next call."""
+        picked, exact, made = (memory[: len(rows)] for memory in (self._picked, self._exact, self._made))
+        # numpy goes by way of a copy unless indices outside are clipped; there are none
+        np.take(observations, rows, axis=0, out=picked, mode="clip")
+        np.subtract(picked, self._scale.mean, out=exact)
+        np.divide(exact, self._scale.deviation, out=exact)
+        made[:, :-1] = exact
+        return np.broadcast_to(made, (fits, *made.shape))
 
 
 class _Fit:
@@ -212,6 +225,7 @@ class _Fit:
         self._only_window = window if windows == 1 else None
         del window
         self._scale = moments.scale()
+        self._inputs = _Inputs(self._scale, settings.minibatch)
         self._held_out = shards.held_out()
         self._names = names if self._held_out.norms is not None else names[:1]
         self._fits = len(self._names)
@@ -269,7 +283,7 @@ class _Fit:
         return pairs
 
     def _step(self, window: Transitions, rows: Array, rate: float) -> None:
-        values = self._mlp.forward(self._scale.inputs(window.observations[rows], self._fits))[:, 0]
+        values = self._mlp.forward(self._inputs.of(window.observations, rows, self._fits))[:, 0]
         # d/dV of the weighted mean square over a minibatch of M pairs: 2 w (V - y) / M
         slopes = (values - self._targets(window.targets[rows])) * self._weights(window, rows) * (2.0 / len(rows))
         self._mlp.backward(np.ascontiguousarray(slopes[:, None], np.float32))
@@ -278,7 +292,7 @@ class _Fit:
     def _targets(self, returns: Array) -> Array:
         return ((returns - self._scale.target_mean) / self._scale.target_deviation).astype(np.float32)
 
-    def _weights(self, window: Transitions, rows: Array | slice) -> Array:
+    def _weights(self, window: Transitions, rows: Array) -> Array:
         """Return how much each pair counts for each fit, (J, M)."""
         ones = np.ones_like(window.targets[rows])
         if self._fits == 1 or window.norms is None:
@@ -290,8 +304,8 @@ class _Fit:
         """Return each fit's weighted squared error on the held-out pairs, standardized targets: (J,)."""
         sums = np.zeros((2, self._fits))
         for first in range(0, len(self._held_out), self._settings.minibatch):
-            rows = slice(first, first + self._settings.minibatch)
-            values = self._mlp.forward(self._scale.inputs(self._held_out.observations[rows], self._fits))[:, 0]
+            rows = np.arange(first, min(first + self._settings.minibatch, len(self._held_out)))
+            values = self._mlp.forward(self._inputs.of(self._held_out.observations, rows, self._fits))[:, 0]
             weights = self._weights(self._held_out, rows)
             errors = np.square(values - self._targets(self._held_out.targets[rows]), dtype=np.float64)
             sums += [(errors * weights).sum(axis=1), weights.sum(axis=1)]

@@ -203,6 +203,8 @@ class Shards:
 
     def __init__(self, folder: str, keys: Sequence[str], streams: int, target: str = "returns") -> None:
         self._files, self._keys, self._streams, self._target = JobFiles(Path(folder)), list(keys), streams, target
+        # read once more for every pass, compared with their digests once
+        self._compared = set[str]()
         # one stream in ten, and no more than about a hundred
         self._step = max(min(SHARE_HELD_OUT, streams), -(-streams // HELD_OUT_STREAMS))
 
@@ -243,10 +245,11 @@ class Shards:
 
     def _read(self, key: str, *, held_out: bool) -> tuple[_Shard, np.ndarray]:
         """Return a shard, and which of its streams are meant (S,)."""
-        found = self._files.load(key)
+        found = self._files.load(key, compared=key in self._compared)
         if found is None:
             self._files.discard(key)
             what = f"transitions in {self._files.path} are missing or damaged"
             raise InputError(what, "give the same command again, they will be sampled anew")
+        self._compared.add(key)
         # one stream in so many is held out by its number alone, so the same ones whatever the shards
         return found, (found["numbers"] % self._step == self._step - 1) == held_out

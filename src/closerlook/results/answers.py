@@ -6,17 +6,20 @@ by nothing that interprets what it finds: only plain arrays, not compressed, who
 
 import hashlib
 import math
+import os
 import re
+import struct
 import zipfile
 from collections.abc import Callable, Mapping
-from io import BytesIO
+from io import BufferedReader, BytesIO
 from pathlib import Path
 
 import numpy as np
 
 from closerlook.results.writing import plain_errors, write_bytes
 
-_BLOCK = 2**20
+_SIZES = struct.Struct("<26x2H")
+"""What precedes an array in the archive ends with a name and an extra field, whose lengths these are."""
 _MAGIC = b"\x93NUMPY\x01\x00"
 _HEADER = re.compile(
     rb"\{'descr': '([<>|][biufcUS]\d{1,9})', 'fortran_order': (True|False), 'shape': \(([\d, ]*)\), \} *\n"
@@ -52,20 +55,29 @@ class JobFiles:
         """Whether any answer is stored."""
         return any(self.path.glob("*.npz"))
 
-    def load(self, key: str) -> dict[str, np.ndarray] | None:
-        """Return a stored answer; None where there is none, or its file is not what `save` left there."""
+    def load(self, key: str, *, compared: bool = False) -> dict[str, np.ndarray] | None:
+        """Return a stored answer; None where there is none, or its file is not what `save` left there.
+
+        Parameters
+        ----------
+        key : str
+            Name of all that decides the answer.
+        compared : bool
+            Whether its digest was compared before, so that it is not again: that takes longer than to read it.
+        """
+        path = self.path / f"{key}.npz"
         try:
-            with zipfile.ZipFile(self.path / f"{key}.npz") as archive:
+            with path.open("rb") as file, zipfile.ZipFile(file) as archive:
                 # an archive that claims to unpack to more than its own size is damaged or hostile: nothing is allocated
                 # for it
-                room = (self.path / f"{key}.npz").stat().st_size
+                room = path.stat().st_size
                 found = {}
                 for member in archive.infolist():
                     room -= member.file_size
                     if room < 0 or member.compress_type != zipfile.ZIP_STORED:
                         return None
-                    found[member.filename.removesuffix(".npy")] = _read_array(archive, member)
-                return found if archive.comment == _digest(key, found) else None
+                    found[member.filename.removesuffix(".npy")] = _read_array(file, member)
+                return found if compared or archive.comment == _digest(key, found) else None
         except Exception:  # zipfile's and numpy's own count too: what does not read is not there
             return None
 
@@ -102,19 +114,19 @@ class JobFiles:
         write_bytes(self.path / f"{key}.npz", content.getvalue(), durable=False)
 
 
-def _read_array(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> np.ndarray:
-    """Read one array, which has to fill its place in the archive.
+def _read_array(file: BufferedReader, member: zipfile.ZipInfo) -> np.ndarray:
+    """Read one array, which has to fill its place in the archive; its checksum is not compared, as the digest is.
 
     Raises
     ------
     Exception
         Any, where it does not.
     """
-    content, filled = bytearray(member.file_size), 0
-    with archive.open(member) as file:
-        while block := file.read(_BLOCK):  # the last one also compares the checksum
-            content[filled : filled + len(block)] = block
-            filled += len(block)
+    file.seek(member.header_offset)
+    file.seek(sum(_SIZES.unpack(file.read(_SIZES.size))), os.SEEK_CUR)
+    content = bytearray(member.file_size)
+    if file.readinto(content) < len(content):
+        raise ValueError("cut off")
     start = len(_MAGIC) + 2
     stop = start + int.from_bytes(content[len(_MAGIC) : start], "little")
     # parsed by a pattern rather than evaluated: numpy's own reader takes longer, and object arrays need pickle
@@ -136,5 +148,5 @@ def _digest(key: str, arrays: Mapping[str, np.ndarray]) -> bytes:
         # lengths before contents, so that no two sets of arrays are the same bytes
         heading = f"{name} {array.dtype.str} {np.shape(arrays[name])} "
         digest.update(f"{len(heading)} {heading}".encode())
-        digest.update(array.tobytes())
+        digest.update(array.reshape(-1).view(np.uint8).data)
     return digest.hexdigest().encode()
