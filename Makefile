@@ -79,6 +79,7 @@ bench: $(VENV)/dev.stamp  ## Speed of sampling and of measurements, as ratios wi
 	$(BIN)/python benchmarks/fit.py
 	$(BIN)/python benchmarks/landscape.py
 	$(BIN)/python benchmarks/fisher.py
+	$(BIN)/python benchmarks/natural.py
 	$(BIN)/python benchmarks/training.py
 	$(BIN)/python benchmarks/imported.py
 	$(BIN)/python benchmarks/foretold.py

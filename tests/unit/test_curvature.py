@@ -218,6 +218,30 @@ def test_conjugate_gradient_keeps_what_it_has_where_the_matrix_fails():
     assert nothing.residual.item() == 0.0
 
 
+def test_the_inverse_as_preconditioner_solves_in_a_step():
+    matrices, b = spd(3, 12, 1e4), normals(3, 12, seed=4)
+    found = conjugate_gradient(times(matrices), b, steps=40, precondition=times(torch.linalg.inv(matrices)))
+    assert found.steps.tolist() == [1, 1, 1]
+    torch.testing.assert_close(found.vector, torch.linalg.solve(matrices, b))
+
+
+def test_a_rough_preconditioner_that_is_another_each_time_saves_steps_and_changes_no_solution():
+    matrices, b = spd(3, 60, 1e4), normals(3, 60, seed=4)
+    # L (1 + E) L^T, with eigenvalues of E between -1/2 and 1/2: nearly as a sample's matrix is to that of all
+    noise, root = normals(3, 60, 60, seed=9), torch.linalg.cholesky(matrices)
+    noise = noise + noise.mT
+    near = root @ (torch.eye(60) + 0.5 * noise / torch.linalg.matrix_norm(noise, 2)[:, None, None]) @ root.mT
+
+    def rough(vector):
+        return conjugate_gradient(times(near), vector, steps=200, tolerance=0.1).vector
+
+    guided = conjugate_gradient(times(matrices), b, steps=200, tolerance=1e-10, precondition=rough)
+    plain = conjugate_gradient(times(matrices), b, steps=200, tolerance=1e-10)
+    torch.testing.assert_close(guided.vector, torch.linalg.solve(matrices, b), rtol=1e-6, atol=1e-8)
+    assert (guided.steps < plain.steps / 3).all()
+    assert (guided.residual < 1e-9).all()
+
+
 def test_damping_adds_a_multiple_of_the_identity():
     matrices, v = spd(2, 5, 10.0), normals(2, 5, seed=1)
     torch.testing.assert_close(damped(times(matrices), 0.3)(v), times(matrices)(v) + 0.3 * v)

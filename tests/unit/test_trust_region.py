@@ -32,6 +32,7 @@ from closerlook.diagnostics.trust_region.findings import (
 from closerlook.diagnostics.trust_region.tables import tables_of
 from closerlook.drawing.style import save_figure
 from closerlook.errors import InputError
+from closerlook.measurements import natural_comparison
 from closerlook.measurements.episode_returns import with_parameters
 from closerlook.measurements.natural_comparison import compare_with_natural
 from closerlook.measurements.policy_change import (
@@ -235,11 +236,14 @@ def test_the_natural_gradient_solved_to_the_end_is_recognized():
     assert found["natural_residual"] == pytest.approx(0.0, abs=0.02)
 
 
-def test_efficiency_and_residual_are_those_of_a_dense_fisher_matrix():
+@pytest.mark.parametrize("states", [natural_comparison.SAMPLED_STATES, 8], ids=["alone", "guided by a sample"])
+def test_efficiency_and_residual_are_those_of_a_dense_fisher_matrix(monkeypatch, states):
+    monkeypatch.setattr(natural_comparison, "SAMPLED_STATES", states)
     own = agent()
     agents, batch = batch_of(own)
     objective = Objective.of(agents, batch)
     start = objective.start(agents)
+    assert (natural_comparison._solved_on_some(objective, start, 0.1) is not None) == (states == 8)
 
     # the Fisher matrix of a Gaussian's parameters does not depend on actions: J' M J, by autograd over outputs
     def outputs(vector: torch.Tensor) -> torch.Tensor:

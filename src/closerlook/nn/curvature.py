@@ -274,7 +274,14 @@ class Solution:
     steps: Tensor
 
 
-def conjugate_gradient(product: VectorProduct, target: Tensor, *, steps: int, tolerance: float = 1e-6) -> Solution:
+def conjugate_gradient(
+    product: VectorProduct,
+    target: Tensor,
+    *,
+    steps: int,
+    tolerance: float = 1e-6,
+    precondition: VectorProduct | None = None,
+) -> Solution:
     """Solve ``A x = b`` for each policy of a population by conjugate gradient from zero.
 
     A policy stops, and keeps what it has, when its residual is small enough, or when the curvature along its search
@@ -290,15 +297,20 @@ def conjugate_gradient(product: VectorProduct, target: Tensor, *, steps: int, to
         At most so many.
     tolerance : float
         Stop at ``|b - A x| <= tolerance |b|`` by the recurrence; 0 takes every step.
+    precondition : callable, optional
+        Multiplies vectors (P, D) by about the inverse of each policy's A: the nearer, the fewer steps. It may be
+        another matrix each time.
 
     References
     ----------
-    Hestenes and Stiefel, 1952, "Methods of Conjugate Gradients for Solving Linear Systems".
+    Hestenes and Stiefel, 1952, "Methods of Conjugate Gradients for Solving Linear Systems"; where a preconditioner is
+    given, Notay, 2000, "Flexible Conjugate Gradients", with one direction kept.
     """
-    # x_0 = 0, r_0 = b, d_0 = r_0
+    # x_0 = 0, r_0 = b, z_0 = M r_0, d_0 = z_0; without a preconditioner M = 1 and z = r
     solution, residual = torch.zeros_like(target), target.clone()
-    direction = target.clone()
-    square = dot(residual, residual)
+    shaped = residual if precondition is None else precondition(residual)
+    direction = shaped.clone()
+    square, along = dot(residual, residual), dot(residual, shaped)
     # stop at |r|^2 <= tolerance^2 |b|^2
     enough = tolerance**2 * square
     active = torch.isfinite(square)
@@ -310,16 +322,19 @@ def conjugate_gradient(product: VectorProduct, target: Tensor, *, steps: int, to
         image = product(direction)
         curvature = dot(direction, image)
         active = active & (curvature > 0) & torch.isfinite(curvature)
-        # alpha = r . r / (d . A d);  x += alpha d;  r -= alpha A d
-        length = torch.where(active, square / curvature, 0.0).unsqueeze(-1)
+        # alpha = r . z / (d . A d);  x += alpha d;  r' = r - alpha A d
+        length = torch.where(active, along / curvature, 0.0).unsqueeze(-1)
         # a stopped policy must stay as it is even where its product is not finite: 0 times infinity is not 0
         moving = active.unsqueeze(-1)
         solution = torch.where(moving, solution + length * direction, solution)
-        residual = torch.where(moving, residual - length * image, residual)
-        following = dot(residual, residual)
-        # beta = r' . r' / (r . r);  d = r' + beta d
-        direction = torch.where(moving, residual + (following / square).unsqueeze(-1) * direction, direction)
-        square = torch.where(active, following, square)
+        before, residual = residual, torch.where(moving, residual - length * image, residual)
+        shaped = residual if precondition is None else precondition(residual)
+        following = dot(residual, shaped)
+        # beta = (r' - r) . z' / (r . z), where r . z' is 0 if M is the same matrix each time;  d = z' + beta d
+        turned = following if precondition is None else dot(residual - before, shaped)
+        direction = torch.where(moving, shaped + (turned / along).unsqueeze(-1) * direction, direction)
+        along = torch.where(active, following, along)
+        square = torch.where(active, dot(residual, residual), square)
         taken += active
     # the recurrence's residual drifts from the true one: what is reported is computed afresh
     image = product(solution)

@@ -25,7 +25,7 @@ from closerlook.measurements.step_audits import audit_step, stages_of
 from closerlook.measurements.surfaces import Points, sample_point_returns
 from closerlook.randomness import derive_seed
 
-VERSION = 4
+VERSION = 5
 """Raised whenever the same job would answer otherwise, so that no stored answer is taken for the new one."""
 BATCH_PURPOSE = "trust region batch"
 HELDOUT_PURPOSE = "trust region held out"
