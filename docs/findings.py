@@ -1,6 +1,6 @@
 """What stands out, in ten lines: sentences with the numbers of the second atlas, and beside them the first's."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -110,20 +110,33 @@ def short(value: float) -> str:
 
 
 def late_updates(found: Sequence[Found], rows: Rows) -> str:
-    """Write what updates from a training batch bring late in training, and TRPO's from many pairs."""
-    few, many = (outcome(name)(found, rows) for name in ("directions-lower-the-reward", "trpo-gains-at-many"))
-    gains = []
-    for one in found:
-        if one.kind == "trust-region" and one.algorithm == "trpo" and one.task.endswith(" many"):
-            of_agents = one.dataset["average"].sel(quantity="true_improvement")
-            means = of_agents.groupby("iteration").mean(skipna=False).drop_sel(iteration=0)
-            iterations = " and ".join(map(str, means["iteration"].values))
-            gains.append(f"of {' and '.join(map(short, means.values))} on {one.task.split()[0].capitalize()}")
-    if not few or not gains:
-        return few
-    columns = many.partition(";")[0]
-    told = f"means, at iterations {iterations}, {', '.join(gains)}"
-    return f"{few}. One of TRPO's from 262,144 pairs raises it: {columns}; {told}"
+    """Write what updates from a training batch bring late in training, and those from many pairs."""
+    told, last = outcome("directions-lower-the-reward")(found, rows), ""
+    for algorithm, what, name in (("trpo", "raise", "trpo-gains-at-many"), ("ppo", "lower", "ppo-loses-at-many")):
+        gains = []
+        for one in found:
+            if one.kind == "trust-region" and one.algorithm == algorithm and one.task.endswith(" many"):
+                of_agents = one.dataset["average"].sel(quantity="true_improvement")
+                means = of_agents.groupby("iteration").mean(skipna=False).drop_sel(iteration=0, errors="ignore")
+                gains.append(f"of {listed(map(short, means.values))} on {one.task.split()[0].capitalize()}")
+                where = f"from {one.dataset.attrs['step_pairs']:,} pairs, {at_iterations(means['iteration'].values)}"
+        if told and gains:
+            columns = outcome(name)(found, rows).partition(";")[0]
+            of_many = "" if where == last else f"Of updates {where}, "
+            told += f". {of_many}{algorithm.upper()}'s {what} it: {columns}; means {', '.join(gains)}"
+            last = where
+    return told
+
+
+def at_iterations(numbers: Collection[int]) -> str:
+    """Write where something was measured."""
+    return f"at iteration{'s' * (len(numbers) > 1)} {listed(numbers)}"
+
+
+def listed(several: Iterable[object]) -> str:
+    """Write a list in words."""
+    *others, last = map(str, several)
+    return f"{', '.join(others)} and {last}" if others else last
 
 
 def prediction(found: Sequence[Found], _: Rows) -> str:

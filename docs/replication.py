@@ -17,7 +17,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 from audits import Logs, audit_pictures, audit_table, audited
 from curves import curve_pictures, measured_curves
-from findings import FINDINGS, WORDS, findings
+from findings import FINDINGS, WORDS, at_iterations, findings, listed
 from lines import line_pictures, measured_lines
 from matplotlib.axes import Axes
 from matplotlib.patches import Rectangle
@@ -271,10 +271,10 @@ def place(row: Mapping[str, Any], claim: Claim, found: Sequence[Found]) -> str:
     if words[0] != row["task"]:
         whose = [one for one in found if (one.task, one.algorithm) == (row["task"], row["algorithm"])]
         pairs = {one.dataset.attrs["step_pairs"] for one in whose if claim.variable in one.dataset}
-        words.append(f"from {' and '.join(f'{one:,}' for one in sorted(pairs))} pairs")
+        words.append(f"from {listed(f'{one:,}' for one in sorted(pairs))} pairs")
     iterations = tuple(map(int, re.findall(r"\d+", row["where"] or "")))
     if claim.statistic == "level" and iterations and iterations != tuple(claim.iterations):
-        words.append(f"at iteration{'s' * (len(iterations) > 1)} {' and '.join(map(str, iterations))}")
+        words.append(at_iterations(iterations))
     return ", ".join(words)
 
 

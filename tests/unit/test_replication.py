@@ -242,24 +242,42 @@ def test_late_updates_from_many_pairs_stand_beside_those_of_a_training_batch():
     def row(name, task, mark, value, p):
         return {"id": name, "task": task, "mark": mark, "value": value, "p_holm": p}
 
-    late, gain = "directions-lower-the-reward", "trpo-gains-at-many"
+    late, gain, loss = "directions-lower-the-reward", "trpo-gains-at-many", "ppo-loses-at-many"
     few = [row(late, task, "not_enough_data", value, 1.0) for task, value in (("a", -14), ("b", 42))]
     many = [row(gain, "a many", "holds", 396.4, 0.2), row(gain, "b many", "not_enough_data", 99.2, 0.9)]
+
+    def updates(gains, pairs):
+        return gains.to_dataset(name="average").assign_attrs(step_pairs=pairs)
+
     gains = xr.DataArray(
         [[1.0], [250.0], [252.0], [-40.0], [-44.0]],
         dims=("agent", "quantity"),
         coords={"iteration": ("agent", [0, 150, 150, 450, 450]), "quantity": ["true_improvement"]},
     )
     both = [
-        Found("trust-region", task, "trpo", (times * gains).to_dataset(name="average"), None, Path())
+        Found("trust-region", task, "trpo", updates(times * gains, 262_144), None, Path())
         for task, times in (("a many", 1), ("b many", 2), ("b", 3))
     ]
+    ppos = [Found("trust-region", "a many", "ppo", updates(2 * gains, 262_144), None, Path())]
+    fewer = [Found("trust-region", "a many", "ppo", updates(gains[1:3], 65_536), None, Path())]
+    lost = [row(loss, "a many", "does_not_hold", 208.0, 0.03)]
     alone = "open in 2 of 2 columns; means of -14 to 42"
     assert findings.late_updates(both[2:], few) == alone
     assert findings.late_updates(both, [*few, *many]) == (
-        f"{alone}. One of TRPO's from 262,144 pairs raises it: yes in 1 (none with all tests taken into account), open "
-        "in 1 of 2 columns; means, at iterations 150 and 450, of 251 and -42 on A, of 502 and -84 on B"
+        f"{alone}. Of updates from 262,144 pairs, at iterations 150 and 450, TRPO's raise it: yes in 1 (none with all "
+        "tests taken into account), open in 1 of 2 columns; means of 251 and -42 on A, of 502 and -84 on B"
     )
+    assert findings.late_updates([*both, *ppos], [*few, *many, *lost]) == (
+        f"{findings.late_updates(both, [*few, *many])}. PPO's lower it: no in 1 of 1 columns; means of 502 and -84 on A"
+    )
+    assert findings.late_updates([*both, *fewer], [*few, *many, *lost]) == (
+        f"{findings.late_updates(both, [*few, *many])}. Of updates from 65,536 pairs, at iteration 150, PPO's lower "
+        "it: no in 1 of 1 columns; means of 251 on A"
+    )
+
+
+def test_lists_are_written_in_words():
+    assert [findings.listed(one) for one in ([1], [1, 2], (1, 2, 3))] == ["1", "1 and 2", "1, 2 and 3"]
 
 
 def test_a_row_says_which_pairs_and_iterations_it_is_of():
