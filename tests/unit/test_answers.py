@@ -1,7 +1,8 @@
-"""Answers on disk: whatever happened to a file, it is read as it was written or not at all."""
+"""Answers on disk: whatever happened to a file before it is read first, it is read as it was written or not at all."""
 
 import subprocess
 import sys
+import tracemalloc
 import zipfile
 from pathlib import Path
 
@@ -64,6 +65,23 @@ def test_what_was_compared_before_is_read_and_not_compared_again(tmp_path: Path)
     assert files.load("key", compared=True) is None
 
 
+def test_an_array_that_would_reach_beyond_the_file_counts_as_missing(tmp_path: Path) -> None:
+    text = b"{'descr': '|u1', 'fortran_order': False, 'shape': (%4d,), }" + b" " * 20 + b"\n"
+    magic = b"\x93NUMPY\x01\x00" + len(text % 0).to_bytes(2, "little")
+    for beyond in (0, 5):
+        with zipfile.ZipFile(tmp_path / "key.npz", "w") as archive:
+            archive.writestr("a.npy", magic + text % 0)
+        whole = bytearray((tmp_path / "key.npz").read_bytes())
+        start = whole.index(magic)
+        size = len(whole) - start + beyond  # all that follows is taken for the array's, and more than that
+        whole[start : start + len(magic + text % 0)] = magic + text % (size - len(magic + text % 0))
+        (tmp_path / "key.npz").write_bytes(whole)
+        resized(tmp_path / "key.npz", size)
+        found = JobFiles(tmp_path).load("key", compared=True)
+        assert (found is None) == (beyond > 0)
+    assert JobFiles(tmp_path).load("key") is None
+
+
 def test_every_beginning_of_a_file_counts_as_missing(tmp_path: Path) -> None:
     files, path = JobFiles(tmp_path), tmp_path / "key.npz"
     files.save("key", SMALL)
@@ -112,3 +130,21 @@ print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) // 1024)
 def test_sizes_are_checked_before_memory_is_taken(tmp_path: Path) -> None:
     done = subprocess.run([sys.executable, "-c", BOMB, str(tmp_path)], capture_output=True, text=True, check=True)
     assert int(done.stdout) < 50  # MB, of the 200 that it says
+
+
+def resized(path: Path, size: int) -> None:
+    """Let the directory at the end of an archive of one member say that it has so many bytes, packed and unpacked."""
+    whole = bytearray(path.read_bytes())
+    at = whole.index(b"PK\x01\x02") + 20
+    whole[at : at + 8] = 2 * size.to_bytes(4, "little")
+    path.write_bytes(whole)
+
+
+def test_a_size_beyond_that_of_the_file_is_not_believed(tmp_path: Path) -> None:
+    JobFiles(tmp_path).save("key", SMALL)
+    resized(tmp_path / "key.npz", 200 * 2**20)
+    tracemalloc.start()
+    assert JobFiles(tmp_path).load("key") is None
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 2**20

@@ -242,6 +242,22 @@ def test_a_rough_preconditioner_that_is_another_each_time_saves_steps_and_change
     assert (guided.residual < 1e-9).all()
 
 
+def test_a_policy_whose_preconditioner_fails_keeps_what_it_has_and_others_go_on():
+    matrices, b = spd(3, 12, 1e3), normals(3, 12, seed=4)
+    calls = []
+
+    def failing(vector):
+        calls.append(vector)
+        return torch.stack([vector[0], vector[1] * (torch.nan if len(calls) > 3 else 1.0), 0.0 * vector[2]])
+
+    found = conjugate_gradient(times(matrices), b, steps=40, precondition=failing)
+    alone = conjugate_gradient(times(matrices[:2]), b[:2], steps=3, precondition=lambda vector: vector)
+    torch.testing.assert_close(found.vector[0], torch.linalg.solve(matrices[0], b[0]), rtol=1e-4, atol=1e-6)
+    torch.testing.assert_close(found.vector[1], alone.vector[1])
+    assert (found.vector[2] == 0).all()
+    assert found.steps.tolist()[1:] == [3, 0]
+
+
 def test_damping_adds_a_multiple_of_the_identity():
     matrices, v = spd(2, 5, 10.0), normals(2, 5, seed=1)
     torch.testing.assert_close(damped(times(matrices), 0.3)(v), times(matrices)(v) + 0.3 * v)

@@ -12,9 +12,11 @@ from closerlook.algorithms.batch import evaluate_critic
 from closerlook.errors import InputError
 from closerlook.measurements import value_shards
 from closerlook.measurements.fitted_values import (
+    FITS,
     ROWS,
     Critic,
     FitSettings,
+    _Fit,
     _Inputs,
     _Moments,
     fit_values,
@@ -209,6 +211,29 @@ def test_a_minibatch_is_standardized_in_memory_that_is_used_again():
         found = inputs.of(window.observations, rows, 2)
         assert found.shape == (2, len(rows), 6)
         assert all(np.array_equal(one, np.c_[standard, np.ones(len(rows), np.float32)]) for one in found)
+        assert np.shares_memory(found, inputs.of(window.observations, rows[::-1], 2))
+
+
+def test_the_gradient_of_a_minibatch_is_that_of_autograd(tmp_path, monkeypatch):
+    keys = write(tmp_path, 2)
+    fit = _Fit(Shards(str(tmp_path), keys, 64), FitSettings(hidden=(5,)), 0, FITS)
+    draws = np.random.default_rng(1)
+    start = {
+        name: torch.from_numpy(draws.standard_normal((2, *shape)).astype(np.float32))
+        for name, shape in fit._network.parameter_shapes.items()
+    }
+    fit._set_out(start)
+    monkeypatch.setattr(fit._adam, "step", lambda rate: None)  # which writes over the gradient
+    window, rows = next(iter(fit._shards.windows(range(2)))), draws.permutation(1000)[:300]
+    fit._step(window, rows, 0.0)
+    leaves = {name: tensor.double().requires_grad_() for name, tensor in start.items()}
+    inputs = (window.observations[rows] - fit._scale.mean) / fit._scale.deviation
+    values = fit._network(leaves, torch.from_numpy(inputs).double().expand(2, -1, -1))[..., 0]
+    targets = torch.from_numpy((window.targets[rows] - fit._scale.target_mean) / fit._scale.target_deviation)
+    weights = torch.stack([torch.ones(300), torch.from_numpy(window.norms[rows]) / fit._mean_norm])
+    (weights * (values - targets) ** 2).mean(1).sum().backward()
+    for name, leaf in leaves.items():
+        torch.testing.assert_close(fit._adam.gradients[name].double(), leaf.grad, rtol=1e-4, atol=1e-5)
 
 
 def some_pairs(pairs: int, width: int) -> Transitions:

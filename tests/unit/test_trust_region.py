@@ -14,6 +14,7 @@ from test_episode_returns import torch_agent
 
 from closerlook.agents.agent import Agent, Regime
 from closerlook.agents.environment import EnvironmentSpec
+from closerlook.algorithms.natural import policy_fisher
 from closerlook.algorithms.objective import Objective
 from closerlook.algorithms.rules import rule_of
 from closerlook.algorithms.surrogate import clipped_surrogate
@@ -234,6 +235,44 @@ def test_the_natural_gradient_solved_to_the_end_is_recognized():
     found = compare_with_natural(objective, start, step, 0.0)
     assert found["natural_efficiency"] == pytest.approx(1.0, abs=1e-4)
     assert found["natural_residual"] == pytest.approx(0.0, abs=0.02)
+
+
+def test_a_sample_of_the_states_guides_the_solution_where_the_batch_is_large(monkeypatch):
+    agents, batch = batch_of(agent())  # 256 pairs
+    objective = Objective.of(agents, batch)
+    start = objective.start(agents)
+    seen, solved = [], []
+    prepare, solve = natural_comparison.batch_fisher, natural_comparison.conjugate_gradient
+    monkeypatch.setattr(natural_comparison, "batch_fisher", lambda *given: seen.append(given[2:]) or prepare(*given))
+
+    def noted(product, target, **settings):
+        found = solve(product, target, **settings)
+        if settings["tolerance"] == natural_comparison.SOLVED_TOLERANCE:
+            solved.append((settings["precondition"] is not None, int(found.steps[0])))
+        return found
+
+    monkeypatch.setattr(natural_comparison, "conjugate_gradient", noted)
+    step = torch.from_numpy(np.random.default_rng(2).standard_normal(start.shape))
+    for states, damping in ((32, 0.1), (33, 0.1), (32, 0.09)):
+        monkeypatch.setattr(natural_comparison, "SAMPLED_STATES", states)
+        compare_with_natural(objective, start, step, damping)
+    (guided, few), (_, many), (_, undamped) = solved
+    assert guided
+    assert [one for one, _ in solved] == [True, False, False]
+    assert few < many
+    assert undamped >= many
+    # of the whole batch, and once of 32 of its states, drawn, each once
+    assert [len(given) for given in seen] == [0, 1, 0, 0]
+    chosen = seen[1][0][0]
+    same = [(objective.observations[0] == one).all(1) for one in chosen]
+    places = [place for one in same for place in torch.where(one)[0].tolist()]
+    assert len(places) == len(set(places)) == 32
+    assert max(places) > 200
+    assert len({place % 8 for place in places}) > 4
+    vector = step.double()
+    exact = policy_fisher(objective.policy, objective.named(start), chosen[None])(vector)
+    torch.testing.assert_close(prepare(objective, start, chosen[None])(vector), exact)
+    assert not torch.allclose(prepare(objective, start)(vector), exact)
 
 
 @pytest.mark.parametrize("states", [natural_comparison.SAMPLED_STATES, 8], ids=["alone", "guided by a sample"])

@@ -20,7 +20,9 @@ SAMPLED_STATES = 8192
 SAMPLED_TOLERANCE = 0.1
 """To which the system of those states is solved: solved better, it guides hardly better."""
 LARGE = 8
-"""Times as many states, from which on that takes less than to go without: it is not free."""
+"""Times as many states, from which on that takes less than to go without."""
+LEAST_DAMPING = 0.1
+"""Below it the sample's own system takes so many products that going without takes less."""
 
 
 def compare_with_natural(objective: Objective, start: Tensor, step: Tensor, damping: float) -> dict[str, np.ndarray]:
@@ -68,12 +70,12 @@ def compare_with_natural(objective: Objective, start: Tensor, step: Tensor, damp
 
 
 def _solved_on_some(objective: Objective, start: Tensor, damping: float) -> VectorProduct | None:
-    """Prepare rough solutions with the Fisher matrix of some states of a large batch; None where it is not large.
+    """Prepare rough solutions with the Fisher matrix of some states of a large batch; None where they save nothing.
 
-    F of a sample of the states is near F of all, so that its inverse is a preconditioner; it costs a small part.
+    F of a sample of the states is near F of all, so that its inverse is a preconditioner.
     """
     count = objective.observations.shape[1]
-    if count < LARGE * SAMPLED_STATES:
+    if count < LARGE * SAMPLED_STATES or damping < LEAST_DAMPING:
         return None
     # drawn: one state in so many would be the same steps of every stream, and F of those is another one
     chosen = np.sort(generator(0, "states that guide a solution").choice(count, SAMPLED_STATES, replace=False))

@@ -56,21 +56,22 @@ class JobFiles:
         return any(self.path.glob("*.npz"))
 
     def load(self, key: str, *, compared: bool = False) -> dict[str, np.ndarray] | None:
-        """Return a stored answer; None where there is none, or its file is not what `save` left there.
+        """Return a stored answer; None where there is none, or its file is not what `save` left there under the key.
 
         Parameters
         ----------
         key : str
             Name of all that decides the answer.
         compared : bool
-            Whether its digest was compared before, so that it is not again: that takes longer than to read it.
+            Whether its digest was compared before, so that it is not again, which would take longer than to read the
+            answer: of a file that was changed since, sizes and form alone are looked at.
         """
         path = self.path / f"{key}.npz"
         try:
             with path.open("rb") as file, zipfile.ZipFile(file) as archive:
                 # an archive that claims to unpack to more than its own size is damaged or hostile: nothing is allocated
                 # for it
-                room = path.stat().st_size
+                room = os.fstat(file.fileno()).st_size
                 found = {}
                 for member in archive.infolist():
                     room -= member.file_size

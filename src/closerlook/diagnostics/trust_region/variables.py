@@ -204,7 +204,8 @@ VARIABLES: list[Variable] = [
         _EACH,
         "1",
         "Gain that the gradient predicts of the step, as a share of that of the natural gradient of the whole batch, "
-        "solved to the end (200 steps of conjugate gradient), of the same length under the damped Fisher matrix.",
+        "solved to the end (conjugate gradient to a residual of 1e-5, at most 200 steps), of the same length under the "
+        "damped Fisher matrix.",
         "Kakade (2001)",
     ),
     Variable("kl_bound", ("agent",), "nats", "Bound on the mean KL that the update is scaled to; NaN for PPO."),
