@@ -115,21 +115,28 @@ def late_updates(found: Sequence[Found], rows: Rows) -> str:
     """Write what updates from a training batch bring late in training, and those from many pairs."""
     told, last = outcome("directions-lower-the-reward")(found, rows), ""
     for algorithm, what, name in (("trpo", "raise", "trpo-gains-at-many"), ("ppo", "lower", "ppo-loses-at-many")):
-        columns, gains, places = outcome(name)(found, rows).partition(";")[0], [], set()
-        for one in found:
-            if one.kind == "trust-region" and one.algorithm == algorithm and one.task.endswith(" many"):
-                means = one.dataset["average"].sel(quantity="true_improvement").groupby("iteration").mean(skipna=False)
-                means = means[means["iteration"] >= LATE].dropna("iteration")
-                if means.size:
-                    gains.append(f"of {listed(map(short, means.values))} on {one.task.split()[0].capitalize()}")
-                    pairs, iterations = one.dataset.attrs["step_pairs"], at_iterations(means["iteration"].values)
-                    places.add(f"from {pairs:,} pairs, {iterations}")
+        columns = outcome(name)(found, rows).partition(";")[0]
+        known = [one for one in found if (one.kind, one.algorithm) == ("trust-region", algorithm)]
+        gains = list(filter(None, (late_gains(one) for one in known if one.task.endswith(" many"))))
         if told and columns and gains:
-            (where,) = places  # all of an algorithm are measured alike: one sentence tells of them
+            (where,) = {
+                where for where, _ in gains
+            }  # all of an algorithm are measured alike: one sentence tells of them
             of_many = "" if where == last else f"Of updates {where}, "
-            told += f". {of_many}{algorithm.upper()}'s {what} it: {columns}; means {', '.join(gains)}"
+            means = ", ".join(of_task for _, of_task in gains)
+            told += f". {of_many}{algorithm.upper()}'s {what} it: {columns}; means {means}"
             last = where
     return told
+
+
+def late_gains(one: Found) -> tuple[str, str] | None:
+    """Write what late updates were made from, and what they bring on a task, the mean of each iteration."""
+    means = one.dataset["average"].sel(quantity="true_improvement").groupby("iteration").mean(skipna=False)
+    means = means[means["iteration"] >= LATE].dropna("iteration")
+    if not means.size:
+        return None
+    where = f"from {one.dataset.attrs['step_pairs']:,} pairs, {at_iterations(means['iteration'].values)}"
+    return where, f"of {listed(map(short, means.values))} on {one.task.split()[0].capitalize()}"
 
 
 def at_iterations(numbers: Collection[int]) -> str:
