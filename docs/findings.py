@@ -119,9 +119,8 @@ def late_updates(found: Sequence[Found], rows: Rows) -> str:
         known = [one for one in found if (one.kind, one.algorithm) == ("trust-region", algorithm)]
         gains = list(filter(None, (late_gains(one) for one in known if one.task.endswith(" many"))))
         if told and columns and gains:
-            (where,) = {
-                where for where, _ in gains
-            }  # all of an algorithm are measured alike: one sentence tells of them
+            # all of an algorithm are measured alike: one sentence tells of them
+            (where,) = {where for where, _ in gains}
             of_many = "" if where == last else f"Of updates {where}, "
             means = ", ".join(of_task for _, of_task in gains)
             told += f". {of_many}{algorithm.upper()}'s {what} it: {columns}; means {means}"
