@@ -5,7 +5,6 @@ docs/data first.
 """
 
 import sys
-from functools import partial
 
 import numpy as np
 import xarray as xr
@@ -25,7 +24,6 @@ from measured import (
     replaced,
     save_picture,
     table,
-    take_in,
     take_in_given,
     with_interval,
 )
@@ -176,7 +174,7 @@ def single_table(names: dict[str, str]) -> str:
 
 def main() -> int:
     """Write tables and figures."""
-    take_in_given(__doc__, partial(take_in, kind="gradients"))
+    take_in_given(__doc__, "gradients")
     datasets, steps = found("gradients"), found("gradients-steps")
     large = {f"{task}-1e7": f"{TASKS[task]}, PPO, iteration 450, seed 0" for task in TASKS}
     page = PAGE.read_text()

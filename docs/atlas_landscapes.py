@@ -5,7 +5,6 @@ are taken into docs/data first, without the parameters they were measured at.
 """
 
 import sys
-from pathlib import Path
 
 import numpy as np
 import xarray as xr
@@ -17,7 +16,6 @@ from measured import (
     IMAGES,
     heading,
     iterations,
-    keep,
     load,
     replaced,
     save_picture,
@@ -27,7 +25,6 @@ from measured import (
 
 from closerlook.diagnostics.landscape.budget_figure import plot_budgets
 from closerlook.diagnostics.landscape.figure import plot_landscape
-from closerlook.results.reading import read_dataset
 
 PAGE = DOCS / "atlas_landscapes.md"
 LIMITS = DOCS / "landscape.md"
@@ -36,13 +33,6 @@ BUDGET = 2048
 MILLION = ("walker2d", "ppo")
 MILLION_DATA = DATA / f"landscape-million-{'-'.join(MILLION)}.nc"
 Column = tuple[str, str]
-
-
-def take_in(folder: Path) -> None:
-    """Copy datasets, without what is as long as the parameters."""
-    for source in sorted(folder.glob("*/landscape.nc")):
-        dataset = read_dataset(source).drop_vars(["theta", "directions"])
-        keep(dataset, DATA / f"landscape-{source.parent.name}.nc")
 
 
 def found() -> dict[tuple[str, Column], xr.Dataset]:
@@ -141,7 +131,7 @@ def budgets_of_a_million(few: xr.Dataset, million: xr.Dataset) -> str:
 
 def main() -> int:
     """Write tables and figures."""
-    take_in_given(__doc__, take_in)
+    take_in_given(__doc__, "landscape")
     datasets = found()
     million = load(MILLION_DATA)
     page = PAGE.read_text()

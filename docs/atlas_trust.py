@@ -5,7 +5,6 @@ into docs/data first.
 """
 
 import sys
-from functools import partial
 
 import xarray as xr
 from limits import trust_table
@@ -24,7 +23,6 @@ from measured import (
     replaced,
     save_picture,
     table,
-    take_in,
     take_in_given,
 )
 
@@ -87,7 +85,7 @@ def lengths(datasets: dict[Column, xr.Dataset]) -> str:
 
 def main() -> int:
     """Write tables and figures."""
-    take_in_given(__doc__, partial(take_in, kind="trust-region"))
+    take_in_given(__doc__, "trust-region")
     datasets = found("trust-region")
     names = {variable.name for variable in trust_variables.VARIABLES}
     judged = [(claim, judge(claim, datasets)) for claim in claims_on(names)]

@@ -5,7 +5,6 @@ docs/data first.
 """
 
 import sys
-from functools import partial
 
 import xarray as xr
 from limits import value_table
@@ -24,7 +23,6 @@ from measured import (
     replaced,
     save_picture,
     table,
-    take_in,
     take_in_given,
     with_interval,
 )
@@ -211,7 +209,7 @@ def more_datasets() -> dict[Column, xr.Dataset]:
 
 def main() -> int:
     """Write tables and figures."""
-    take_in_given(__doc__, partial(take_in, kind="values"))
+    take_in_given(__doc__, "values")
     datasets = found("values")
     names = {variable.name for variable in value_variables.VARIABLES} - {
         one.name for one in gradient_variables.VARIABLES

@@ -2,7 +2,7 @@
 
 import argparse
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -29,13 +29,13 @@ SMALLER = {"compression": "gzip", "compression_opts": 9, "shuffle": True}
 COLUMNS = [(task, algorithm) for task in TASKS for algorithm in ("ppo", "trpo")]
 
 
-def take_in_given(doc: str | None, take: Callable[[Path], None]) -> None:
-    """Read the command line of a page's script: with ``--from DIR`` its datasets are taken in."""
+def take_in_given(doc: str | None, kind: str) -> None:
+    """Read the command line of a page's script: with ``--from DIR`` the datasets of its diagnostic are taken in."""
     parser = argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--from", dest="source", type=Path)
     chosen = parser.parse_args()
     if chosen.source is not None:
-        take(chosen.source)
+        take_in(chosen.source, kind)
 
 
 def take_in(folder: Path, kind: str) -> None:
@@ -45,10 +45,13 @@ def take_in(folder: Path, kind: str) -> None:
 
 
 def keep(dataset: xr.Dataset, path: Path) -> None:
-    """Write a dataset, its large variables compressed, or leave what is there where writing it ends before its time."""
+    """Write a dataset, its large variables compressed, or leave what is there where writing it ends before its time.
+
+    What is as long as an agent's parameters is left out: it takes more room than all else, and no page shows it.
+    """
     with TemporaryDirectory() as folder:
         plain = Path(folder) / path.name
-        dataset.to_netcdf(plain, engine="netcdf4")
+        dataset.drop_dims("parameter", errors="ignore").to_netcdf(plain, engine="netcdf4")
         write_atomically(path, lambda half: pack(plain, half))
 
 

@@ -23,6 +23,7 @@ from matplotlib.axes import Axes
 from matplotlib.patches import Rectangle
 from measured import COLUMNS, DATA, DOCS, TASKS, claimed, current, replaced, rule, save_picture, table
 from pictures import Picture, beside
+from planes import measured_planes, plane_pictures
 
 from closerlook.agents.loading import atlas_folder
 from closerlook.drawing.style import INK, STYLE
@@ -163,7 +164,12 @@ def second_atlas() -> list[Found]:
 
 def all_pictures(audits: Logs) -> list[Picture]:
     """List the pictures of the second atlas, whose logs are given."""
-    return [*audit_pictures(audits), *curve_pictures(measured_curves()), *line_pictures(measured_lines())]
+    return [
+        *audit_pictures(audits),
+        *curve_pictures(measured_curves()),
+        *line_pictures(measured_lines()),
+        *plane_pictures(measured_planes()),
+    ]
 
 
 def _ends(task: str, algorithm: str, log: Mapping[str, Any] | None) -> list[Found]:

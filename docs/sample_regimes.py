@@ -6,7 +6,6 @@ taken into docs/data first.
 
 import math
 import sys
-from functools import partial
 
 import xarray as xr
 from measured import (
@@ -20,7 +19,6 @@ from measured import (
     replaced,
     save_picture,
     table,
-    take_in,
     take_in_given,
 )
 
@@ -58,7 +56,7 @@ def title(dataset: xr.Dataset) -> str:
 
 def main() -> int:
     """Write tables and figures."""
-    take_in_given(__doc__, partial(take_in, kind="sample-regime"))
+    take_in_given(__doc__, "sample-regime")
     paths = {task: DATA / f"sample-regime-{task}.nc" for task in TASKS}
     datasets = {task: load(path) for task, path in paths.items() if path.exists()}
     claims = claims_on(variable.name for variable in regime_variables.VARIABLES)

@@ -18,9 +18,10 @@ import audits
 import curves
 import findings
 import lines
+import planes
 import replication
 import second_atlas
-from measured import COLUMNS, DOCS, found
+from measured import COLUMNS, DATA, DOCS, found
 from pictures import beside
 
 from closerlook.algorithms.returns import discounted_sums
@@ -467,6 +468,32 @@ def test_lines_are_means_over_seeds_of_means_over_updates(tmp_path):
     assert picture.figures == ("fig18",)
 
 
+def test_planes_are_drawn_of_the_agents_of_one_seed(tmp_path):
+    one = read_dataset(DATA / "landscape-few-humanoid-trpo.nc").isel(agent=[0, 2])
+    several = xr.concat([one.assign_coords(agent_seed=("agent", [seed] * 2)) for seed in (11, 10, 12)], "agent")
+    own = planes.of_one_seed(several)
+    assert own["agent_seed"].values.tolist() == [10, 10]
+    assert own["iteration"].values.tolist() == [0, 300]
+    several.drop_attrs().to_netcdf(tmp_path / "planes-humanoid-ppo.nc", engine="netcdf4")
+    assert list(planes.measured_planes(tmp_path)) == [("humanoid", "ppo")]
+    trpo, ppo = ({("humanoid", kind): several} for kind in ("trpo", "ppo"))
+    pictures = planes.plane_pictures(trpo | ppo)
+    found = {name: beside(name, pictures) for name in ("fig5", "fig6", "fig7", "fig13", "fig14")}
+    assert found == {
+        "fig5": ["budgets-humanoid-trpo-v2.png"],
+        "fig6": ["planes-humanoid-trpo-v2.png"],
+        "fig7": ["planes-humanoid-ppo-v2.png"],
+        "fig13": ["planes-humanoid-trpo-v2.png"],
+        "fig14": ["planes-humanoid-ppo-v2.png"],
+    }
+    (picture,) = planes.plane_pictures(ppo)
+    axis = picture.plot()
+    assert [text for one in axis.figure.axes if "seed" in (text := one.get_title("left"))] == [
+        "iteration 0, seed 10",
+        "iteration 300, seed 10",
+    ]
+
+
 def test_the_second_atlas_is_measured_by_commands_that_can_be_read_and_lands_where_the_page_looks():
     columns = [f"{task}-{algorithm}" for task, algorithm in COLUMNS]
     wanted = second_atlas.wanted(columns, list(second_atlas.MEASUREMENTS))
@@ -485,12 +512,19 @@ def test_the_second_atlas_is_measured_by_commands_that_can_be_read_and_lands_whe
 
 
 @pytest.mark.usefixtures("undrawn")
-def test_what_is_measured_in_pieces_is_what_one_command_measures(tmp_path, monkeypatch, capsys):
+@pytest.mark.parametrize(
+    ("diagnostic", "options"),
+    [
+        ("trust-region", "--pairs 256 --return-pairs 0 --repeats 2 --step-pairs 256"),
+        ("landscape", "--pairs 256 --line-pairs 256 --heldout-pairs 256 --grid 3"),
+    ],
+)
+def test_what_is_measured_in_pieces_is_what_one_command_measures(diagnostic, options, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    options = "--agent-seed 10 12 --pairs 256 --return-pairs 0 --repeats 2 --step-pairs 256 --workers 1"
-    small = second_atlas.Measurement("trust-region", (0, 450), options, in_pieces=["hopper"])
+    options += " --agent-seed 10 12 --workers 1"
+    small = second_atlas.Measurement(diagnostic, (0, 450), options, in_pieces=["hopper"])
     monkeypatch.setitem(second_atlas.MEASUREMENTS, "many", small)
-    whole = second_atlas.Measurement("trust-region", (0, 450), options)
+    whole = second_atlas.Measurement(diagnostic, (0, 450), options)
     monkeypatch.setitem(second_atlas.MEASUREMENTS, "whole", whole)
 
     first, second = second_atlas.commands("many", "hopper-trpo", tmp_path)
@@ -511,6 +545,7 @@ def test_what_is_measured_in_pieces_is_what_one_command_measures(tmp_path, monke
     assert list((tmp_path / "v2").rglob("*.nc")) == [kept]
     assert second_atlas.measure("whole", "hopper-trpo", data=tmp_path) == 0
     xr.testing.assert_identical(read_dataset(kept), read_dataset(tmp_path / "v2" / "whole-hopper-trpo.nc"))
+    assert "parameter" not in read_dataset(kept).dims
     assert first.made.exists()
 
     monkeypatch.setattr(second_atlas, "command_line", lambda _: 130)
