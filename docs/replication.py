@@ -93,7 +93,7 @@ SECTIONS: Mapping[str, tuple[str, ...]] = {
     "Training": ("ppo-more-sample-efficient", "best-rate-higher-where-few", "large-batches-deteriorate"),
 }
 """The paper's statements, in its order; those of our own are on the pages of the measured atlas."""
-HUMANOID_LINES = ("10,240 pairs a point, few only; of the second atlas 20,480", "1e6 pairs a point")
+HUMANOID_LINES = ("10,240 pairs a point, few only; of the second atlas 20,480, both", "1e6 pairs a point")
 PARTS = {"gradients": ("ppo", "trpo"), "values": ("hopper", "walker2d"), "landscape": ("few", "many")}
 """What stands for the gap in a picture's name, by its kind."""
 PICTURES: Mapping[str, tuple[str, str, str]] = {
@@ -155,7 +155,7 @@ def first_atlas() -> list[Found]:
 
 def second_atlas() -> list[Found]:
     """Find what was measured of seeds 10 to 19, for which the rules were written before."""
-    paths = sorted((DATA / "v2").glob("*.nc")) if (DATA / "v2").is_dir() else []
+    paths = [path for column in COLUMNS for path in sorted((DATA / "v2").glob(f"*-{'-'.join(column)}.nc"))]
     found = find_results(paths) if paths else []
     for task, algorithm in COLUMNS:
         found += _ends(task, algorithm, read_training_log(atlas_folder() / f"{task}-{algorithm}-v2"))

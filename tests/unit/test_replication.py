@@ -103,6 +103,12 @@ def test_what_the_second_atlas_says_stands_in_its_own_tables():
     assert nothing.split("<!-- verdicts -->")[1].lstrip().startswith("Nothing of it")
 
 
+def test_details_are_in_the_order_of_the_tables_columns():
+    for atlas in ("second", "first"):
+        rows = PAGE.split(f"<!-- details of the {atlas} -->")[1].split("<a id=")[1]
+        assert re.findall(r"^\| (\w+), (\w+) \|", rows, re.MULTILINE) == COLUMNS
+
+
 def test_how_far_the_second_atlas_is_and_where_both_agree_is_told():
     first = [*small(), Found("gradients", "walker2d", "ppo", small_gradients(0.2), None, Path())]
     second = [first[0], Found("gradients", "walker2d", "ppo", small_gradients(0.05), None, Path())]
