@@ -113,9 +113,9 @@ def load(path: Path) -> xr.Dataset:
     return current(read_dataset(path))
 
 
-def found(kind: str) -> dict[tuple[str, str], xr.Dataset]:
+def found(kind: str, folder: Path = DATA) -> dict[tuple[str, str], xr.Dataset]:
     """Load the datasets of the columns that were measured."""
-    paths = {(task, algorithm): DATA / f"{kind}-{task}-{algorithm}.nc" for task, algorithm in COLUMNS}
+    paths = {(task, algorithm): folder / f"{kind}-{task}-{algorithm}.nc" for task, algorithm in COLUMNS}
     return {column: load(path) for column, path in paths.items() if path.exists()}
 
 

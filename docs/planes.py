@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import xarray as xr
-from measured import COLUMNS, DATA, load
+from measured import DATA, found
 from pictures import Picture, figures_of
 
 from closerlook.diagnostics.landscape.budget_figure import plot_budgets
@@ -27,8 +27,7 @@ FIGURES = {
 
 def measured_planes(folder: Path = DATA / "v2") -> Planes:
     """Read the planes, by column, as far as they are measured."""
-    paths = {column: folder / f"planes-{'-'.join(column)}.nc" for column in COLUMNS}
-    return {column: load(path) for column, path in paths.items() if path.exists()}
+    return found("planes", folder)
 
 
 def of_one_seed(dataset: xr.Dataset) -> xr.Dataset:

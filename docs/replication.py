@@ -156,7 +156,7 @@ def first_atlas() -> list[Found]:
 def second_atlas() -> list[Found]:
     """Find what was measured of seeds 10 to 19, for which the rules were written before."""
     paths = [path for column in COLUMNS for path in sorted((DATA / "v2").glob(f"*-{'-'.join(column)}.nc"))]
-    found = find_results(paths) if paths else []
+    found = find_results(paths)
     for task, algorithm in COLUMNS:
         found += _ends(task, algorithm, read_training_log(atlas_folder() / f"{task}-{algorithm}-v2"))
     return found
